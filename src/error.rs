@@ -1,0 +1,65 @@
+//! The one error type. Every message says what was wrong, where, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+/// Everything that can go wrong for a reason outside the program. Bugs panic.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read or write a file or folder.
+    #[error("could not {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as in "could not {action} PATH": "read", "create", "write".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file's content is not what its format promises, or not what the command can use.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it, where (offset, line, tensor name), what was expected, what to do.
+        problem: String,
+    },
+    /// A setting has a value it can't have, or doesn't exist.
+    #[error("setting `{key}`: {problem}")]
+    Setting {
+        /// The dotted name, as in `--set chain.steps=60`.
+        key: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A network whose layers do not fit together, or that does not fit its input.
+    #[error("network: {0}")]
+    Network(String),
+    /// No such device, or one that can't do the work.
+    #[error("device: {0}")]
+    Device(String),
+    /// Anything else a user can cause and mend.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An [`Error::Io`], to be used as `.map_err(Error::io("read", path))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// An [`Error::File`].
+    pub fn file(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_owned(), problem: problem.into() }
+    }
+
+    /// An [`Error::Setting`].
+    pub fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Setting { key: key.into(), problem: problem.into() }
+    }
+}

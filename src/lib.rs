@@ -1,0 +1,8 @@
+//! Thalweg trains and samples small energy-based models on any GPU, or on none.
+
+#![warn(missing_docs)]
+
+pub mod data;
+pub mod error;
+
+pub use error::{Error, Result};
