@@ -4,5 +4,8 @@
 
 pub mod data;
 pub mod error;
+pub mod kernels;
+pub mod network;
+pub mod plan;
 
 pub use error::{Error, Result};

@@ -1,0 +1,19 @@
+// Ends a training step: the step counter, and the replay ring's head and length. One invocation.
+// 1 state.
+
+override BATCH: u32 = 16;
+override CAPACITY: u32 = 16;
+
+struct Params {
+    first_block: u32, // unused
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> state: State;
+
+@compute @workgroup_size(1)
+fn main() {
+    state.step += 1u;
+    state.ring_head = (state.ring_head + BATCH) % CAPACITY;
+    state.ring_length = min(state.ring_length + BATCH, CAPACITY);
+}

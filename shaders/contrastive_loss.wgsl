@@ -1,0 +1,66 @@
+// Energies to loss, metrics and seeds of the backward pass. With n_r real and n_f fake images:
+//   divergence = mean E(real) - mean E(fake)
+//   regularisation = alpha (mean E(real)^2 + mean E(fake)^2)
+//   loss = divergence + regularisation
+//   seed = dloss/dE = (1 + 2 alpha E) / n_r for real images, (-1 + 2 alpha E) / n_f for fake ones, 0 for empty lanes.
+// One workgroup; sums in a fixed order.
+// 1 state, 2 energies [block][lane], real blocks first, 3 seeds, 4 metrics [row of 8].
+
+override LANES: u32 = 16;
+override BATCH: u32 = 16;
+override N_IMAGES: u32 = 1;
+override METRIC_ROWS: u32 = 1;
+
+struct Params {
+    alpha: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> state: State;
+@group(0) @binding(2) var<storage, read> energies: array<f32>;
+@group(0) @binding(3) var<storage, read_write> seeds: array<f32>;
+@group(0) @binding(4) var<storage, read_write> metrics: array<f32>;
+
+const SIZE = 256u;
+var<workgroup> sums: array<vec4f, SIZE>; // E real, E fake, their squares
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(local_invocation_index) index: u32) {
+    let half = (BATCH + LANES - 1u) / LANES * LANES; // lanes of the real half, and of the fake half
+    let n_real = epoch_of(state.step, N_IMAGES, BATCH).n_real;
+    var sum = vec4f(0.0);
+    for (var i = index; i < half; i += SIZE) {
+        let real = energies[i];
+        let fake = energies[half + i];
+        let is_real = i < n_real;
+        let is_fake = i < BATCH;
+        if (is_real) {
+            sum += vec4f(real, 0.0, real * real, 0.0);
+        }
+        if (is_fake) {
+            sum += vec4f(0.0, fake, 0.0, fake * fake);
+        }
+        seeds[i] = select(0.0, (1.0 + 2.0 * params.alpha * real) / f32(n_real), is_real);
+        seeds[half + i] = select(0.0, (-1.0 + 2.0 * params.alpha * fake) / f32(BATCH), is_fake);
+    }
+    sums[index] = sum;
+    for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
+        workgroupBarrier();
+        if (index < stride) {
+            sums[index] += sums[index + stride];
+        }
+    }
+    if (index == 0u) {
+        let mean = sums[0] / vec4f(f32(n_real), f32(BATCH), f32(n_real), f32(BATCH));
+        let divergence = mean.x - mean.y;
+        let regularisation = params.alpha * (mean.z + mean.w);
+        let row = (state.step % METRIC_ROWS) * 8u;
+        metrics[row] = divergence + regularisation;
+        metrics[row + 1u] = divergence;
+        metrics[row + 2u] = regularisation;
+        metrics[row + 3u] = mean.x;
+        metrics[row + 4u] = mean.y;
+        metrics[row + 6u] = f32(n_real);
+        metrics[row + 7u] = 0.0;
+    }
+}

@@ -1,0 +1,40 @@
+// Chain starts: each image of the batch is fresh uniform noise with probability `fresh`, else a copy of a slot of the
+// replay ring, drawn uniformly with replacement. The count of fresh ones is thus Binomial(batch, fresh).
+// One invocation writes one quad (four features) of one image: x = quad by lane, z = block.
+// 1 state, 2 ring [slot][feature], 3 x [block][feature][lane].
+
+override WORKGROUP_SIZE: u32 = 64;
+override LANES: u32 = 16;
+override FEATURES: u32 = 4;
+
+struct Params {
+    first_block: u32,
+    fresh: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> state: State;
+@group(0) @binding(2) var<storage, read> ring: array<f32>;
+@group(0) @binding(3) var<storage, read_write> x: array<f32>;
+
+const FRESH_START: u32 = 2u;
+const START_CHOICE: u32 = 3u;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+    let lane = id.x % LANES;
+    let quad = id.x / LANES;
+    if (quad * 4u >= FEATURES) {
+        return;
+    }
+    let image = id.z * LANES + lane;
+    let key = vec2u(state.seed_low, state.seed_high);
+    let choice = philox(vec4u(START_CHOICE << 24u, image, 0u, state.step), key);
+    let is_fresh = f32(choice.x >> 8u) * (1.0 / 16777216.0) < params.fresh;
+    let slot = multiply_wide(choice.y, state.ring_length).x;
+    let noise = uniform_of(philox(vec4u((FRESH_START << 24u) | quad, image, 0u, state.step), key));
+    let base = (params.first_block + id.z) * FEATURES + quad * 4u;
+    for (var i = 0u; i < min(4u, FEATURES - quad * 4u); i++) {
+        x[(base + i) * LANES + lane] = select(ring[slot * FEATURES + quad * 4u + i], noise[i], is_fresh);
+    }
+}

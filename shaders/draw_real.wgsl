@@ -1,0 +1,95 @@
+// Real batch: x[block][y, x, c][lane] = clamp(byte -> [-1, 1], padded with -1, + noise N(0, 1), -1, 1).
+// Image i of the batch is number permute(position + i) of the data set, in the epoch's order: a Feistel network over
+// the smallest even-bit domain that holds the data set, walked until it lands inside (Black and Rogaway 2002). Lanes
+// without an image (the last batch of an epoch, or a batch that does not fill its blocks) are -1.
+// One invocation writes one quad (four features) of one image: x = quad by lane, z = block.
+// 1 state, 2 data [image][c][row][column] as bytes, 3 x.
+
+override WORKGROUP_SIZE: u32 = 64;
+override LANES: u32 = 16;
+override BATCH: u32 = 16;
+override N_IMAGES: u32 = 1;
+override HALF_BITS: u32 = 1;
+override CHANNELS: u32 = 1;
+override HEIGHT: u32 = 1;
+override WIDTH: u32 = 1;
+override DATA_HEIGHT: u32 = 1;
+override DATA_WIDTH: u32 = 1;
+override PAD_TOP: u32 = 0;
+override PAD_LEFT: u32 = 0;
+
+struct Params {
+    first_block: u32,
+    noise: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> state: State;
+@group(0) @binding(2) var<storage, read> data: array<u32>;
+@group(0) @binding(3) var<storage, read_write> x: array<f32>;
+
+const DATA_NOISE: u32 = 5u;
+const PERMUTATION: u32 = 6u;
+
+fn mix(value: u32) -> u32 {
+    var v = value;
+    v = (v ^ (v >> 16u)) * 0x7feb352du;
+    v = (v ^ (v >> 15u)) * 0x846ca68bu;
+    return v ^ (v >> 16u);
+}
+
+fn permute(index: u32, epoch: u32, key: vec2u) -> u32 {
+    let k0 = philox(vec4u(PERMUTATION << 24u, 0u, 0u, epoch), key);
+    let k1 = philox(vec4u(PERMUTATION << 24u, 1u, 0u, epoch), key);
+    let mask = (1u << HALF_BITS) - 1u;
+    var v = index;
+    loop {
+        var left = v >> HALF_BITS;
+        var right = v & mask;
+        for (var round = 0u; round < 8u; round++) {
+            let k = select(k0[round % 4u], k1[round % 4u], round >= 4u);
+            let next = left ^ (mix(right ^ k) & mask);
+            left = right;
+            right = next;
+        }
+        v = (left << HALF_BITS) | right;
+        if (v < N_IMAGES) {
+            break;
+        }
+    }
+    return v;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+    let features = CHANNELS * HEIGHT * WIDTH;
+    let lane = id.x % LANES;
+    let quad = id.x / LANES;
+    if (quad * 4u >= features) {
+        return;
+    }
+    let image = id.z * LANES + lane;
+    let epoch = epoch_of(state.step, N_IMAGES, BATCH);
+    let key = vec2u(state.seed_low, state.seed_high);
+    let present = image < epoch.n_real;
+    var number = 0u;
+    if (present) {
+        number = permute(epoch.position + image, epoch.number, key);
+    }
+    let noise = normal_of(philox(vec4u((DATA_NOISE << 24u) | quad, image, 0u, state.step), key));
+    let base = (params.first_block + id.z) * features + quad * 4u;
+    for (var i = 0u; i < min(4u, features - quad * 4u); i++) {
+        let feature = quad * 4u + i;
+        let channel = feature % CHANNELS;
+        let pixel = feature / CHANNELS;
+        let row = i32(pixel / WIDTH) - i32(PAD_TOP);
+        let column = i32(pixel % WIDTH) - i32(PAD_LEFT);
+        var value = -1.0;
+        if (row >= 0 && row < i32(DATA_HEIGHT) && column >= 0 && column < i32(DATA_WIDTH)) {
+            let at = ((number * CHANNELS + channel) * DATA_HEIGHT + u32(row)) * DATA_WIDTH + u32(column);
+            value = (f32((data[at / 4u] >> (8u * (at % 4u))) & 0xffu) - 127.5) / 127.5;
+        }
+        value = clamp(value + params.noise * noise[i], -1.0, 1.0);
+        x[(base + i) * LANES + lane] = select(-1.0, value, present);
+    }
+}

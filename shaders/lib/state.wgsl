@@ -1,0 +1,11 @@
+// The resident state: kernels::State on the host.
+struct State {
+    step: u32,
+    ring_head: u32,
+    ring_length: u32,
+    seed_low: u32,
+    seed_high: u32,
+    chain_base: u32,
+    spare0: u32,
+    spare1: u32,
+}

@@ -1,0 +1,36 @@
+// Partial sums of squares of the gradient: partial[group] = sum over the group's 1,024 elements of grad^2.
+// x = group. 1 grad, 2 partial.
+
+override N_PARAMETERS: u32 = 1;
+
+struct Params {
+    first_block: u32, // unused
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> grad: array<f32>;
+@group(0) @binding(2) var<storage, read_write> partial: array<f32>;
+
+const SIZE = 256u;
+var<workgroup> sums: array<f32, SIZE>;
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
+    var sum = 0.0;
+    for (var i = 0u; i < 4u; i++) {
+        let at = (group.x * 4u + i) * SIZE + index;
+        if (at < N_PARAMETERS) {
+            sum += grad[at] * grad[at];
+        }
+    }
+    sums[index] = sum;
+    for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
+        workgroupBarrier();
+        if (index < stride) {
+            sums[index] += sums[index + stride];
+        }
+    }
+    if (index == 0u) {
+        partial[group.x] = sums[0];
+    }
+}

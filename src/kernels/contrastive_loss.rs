@@ -1,0 +1,92 @@
+//! Energies to loss, metrics and seeds: contrastive divergence (Hinton 2002) with an L2 penalty on energies
+//! (Du and Mordatch 2019): `loss = mean E(real) - mean E(fake) + alpha * mean(E(real)^2 + E(fake)^2)`.
+
+use super::draw_real::Epoch;
+use super::{Access, Binding, Describe, State};
+use std::ops::Range;
+
+/// Floats in one step's row of the metrics table: loss, divergence, regularisation, mean energy of real images and of
+/// fake ones, gradient norm (written by [`super::clip_scale`]), number of real images, unused.
+pub const METRICS: usize = 8;
+
+/// Energies to loss, metrics and seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContrastiveLoss {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Images in a full batch.
+    pub batch: u32,
+    /// Images in the data set: the last batch of an epoch may be short of real ones.
+    pub n_images: u32,
+    /// Rows of the metrics table.
+    pub metric_rows: u32,
+    /// Weight of the energies' L2 penalty.
+    pub alpha: f32,
+}
+
+/// `Params` of `shaders/contrastive_loss.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    alpha: f32,
+}
+
+impl Describe for ContrastiveLoss {
+    const NAME: &'static str = "contrastive_loss";
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/lib/epoch.wgsl"),
+        include_str!("../../shaders/contrastive_loss.wgsl")
+    );
+    /// State; energies; seeds; metrics.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("LANES", self.lanes.into()),
+            ("BATCH", self.batch.into()),
+            ("N_IMAGES", self.n_images.into()),
+            ("METRIC_ROWS", self.metric_rows.into()),
+        ]
+    }
+
+    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&Params { alpha: self.alpha }).to_vec()
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [1, 1, 1]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [state, energies, seeds, metrics] = bindings else {
+            panic!("{} takes four bindings", Self::NAME)
+        };
+        let state = State::of(state.words());
+        let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
+        let n_fake = self.batch as usize;
+        let half = n_fake.next_multiple_of(self.lanes as usize);
+        let (energies, seeds) = (energies.floats(), seeds.floats_mut());
+        let mut side = |first: usize, n: usize, sign: f32| {
+            let (mut sum, mut squares) = (0.0_f64, 0.0_f64);
+            for i in 0..half {
+                let e = energies[first + i];
+                let seed = (sign + 2.0 * self.alpha * e) / n as f32;
+                seeds[first + i] = if i < n { seed } else { 0.0 };
+                if i < n {
+                    sum += f64::from(e);
+                    squares += f64::from(e * e);
+                }
+            }
+            ((sum / n as f64) as f32, (squares / n as f64) as f32)
+        };
+        let (real, real_squares) = side(0, n_real, 1.0);
+        let (fake, fake_squares) = side(half, n_fake, -1.0);
+        let divergence = real - fake;
+        let regularisation = self.alpha * (real_squares + fake_squares);
+        let row = (state.step % self.metric_rows) as usize * METRICS;
+        let row = &mut metrics.floats_mut()[row..row + METRICS];
+        row[..5].copy_from_slice(&[divergence + regularisation, divergence, regularisation, real, fake]);
+        row[6..].copy_from_slice(&[n_real as f32, 0.0]);
+    }
+}

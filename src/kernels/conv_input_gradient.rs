@@ -1,0 +1,103 @@
+//! Gradient with respect to a convolution's input, times the derivative of the activation before it: from the
+//! gradient of one layer's pre-activation to that of the layer before.
+
+use super::conv_forward::conv_overrides;
+use super::pack_weights::{Packing, Tile};
+use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, groups};
+use crate::network::ConvShape;
+use std::ops::Range;
+
+/// Gradient with respect to a convolution's input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvInputGradient {
+    /// Images in a block.
+    pub lanes: u32,
+    /// All sizes of the forward convolution.
+    pub shape: ConvShape,
+    /// Input channels by input pixels of one invocation; the weights are packed for its channels.
+    pub tile: Tile,
+    /// Whether there is an activation before: false at the network's input.
+    pub has_slope: bool,
+}
+
+impl ConvInputGradient {
+    /// The order of the weights.
+    pub fn packing(&self) -> Packing {
+        Packing::backward(self.shape, self.tile.channels)
+    }
+
+    /// The twin, in any precision, for one block: `g` `[oy][ox][oc][lane]`, packed weights, slope and gradient
+    /// `[iy][ix][ic][lane]`. `slope` is not read where there is none.
+    pub fn reference<R: Real>(&self, g: &[R], weights: &[R], slope: &[R], grad: &mut [R]) {
+        let (s, lanes, packing) = (&self.shape, self.lanes as usize, self.packing());
+        for iy in 0..s.in_height {
+            for ix in 0..s.in_width {
+                for ic in 0..s.in_channels {
+                    let mut sum = vec![R::from_f64(0.0); lanes];
+                    for ky in 0..s.kernel_height {
+                        let y = (iy + s.pad_top).wrapping_sub(ky);
+                        for kx in 0..s.kernel_width {
+                            let x = (ix + s.pad_left).wrapping_sub(kx);
+                            if !y.is_multiple_of(s.stride_y)
+                                || !x.is_multiple_of(s.stride_x)
+                                || y / s.stride_y >= s.out_height
+                                || x / s.stride_x >= s.out_width
+                            {
+                                continue;
+                            }
+                            for oc in 0..s.out_channels {
+                                let weight = weights[packing.index(oc, ic, ky, kx)];
+                                let pixel = y / s.stride_y * s.out_width + x / s.stride_x;
+                                let from = (pixel * s.out_channels + oc) * lanes;
+                                for (sum, g) in sum.iter_mut().zip(&g[from..from + lanes]) {
+                                    *sum += weight * *g;
+                                }
+                            }
+                        }
+                    }
+                    let to = ((iy * s.in_width + ix) * s.in_channels + ic) * lanes;
+                    for (lane, sum) in sum.into_iter().enumerate() {
+                        grad[to + lane] = if self.has_slope { sum * slope[to + lane] } else { sum };
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Describe for ConvInputGradient {
+    const NAME: &'static str = "conv_input_gradient";
+    const SOURCE: &'static str = include_str!("../../shaders/conv_input_gradient.wgsl");
+    /// Gradient of the pre-activation; packed weights; slope (anything where there is none); gradient.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
+
+    fn prelude(&self) -> String {
+        self.tile.prelude()
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let mut overrides = conv_overrides(&self.shape);
+        overrides.extend([
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("LANES", self.lanes.into()),
+            ("HAS_SLOPE", f64::from(u8::from(self.has_slope))),
+        ]);
+        overrides
+    }
+
+    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        let s = &self.shape;
+        let tiles = s.in_height * s.stride_x * s.in_width.div_ceil(s.stride_x * self.tile.pixels);
+        let channel_tiles = s.in_channels.div_ceil(self.tile.channels);
+        [groups(tiles, self.lanes), channel_tiles as u32, blocks.len() as u32]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [g, weights, slope, grad] = bindings else { panic!("{} takes four bindings", Self::NAME) };
+        self.reference(g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
+    }
+}

@@ -1,0 +1,124 @@
+//! Gradient of a convolution's weights and biases: partial sums over chunks of blocks, added up in order by
+//! [`super::reduce_partials`].
+
+use super::conv_forward::conv_overrides;
+use super::{Access, Binding, BlockParams, Describe, Real};
+use crate::network::ConvShape;
+use std::ops::Range;
+
+/// How a batch's blocks are split into partial sums of the parameter gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Chunks {
+    /// Blocks of the batch, real and fake.
+    pub n_blocks: u32,
+    /// Blocks of a chunk; the last may have fewer.
+    pub chunk_blocks: u32,
+}
+
+impl Chunks {
+    /// Partial sums.
+    pub fn count(&self) -> u32 {
+        self.n_blocks.div_ceil(self.chunk_blocks)
+    }
+
+    /// The blocks of chunk `chunk`.
+    pub fn blocks(&self, chunk: u32) -> Range<u32> {
+        chunk * self.chunk_blocks..((chunk + 1) * self.chunk_blocks).min(self.n_blocks)
+    }
+}
+
+/// Partial sums of the gradient of a convolution's weights and biases.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvWeightGradient {
+    /// Images in a block; also the workgroup's size.
+    pub lanes: u32,
+    /// All sizes of the forward convolution.
+    pub shape: ConvShape,
+    /// How the batch is split.
+    pub chunks: Chunks,
+    /// Where the weights lie in the parameters; the biases follow.
+    pub weight_offset: usize,
+    /// Length of the parameter vector: the stride of the partial sums.
+    pub n_parameters: usize,
+}
+
+impl ConvWeightGradient {
+    /// The twin, in any precision, for one chunk: `input` and `g` hold its blocks,
+    /// `grad` is the layer's `[oc][ic][ky][kx]` and then `[oc]`.
+    pub fn reference<R: Real>(&self, input: &[R], g: &[R], grad: &mut [R]) {
+        let (s, lanes) = (&self.shape, self.lanes as usize);
+        grad.fill(R::from_f64(0.0));
+        let (weights, biases) = grad.split_at_mut(s.weight_len());
+        for (input, g) in input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.out_len() * lanes)) {
+            for (i, g) in g.chunks_exact(lanes).enumerate() {
+                let (oy, ox, oc) =
+                    (i / s.out_channels / s.out_width, i / s.out_channels % s.out_width, i % s.out_channels);
+                g.iter().for_each(|g| biases[oc] += *g);
+                for ky in 0..s.kernel_height {
+                    let iy = (oy * s.stride_y + ky).wrapping_sub(s.pad_top);
+                    for kx in 0..s.kernel_width {
+                        let ix = (ox * s.stride_x + kx).wrapping_sub(s.pad_left);
+                        if iy >= s.in_height || ix >= s.in_width {
+                            continue;
+                        }
+                        for ic in 0..s.in_channels {
+                            let from = ((iy * s.in_width + ix) * s.in_channels + ic) * lanes;
+                            let row = (oc * s.in_channels + ic) * s.kernel_height + ky;
+                            let weight = &mut weights[row * s.kernel_width + kx];
+                            for (g, x) in g.iter().zip(&input[from..from + lanes]) {
+                                *weight += *g * *x;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Describe for ConvWeightGradient {
+    const NAME: &'static str = "conv_weight_gradient";
+    const SOURCE: &'static str = include_str!("../../shaders/conv_weight_gradient.wgsl");
+    /// Input; gradient of the pre-activation; partial sums.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn prelude(&self) -> String {
+        format!("const KERNEL_WIDTH = {}u;\n", self.shape.kernel_width)
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let mut overrides = conv_overrides(&self.shape);
+        overrides.retain(|(name, _)| *name != "KERNEL_WIDTH");
+        overrides.extend([
+            ("LANES", f64::from(self.lanes)),
+            ("WEIGHT_OFFSET", self.weight_offset as f64),
+            ("N_PARAMETERS", self.n_parameters as f64),
+            ("N_BLOCKS", self.chunks.n_blocks.into()),
+            ("CHUNK_BLOCKS", self.chunks.chunk_blocks.into()),
+        ]);
+        overrides
+    }
+
+    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        let s = &self.shape;
+        [s.out_channels.div_ceil(4) as u32, (s.in_channels * s.kernel_height + 1) as u32, self.chunks.count()]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [input, g, partials] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let (s, lanes) = (&self.shape, self.lanes as usize);
+        let layer = self.weight_offset..self.weight_offset + s.weight_len() + s.out_channels;
+        for (chunk, partial) in partials.floats_mut().chunks_exact_mut(self.n_parameters).enumerate() {
+            let of = |len: usize| {
+                let blocks = self.chunks.blocks(chunk as u32);
+                blocks.start as usize * len * lanes..blocks.end as usize * len * lanes
+            };
+            let (input, g) = (&input.floats()[of(s.in_len())], &g.floats()[of(s.out_len())]);
+            self.reference(input, g, &mut partial[layer.clone()]);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Gradient with respect to a dense layer's input, times the derivative of the activation before it.
+
+use super::dense_forward::{dense_overrides, dense_prelude};
+use super::pack_weights::Packing;
+use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, groups};
+use crate::network::DenseShape;
+use std::ops::Range;
+
+/// Gradient with respect to a dense layer's input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenseInputGradient {
+    /// Images in a block.
+    pub lanes: u32,
+    /// All sizes.
+    pub shape: DenseShape,
+    /// Input channels of one invocation; the weights are packed for them.
+    pub tile_channels: usize,
+    /// Whether there is an activation before: false at the network's input.
+    pub has_slope: bool,
+}
+
+impl DenseInputGradient {
+    /// The order of the weights.
+    pub fn packing(&self) -> Packing {
+        Packing::dense(self.shape, self.tile_channels, true)
+    }
+
+    /// The twin, in any precision, for one block: `g` `[unit][lane]`, packed weights, slope and gradient
+    /// `[feature][lane]`. `slope` is not read where there is none.
+    pub fn reference<R: Real>(&self, g: &[R], weights: &[R], slope: &[R], grad: &mut [R]) {
+        let (s, lanes, packing) = (&self.shape, self.lanes as usize, self.packing());
+        for f in 0..s.in_len() {
+            let mut sum = vec![R::from_f64(0.0); lanes];
+            for (unit, row) in g.chunks_exact(lanes).enumerate() {
+                let weight = weights[packing.index(unit, f % s.in_channels, f / s.in_channels, 0)];
+                for (sum, g) in sum.iter_mut().zip(row) {
+                    *sum += weight * *g;
+                }
+            }
+            for (lane, sum) in sum.into_iter().enumerate() {
+                let at = f * lanes + lane;
+                grad[at] = if self.has_slope { sum * slope[at] } else { sum };
+            }
+        }
+    }
+}
+
+impl Describe for DenseInputGradient {
+    const NAME: &'static str = "dense_input_gradient";
+    const SOURCE: &'static str = include_str!("../../shaders/dense_input_gradient.wgsl");
+    /// Gradient of the pre-activation; packed weights; slope (anything where there is none); gradient.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
+
+    fn prelude(&self) -> String {
+        dense_prelude(self.tile_channels)
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let mut overrides = dense_overrides(&self.shape);
+        overrides.extend([
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("LANES", self.lanes.into()),
+            ("CHANNELS", self.shape.in_channels as f64),
+            ("HAS_SLOPE", f64::from(u8::from(self.has_slope))),
+        ]);
+        overrides
+    }
+
+    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        let items = self.shape.in_channels.div_ceil(self.tile_channels) * self.shape.in_pixels;
+        [groups(items, self.lanes), 1, blocks.len() as u32]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [g, weights, slope, grad] = bindings else { panic!("{} takes four bindings", Self::NAME) };
+        self.reference(g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
+    }
+}

@@ -1,0 +1,86 @@
+//! Gradient of a dense layer's weights and biases: partial sums over chunks of blocks.
+
+use super::conv_weight_gradient::Chunks;
+use super::dense_forward::dense_overrides;
+use super::{Access, Binding, BlockParams, Describe, Real};
+use crate::network::DenseShape;
+use std::ops::Range;
+
+/// Partial sums of the gradient of a dense layer's weights and biases.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenseWeightGradient {
+    /// Images in a block; also the workgroup's size.
+    pub lanes: u32,
+    /// All sizes.
+    pub shape: DenseShape,
+    /// How the batch is split.
+    pub chunks: Chunks,
+    /// Where the weights lie in the parameters; the biases follow.
+    pub weight_offset: usize,
+    /// Length of the parameter vector: the stride of the partial sums.
+    pub n_parameters: usize,
+}
+
+impl DenseWeightGradient {
+    /// The twin, in any precision, for one chunk: `input` and `g` hold its blocks, `grad` is the layer's
+    /// `[unit][channel][pixel]` and then `[unit]`.
+    pub fn reference<R: Real>(&self, input: &[R], g: &[R], grad: &mut [R]) {
+        let (s, lanes) = (&self.shape, self.lanes as usize);
+        grad.fill(R::from_f64(0.0));
+        let (weights, biases) = grad.split_at_mut(s.in_len() * s.units);
+        for (input, g) in input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.units * lanes)) {
+            for (unit, g) in g.chunks_exact(lanes).enumerate() {
+                g.iter().for_each(|g| biases[unit] += *g);
+                for (f, x) in input.chunks_exact(lanes).enumerate() {
+                    let column = f % s.in_channels * s.in_pixels + f / s.in_channels;
+                    let weight = &mut weights[unit * s.in_len() + column];
+                    for (g, x) in g.iter().zip(x) {
+                        *weight += *g * *x;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Describe for DenseWeightGradient {
+    const NAME: &'static str = "dense_weight_gradient";
+    const SOURCE: &'static str = include_str!("../../shaders/dense_weight_gradient.wgsl");
+    /// Input; gradient of the pre-activation; partial sums.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let mut overrides = dense_overrides(&self.shape);
+        overrides.extend([
+            ("LANES", f64::from(self.lanes)),
+            ("CHANNELS", self.shape.in_channels as f64),
+            ("WEIGHT_OFFSET", self.weight_offset as f64),
+            ("N_PARAMETERS", self.n_parameters as f64),
+            ("N_BLOCKS", self.chunks.n_blocks.into()),
+            ("CHUNK_BLOCKS", self.chunks.chunk_blocks.into()),
+        ]);
+        overrides
+    }
+
+    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [self.shape.in_len() as u32 + 1, self.shape.units.div_ceil(4) as u32, self.chunks.count()]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [input, g, partials] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let (s, lanes) = (&self.shape, self.lanes as usize);
+        let layer = self.weight_offset..self.weight_offset + (s.in_len() + 1) * s.units;
+        for (chunk, partial) in partials.floats_mut().chunks_exact_mut(self.n_parameters).enumerate() {
+            let of = |len: usize| {
+                let blocks = self.chunks.blocks(chunk as u32);
+                blocks.start as usize * len * lanes..blocks.end as usize * len * lanes
+            };
+            let (input, g) = (&input.floats()[of(s.in_len())], &g.floats()[of(s.units)]);
+            self.reference(input, g, &mut partial[layer.clone()]);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Draws the chains' starts: fresh noise with a small probability, else a uniform draw with replacement from the
+//! replay ring (Du and Mordatch 2019, <https://arxiv.org/abs/1903.08689>).
+
+use super::random::{Stream, counter, philox, uniform_of};
+use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use std::ops::Range;
+
+/// Draws the chains' starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrawNegatives {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Values of one image.
+    pub features: usize,
+    /// Probability that a chain starts from fresh noise.
+    pub fresh: f32,
+}
+
+/// Where one chain starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// From fresh uniform noise.
+    Fresh,
+    /// From this slot of the ring.
+    Slot(u32),
+}
+
+/// Where chain `image` starts in the state's step.
+pub fn start(state: &State, image: u32, fresh: f32) -> Start {
+    let choice = philox(counter(Stream::StartChoice, 0, image, 0, state.step), state.key());
+    if ((choice[0] >> 8) as f32) * (1.0 / 16_777_216.0) < fresh {
+        Start::Fresh
+    } else {
+        Start::Slot((u64::from(choice[1]) * u64::from(state.ring_length) >> 32) as u32)
+    }
+}
+
+/// `Params` of `shaders/draw_negatives.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    first_block: u32,
+    fresh: f32,
+}
+
+impl Describe for DrawNegatives {
+    const NAME: &'static str = "draw_negatives";
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/lib/random.wgsl"),
+        include_str!("../../shaders/draw_negatives.wgsl")
+    );
+    /// State; ring; x.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("LANES", self.lanes.into()),
+            ("FEATURES", self.features as f64),
+        ]
+    }
+
+    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&Params { first_block: blocks.start, fresh: self.fresh }).to_vec()
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        [groups(self.features.div_ceil(4), self.lanes), 1, blocks.len() as u32]
+    }
+
+    fn run(&self, index: u32, bindings: &mut [Binding]) {
+        let [state, ring, x] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let (state, ring, x) = (State::of(state.words()), ring.floats(), x.floats_mut());
+        let lanes = self.lanes as usize;
+        for lane in 0..lanes {
+            let image = index * self.lanes + lane as u32;
+            match start(&state, image, self.fresh) {
+                Start::Fresh => {
+                    for feature in 0..self.features {
+                        let at = counter(Stream::FreshStart, feature as u32 / 4, image, 0, state.step);
+                        x[feature * lanes + lane] = uniform_of(philox(at, state.key())[feature % 4]);
+                    }
+                }
+                Start::Slot(slot) => {
+                    let from = &ring[slot as usize * self.features..][..self.features];
+                    for (feature, value) in from.iter().enumerate() {
+                        x[feature * lanes + lane] = *value;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Draws a batch of the data set: bytes to [-1, 1], padded, with noise, in the epoch's order.
+//!
+//! An epoch visits every image once. Its order is a bijection of the image numbers that is a pure function of (seed,
+//! epoch): a Feistel network whose domain is a little larger than the data set, walked until it lands inside ("cycle
+//! walking", Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
+
+use super::random::{Stream, counter, normal_of, philox};
+use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::data::ImageShape;
+use std::ops::Range;
+
+/// Where a training step lies in its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Epochs before this one.
+    pub number: u32,
+    /// Images of this epoch before this step.
+    pub position: u32,
+    /// Images in this step: the batch, or what is left.
+    pub n_real: u32,
+}
+
+impl Epoch {
+    /// Of training step `step`.
+    pub fn of(step: u32, n_images: u32, batch: u32) -> Self {
+        let position = (step % n_images.div_ceil(batch)) * batch;
+        Self { number: step / n_images.div_ceil(batch), position, n_real: batch.min(n_images - position) }
+    }
+}
+
+/// Half the bits of the smallest even-bit domain that holds `n_images`.
+pub fn half_bits(n_images: u32) -> u32 {
+    (32 - (n_images - 1).leading_zeros()).max(2).div_ceil(2)
+}
+
+fn mix(mut v: u32) -> u32 {
+    v = (v ^ v >> 16).wrapping_mul(0x7feb_352d);
+    v = (v ^ v >> 15).wrapping_mul(0x846c_a68b);
+    v ^ v >> 16
+}
+
+/// The image that stands at place `index` of the epoch's order.
+pub fn permute(index: u32, n_images: u32, epoch: u32, key: [u32; 2]) -> u32 {
+    let half_bits = half_bits(n_images);
+    let keys = [0, 1].map(|half| philox(counter(Stream::Permutation, 0, half, 0, epoch), key));
+    let mask = (1 << half_bits) - 1;
+    let mut v = index;
+    loop {
+        let (mut left, mut right) = (v >> half_bits, v & mask);
+        for round in 0..8 {
+            (left, right) = (right, left ^ (mix(right ^ keys[round / 4][round % 4]) & mask));
+        }
+        v = left << half_bits | right;
+        if v < n_images {
+            return v;
+        }
+    }
+}
+
+/// Draws the real half of a training batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrawReal {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Images in a full batch.
+    pub batch: u32,
+    /// Images in the data set.
+    pub n_images: u32,
+    /// Shape of the network's input.
+    pub shape: ImageShape,
+    /// Shape of the data set's images: not larger; what is missing is padded with -1, evenly, the odd one behind.
+    pub data_shape: ImageShape,
+    /// Standard deviation of the noise.
+    pub noise: f32,
+}
+
+/// `Params` of `shaders/draw_real.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    first_block: u32,
+    noise: f32,
+}
+
+impl DrawReal {
+    fn padding(&self) -> [usize; 2] {
+        [(self.shape.height - self.data_shape.height) / 2, (self.shape.width - self.data_shape.width) / 2]
+    }
+}
+
+impl Describe for DrawReal {
+    const NAME: &'static str = "draw_real";
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/lib/random.wgsl"),
+        include_str!("../../shaders/lib/epoch.wgsl"),
+        include_str!("../../shaders/draw_real.wgsl")
+    );
+    /// State; data; x.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let [pad_top, pad_left] = self.padding();
+        vec![
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("LANES", self.lanes.into()),
+            ("BATCH", self.batch.into()),
+            ("N_IMAGES", self.n_images.into()),
+            ("HALF_BITS", half_bits(self.n_images).into()),
+            ("CHANNELS", self.shape.channels as f64),
+            ("HEIGHT", self.shape.height as f64),
+            ("WIDTH", self.shape.width as f64),
+            ("DATA_HEIGHT", self.data_shape.height as f64),
+            ("DATA_WIDTH", self.data_shape.width as f64),
+            ("PAD_TOP", pad_top as f64),
+            ("PAD_LEFT", pad_left as f64),
+        ]
+    }
+
+    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&Params { first_block: blocks.start, noise: self.noise }).to_vec()
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        [groups(self.shape.len().div_ceil(4), self.lanes), 1, blocks.len() as u32]
+    }
+
+    fn run(&self, index: u32, bindings: &mut [Binding]) {
+        let [state, data, x] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let state = State::of(state.words());
+        let data: &[u8] = bytemuck::cast_slice(data.words());
+        let (shape, from, [pad_top, pad_left]) = (self.shape, self.data_shape, self.padding());
+        let epoch = Epoch::of(state.step, self.n_images, self.batch);
+        let lanes = self.lanes as usize;
+        let x = x.floats_mut();
+        for lane in 0..lanes {
+            let image = index * self.lanes + lane as u32;
+            if image >= epoch.n_real {
+                (0..shape.len()).for_each(|feature| x[feature * lanes + lane] = -1.0);
+                continue;
+            }
+            let number = permute(epoch.position + image, self.n_images, epoch.number, state.key()) as usize;
+            let image_bytes = &data[number * from.len()..][..from.len()];
+            let mut noise = [0.0; 4];
+            for feature in 0..shape.len() {
+                if feature % 4 == 0 {
+                    let at = counter(Stream::DataNoise, feature as u32 / 4, image, 0, state.step);
+                    noise = normal_of(philox(at, state.key()));
+                }
+                let (pixel, channel) = (feature / shape.channels, feature % shape.channels);
+                let row = (pixel / shape.width).wrapping_sub(pad_top);
+                let column = (pixel % shape.width).wrapping_sub(pad_left);
+                let value = if row < from.height && column < from.width {
+                    let byte = image_bytes[(channel * from.height + row) * from.width + column];
+                    (f32::from(byte) - 127.5) / 127.5
+                } else {
+                    -1.0
+                };
+                x[feature * lanes + lane] = (value + self.noise * noise[feature % 4]).clamp(-1.0, 1.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! One file a shader: what it computes, its uniform struct, its launch, and its twin on the CPU.
+//!
+//! # Layouts
+//! Images are handled in *blocks* of `lanes` images. A per-block buffer is `[block][feature][lane]` with the feature of
+//! an image at row `y`, column `x`, channel `c` being `(y * width + x) * channels + c`: neighbouring lanes read
+//! neighbouring words, on a GPU as in a SIMD register, whatever the network's channel counts are. Parameters lie in one
+//! flat vector in PyTorch's order (see [`crate::network`]); convolutions read copies packed for them
+//! ([`pack_weights`]).
+//!
+//! # Twins
+//! `run` of each kernel is the reference: plain loops over slices, for one block (per-block kernels) or for the whole
+//! (the others). Tests hold every shader, and every fast body in [`crate::cpu`], against it.
+
+pub mod adam;
+pub mod advance;
+pub mod clip_scale;
+pub mod contrastive_loss;
+pub mod conv_forward;
+pub mod conv_input_gradient;
+pub mod conv_weight_gradient;
+pub mod dense_forward;
+pub mod dense_input_gradient;
+pub mod dense_weight_gradient;
+pub mod draw_negatives;
+pub mod draw_real;
+pub mod langevin;
+pub mod pack_weights;
+pub mod push_replay;
+pub mod random;
+pub mod reduce_partials;
+pub mod sum_squares;
+
+use std::ops::Range;
+
+/// Invocations in a workgroup, of every kernel that leaves the choice open.
+pub const WORKGROUP_SIZE: u32 = 64;
+
+/// What a kernel does with a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Reads it only.
+    Read,
+    /// Writes it; elements that it leaves alone keep their value.
+    Write,
+    /// Reads and writes it.
+    ReadWrite,
+}
+
+/// A buffer, or one block of it, handed to a twin.
+#[derive(Debug)]
+pub enum Binding<'a> {
+    /// For [`Access::Read`].
+    Read(&'a [u32]),
+    /// For [`Access::Write`] and [`Access::ReadWrite`].
+    Write(&'a mut [u32]),
+}
+
+impl Binding<'_> {
+    /// The words.
+    pub fn words(&self) -> &[u32] {
+        match self {
+            Self::Read(words) => words,
+            Self::Write(words) => words,
+        }
+    }
+
+    /// The words as floats.
+    pub fn floats(&self) -> &[f32] {
+        bytemuck::cast_slice(self.words())
+    }
+
+    /// The words, to be written.
+    pub fn words_mut(&mut self) -> &mut [u32] {
+        match self {
+            Self::Read(_) => panic!("a kernel writes a binding that it declared as read-only"),
+            Self::Write(words) => words,
+        }
+    }
+
+    /// The words as floats, to be written.
+    pub fn floats_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(self.words_mut())
+    }
+}
+
+/// What every kernel says of itself.
+pub trait Describe {
+    /// The shader's file name under `shaders/`, without its ending.
+    const NAME: &'static str;
+    /// The shader's text, shared functions included.
+    const SOURCE: &'static str;
+    /// Bindings 1, 2, ... in order; binding 0 is the uniform struct.
+    const ACCESS: &'static [Access];
+
+    /// `const` declarations that go in front of the text: what `override` can't reach, such as the size of a local array.
+    fn prelude(&self) -> String {
+        String::new()
+    }
+
+    /// Values of the shader's `override`s.
+    fn overrides(&self) -> Vec<(&'static str, f64)>;
+
+    /// The uniform struct's bytes for a launch over `blocks`.
+    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8>;
+
+    /// Workgroups for a launch over `blocks`.
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3];
+
+    /// The twin. Per-block kernels get one block of each per-block buffer, and `index`, that block's place in the
+    /// launch's range; the others get whole buffers, and 0.
+    fn run(&self, index: u32, bindings: &mut [Binding]);
+}
+
+macro_rules! kernels {
+    ($($variant:ident, $module:ident, $doc:literal, $per_block:literal;)*) => {
+        /// A kernel with everything that one launch of it needs, but for its buffers.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs)]
+        pub enum Kernel { $(#[doc = $doc] $variant($module::$variant),)* }
+
+        impl Kernel {
+            /// The shader's file name under `shaders/`, without its ending.
+            pub fn name(&self) -> &'static str { match self { $(Self::$variant(_) => $module::$variant::NAME,)* } }
+            /// The shader's text, shared functions included, prelude in front.
+            pub fn source(&self) -> String {
+                match self { $(Self::$variant(k) => k.prelude() + $module::$variant::SOURCE,)* }
+            }
+            /// Bindings 1, 2, ... in order; binding 0 is the uniform struct.
+            pub fn access(&self) -> &'static [Access] { match self { $(Self::$variant(_) => $module::$variant::ACCESS,)* } }
+            /// Values of the shader's `override`s.
+            pub fn overrides(&self) -> Vec<(&'static str, f64)> { match self { $(Self::$variant(k) => k.overrides(),)* } }
+            /// The uniform struct's bytes for a launch over `blocks`.
+            pub fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> { match self { $(Self::$variant(k) => k.uniform(blocks),)* } }
+            /// Workgroups for a launch over `blocks`.
+            pub fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] { match self { $(Self::$variant(k) => k.workgroups(blocks),)* } }
+            /// Whether blocks are independent of each other: each invocation touches per-block buffers in its own
+            /// block only, and writes no other buffer.
+            pub fn is_per_block(&self) -> bool { match self { $(Self::$variant(_) => $per_block,)* } }
+            /// The twin: see [`Describe::run`].
+            pub fn run(&self, index: u32, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run(index, bindings),)* } }
+        }
+
+        $(impl From<$module::$variant> for Kernel { fn from(kernel: $module::$variant) -> Self { Self::$variant(kernel) } })*
+    };
+}
+
+kernels! {
+    Random, random, "Fills a per-block buffer with random numbers.", true;
+    DrawReal, draw_real, "Draws a batch of the data set.", true;
+    DrawNegatives, draw_negatives, "Draws the chains' starts.", true;
+    Langevin, langevin, "Moves the chains.", true;
+    ConvForward, conv_forward, "Convolution and activation.", true;
+    ConvInputGradient, conv_input_gradient, "Gradient with respect to a convolution's input.", true;
+    ConvWeightGradient, conv_weight_gradient, "Partial sums of the gradient of a convolution's weights and biases.", false;
+    DenseForward, dense_forward, "Dense layer and activation.", true;
+    DenseInputGradient, dense_input_gradient, "Gradient with respect to a dense layer's input.", true;
+    DenseWeightGradient, dense_weight_gradient, "Partial sums of the gradient of a dense layer's weights and biases.", false;
+    ReducePartials, reduce_partials, "Adds up partial gradients.", false;
+    ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and seeds.", false;
+    SumSquares, sum_squares, "Partial sums of squares of the gradient.", false;
+    ClipScale, clip_scale, "Gradient norm and the factor that clips it.", false;
+    Adam, adam, "Updates the parameters.", false;
+    PackWeights, pack_weights, "Rearranges a layer's weights.", false;
+    PushReplay, push_replay, "Puts refined chains into the replay ring.", false;
+    Advance, advance, "Ends a training step.", false;
+}
+
+/// A float that twins are generic over: `f32` as the engine computes, `f64` to judge it by.
+pub trait Real:
+    Copy
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
+    + std::ops::AddAssign
+{
+    /// From a literal.
+    fn from_f64(value: f64) -> Self;
+    /// `e` to the power of it.
+    fn exp(self) -> Self;
+}
+
+impl Real for f32 {
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+    fn exp(self) -> Self {
+        f32::exp(self)
+    }
+}
+
+impl Real for f64 {
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+}
+
+/// The activation's value and its derivative at `z` (`shaders/lib/activation.wgsl`).
+pub fn activate<R: Real>(activation: crate::network::Activation, z: R) -> (R, R) {
+    let one = R::from_f64(1.0);
+    match activation {
+        crate::network::Activation::Identity => (z, one),
+        crate::network::Activation::Swish => {
+            let s = one / (one + (R::from_f64(0.0) - z).exp());
+            let y = z * s;
+            (y, s + y * (one - s))
+        }
+    }
+}
+
+/// Workgroups in x for `items` by `lanes` invocations.
+fn groups(items: usize, lanes: u32) -> u32 {
+    (items as u32 * lanes).div_ceil(WORKGROUP_SIZE)
+}
+
+/// The uniform struct of kernels that need no more than the launch's first block.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct BlockParams {
+    /// The first block of the launch's range.
+    pub first_block: u32,
+}
+
+/// The words of the resident state (`shaders/lib/state.wgsl`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct State {
+    /// Training steps done; for a sampler, 0.
+    pub step: u32,
+    /// The replay slot that the next push begins at.
+    pub ring_head: u32,
+    /// Replay slots that hold an image.
+    pub ring_length: u32,
+    /// Low half of the seed: the generator's key.
+    pub seed_low: u32,
+    /// High half of the seed.
+    pub seed_high: u32,
+    /// Langevin steps that chains have done before this plan's first; 0 in training.
+    pub chain_base: u32,
+    /// Unused.
+    pub spare: [u32; 2],
+}
+
+impl State {
+    /// The generator's key.
+    pub fn key(&self) -> [u32; 2] {
+        [self.seed_low, self.seed_high]
+    }
+
+    /// Reads the bound state.
+    pub fn of(words: &[u32]) -> Self {
+        bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words[..8]))
+    }
+}

@@ -1,0 +1,182 @@
+//! Rearranges a layer's weights for the kernels that read them, once an update.
+//!
+//! Files and the optimiser keep PyTorch's `[out][in][ky][kx]`. A kernel that owns a tile of channels wants them next to
+//! each other, and its taps in the order in which it walks its input.
+
+use super::{Access, Binding, BlockParams, Describe, WORKGROUP_SIZE};
+use crate::network::{ConvShape, DenseShape};
+use std::ops::Range;
+
+/// Channels by pixels that one invocation owns in registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tile {
+    /// Channels: a multiple of 4.
+    pub channels: usize,
+    /// Neighbouring pixels of one row.
+    pub pixels: usize,
+}
+
+impl Tile {
+    /// The prelude of kernels that use it.
+    pub(super) fn prelude(&self) -> String {
+        format!("const TILE_PIXELS = {}u;\nconst TILE_VECTORS = {}u;\n", self.pixels, self.channels / 4)
+    }
+}
+
+/// The order of a layer's packed weights.
+///
+/// Forward: `[out tile][ky][kx][in][out in tile]`. Backward: `[in tile][ky][tap][out][in in tile]`, with the columns
+/// `kx` sorted by `kx mod stride_x`, and descending within: for one input pixel, the taps that reach it then lie side
+/// by side, in the order of the output pixels that they come from. Tiles are filled up with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Packing {
+    /// Outputs of the layer.
+    pub out_channels: usize,
+    /// Inputs of the layer.
+    pub in_channels: usize,
+    /// Kernel rows.
+    pub kernel_height: usize,
+    /// Kernel columns.
+    pub kernel_width: usize,
+    /// Columns that the kernel moves by.
+    pub stride_x: usize,
+    /// Channels of a tile: output channels forward, input channels backward.
+    pub tile: usize,
+    /// False forward, true backward.
+    pub backward: bool,
+}
+
+impl Packing {
+    /// For [`super::conv_forward`].
+    pub fn forward(s: ConvShape, tile: usize) -> Self {
+        Self {
+            out_channels: s.out_channels,
+            in_channels: s.in_channels,
+            kernel_height: s.kernel_height,
+            kernel_width: s.kernel_width,
+            stride_x: s.stride_x,
+            tile,
+            backward: false,
+        }
+    }
+
+    /// For [`super::conv_input_gradient`].
+    pub fn backward(s: ConvShape, tile: usize) -> Self {
+        Self { backward: true, ..Self::forward(s, tile) }
+    }
+
+    /// For the dense kernels: a kernel of one column and a row for each pixel of the flattened input, so that
+    /// features come in the device's order `[pixel][channel]`.
+    pub fn dense(s: DenseShape, tile: usize, backward: bool) -> Self {
+        Self {
+            out_channels: s.units,
+            in_channels: s.in_channels,
+            kernel_height: s.in_pixels,
+            kernel_width: 1,
+            stride_x: 1,
+            tile,
+            backward,
+        }
+    }
+
+    /// Floats, padding included.
+    pub fn len(&self) -> usize {
+        let (tiled, other) = self.tiled();
+        tiled.div_ceil(self.tile) * self.tile * other * self.kernel_height * self.kernel_width
+    }
+
+    /// True where there is nothing to pack.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn tiled(&self) -> (usize, usize) {
+        if self.backward {
+            (self.in_channels, self.out_channels)
+        } else {
+            (self.out_channels, self.in_channels)
+        }
+    }
+
+    /// Columns `kx` with `kx mod stride_x == phase`.
+    pub fn taps_of_phase(&self, phase: usize) -> usize {
+        (self.kernel_width + self.stride_x - 1 - phase) / self.stride_x
+    }
+
+    /// The place of column `kx` among the kernel's columns.
+    pub fn column(&self, kx: usize) -> usize {
+        if !self.backward {
+            return kx;
+        }
+        let phase = kx % self.stride_x;
+        let before: usize = (0..phase).map(|p| self.taps_of_phase(p)).sum();
+        before + self.taps_of_phase(phase) - 1 - kx / self.stride_x
+    }
+
+    /// Where the weight from input channel `ic` to output channel `oc` at tap (`ky`, `kx`) lies.
+    pub fn index(&self, oc: usize, ic: usize, ky: usize, kx: usize) -> usize {
+        let (tiled, other) = if self.backward { (ic, oc) } else { (oc, ic) };
+        let (_, others) = self.tiled();
+        let row = (tiled / self.tile * self.kernel_height + ky) * self.kernel_width + self.column(kx);
+        (row * others + other) * self.tile + tiled % self.tile
+    }
+}
+
+/// Packs one layer's weights one way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackWeights {
+    /// The order.
+    pub packing: Packing,
+    /// Where the weights lie in the parameters.
+    pub weight_offset: usize,
+}
+
+impl Describe for PackWeights {
+    const NAME: &'static str = "pack_weights";
+    const SOURCE: &'static str = include_str!("../../shaders/pack_weights.wgsl");
+    /// Parameters; packed weights.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let p = &self.packing;
+        vec![
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("OUT_CHANNELS", p.out_channels as f64),
+            ("IN_CHANNELS", p.in_channels as f64),
+            ("KERNEL_HEIGHT", p.kernel_height as f64),
+            ("KERNEL_WIDTH", p.kernel_width as f64),
+            ("STRIDE_X", p.stride_x as f64),
+            ("TILE", p.tile as f64),
+            ("BACKWARD", f64::from(u8::from(p.backward))),
+            ("WEIGHT_OFFSET", self.weight_offset as f64),
+        ]
+    }
+
+    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        let p = &self.packing;
+        let (tiled, other) = p.tiled();
+        let columns = tiled.div_ceil(p.tile) * p.tile * other;
+        [(columns as u32).div_ceil(WORKGROUP_SIZE), (p.kernel_height * p.kernel_width) as u32, 1]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [parameters, packed] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let (p, packed) = (&self.packing, packed.floats_mut());
+        let weights = &parameters.floats()[self.weight_offset..];
+        packed.fill(0.0);
+        for oc in 0..p.out_channels {
+            for ic in 0..p.in_channels {
+                let taps = &weights[(oc * p.in_channels + ic) * p.kernel_height * p.kernel_width..];
+                for ky in 0..p.kernel_height {
+                    for kx in 0..p.kernel_width {
+                        packed[p.index(oc, ic, ky, kx)] = taps[ky * p.kernel_width + kx];
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Puts refined chains into the replay ring.
+
+use super::{Access, Binding, BlockParams, Describe, State, WORKGROUP_SIZE, groups};
+use std::ops::Range;
+
+/// Puts the first `batch` images of a range of blocks into the ring, from its head on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PushReplay {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Values of one image.
+    pub features: usize,
+    /// Images to push; not more than `capacity`.
+    pub batch: u32,
+    /// Slots of the ring.
+    pub capacity: u32,
+    /// The range's first block: the twin is handed all of them.
+    pub first_block: u32,
+}
+
+impl Describe for PushReplay {
+    const NAME: &'static str = "push_replay";
+    const SOURCE: &'static str =
+        concat!(include_str!("../../shaders/lib/state.wgsl"), include_str!("../../shaders/push_replay.wgsl"));
+    /// State; x; ring.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("LANES", self.lanes.into()),
+            ("FEATURES", self.features as f64),
+            ("BATCH", self.batch.into()),
+            ("CAPACITY", self.capacity.into()),
+        ]
+    }
+
+    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&BlockParams { first_block: self.first_block }).to_vec()
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [groups(self.features, self.lanes), 1, self.batch.div_ceil(self.lanes)]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [state, x, ring] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let (state, x, ring) = (State::of(state.words()), x.floats(), ring.floats_mut());
+        let lanes = self.lanes as usize;
+        for image in 0..self.batch as usize {
+            let slot = (state.ring_head as usize + image) % self.capacity as usize;
+            let block = self.first_block as usize + image / lanes;
+            let to = &mut ring[slot * self.features..][..self.features];
+            for (feature, value) in to.iter_mut().enumerate() {
+                *value = x[(block * self.features + feature) * lanes + image % lanes];
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Random numbers: counter-based, so that every one is a pure function of (seed, stream, step, element).
+//!
+//! The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
+//! The key is the seed; the counter is `[stream << 24 | quad, image, chain step, training step]`. A quad is four
+//! neighbouring features of an image. No two streams overlap, because no two counters are equal and Philox is a
+//! bijection of the counter for each key.
+
+use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use std::convert::Infallible;
+use std::ops::Range;
+
+/// What random numbers are for: each purpose has a stream of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Stream {
+    /// Initial parameters.
+    Parameters = 0,
+    /// Images that the replay ring begins with.
+    RingStart = 1,
+    /// Fresh chain starts in training.
+    FreshStart = 2,
+    /// Whether a chain starts fresh, and if not, from which slot.
+    StartChoice = 3,
+    /// Langevin noise.
+    Langevin = 4,
+    /// Noise on real images.
+    DataNoise = 5,
+    /// The order of images in an epoch.
+    Permutation = 6,
+    /// A sampler's starts.
+    SamplerStart = 7,
+    /// Noise images that held-out images are compared with.
+    HeldOutNoise = 8,
+}
+
+/// Every stream, for tests that count them.
+pub const STREAMS: [Stream; 9] = [
+    Stream::Parameters,
+    Stream::RingStart,
+    Stream::FreshStart,
+    Stream::StartChoice,
+    Stream::Langevin,
+    Stream::DataNoise,
+    Stream::Permutation,
+    Stream::SamplerStart,
+    Stream::HeldOutNoise,
+];
+
+/// Features an image may have at most, so that quads and stream share one counter word.
+pub const MAX_FEATURES: usize = 4 << 24;
+
+/// The counter of one quad.
+pub fn counter(stream: Stream, quad: u32, image: u32, chain_step: u32, step: u32) -> [u32; 4] {
+    [(stream as u32) << 24 | quad, image, chain_step, step]
+}
+
+/// Philox4x32-10.
+#[inline(always)]
+pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        let p0 = 0xD251_1F53_u64 * u64::from(counter[0]);
+        let p1 = 0xCD9E_8D57_u64 * u64::from(counter[2]);
+        counter = [
+            (p1 >> 32) as u32 ^ counter[1] ^ key[0],
+            p1 as u32,
+            (p0 >> 32) as u32 ^ counter[3] ^ key[1],
+            p0 as u32,
+        ];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    counter
+}
+
+/// Uniform in [-1, 1): 24 bits, exact.
+#[inline(always)]
+pub fn uniform_of(bits: u32) -> f32 {
+    (bits >> 8) as f32 * (1.0 / 8_388_608.0) - 1.0
+}
+
+/// Natural logarithm of `u` in (0, 1].
+#[inline(always)]
+fn log_unit(u: f32) -> f32 {
+    const C: [f32; 8] = [
+        0.090_042_025,
+        -0.142_577_95,
+        0.148_064_6,
+        -0.165_750_47,
+        0.199_731_05,
+        -0.250_016_1,
+        0.333_336_6,
+        -0.499_999_94,
+    ];
+    let shifted = u.to_bits().wrapping_sub(0x3f35_04f3);
+    let e = (shifted as i32 >> 23) as f32;
+    let r = f32::from_bits((shifted & 0x7f_ffff).wrapping_add(0x3f35_04f3)) - 1.0;
+    let mut q = C[0];
+    for c in &C[1..] {
+        q = q * r + c;
+    }
+    e * std::f32::consts::LN_2 + (q * (r * r) + r)
+}
+
+/// Two standard normal numbers of two words (Box and Muller 1958); see `shaders/lib/random.wgsl`.
+#[inline(always)]
+pub fn box_muller(a: u32, b: u32) -> [f32; 2] {
+    const COS: [f32; 5] = [56.240_54, -85.240_1, 64.934_58, -19.739_172, 0.999_999_94];
+    const SIN: [f32; 5] = [39.535_812, -76.549_66, 81.600_98, -41.341_656, 6.283_185];
+    let u = 2.0 - f32::from_bits((a >> 9) | 0x3f80_0000);
+    let radius = (-2.0 * log_unit(u)).max(0.0).sqrt();
+    let t = (f32::from_bits((b >> 9) | 0x3f80_0000) - 1.5) * 0.5;
+    let s = t * t;
+    let (mut cosine, mut sine) = (COS[0], SIN[0]);
+    for i in 1..5 {
+        cosine = cosine * s + COS[i];
+        sine = sine * s + SIN[i];
+    }
+    let signed = f32::from_bits(radius.to_bits() ^ (b << 31));
+    [cosine * signed, sine * t * radius]
+}
+
+/// Four standard normal numbers.
+#[inline(always)]
+pub fn normal_of(bits: [u32; 4]) -> [f32; 4] {
+    let [a, b] = box_muller(bits[0], bits[1]);
+    let [c, d] = box_muller(bits[2], bits[3]);
+    [a, b, c, d]
+}
+
+/// One stream as a sequence, for host code that draws through `rand`'s distributions.
+#[derive(Clone, Debug)]
+pub struct Philox {
+    key: [u32; 2],
+    stream: Stream,
+    next: u64,
+    words: [u32; 4],
+}
+
+impl Philox {
+    /// The beginning of `stream`.
+    pub fn new(seed: u64, stream: Stream) -> Self {
+        Self { key: [seed as u32, (seed >> 32) as u32], stream, next: 0, words: [0; 4] }
+    }
+}
+
+impl rand::TryRng for Philox {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let (quad, word) = (self.next / 4, (self.next % 4) as usize);
+        if word == 0 {
+            self.words = philox(counter(self.stream, 0, quad as u32, (quad >> 32) as u32, 0), self.key);
+        }
+        self.next += 1;
+        Ok(self.words[word])
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let low = u64::from(self.try_next_u32()?);
+        Ok(low | u64::from(self.try_next_u32()?) << 32)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in bytes.chunks_mut(4) {
+            let word = self.try_next_u32()?.to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// What [`Random`] writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Distribution {
+    /// The generator's words.
+    Bits,
+    /// Uniform in [-1, 1).
+    Uniform,
+    /// Standard normal.
+    Normal,
+}
+
+/// Fills a per-block buffer with random numbers: a sampler's starts, and tests of the generator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Random {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Values of one image.
+    pub features: usize,
+    /// The stream.
+    pub stream: Stream,
+    /// What to write.
+    pub distribution: Distribution,
+}
+
+/// `Params` of `shaders/random.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    first_block: u32,
+    stream: u32,
+    distribution: u32,
+}
+
+impl Describe for Random {
+    const NAME: &'static str = "random";
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/lib/random.wgsl"),
+        include_str!("../../shaders/random.wgsl")
+    );
+    /// State; output.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("LANES", self.lanes.into()),
+            ("FEATURES", self.features as f64),
+        ]
+    }
+
+    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+        let distribution = self.distribution as u32;
+        let params = Params { first_block: blocks.start, stream: self.stream as u32, distribution };
+        bytemuck::bytes_of(&params).to_vec()
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        [groups(self.features.div_ceil(4), self.lanes), 1, blocks.len() as u32]
+    }
+
+    fn run(&self, index: u32, bindings: &mut [Binding]) {
+        let [state, output] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let state = State::of(state.words());
+        let lanes = self.lanes as usize;
+        for (feature, row) in output.words_mut().chunks_exact_mut(lanes).enumerate() {
+            for (lane, value) in row.iter_mut().enumerate() {
+                let image = index * self.lanes + lane as u32;
+                let at = counter(self.stream, feature as u32 / 4, image, state.chain_base, state.step);
+                let bits = philox(at, state.key());
+                *value = match self.distribution {
+                    Distribution::Bits => bits[feature % 4],
+                    Distribution::Uniform => uniform_of(bits[feature % 4]).to_bits(),
+                    Distribution::Normal => normal_of(bits)[feature % 4].to_bits(),
+                };
+            }
+        }
+    }
+}

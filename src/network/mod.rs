@@ -1,0 +1,349 @@
+//! What a network is: its layers, their shapes, and where each parameter lies in the flat parameter vector.
+//!
+//! A network maps one image to one number, its energy `E(x)`; low means likely.
+
+mod presets;
+
+use crate::data::ImageShape;
+use crate::kernels::random::{Philox, Stream};
+use crate::{Error, Result};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+pub use presets::{PRESETS, preset};
+
+/// The non-linearity after a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `y = z`
+    Identity,
+    /// `y = z * sigmoid(z)`, also called SiLU (Ramachandran et al. 2017, <https://arxiv.org/abs/1710.05941>).
+    Swish,
+}
+
+impl Activation {
+    /// The number that shaders know it by (`shaders/lib/activation.wgsl`).
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Identity => 0,
+            Self::Swish => 1,
+        }
+    }
+}
+
+/// Rows and columns of zeros around the input of a convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Padding {
+    /// Rows above.
+    pub top: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+/// One layer as a user describes it. Input sizes follow from the layer before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "layer")]
+pub enum LayerSpec {
+    /// Cross-correlation, as every deep-learning library calls convolution.
+    Conv {
+        /// Output channels.
+        channels: usize,
+        /// Height and width of the kernel.
+        kernel: [usize; 2],
+        /// Rows and columns that the kernel moves by.
+        stride: [usize; 2],
+        /// Zeros around the input.
+        padding: Padding,
+        /// What follows.
+        activation: Activation,
+    },
+    /// A fully connected layer; an input with height and width is flattened in the order channel, row, column.
+    Dense {
+        /// Outputs.
+        units: usize,
+        /// What follows.
+        activation: Activation,
+    },
+}
+
+/// All sizes of one convolution. Also describes a dense layer's input (`in_*`) when it has to be flattened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// Input channels.
+    pub in_channels: usize,
+    /// Input rows.
+    pub in_height: usize,
+    /// Input columns.
+    pub in_width: usize,
+    /// Output channels.
+    pub out_channels: usize,
+    /// Output rows.
+    pub out_height: usize,
+    /// Output columns.
+    pub out_width: usize,
+    /// Kernel rows.
+    pub kernel_height: usize,
+    /// Kernel columns.
+    pub kernel_width: usize,
+    /// Rows that the kernel moves by.
+    pub stride_y: usize,
+    /// Columns that the kernel moves by.
+    pub stride_x: usize,
+    /// Rows of zeros above the input. Those below follow from the output size.
+    pub pad_top: usize,
+    /// Columns of zeros to the left of the input.
+    pub pad_left: usize,
+}
+
+impl ConvShape {
+    /// Values in one image's input.
+    pub fn in_len(&self) -> usize {
+        self.in_channels * self.in_height * self.in_width
+    }
+
+    /// Values in one image's output.
+    pub fn out_len(&self) -> usize {
+        self.out_channels * self.out_height * self.out_width
+    }
+
+    /// Weights: `[out, in, kernel_height, kernel_width]`.
+    pub fn weight_len(&self) -> usize {
+        self.out_channels * self.in_channels * self.kernel_height * self.kernel_width
+    }
+}
+
+/// All sizes of one dense layer: `out[o] = sum over f of weight[o][f] * in[f] + bias[o]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DenseShape {
+    /// Channels of the input; features lie as `[pixel][channel]` on the device, `[channel][pixel]` in files.
+    pub in_channels: usize,
+    /// Pixels of the input: height times width.
+    pub in_pixels: usize,
+    /// Outputs.
+    pub units: usize,
+}
+
+impl DenseShape {
+    /// Input features.
+    pub fn in_len(&self) -> usize {
+        self.in_channels * self.in_pixels
+    }
+}
+
+/// What a layer computes, with every size settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// See [`LayerSpec::Conv`].
+    Conv(ConvShape),
+    /// See [`LayerSpec::Dense`].
+    Dense(DenseShape),
+}
+
+/// One layer of a [`Network`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// `conv1`, `conv2`, ... and `dense1`, ...: the prefix of its tensors in files.
+    pub name: String,
+    /// What it computes.
+    pub operation: Operation,
+    /// What follows.
+    pub activation: Activation,
+    /// Where its weights begin in the flat parameter vector; the biases follow them directly.
+    pub weight_offset: usize,
+    /// Number of weights.
+    pub weight_len: usize,
+    /// Number of biases: the layer's output channels.
+    pub bias_len: usize,
+    /// Values that one image has at the layer's output.
+    pub out_len: usize,
+}
+
+impl Layer {
+    /// Where the biases begin in the flat parameter vector.
+    pub fn bias_offset(&self) -> usize {
+        self.weight_offset + self.weight_len
+    }
+
+    /// Multiply-adds for one image's forward pass, taps in the padding included.
+    pub fn multiply_adds(&self) -> usize {
+        match self.operation {
+            Operation::Conv(s) => s.weight_len() * s.out_height * s.out_width,
+            Operation::Dense(_) => self.weight_len,
+        }
+    }
+}
+
+/// A tensor of parameters as files name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterTensor {
+    /// PyTorch's name: `conv1.weight`, `dense1.bias`.
+    pub name: String,
+    /// PyTorch's shape: `[out, in, kh, kw]`, `[out, in]` or `[out]`.
+    pub shape: Vec<usize>,
+    /// Where it begins in the flat parameter vector.
+    pub offset: usize,
+}
+
+impl ParameterTensor {
+    /// Where it lies in the flat parameter vector.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.shape.iter().product::<usize>()
+    }
+}
+
+/// An energy network whose layers fit together and end in one number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// The preset's name, or the user's.
+    pub name: String,
+    /// Shape of the input.
+    pub input: ImageShape,
+    /// The layers, first to last.
+    pub layers: Vec<Layer>,
+    /// Length of the flat parameter vector.
+    pub n_parameters: usize,
+}
+
+impl Network {
+    /// Settles every size.
+    ///
+    /// # Errors
+    /// [`Error::Network`] names the layer and both shapes where two do not fit, and an end that is not one number.
+    pub fn new(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<Self> {
+        let fail = |text: String| Err(Error::Network(format!("`{name}`: {text}")));
+        if input.is_empty() {
+            return fail(format!("the input {input} has no values"));
+        }
+        let mut shape = input;
+        let mut layers: Vec<Layer> = Vec::new();
+        let mut offset = 0;
+        for spec in specs {
+            let (kind, activation) = match spec {
+                LayerSpec::Conv { activation, .. } => ("conv", *activation),
+                LayerSpec::Dense { activation, .. } => ("dense", *activation),
+            };
+            let number = 1 + layers.iter().filter(|l| l.name.starts_with(kind)).count();
+            let layer_name = format!("{kind}{number}");
+            let (operation, weight_len, out) = match *spec {
+                LayerSpec::Conv { channels, kernel, stride, padding, .. } => {
+                    if channels == 0 || kernel.contains(&0) || stride.contains(&0) {
+                        return fail(format!("{layer_name}: channels, kernel and stride must be at least 1"));
+                    }
+                    let padded = [
+                        shape.height + padding.top + padding.bottom,
+                        shape.width + padding.left + padding.right,
+                    ];
+                    if kernel[0] > padded[0] || kernel[1] > padded[1] {
+                        return fail(format!(
+                            "{layer_name}: its {}x{} kernel is larger than its input {shape}, padded to {}x{}",
+                            kernel[0], kernel[1], padded[0], padded[1]
+                        ));
+                    }
+                    let out = ImageShape {
+                        channels,
+                        height: (padded[0] - kernel[0]) / stride[0] + 1,
+                        width: (padded[1] - kernel[1]) / stride[1] + 1,
+                    };
+                    let conv = ConvShape {
+                        in_channels: shape.channels,
+                        in_height: shape.height,
+                        in_width: shape.width,
+                        out_channels: channels,
+                        out_height: out.height,
+                        out_width: out.width,
+                        kernel_height: kernel[0],
+                        kernel_width: kernel[1],
+                        stride_y: stride[0],
+                        stride_x: stride[1],
+                        pad_top: padding.top,
+                        pad_left: padding.left,
+                    };
+                    (Operation::Conv(conv), conv.weight_len(), out)
+                }
+                LayerSpec::Dense { units, .. } => {
+                    if units == 0 {
+                        return fail(format!("{layer_name}: units must be at least 1"));
+                    }
+                    let dense = DenseShape {
+                        in_channels: shape.channels,
+                        in_pixels: shape.height * shape.width,
+                        units,
+                    };
+                    let out = ImageShape { channels: units, height: 1, width: 1 };
+                    (Operation::Dense(dense), dense.in_len() * units, out)
+                }
+            };
+            layers.push(Layer {
+                name: layer_name,
+                operation,
+                activation,
+                weight_offset: offset,
+                weight_len,
+                bias_len: out.channels,
+                out_len: out.len(),
+            });
+            offset += weight_len + out.channels;
+            shape = out;
+        }
+        if shape.len() != 1 || layers.is_empty() {
+            return fail(format!("an energy is one number, but the last layer's output is {shape}"));
+        }
+        if layers.last().is_some_and(|l| l.activation != Activation::Identity) {
+            return fail("the last layer's output is the energy: it has no activation".to_owned());
+        }
+        Ok(Self { name: name.to_owned(), input, layers, n_parameters: offset })
+    }
+
+    /// The tensors of the flat parameter vector, in order.
+    pub fn tensors(&self) -> Vec<ParameterTensor> {
+        let mut tensors = Vec::new();
+        for layer in &self.layers {
+            let shape = match layer.operation {
+                Operation::Conv(s) => vec![s.out_channels, s.in_channels, s.kernel_height, s.kernel_width],
+                Operation::Dense(s) => vec![s.units, s.in_len()],
+            };
+            tensors.push(ParameterTensor {
+                name: format!("{}.weight", layer.name),
+                shape,
+                offset: layer.weight_offset,
+            });
+            tensors.push(ParameterTensor {
+                name: format!("{}.bias", layer.name),
+                shape: vec![layer.bias_len],
+                offset: layer.bias_offset(),
+            });
+        }
+        tensors
+    }
+
+    /// Glorot-uniform weights and zero biases: `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))`
+    /// (Glorot and Bengio 2010, equation 16), where a convolution's fans count its kernel's taps.
+    pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
+        let mut rng = Philox::new(seed, Stream::Parameters);
+        let mut parameters = vec![0.0; self.n_parameters];
+        for layer in &self.layers {
+            let (fan_in, fan_out) = match layer.operation {
+                Operation::Conv(s) => {
+                    let taps = s.kernel_height * s.kernel_width;
+                    (s.in_channels * taps, s.out_channels * taps)
+                }
+                Operation::Dense(s) => (s.in_len(), s.units),
+            };
+            let bound = (6.0 / (fan_in + fan_out) as f64).sqrt() as f32;
+            for weight in &mut parameters[layer.weight_offset..layer.bias_offset()] {
+                *weight = rng.random_range(-bound..bound);
+            }
+        }
+        parameters
+    }
+
+    /// Floating-point operations (2 a multiply-add) of one image's forward pass and input gradient.
+    pub fn langevin_flop(&self) -> usize {
+        4 * self.layers.iter().map(Layer::multiply_adds).sum::<usize>()
+    }
+}

@@ -1,0 +1,217 @@
+//! Plans: what is to be computed, as plain data that either executor runs.
+//!
+//! A plan names buffers and lists kernel launches. Pure functions build it from a network, a batch size and numbers of
+//! the recipe; every size and launch count is settled here and can be tested with no device at all.
+
+mod network_pass;
+mod programs;
+
+pub use network_pass::NetworkPass;
+pub use programs::{
+    EnergyPlan, METRIC_ROWS, SamplerNumbers, SamplerPlan, TrainingNumbers, TrainingPlan, energy_plan,
+    sampler_plan, training_plan,
+};
+
+use crate::kernels::conv_weight_gradient::Chunks;
+use crate::kernels::{Access, Kernel};
+use std::ops::Range;
+
+/// A buffer of a plan, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub usize);
+
+/// How a buffer is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[block][feature][lane]`, this many features.
+    PerBlock(usize),
+    /// Plain words, this many.
+    Flat(usize),
+}
+
+/// What a buffer's words are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// IEEE single precision.
+    Floats,
+    /// Integers, or bytes.
+    Integers,
+}
+
+/// A buffer of a plan. All buffers begin as zeros.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BufferSpec {
+    /// What it holds.
+    pub name: String,
+    /// How it is laid out.
+    pub layout: Layout,
+    /// What its words are.
+    pub words: Words,
+}
+
+/// One kernel launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// What runs.
+    pub kernel: Kernel,
+    /// Its buffers, in the order of [`Kernel::access`].
+    pub bindings: Vec<BufferId>,
+    /// The blocks it runs over; empty for kernels that are not per block.
+    pub blocks: Range<u32>,
+}
+
+/// A list of launches that run together, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProgramId(pub usize);
+
+/// What either executor runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Blocks of per-block buffers.
+    pub n_blocks: u32,
+    /// The buffers.
+    pub buffers: Vec<BufferSpec>,
+    /// Lists of launches, in the order of [`ProgramId`].
+    pub programs: Vec<Vec<Launch>>,
+}
+
+impl Plan {
+    fn new(lanes: u32, n_blocks: u32) -> Self {
+        Self { lanes, n_blocks, buffers: Vec::new(), programs: Vec::new() }
+    }
+
+    fn per_block(&mut self, name: impl Into<String>, features: usize) -> BufferId {
+        self.add(name.into(), Layout::PerBlock(features), Words::Floats)
+    }
+
+    fn flat(&mut self, name: impl Into<String>, len: usize) -> BufferId {
+        self.add(name.into(), Layout::Flat(len), Words::Floats)
+    }
+
+    fn integers(&mut self, name: impl Into<String>, len: usize) -> BufferId {
+        self.add(name.into(), Layout::Flat(len), Words::Integers)
+    }
+
+    fn add(&mut self, name: String, layout: Layout, words: Words) -> BufferId {
+        self.buffers.push(BufferSpec { name, layout, words });
+        BufferId(self.buffers.len() - 1)
+    }
+
+    fn program(&mut self, launches: Vec<Launch>) -> ProgramId {
+        self.programs.push(launches);
+        ProgramId(self.programs.len() - 1)
+    }
+
+    /// A buffer's length in words.
+    pub fn len_of(&self, buffer: BufferId) -> usize {
+        match self.buffers[buffer.0].layout {
+            Layout::PerBlock(features) => self.n_blocks as usize * self.block_len(features),
+            Layout::Flat(len) => len,
+        }
+    }
+
+    /// Words of one block with this many features.
+    pub fn block_len(&self, features: usize) -> usize {
+        features * self.lanes as usize
+    }
+
+    /// All launches of all programs.
+    pub fn launches(&self) -> impl Iterator<Item = &Launch> {
+        self.programs.iter().flatten()
+    }
+
+    /// Rearranges images `[image][channel][pixel]` into blocks `[block][pixel][channel][lane]`, empty lanes zero.
+    pub fn to_blocks(&self, values: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
+        let (lanes, features) = (self.lanes as usize, channels * pixels);
+        let n_images = values.len() / features.max(1);
+        let mut blocks = vec![0.0; n_images.div_ceil(lanes) * lanes * features];
+        for (image, values) in values.chunks_exact(features).enumerate() {
+            let block = &mut blocks[image / lanes * lanes * features..];
+            for (i, value) in values.iter().enumerate() {
+                block[((i % pixels) * channels + i / pixels) * lanes + image % lanes] = *value;
+            }
+        }
+        blocks
+    }
+
+    /// The first `n_images` images of blocks `[block][pixel][channel][lane]`, as `[image][channel][pixel]`.
+    pub fn from_blocks(&self, blocks: &[f32], n_images: usize, channels: usize, pixels: usize) -> Vec<f32> {
+        let (lanes, features) = (self.lanes as usize, channels * pixels);
+        let mut values = Vec::with_capacity(n_images * features);
+        for image in 0..n_images {
+            let block = &blocks[image / lanes * lanes * features..];
+            for i in 0..features {
+                values.push(block[((i % pixels) * channels + i / pixels) * lanes + image % lanes]);
+            }
+        }
+        values
+    }
+}
+
+impl Launch {
+    fn per_block(kernel: impl Into<Kernel>, blocks: &Range<u32>, bindings: &[BufferId]) -> Self {
+        let launch = Self { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: blocks.clone() };
+        debug_assert!(launch.kernel.is_per_block() && launch.kernel.access().len() == bindings.len());
+        launch
+    }
+
+    fn whole(kernel: impl Into<Kernel>, bindings: &[BufferId]) -> Self {
+        let launch = Self { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0 };
+        debug_assert!(!launch.kernel.is_per_block() && launch.kernel.access().len() == bindings.len());
+        launch
+    }
+
+    /// The buffers that it writes.
+    pub fn written(&self) -> impl Iterator<Item = BufferId> {
+        let access = self.kernel.access();
+        self.bindings.iter().zip(access).filter(|(_, a)| **a != Access::Read).map(|(id, _)| *id)
+    }
+}
+
+/// What a plan is shaped for: the sizes that suit one kind of machine better than another. The numbers that come out
+/// are the same up to rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Images in a block: as many neighbouring words as the machine likes to load at once.
+    pub lanes: u32,
+    /// Channels that one invocation owns, at most.
+    pub tile_channels: usize,
+    /// Pixels that one invocation owns, at most.
+    pub tile_pixels: usize,
+    /// Whether channels come in fours (`vec4f`), or a tile may be smaller than that.
+    pub fours: bool,
+    /// Blocks that one partial sum of the parameter gradient covers, at least.
+    pub chunk_blocks: u32,
+}
+
+impl Target {
+    /// For the CPU executor: a block is one AVX-512 register wide, two of AVX2, four of NEON or SSE2.
+    pub const CPU: Self = Self { lanes: 16, tile_channels: 4, tile_pixels: 4, fours: false, chunk_blocks: 4 };
+
+    /// For a GPU that is to work on `images` at a time.
+    pub fn gpu(images: usize) -> Self {
+        let lanes = images.next_power_of_two().clamp(16, 64) as u32;
+        Self { lanes, tile_channels: 8, tile_pixels: 2, fours: true, chunk_blocks: 1 }
+    }
+
+    /// Blocks that hold `images`.
+    pub fn blocks(&self, images: usize) -> u32 {
+        (images as u32).div_ceil(self.lanes)
+    }
+
+    /// Channels of a tile, for a layer with `channels`.
+    fn channels(&self, channels: usize) -> usize {
+        if self.fours {
+            self.tile_channels.min(channels.next_multiple_of(4))
+        } else {
+            self.tile_channels.min(channels)
+        }
+    }
+
+    /// How `n_blocks` blocks are split into partial sums: at most 32 of them.
+    fn chunks(&self, n_blocks: u32) -> Chunks {
+        Chunks { n_blocks, chunk_blocks: self.chunk_blocks.max(n_blocks.div_ceil(32)) }
+    }
+}
