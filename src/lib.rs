@@ -5,5 +5,6 @@
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod picture;
 
 pub use error::{Error, Result};
