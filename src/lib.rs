@@ -6,5 +6,6 @@ pub mod data;
 pub mod error;
 pub mod files;
 pub mod picture;
+pub mod train;
 
 pub use error::{Error, Result};
