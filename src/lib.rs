@@ -2,10 +2,14 @@
 
 #![warn(missing_docs)]
 
+pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod kernels;
 pub mod network;
+pub mod picture;
 pub mod plan;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -1,0 +1,575 @@
+//! Fast bodies of the hot kernels, generic over the SIMD register; the twins in [`crate::kernels`] say what they
+//! compute. Whatever has no body here runs its twin.
+
+use super::simd::{Rows, Simd, accumulate, correlate};
+use crate::kernels::conv_forward::ConvForward;
+use crate::kernels::conv_input_gradient::ConvInputGradient;
+use crate::kernels::conv_weight_gradient::ConvWeightGradient;
+use crate::kernels::dense_forward::DenseForward;
+use crate::kernels::dense_input_gradient::DenseInputGradient;
+use crate::kernels::dense_weight_gradient::DenseWeightGradient;
+use crate::kernels::{Binding, Kernel, State};
+use crate::network::{Activation, ConvShape};
+use std::ops::Range;
+
+/// Runs one block of a per-block kernel.
+#[inline(always)]
+pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding]) {
+    match (kernel, bindings) {
+        (Kernel::ConvForward(k), [input, weights, parameters, output, slope]) => {
+            let bias = &parameters.floats()[k.bias_offset..][..k.shape.out_channels];
+            let (output, slope) = (output.floats_mut(), slope.floats_mut());
+            conv_forward::<S>(k, input.floats(), weights.floats(), bias, output, slope);
+        }
+        (Kernel::ConvInputGradient(k), [g, weights, slope, grad]) => {
+            conv_input_gradient::<S>(k, g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
+        }
+        (Kernel::DenseForward(k), [input, weights, parameters, output, slope]) => {
+            let bias = &parameters.floats()[k.bias_offset..][..k.shape.units];
+            let (output, slope) = (output.floats_mut(), slope.floats_mut());
+            dense_forward::<S>(k, input.floats(), weights.floats(), bias, output, slope);
+        }
+        (Kernel::DenseInputGradient(k), [g, weights, slope, grad]) => {
+            dense_input_gradient::<S>(k, g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
+        }
+        (Kernel::Langevin(k), [state, gradient, x]) => {
+            k.block(&State::of(state.words()), index, gradient.floats(), x.floats_mut());
+        }
+        (kernel, bindings) => kernel.run(index, bindings),
+    }
+}
+
+/// Taps of one row that reach the same pixels of a tile.
+#[derive(Clone, Copy, Default)]
+struct Segment {
+    taps: (usize, usize),   // first and count
+    pixels: (usize, usize), // first and count
+    column: usize,          // input column of the first tap at the first pixel
+}
+
+/// A tile of 8 pixels has 17 segments at most: each pixel's taps begin once and end once.
+const MAX_SEGMENTS: usize = 32;
+
+/// A tile of pixels in one row: which taps reach which of its pixels.
+struct RowTile {
+    segments: [Segment; MAX_SEGMENTS],
+    n_segments: usize,
+}
+
+impl RowTile {
+    /// For `pixels` pixels, `step` input columns apart; tap `j` of `taps` reads column `first + j + p * step` for
+    /// pixel `p`, and there are `width` columns.
+    fn new(first: isize, step: usize, taps: usize, pixels: usize, width: usize) -> Self {
+        let mut tile = Self { segments: [Segment::default(); MAX_SEGMENTS], n_segments: 0 };
+        for tap in 0..taps {
+            let column = first + tap as isize;
+            let inside = |p: &usize| (0..width as isize).contains(&(column + (p * step) as isize));
+            let Some(low) = (0..pixels).find(inside) else { continue };
+            let count = (low..pixels).take_while(inside).count();
+            match tile.segments[..tile.n_segments].last_mut() {
+                Some(s) if s.pixels == (low, count) && s.taps.0 + s.taps.1 == tap => s.taps.1 += 1,
+                _ => {
+                    tile.segments[tile.n_segments] = Segment {
+                        taps: (tap, 1),
+                        pixels: (low, count),
+                        column: (column + (low * step) as isize) as usize,
+                    };
+                    tile.n_segments += 1;
+                }
+            }
+        }
+        tile
+    }
+}
+
+/// The rows of input and weights that one row of output takes, shared by all its tiles.
+#[derive(Clone, Copy)]
+struct Source {
+    rows: usize,
+    weights: usize,
+    weights_step: usize,
+    input: usize, // of column 0
+    input_step: isize,
+    channels: usize,
+    lanes: usize,
+    step: usize, // input columns from one pixel of the tile to the next
+}
+
+/// Sums a tile of T channels by up to P pixels.
+#[inline(always)]
+fn sum_tile<S: Simd, const T: usize, const P: usize>(
+    sum: &mut [[S; T]; P],
+    tile: &RowTile,
+    source: Source,
+    weights: &[f32],
+    input: &[f32],
+) {
+    let pixel = source.channels * source.lanes;
+    for segment in &tile.segments[..tile.n_segments] {
+        let rows = Rows {
+            count: source.rows,
+            weights: source.weights + segment.taps.0 * source.channels * T,
+            weights_step: source.weights_step,
+            input: source.input + segment.column * pixel,
+            input_step: source.input_step,
+            length: segment.taps.1 * source.channels,
+        };
+        let (first, count) = segment.pixels;
+        macro_rules! part {
+            ($n:literal) => {
+                if let Ok(part) = <&mut [[S; T]; $n]>::try_from(&mut sum[first..first + count]) {
+                    accumulate::<S, T, $n>(part, weights, input, rows, source.lanes, source.step * pixel);
+                }
+            };
+        }
+        if count == P {
+            accumulate::<S, T, P>(sum, weights, input, rows, source.lanes, source.step * pixel);
+        } else {
+            match count {
+                1 => part!(1),
+                2 => part!(2),
+                3 => part!(3),
+                4 => part!(4),
+                5 => part!(5),
+                6 => part!(6),
+                _ => part!(7),
+            }
+        }
+    }
+}
+
+/// Calls `$body` with constants for a tile's channels and pixels, by the channels that weights are packed for.
+macro_rules! with_tile {
+    ($s:ident, $tile:expr, $body:ident ( $($argument:expr),* )) => {
+        match ($tile, $s::MANY) {
+            (1, true) => $body::<$s, 1, 8>($($argument),*),
+            (1, false) => $body::<$s, 1, 4>($($argument),*),
+            (2, true) => $body::<$s, 2, 6>($($argument),*),
+            (2, false) => $body::<$s, 2, 4>($($argument),*),
+            (3, true) => $body::<$s, 3, 4>($($argument),*),
+            (3, false) => $body::<$s, 3, 2>($($argument),*),
+            (4, true) => $body::<$s, 4, 4>($($argument),*),
+            (4, false) => $body::<$s, 4, 2>($($argument),*),
+            (tile, _) => panic!("weights packed for {tile} channels are for a GPU"),
+        }
+    };
+}
+
+#[inline(always)]
+fn conv_forward<S: Simd>(
+    k: &ConvForward,
+    input: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+    slope: &mut [f32],
+) {
+    with_tile!(S, k.tile.channels, conv_forward_tiles(k, input, weights, bias, output, slope));
+}
+
+#[inline(always)]
+fn conv_forward_tiles<S: Simd, const T: usize, const P: usize>(
+    k: &ConvForward,
+    input: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+    slope: &mut [f32],
+) {
+    let (s, lanes) = (&k.shape, k.lanes as usize);
+    let row = s.kernel_width * s.in_channels * T; // packed weights of a kernel row
+    let input_row = s.in_width * s.in_channels * lanes;
+    for ox in (0..s.out_width).step_by(P) {
+        let pixels = P.min(s.out_width - ox);
+        let first = (ox * s.stride_x) as isize - s.pad_left as isize;
+        let tile = RowTile::new(first, s.stride_x, s.kernel_width, pixels, s.in_width);
+        for oy in 0..s.out_height {
+            let top = (oy * s.stride_y) as isize - s.pad_top as isize;
+            let ky = taps_inside(top, s.kernel_height, s.in_height);
+            for (channel_tile, bias) in bias.chunks(T).enumerate() {
+                let mut sum_of_bias = [S::splat(0.0); T];
+                for (sum, bias) in sum_of_bias.iter_mut().zip(bias) {
+                    *sum = S::splat(*bias);
+                }
+                for lane in (0..lanes).step_by(S::LANES) {
+                    let source = Source {
+                        rows: ky.len(),
+                        weights: (channel_tile * s.kernel_height + ky.start) * row,
+                        weights_step: row,
+                        input: (top + ky.start as isize).max(0) as usize * input_row + lane,
+                        input_step: input_row as isize,
+                        channels: s.in_channels,
+                        lanes,
+                        step: s.stride_x,
+                    };
+                    let mut sum = [sum_of_bias; P];
+                    sum_tile(&mut sum, &tile, source, weights, input);
+                    for (p, sum) in sum.iter().enumerate().take(pixels) {
+                        let pixel = oy * s.out_width + ox + p;
+                        let at = (pixel * s.out_channels + channel_tile * T) * lanes + lane;
+                        for (t, z) in sum.iter().enumerate().take(bias.len()) {
+                            activate(
+                                k.activation,
+                                *z,
+                                &mut output[at + t * lanes..],
+                                &mut slope[at + t * lanes..],
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The taps `t` of `taps` with `first + t` in `0..len`.
+fn taps_inside(first: isize, taps: usize, len: usize) -> Range<usize> {
+    let start = (-first).clamp(0, taps as isize) as usize;
+    let end = (len as isize - first).clamp(0, taps as isize) as usize;
+    start..end.max(start)
+}
+
+#[inline(always)]
+fn activate<S: Simd>(activation: Activation, z: S, output: &mut [f32], slope: &mut [f32]) {
+    match activation {
+        Activation::Identity => {
+            z.write(output);
+            S::splat(1.0).write(slope);
+        }
+        Activation::Swish => {
+            let s = z.sigmoid();
+            let y = z.multiply(s);
+            y.write(output);
+            // s + y (1 - s)
+            y.multiply_add(S::splat(1.0).add(s.multiply(S::splat(-1.0))), s).write(slope);
+        }
+    }
+}
+
+#[inline(always)]
+fn conv_input_gradient<S: Simd>(
+    k: &ConvInputGradient,
+    g: &[f32],
+    weights: &[f32],
+    slope: &[f32],
+    grad: &mut [f32],
+) {
+    with_tile!(S, k.tile.channels, conv_input_gradient_tiles(k, g, weights, slope, grad));
+}
+
+#[inline(always)]
+fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
+    k: &ConvInputGradient,
+    g: &[f32],
+    weights: &[f32],
+    slope: &[f32],
+    grad: &mut [f32],
+) {
+    let (s, lanes, packing) = (&k.shape, k.lanes as usize, k.packing());
+    let row = s.kernel_width * s.out_channels * T;
+    let g_row = s.out_width * s.out_channels * lanes;
+    for offset in 0..s.stride_x.min(s.in_width) {
+        let phase = (offset + s.pad_left) % s.stride_x;
+        let taps = packing.taps_of_phase(phase);
+        let first_tap: usize = (0..phase).map(|p| packing.taps_of_phase(p)).sum();
+        let columns = (s.in_width - offset).div_ceil(s.stride_x); // of this phase
+        for tile_start in (0..columns).step_by(P) {
+            let pixels = P.min(columns - tile_start);
+            let ix = offset + tile_start * s.stride_x;
+            // Tap t is kx = phase + (taps - 1 - t) stride, so it reads column (ix + pad - kx) / stride.
+            let first = ((ix + s.pad_left - phase) / s.stride_x) as isize - taps as isize + 1;
+            let tile = RowTile::new(first, 1, taps, pixels, s.out_width);
+            for iy in 0..s.in_height {
+                // The rows ky = phase_y + n stride read row (iy + pad - phase_y) / stride - n.
+                let phase_y = (iy + s.pad_top) % s.stride_y;
+                let n_rows = (s.kernel_height + s.stride_y - 1 - phase_y) / s.stride_y;
+                let top = (iy + s.pad_top - phase_y) / s.stride_y;
+                let start = (top + 1).saturating_sub(s.out_height).min(n_rows);
+                let rows = start..n_rows.min(top + 1).max(start);
+                for channel_tile in 0..s.in_channels.div_ceil(T) {
+                    let channels = T.min(s.in_channels - channel_tile * T);
+                    for lane in (0..lanes).step_by(S::LANES) {
+                        let ky = phase_y + rows.start * s.stride_y;
+                        let source = Source {
+                            rows: rows.len(),
+                            weights: (channel_tile * s.kernel_height + ky) * row
+                                + first_tap * s.out_channels * T,
+                            weights_step: s.stride_y * row,
+                            input: top.wrapping_sub(rows.start).wrapping_mul(g_row).wrapping_add(lane),
+                            input_step: -(g_row as isize),
+                            channels: s.out_channels,
+                            lanes,
+                            step: 1,
+                        };
+                        let mut sum = [[S::splat(0.0); T]; P];
+                        sum_tile(&mut sum, &tile, source, weights, g);
+                        for (p, sum) in sum.iter().enumerate().take(pixels) {
+                            let pixel = iy * s.in_width + ix + p * s.stride_x;
+                            let at = (pixel * s.in_channels + channel_tile * T) * lanes + lane;
+                            for (t, sum) in sum.iter().enumerate().take(channels) {
+                                let at = at + t * lanes;
+                                let value =
+                                    if k.has_slope { sum.multiply(S::read(&slope[at..])) } else { *sum };
+                                value.write(&mut grad[at..]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A dense layer as a convolution of one pixel, which is all that [`sum_tile`] needs to know.
+fn dense_source(
+    features: usize,
+    lanes: usize,
+    tile: usize,
+    weights: usize,
+    lane: usize,
+) -> (RowTile, Source) {
+    let source = Source {
+        rows: 1,
+        weights: weights * features * tile,
+        weights_step: 0,
+        input: lane,
+        input_step: 0,
+        channels: features,
+        lanes,
+        step: 1,
+    };
+    (RowTile::new(0, 1, 1, 1, 1), source)
+}
+
+#[inline(always)]
+fn dense_forward<S: Simd>(
+    k: &DenseForward,
+    input: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+    slope: &mut [f32],
+) {
+    with_tile!(S, k.tile_channels, dense_forward_tiles(k, input, weights, bias, output, slope));
+}
+
+#[inline(always)]
+fn dense_forward_tiles<S: Simd, const T: usize, const P: usize>(
+    k: &DenseForward,
+    input: &[f32],
+    weights: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+    slope: &mut [f32],
+) {
+    let lanes = k.lanes as usize;
+    for (tile, bias) in bias.chunks(T).enumerate() {
+        for lane in (0..lanes).step_by(S::LANES) {
+            let (pixel, source) = dense_source(k.shape.in_len(), lanes, T, tile, lane);
+            let mut sum = [[S::splat(0.0); T]; 1];
+            for (sum, bias) in sum[0].iter_mut().zip(bias) {
+                *sum = S::splat(*bias);
+            }
+            sum_tile(&mut sum, &pixel, source, weights, input);
+            for (t, z) in sum[0].iter().enumerate().take(bias.len()) {
+                let at = (tile * T + t) * lanes + lane;
+                activate(k.activation, *z, &mut output[at..], &mut slope[at..]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dense_input_gradient<S: Simd>(
+    k: &DenseInputGradient,
+    g: &[f32],
+    weights: &[f32],
+    slope: &[f32],
+    grad: &mut [f32],
+) {
+    with_tile!(S, k.tile_channels, dense_input_gradient_tiles(k, g, weights, slope, grad));
+}
+
+#[inline(always)]
+fn dense_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
+    k: &DenseInputGradient,
+    g: &[f32],
+    weights: &[f32],
+    slope: &[f32],
+    grad: &mut [f32],
+) {
+    let (s, lanes) = (&k.shape, k.lanes as usize);
+    for tile in 0..s.in_channels.div_ceil(T) {
+        let channels = T.min(s.in_channels - tile * T);
+        for pixel in 0..s.in_pixels {
+            for lane in (0..lanes).step_by(S::LANES) {
+                let (one, source) = dense_source(s.units, lanes, T, tile * s.in_pixels + pixel, lane);
+                let mut sum = [[S::splat(0.0); T]; 1];
+                sum_tile(&mut sum, &one, source, weights, g);
+                for (t, sum) in sum[0].iter().enumerate().take(channels) {
+                    let at = (pixel * s.in_channels + tile * T + t) * lanes + lane;
+                    let value = if k.has_slope { sum.multiply(S::read(&slope[at..])) } else { *sum };
+                    value.write(&mut grad[at..]);
+                }
+            }
+        }
+    }
+}
+
+/// Output channels that one piece of work on a weight gradient owns.
+pub const PIECE: usize = 16;
+
+/// The gradient of up to [`PIECE`] output channels' weights and biases over the blocks of `input` and `g`.
+pub struct WeightPiece<'a> {
+    /// `[oc][ic][ky][kx]` of the piece's channels.
+    pub weights: &'a mut [f32],
+    /// `[oc]` of the piece's channels.
+    pub biases: &'a mut [f32],
+    /// The first of the piece's channels.
+    pub first: usize,
+}
+
+/// The weight gradient of one piece.
+#[inline(always)]
+pub fn weight_piece<S: Simd>(kernel: &Kernel, piece: WeightPiece, input: &[f32], g: &[f32]) {
+    match kernel {
+        Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S>(k, piece, input, g),
+        Kernel::DenseWeightGradient(k) => dense_weight_gradient::<S>(k, piece, input, g),
+        _ => panic!("{} has no weight gradient", kernel.name()),
+    }
+}
+
+#[inline(always)]
+fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
+    let (s, lanes) = (&k.shape, k.lanes as usize);
+    let WeightPiece { weights, biases, first } = piece;
+    weights.fill(0.0);
+    biases.fill(0.0);
+    let (in_block, g_block) = (s.in_len() * lanes, s.out_len() * lanes);
+    // As many blocks at a time as half a second-level cache holds: a tile's sums stay in registers over all of them.
+    let at_once = ((128 << 10) / (in_block + g_block)).max(1);
+    for (input, g) in input.chunks(in_block * at_once).zip(g.chunks(g_block * at_once)) {
+        for (i, bias) in biases.iter_mut().enumerate() {
+            let mut sum = S::splat(0.0);
+            for pixel in g.chunks_exact(s.out_channels * lanes) {
+                for lanes in pixel[(first + i) * lanes..][..lanes].chunks_exact(S::LANES) {
+                    sum = sum.add(S::read(lanes));
+                }
+            }
+            *bias += sum.sum();
+        }
+        for ky in 0..s.kernel_height {
+            for kx in 0..s.kernel_width {
+                for oc in (0..biases.len()).step_by(4) {
+                    let rows = 4.min(biases.len() - oc);
+                    let columns = if S::MANY { 4 } else { 2 };
+                    for ic in (0..s.in_channels).step_by(columns) {
+                        let tap = WeightTile { s, lanes, ky, kx, oc: first + oc, ic };
+                        let mut put = |t: usize, q: usize, sum: f32| {
+                            let row = ((oc + t) * s.in_channels + ic + q) * s.kernel_height + ky;
+                            weights[row * s.kernel_width + kx] += sum;
+                        };
+                        match (rows, s.in_channels - ic, S::MANY) {
+                            (4, 4.., true) => tap.sum::<S, 4, 4>(input, g, &mut put),
+                            (4, 2.., false) => tap.sum::<S, 4, 2>(input, g, &mut put),
+                            (4, 1, _) => tap.sum::<S, 4, 1>(input, g, &mut put),
+                            (rows, channels, _) => {
+                                for t in 0..rows {
+                                    for q in 0..channels.min(columns) {
+                                        let one = WeightTile { oc: tap.oc + t, ic: ic + q, ..tap };
+                                        one.sum::<S, 1, 1>(input, g, &mut |_, _, sum| put(t, q, sum));
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A tile of the weight gradient: one tap, some output channels by some input channels.
+#[derive(Clone, Copy)]
+struct WeightTile<'a> {
+    s: &'a ConvShape,
+    lanes: usize,
+    ky: usize,
+    kx: usize,
+    oc: usize,
+    ic: usize,
+}
+
+impl WeightTile<'_> {
+    #[inline(always)]
+    fn sum<S: Simd, const T: usize, const Q: usize>(
+        &self,
+        input: &[f32],
+        g: &[f32],
+        put: &mut impl FnMut(usize, usize, f32),
+    ) {
+        let (s, lanes) = (self.s, self.lanes);
+        let pixels_inside = |k: usize, pad: usize, stride: usize, len: usize, out: usize| {
+            let low = pad.saturating_sub(k).div_ceil(stride);
+            let high = if len + pad > k { (len + pad - k).div_ceil(stride) } else { 0 };
+            low..high.min(out).max(low)
+        };
+        let ys = pixels_inside(self.ky, s.pad_top, s.stride_y, s.in_height, s.out_height);
+        let xs = pixels_inside(self.kx, s.pad_left, s.stride_x, s.in_width, s.out_width);
+        let mut sum = [[S::splat(0.0); Q]; T];
+        if xs.is_empty() {
+            return;
+        }
+        let blocks = input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.out_len() * lanes));
+        for (input, g) in blocks {
+            for oy in ys.clone() {
+                let iy = oy * s.stride_y + self.ky - s.pad_top;
+                let ix = xs.start * s.stride_x + self.kx - s.pad_left;
+                let from_g = (oy * s.out_width + xs.start) * s.out_channels + self.oc;
+                let from_x = (iy * s.in_width + ix) * s.in_channels + self.ic;
+                for lane in (0..lanes).step_by(S::LANES) {
+                    correlate::<S, T, Q>(
+                        &mut sum,
+                        &g[from_g * lanes + lane..],
+                        &input[from_x * lanes + lane..],
+                        xs.len(),
+                        s.out_channels * lanes,
+                        s.stride_x * s.in_channels * lanes,
+                        lanes,
+                    );
+                }
+            }
+        }
+        for (t, row) in sum.iter().enumerate() {
+            for (q, sum) in row.iter().enumerate() {
+                put(t, q, sum.sum());
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
+    let (s, lanes) = (&k.shape, k.lanes as usize);
+    let WeightPiece { weights, biases, first } = piece;
+    weights.fill(0.0);
+    for (i, (bias, row)) in biases.iter_mut().zip(weights.chunks_exact_mut(s.in_len())).enumerate() {
+        let mut sum = S::splat(0.0);
+        let of_unit = |block: &[f32], lane: usize| S::read(&block[(first + i) * lanes + lane..]);
+        for g in g.chunks_exact(s.units * lanes) {
+            for lane in (0..lanes).step_by(S::LANES) {
+                sum = sum.add(of_unit(g, lane));
+            }
+        }
+        *bias = sum.sum();
+        for f in 0..s.in_len() {
+            let mut sum = S::splat(0.0);
+            for (input, g) in input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.units * lanes)) {
+                for lane in (0..lanes).step_by(S::LANES) {
+                    sum = of_unit(g, lane).multiply_add(S::read(&input[f * lanes + lane..]), sum);
+                }
+            }
+            row[f % s.in_channels * s.in_pixels + f / s.in_channels] = sum.sum();
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Runs plans on the processor: every kernel by its twin, the hot ones by SIMD bodies, on all cores.
+//!
+//! Blocks of images do not look at each other, so a stretch of per-block launches (a whole chain, say) is handed to the
+//! threads block by block: each block goes through all launches of the stretch while it is in its thread's cache.
+//! Results do not depend on the number of threads.
+
+mod bodies;
+mod simd;
+
+use crate::kernels::{Access, Binding, Kernel};
+use crate::plan::{BufferId, Launch, Layout, Plan, ProgramId};
+use bodies::{PIECE, WeightPiece};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// An instruction set that bodies are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// The twins themselves, one launch after the other: what everything else is held against.
+    Reference,
+    /// Plain floats: SSE2 on x86-64, NEON on aarch64.
+    Plain,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512F.
+    Avx512,
+}
+
+impl Isa {
+    /// Those that this processor has, slowest first.
+    pub fn available() -> Vec<Self> {
+        let mut sets = vec![Self::Reference, Self::Plain];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                sets.push(Self::Avx2);
+            }
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                sets.push(Self::Avx512);
+            }
+        }
+        sets
+    }
+
+    /// The fastest that this processor has.
+    pub fn best() -> Self {
+        Self::available().pop().unwrap_or(Self::Plain)
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reference => "reference",
+            Self::Plain if cfg!(target_arch = "aarch64") => "NEON",
+            Self::Plain if cfg!(target_arch = "x86_64") => "SSE2",
+            Self::Plain => "plain",
+            Self::Avx2 => "AVX2",
+            Self::Avx512 => "AVX-512",
+        })
+    }
+}
+
+/// Defines a function that enters `$body` with the instruction set of `$isa`.
+macro_rules! by_isa {
+    ($name:ident ( $($argument:ident : $type:ty),* ), $body:ident, $reference:expr) => {
+        fn $name(isa: Isa, $($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $type),*) {
+                bodies::$body::<simd::Avx2>($($argument),*);
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
+            fn avx512($($argument: $type),*) {
+                bodies::$body::<simd::Avx512>($($argument),*);
+            }
+            match isa {
+                Isa::Reference => $reference,
+                Isa::Plain => bodies::$body::<simd::Plain>($($argument),*),
+                // SAFETY: a `Machine` is made only with an instruction set that `Isa::available` has found.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => unsafe { avx2($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => unsafe { avx512($($argument),*) },
+                #[cfg(not(target_arch = "x86_64"))]
+                _ => bodies::$body::<simd::Plain>($($argument),*),
+            }
+        }
+    };
+}
+
+by_isa!(run_block(kernel: &Kernel, index: u32, bindings: &mut [Binding]), run_block, kernel.run(index, bindings));
+by_isa!(
+    weight_piece(kernel: &Kernel, piece: WeightPiece, input: &[f32], g: &[f32]),
+    weight_piece,
+    panic!("the reference runs whole kernels")
+);
+
+/// A cache line, so that registers never straddle two.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Line([u32; 16]);
+
+/// A plan with its buffers, ready to run.
+#[derive(Debug)]
+pub struct Machine {
+    plan: Arc<Plan>,
+    isa: Isa,
+    buffers: Vec<Vec<Line>>,
+}
+
+impl Machine {
+    /// Makes the buffers, all zero.
+    ///
+    /// # Panics
+    /// If this processor has no `isa`.
+    pub fn new(plan: Arc<Plan>, isa: Isa) -> Self {
+        assert!(Isa::available().contains(&isa), "this processor has no {isa}");
+        // Pages of zeros come from the system untouched: a buffer costs memory when it is first written.
+        let line = |i| bytemuck::zeroed_vec(plan.len_of(BufferId(i)).div_ceil(16));
+        let buffers = (0..plan.buffers.len()).map(line).collect();
+        Self { plan, isa, buffers }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// A buffer's words.
+    pub fn words(&self, buffer: BufferId) -> &[u32] {
+        &bytemuck::cast_slice(&self.buffers[buffer.0])[..self.plan.len_of(buffer)]
+    }
+
+    /// A buffer's words, to be written.
+    pub fn words_mut(&mut self, buffer: BufferId) -> &mut [u32] {
+        let len = self.plan.len_of(buffer);
+        &mut bytemuck::cast_slice_mut(&mut self.buffers[buffer.0])[..len]
+    }
+
+    /// Runs a program.
+    pub fn run(&mut self, program: ProgramId) {
+        let plan = self.plan.clone();
+        let mut launches = plan.programs[program.0].as_slice();
+        while let Some(launch) = launches.first() {
+            let mut n = 1;
+            if launch.kernel.is_per_block() {
+                n = launches.iter().take_while(|l| l.kernel.is_per_block()).count();
+                self.run_blocks(&launches[..n]);
+            } else {
+                self.run_whole(launch);
+            }
+            launches = &launches[n..];
+        }
+    }
+
+    /// Runs one launch.
+    pub fn run_launch(&mut self, launch: &Launch) {
+        if launch.kernel.is_per_block() {
+            self.run_blocks(std::slice::from_ref(launch));
+        } else {
+            self.run_whole(launch);
+        }
+    }
+
+    /// Runs per-block launches, all of them for one block before the next.
+    fn run_blocks(&mut self, launches: &[Launch]) {
+        let (plan, isa) = (&self.plan, self.isa);
+        // For each block, its part of every per-block buffer; shared buffers on the side.
+        let mut blocks: Vec<Vec<&mut [u32]>> = Vec::new();
+        blocks.resize_with(plan.n_blocks as usize, Vec::new);
+        let mut shared: Vec<&[u32]> = Vec::new();
+        for (i, lines) in self.buffers.iter_mut().enumerate() {
+            let words: &mut [u32] = bytemuck::cast_slice_mut(lines);
+            match plan.buffers[i].layout {
+                Layout::PerBlock(features) => {
+                    for (block, part) in blocks.iter_mut().zip(words.chunks_mut(plan.block_len(features))) {
+                        block.push(part);
+                    }
+                    shared.push(&[]);
+                }
+                Layout::Flat(len) => {
+                    blocks.iter_mut().for_each(|block| block.push(&mut []));
+                    shared.push(&words[..len]);
+                }
+            }
+        }
+        let run = |(number, block)| run_one_block(plan, isa, launches, number, block, &shared);
+        if isa == Isa::Reference {
+            blocks.iter_mut().enumerate().for_each(run);
+        } else {
+            blocks.par_iter_mut().enumerate().with_max_len(1).for_each(run);
+        }
+    }
+
+    /// Runs a launch that is not per block.
+    fn run_whole(&mut self, launch: &Launch) {
+        let mut words: Vec<Option<&mut [u32]>> =
+            self.buffers.iter_mut().map(|lines| Some(bytemuck::cast_slice_mut(lines))).collect();
+        let mut bindings: Vec<Binding> = Vec::with_capacity(launch.bindings.len());
+        for (&id, access) in launch.bindings.iter().zip(launch.kernel.access()) {
+            let words = words[id.0].take().map(|words| &mut words[..self.plan.len_of(id)]);
+            let words = words.unwrap_or_else(|| panic!("{} binds a buffer twice", launch.kernel.name()));
+            bindings.push(match access {
+                Access::Read => Binding::Read(words),
+                Access::Write | Access::ReadWrite => Binding::Write(words),
+            });
+        }
+        let weights = match &launch.kernel {
+            _ if self.isa == Isa::Reference => None,
+            Kernel::ConvWeightGradient(k) => {
+                let s = &k.shape;
+                let row = s.weight_len() / s.out_channels;
+                Some((
+                    k.chunks,
+                    k.n_parameters,
+                    k.weight_offset,
+                    s.in_len(),
+                    s.out_len(),
+                    s.out_channels,
+                    row,
+                ))
+            }
+            Kernel::DenseWeightGradient(k) => {
+                let s = &k.shape;
+                Some((k.chunks, k.n_parameters, k.weight_offset, s.in_len(), s.units, s.units, s.in_len()))
+            }
+            _ => None,
+        };
+        let (Some((chunks, n_parameters, offset, in_len, out_len, channels, row)), [input, g, partials]) =
+            (weights, bindings.as_mut_slice())
+        else {
+            launch.kernel.run(0, &mut bindings);
+            return;
+        };
+        // One piece of work: some output channels of one chunk of blocks.
+        let (input, g, lanes, isa) = (input.floats(), g.floats(), self.plan.lanes as usize, self.isa);
+        let mut pieces = Vec::new();
+        for (chunk, partial) in partials.floats_mut().chunks_exact_mut(n_parameters).enumerate() {
+            let blocks = chunks.blocks(chunk as u32);
+            let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
+            let (weights, biases) = partial[offset..][..channels * (row + 1)].split_at_mut(channels * row);
+            let parts = weights.chunks_mut(PIECE * row).zip(biases.chunks_mut(PIECE)).enumerate();
+            for (i, (weights, biases)) in parts {
+                let piece = WeightPiece { weights, biases, first: i * PIECE };
+                pieces.push((piece, &input[of(in_len)], &g[of(out_len)]));
+            }
+        }
+        pieces.into_par_iter().with_max_len(1).for_each(|(piece, input, g)| {
+            weight_piece(isa, &launch.kernel, piece, input, g);
+        });
+    }
+}
+
+/// Takes one block through all launches.
+fn run_one_block<'a>(
+    plan: &Plan,
+    isa: Isa,
+    launches: &[Launch],
+    number: usize,
+    block: &mut Vec<&'a mut [u32]>,
+    shared: &[&'a [u32]],
+) {
+    let number = number as u32;
+    for launch in launches.iter().filter(|l| l.blocks.contains(&number)) {
+        let mut bindings: Vec<Binding<'a>> = Vec::with_capacity(launch.bindings.len());
+        for &id in &launch.bindings {
+            // A per-block buffer that is bound twice comes empty the second time: only placeholders are.
+            bindings.push(match plan.buffers[id.0].layout {
+                Layout::Flat(_) => Binding::Read(shared[id.0]),
+                Layout::PerBlock(_) => Binding::Write(std::mem::take(&mut block[id.0])),
+            });
+        }
+        run_block(isa, &launch.kernel, number - launch.blocks.start, &mut bindings);
+        for (&id, binding) in launch.bindings.iter().zip(bindings) {
+            if let Binding::Write(words) = binding
+                && !words.is_empty()
+            {
+                block[id.0] = words;
+            }
+        }
+    }
+}

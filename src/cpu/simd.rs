@@ -1,0 +1,360 @@
+//! SIMD registers, as little of them as the kernels need. The only place with `unsafe` arithmetic.
+//!
+//! A lane is an image: every kernel body in [`super::bodies`] is one generic function over [`Simd`], written once. What
+//! it is compiled to depends on the register: AVX-512, AVX2 with FMA, or four plain floats, which every compiler turns
+//! into SSE2 or NEON instructions.
+
+/// A register of floats.
+///
+/// Methods are `inline(always)`: the caller is compiled with the instruction set that the register needs
+/// ([`super::Isa`]), and a call would lose that.
+pub trait Simd: Copy {
+    /// Floats in a register.
+    const LANES: usize;
+    /// Whether there are 32 registers: a tile of 4 by 4 fits, instead of 4 by 2.
+    const MANY: bool;
+
+    /// All lanes the same.
+    fn splat(value: f32) -> Self;
+    /// The first `LANES` floats of `from`.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading `LANES` floats, and the instruction set present.
+    unsafe fn load(from: *const f32) -> Self;
+    /// Writes `LANES` floats.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing `LANES` floats, and the instruction set present.
+    unsafe fn store(self, to: *mut f32);
+    /// `self * factor + summand`, rounded once where the hardware can.
+    fn multiply_add(self, factor: Self, summand: Self) -> Self;
+    /// `self + other`
+    fn add(self, other: Self) -> Self;
+    /// `self * other`
+    fn multiply(self, other: Self) -> Self;
+    /// `1 / (1 + exp(-self))`, within 3e-7.
+    fn sigmoid(self) -> Self;
+
+    /// Reads a register from the front of a slice.
+    #[inline(always)]
+    fn read(from: &[f32]) -> Self {
+        assert!(from.len() >= Self::LANES);
+        // SAFETY: the slice is long enough.
+        unsafe { Self::load(from.as_ptr()) }
+    }
+
+    /// Writes a register to the front of a slice.
+    #[inline(always)]
+    fn write(self, to: &mut [f32]) {
+        assert!(to.len() >= Self::LANES);
+        // SAFETY: the slice is long enough.
+        unsafe { self.store(to.as_mut_ptr()) }
+    }
+
+    /// The sum of the lanes, in a fixed order.
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.write(&mut lanes);
+        let mut width = Self::LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                lanes[i] += lanes[i + width];
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+}
+
+/// Minimax polynomial of `2^f` for f in [-1/2, 1/2], highest power first: within 1.2e-7.
+const EXP2: [f32; 6] =
+    [0.001_326_697_1, 0.009_675_46, 0.055_507_425, 0.240_221_22, 0.693_146_94, 1.000_000_1];
+/// Adding it to a float of magnitude below 2^22 rounds that float to an integer, which then lies in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// Contiguous stretches of weights and input that go into a tile: `rows` of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// How many.
+    pub count: usize,
+    /// Where the first row's weights begin.
+    pub weights: usize,
+    /// From one row's weights to the next's.
+    pub weights_step: usize,
+    /// Where the first row's input begins.
+    pub input: usize,
+    /// From one row's input to the next's.
+    pub input_step: isize,
+    /// (tap, channel) pairs of a row: contiguous in the weights, one block row apart in the input.
+    pub length: usize,
+}
+
+/// The inner loop of every forward convolution and input gradient:
+/// `sum[p][t] += sum over rows, k of weights[k][t] * input[k * stride + p * step]` for T channels by P pixels, all in
+/// registers.
+///
+/// # Panics
+/// Where a row reaches beyond a slice.
+#[inline(always)]
+pub fn accumulate<S: Simd, const T: usize, const P: usize>(
+    sum: &mut [[S; T]; P],
+    weights: &[f32],
+    input: &[f32],
+    rows: Rows,
+    stride: usize,
+    step: usize,
+) {
+    let mut tile = *sum;
+    for row in 0..rows.count {
+        let weights = &weights[rows.weights + row * rows.weights_step..][..rows.length * T];
+        let start = rows.input.wrapping_add_signed(row as isize * rows.input_step);
+        let input = &input[start..][..(rows.length - 1) * stride + (P - 1) * step + S::LANES];
+        let (mut weight, mut x) = (weights.as_ptr(), input.as_ptr());
+        for _ in 0..rows.length {
+            // SAFETY: `weight` stays inside `weights`, which is T floats for each of `length` turns, and `x` inside
+            // `input`, whose last read is at (length - 1) stride + (P - 1) step + LANES. Both advance past their last
+            // read only with wrapping arithmetic.
+            unsafe {
+                let mut xs = [S::splat(0.0); P];
+                for p in 0..P {
+                    xs[p] = S::load(x.add(p * step));
+                }
+                for t in 0..T {
+                    let w = S::splat(*weight.add(t));
+                    for p in 0..P {
+                        tile[p][t] = w.multiply_add(xs[p], tile[p][t]);
+                    }
+                }
+            }
+            weight = weight.wrapping_add(T);
+            x = x.wrapping_add(stride);
+        }
+    }
+    *sum = tile;
+}
+
+/// The inner loop of the weight gradient: `sum[t][q] += sum over n of g[n * g_step + t * stride] * x[n * x_step + q * stride]`
+/// for T output channels by Q input channels, all in registers.
+///
+/// # Panics
+/// Where a pixel lies beyond a slice.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub fn correlate<S: Simd, const T: usize, const Q: usize>(
+    sum: &mut [[S; Q]; T],
+    g: &[f32],
+    x: &[f32],
+    count: usize,
+    g_step: usize,
+    x_step: usize,
+    stride: usize,
+) {
+    if count == 0 {
+        return;
+    }
+    let g = &g[..(count - 1) * g_step + (T - 1) * stride + S::LANES];
+    let x = &x[..(count - 1) * x_step + (Q - 1) * stride + S::LANES];
+    let mut tile = *sum;
+    let (mut g, mut x) = (g.as_ptr(), x.as_ptr());
+    for _ in 0..count {
+        // SAFETY: both pointers stay inside their slices, whose lengths were just taken from the last read; they
+        // advance past it only with wrapping arithmetic.
+        unsafe {
+            let mut gs = [S::splat(0.0); T];
+            for t in 0..T {
+                gs[t] = S::load(g.add(t * stride));
+            }
+            for q in 0..Q {
+                let value = S::load(x.add(q * stride));
+                for t in 0..T {
+                    tile[t][q] = gs[t].multiply_add(value, tile[t][q]);
+                }
+            }
+        }
+        g = g.wrapping_add(g_step);
+        x = x.wrapping_add(x_step);
+    }
+    *sum = tile;
+}
+
+/// Four plain floats: SSE2 or NEON by the compiler's own doing, scalar code elsewhere.
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+pub struct Plain([f32; 4]);
+
+impl Plain {
+    #[inline(always)]
+    fn map(self, f: impl Fn(f32) -> f32) -> Self {
+        Self(self.0.map(f))
+    }
+
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    }
+}
+
+impl Simd for Plain {
+    const LANES: usize = 4;
+    const MANY: bool = cfg!(target_arch = "aarch64");
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self([value; 4])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller promises four readable floats.
+        Self(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller promises four writable floats.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    fn multiply_add(self, factor: Self, summand: Self) -> Self {
+        // A fused multiply-add is one instruction on aarch64, and a call into the C library on plain x86-64.
+        Self(std::array::from_fn(|i| {
+            if cfg!(target_arch = "aarch64") {
+                self.0[i].mul_add(factor.0[i], summand.0[i])
+            } else {
+                self.0[i] * factor.0[i] + summand.0[i]
+            }
+        }))
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn multiply(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        let power = self.map(|z| z.max(-80.0).min(80.0) * -std::f32::consts::LOG2_E);
+        let rounded = power.map(|p| p + ROUND);
+        let fraction = power.zip(rounded, |p, r| p - (r - ROUND));
+        let mut exp = Self::splat(EXP2[0]);
+        for c in &EXP2[1..] {
+            exp = exp.multiply_add(fraction, Self::splat(*c));
+        }
+        let exp = exp.zip(rounded, |e, r| f32::from_bits(e.to_bits().wrapping_add(r.to_bits() << 23)));
+        exp.map(|e| 1.0 / (1.0 + e))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! SAFETY, of every block here: the instruction set is present, because the bodies that use these registers are
+    //! entered only through [`crate::cpu::Isa`], which asks the processor; pointers are the caller's promise.
+    use super::{EXP2, ROUND, Simd};
+    use std::arch::x86_64::*;
+
+    /// Sixteen floats; AVX-512F.
+    #[derive(Clone, Copy)]
+    pub struct Avx512(__m512);
+
+    /// Eight floats; AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub struct Avx2(__m256);
+
+    impl Simd for Avx512 {
+        const LANES: usize = 16;
+        const MANY: bool = true;
+
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            Self(unsafe { _mm512_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            Self(unsafe { _mm512_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        fn multiply_add(self, factor: Self, summand: Self) -> Self {
+            Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, summand.0) })
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn multiply(self, other: Self) -> Self {
+            Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn sigmoid(self) -> Self {
+            unsafe {
+                let log2e = _mm512_set1_ps(-std::f32::consts::LOG2_E);
+                let z = _mm512_max_ps(_mm512_min_ps(self.0, _mm512_set1_ps(80.0)), _mm512_set1_ps(-80.0));
+                let power = _mm512_mul_ps(z, log2e);
+                let whole = _mm512_roundscale_ps::<0>(power);
+                let fraction = _mm512_sub_ps(power, whole);
+                let mut exp = _mm512_set1_ps(EXP2[0]);
+                for c in &EXP2[1..] {
+                    exp = _mm512_fmadd_ps(exp, fraction, _mm512_set1_ps(*c));
+                }
+                let one = _mm512_set1_ps(1.0);
+                Self(_mm512_div_ps(one, _mm512_add_ps(one, _mm512_scalef_ps(exp, whole))))
+            }
+        }
+    }
+
+    impl Simd for Avx2 {
+        const LANES: usize = 8;
+        const MANY: bool = false;
+
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            Self(unsafe { _mm256_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            Self(unsafe { _mm256_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        fn multiply_add(self, factor: Self, summand: Self) -> Self {
+            Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, summand.0) })
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            Self(unsafe { _mm256_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn multiply(self, other: Self) -> Self {
+            Self(unsafe { _mm256_mul_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn sigmoid(self) -> Self {
+            unsafe {
+                let log2e = _mm256_set1_ps(-std::f32::consts::LOG2_E);
+                let z = _mm256_max_ps(_mm256_min_ps(self.0, _mm256_set1_ps(80.0)), _mm256_set1_ps(-80.0));
+                let power = _mm256_mul_ps(z, log2e);
+                let rounded = _mm256_add_ps(power, _mm256_set1_ps(ROUND));
+                let fraction = _mm256_sub_ps(power, _mm256_sub_ps(rounded, _mm256_set1_ps(ROUND)));
+                let mut exp = _mm256_set1_ps(EXP2[0]);
+                for c in &EXP2[1..] {
+                    exp = _mm256_fmadd_ps(exp, fraction, _mm256_set1_ps(*c));
+                }
+                let shift = _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded));
+                let exp = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(exp), shift));
+                let one = _mm256_set1_ps(1.0);
+                Self(_mm256_div_ps(one, _mm256_add_ps(one, exp)))
+            }
+        }
+    }
+}

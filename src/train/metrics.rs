@@ -1,0 +1,169 @@
+//! What a training step reports, means of it over many steps, and the file that keeps it.
+
+use crate::files::write_atomically;
+use crate::{Error, Result};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// One training step's figures, as the device computed them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct StepMetrics {
+    /// What is minimised: `divergence + regularisation`.
+    pub loss: f32,
+    /// Contrastive divergence: mean energy of the real images less mean energy of the fake ones.
+    pub divergence: f32,
+    /// The penalty on large energies.
+    pub regularisation: f32,
+    /// Mean energy of the real images.
+    pub energy_real: f32,
+    /// Mean energy of the fake images, after their chains.
+    pub energy_fake: f32,
+    /// Norm of the gradient of all parameters, before it is clipped.
+    pub gradient_norm: f32,
+    /// Real images in the batch.
+    pub n_real: f32,
+    /// Nothing; makes the size a multiple of 16 bytes.
+    pub spare: f32,
+}
+
+/// The plain mean of [`StepMetrics`] over steps, each step counting the same, whatever its batch.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsMean {
+    sums: [f64; 8], // in the order of StepMetrics' fields
+    n_steps: u64,
+}
+
+impl MetricsMean {
+    /// Counts one step in.
+    pub fn add(&mut self, metrics: &StepMetrics) {
+        let values: [f32; 8] = bytemuck::cast(*metrics);
+        for (sum, value) in self.sums.iter_mut().zip(values) {
+            *sum += f64::from(value);
+        }
+        self.n_steps += 1;
+    }
+
+    /// How many steps were counted in.
+    pub fn n_steps(&self) -> u64 {
+        self.n_steps
+    }
+
+    /// The means; NaN before the first step, and where one step's value was.
+    pub fn mean(&self) -> StepMetrics {
+        bytemuck::cast(self.sums.map(|sum| (sum / self.n_steps as f64) as f32))
+    }
+
+    /// The means so far; counting starts anew.
+    pub fn take(&mut self) -> StepMetrics {
+        std::mem::take(self).mean()
+    }
+}
+
+/// The first line of a metrics file.
+pub const METRICS_HEADER: &str = "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds";
+
+/// `metrics.csv` in a run's folder: one row a training step.
+///
+/// Floats are written such that reading them gives the same bits; NaN is `nan`. A row goes to the operating system
+/// whole and at once, so a killed process loses no row that was appended before.
+#[derive(Debug)]
+pub struct MetricsFile {
+    path: PathBuf,
+    file: File,
+    seconds: f64,
+}
+
+impl MetricsFile {
+    /// Begins a new file.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there is something at `path` already, which is left as it is; [`Error::Io`] if it can't be
+    /// written.
+    pub fn create(path: &Path) -> Result<Self> {
+        let mut file =
+            OpenOptions::new().append(true).create_new(true).open(path).map_err(|e| match e.kind() {
+                ErrorKind::AlreadyExists => {
+                    Error::file(path, "is there already: resume that run, or choose another folder")
+                }
+                _ => Error::io("create", path)(e),
+            })?;
+        file.write_all(format!("{METRICS_HEADER}\n").as_bytes()).map_err(Error::io("write", path))?;
+        Ok(Self { path: path.to_owned(), file, seconds: 0.0 })
+    }
+
+    /// Goes on with the file of a run that resumes after `step`: drops the rows of later steps, and a last line that
+    /// doesn't end, as a killed process may leave it. A file that isn't there, or is empty, is begun anew.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is not a metrics file (it is left as it is); [`Error::Io`] if it can't be read or written.
+    pub fn resume(path: &Path, step: u64) -> Result<Self> {
+        let old = match std::fs::read(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Self::create(path),
+            old => old.map_err(Error::io("read", path))?,
+        };
+        let (kept, seconds) = rows_until(&old, step).map_err(|problem| Error::file(path, problem))?;
+        write_atomically(path, |w| w.write_all(kept.as_bytes()))?;
+        let file = OpenOptions::new().append(true).open(path).map_err(Error::io("open", path))?;
+        Ok(Self { path: path.to_owned(), file, seconds })
+    }
+
+    /// Appends one row. `seconds` is how long the run has trained, counted by the caller over all its parts.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it can't be written, as on a full disk.
+    pub fn append(&mut self, step: u64, epoch: u64, metrics: &StepMetrics, seconds: f64) -> Result<()> {
+        let StepMetrics { loss, divergence, regularisation, energy_real, energy_fake, gradient_norm, .. } =
+            *metrics;
+        let mut row = format!("{step},{epoch}");
+        for value in [loss, divergence, regularisation, energy_real, energy_fake, gradient_norm] {
+            row += &if value.is_nan() { ",nan".to_owned() } else { format!(",{value}") };
+        }
+        row += &format!(",{seconds:.3}\n");
+        self.seconds = seconds;
+        self.file.write_all(row.as_bytes()).map_err(Error::io("write", &self.path))
+    }
+
+    /// The seconds of the last row, 0 without one: where a resumed run's clock goes on.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+}
+
+/// The header and the rows up to `step` of a metrics file's content, and the seconds of the last of them; or what is
+/// wrong with it.
+fn rows_until(content: &[u8], step: u64) -> std::result::Result<(String, f64), String> {
+    let whole = content.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+    if whole == 0 && METRICS_HEADER.as_bytes().starts_with(content) {
+        return Ok((format!("{METRICS_HEADER}\n"), 0.0)); // killed before the header was written
+    }
+    let text = String::from_utf8_lossy(&content[..whole]);
+    let mut lines = text.lines();
+    if lines.next() != Some(METRICS_HEADER) {
+        return Err(format!("line 1 is not `{METRICS_HEADER}`, so this is no metrics file of this program"));
+    }
+    let mut kept = format!("{METRICS_HEADER}\n");
+    let mut seconds = 0.0;
+    for (ix, row) in lines.enumerate() {
+        let parsed = parse_row(row);
+        let (row_step, row_seconds) = parsed.ok_or_else(|| {
+            format!("line {} is not nine numbers, `{METRICS_HEADER}`; mend it, or move the file away", ix + 2)
+        })?;
+        if row_step <= step {
+            kept += row;
+            kept.push('\n');
+            seconds = row_seconds;
+        }
+    }
+    Ok((kept, seconds))
+}
+
+/// A row's step and seconds, if it is a row.
+fn parse_row(row: &str) -> Option<(u64, f64)> {
+    let cells: Vec<&str> = row.split(',').collect();
+    let [step, epoch, figures @ .., seconds] = cells.as_slice() else { return None };
+    epoch.parse::<u64>().ok()?;
+    let numbers = figures.iter().filter(|cell| cell.parse::<f32>().is_ok()).count();
+    (figures.len() == 6 && numbers == 6).then_some((step.parse().ok()?, seconds.parse().ok()?))
+}
