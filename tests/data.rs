@@ -382,8 +382,12 @@ fn png_bad() {
     let path = folder.path().join("a.png");
     write_png(&path, image::ExtendedColorType::L8, 4, &[9; 64]);
     let whole = fs::read(&path).unwrap();
+    // An enormous size, with the chunk's sum set right.
     let mut huge = whole.clone();
     huge[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+    let mut sum = flate2::Crc::new();
+    sum.update(&huge[12..29]);
+    huge[29..33].copy_from_slice(&sum.sum().to_be_bytes());
     for content in [&whole[..whole.len() / 2], b"not a png", b"", &huge] {
         fs::write(&path, content).unwrap();
         assert_says(data::read_images(&path), &path, &["no readable PNG"]);
