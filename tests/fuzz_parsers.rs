@@ -99,7 +99,7 @@ fn check(parser: &Parser) {
         Ok(accepted) => {
             println!("{}: {n} inputs, {accepted} accepted, {} refused", parser.name, n - accepted);
             assert!(
-                (n / 100..n / 2).contains(&accepted),
+                (n / 100..n * 3 / 4).contains(&accepted),
                 "{accepted} of {n} accepted: the mutations are no good"
             );
         }
@@ -111,6 +111,7 @@ fn check(parser: &Parser) {
     }
 }
 
+#[derive(Debug)]
 struct Found {
     input_ix: u64,
     input: Vec<u8>,
@@ -368,6 +369,7 @@ fn npy_parser() -> Parser {
 }
 
 /// Makes the header's length fit the header: up to the first newline.
+#[expect(clippy::ptr_arg, reason = "the type of every parser's `repair`")]
 fn repair_npy(bytes: &mut Vec<u8>) {
     let start = if bytes.get(6) == Some(&1) { 10 } else { 12 };
     if let Some(end) = bytes.iter().skip(start).position(|&byte| byte == b'\n') {
@@ -429,7 +431,7 @@ fn npy_files() {
 #[test]
 fn planted_faults_are_found() {
     let finds = |parse: fn(&[u8]) -> bool, word: &str| {
-        let found = fuzz(&Parser { parse, ..idx_parser() }, 20_000).err().expect("nothing found");
+        let found = fuzz(&Parser { parse, ..idx_parser() }, 20_000).expect_err("nothing found");
         assert!(found.what.contains(word), "{}", found.what);
     };
     finds(|input| input[5] == 9, "index out of bounds");
