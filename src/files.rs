@@ -1,30 +1,64 @@
-//! Writing files so that a reader, or a crash, never sees half of one.
+//! Writing files so that a reader sees the old content or the new one, whole, and never a mixture.
 
-use crate::{Error, Result};
-use std::io::{BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Writes `path` through a temporary file in the same folder, which takes its name once it is whole and on disk.
-/// If anything fails, what was at `path` is still there, untouched.
+use crate::{Error, Result};
+
+/// Gives `path` the content that `write` produces, or leaves it as it was.
+///
+/// The content goes to `.NAME.XXXX.tmp` (`XXXX`: four random characters) in the same folder, reaches the disk
+/// (fsync), and only then takes the place of `path`; then the folder is synced too. A killed process can leave such
+/// a `.tmp` file behind: it is never read and may be deleted. A symbolic link at `path` is replaced, not followed.
+///
+/// # Errors
+/// [`Error::Io`] if the operating system or `write` fails, [`Error::File`] if the parent folder is missing or `path`
+/// is there and no regular file. In every case but one the temporary file is gone and `path` is untouched; should
+/// syncing the folder fail, the new content is in place but might not outlive a power cut.
 pub fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
+    let path = path.as_ref();
+    let Some(name) = path.file_name() else {
+        return Err(Error::file(path, "is not the name of a file; give a path that ends in a file name"));
+    };
     let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let attempt = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".writing-");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as for any file
-        let mut writer = BufWriter::new(builder.tempfile_in(folder)?);
-        write(&mut writer)?;
-        let file = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    attempt().map_err(Error::io("write", path))
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(Error::file(path, format!("{} is a file, not a folder", folder.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let problem = format!("its folder {} does not exist; create it first", folder.display());
+            return Err(Error::file(path, problem));
+        }
+        Err(error) => return Err(Error::io("look into", folder)(error)),
+    }
+    // Without this, `--out /dev/null` run as root would replace the device by a file.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::file(path, "is there already and is not a regular file; choose another name"));
+    }
+
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".tmp").rand_bytes(4);
+    // The rights of any new file (the umask applies), not the owner-only ones of a temporary file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut temporary = builder.tempfile_in(folder).map_err(Error::io("create a file in", folder))?;
+
+    // Dropping `temporary`, as every early return does, deletes it.
+    let mut writer = BufWriter::new(temporary.as_file_mut());
+    write(&mut writer).and_then(|()| writer.flush()).map_err(Error::io("write", path))?;
+    drop(writer);
+    temporary.as_file().sync_all().map_err(Error::io("write", path))?;
+    temporary.persist(path).map_err(|error| Error::io("write", path)(error.error))?;
+    #[cfg(unix)]
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync the folder", folder))?;
+    Ok(())
 }

@@ -1,0 +1,606 @@
+//! Reading and writing data: what works, and one clear error for each thing that can be wrong.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, write::GzEncoder};
+use tempfile::TempDir;
+use thalweg::data::npy::Npy;
+use thalweg::data::{self, ByteImages, Dataset, ImageShape, Images, idx, npy, png};
+use thalweg::files::write_atomically;
+use thalweg::{Error, Result};
+
+// ---- helpers
+
+fn idx_file(magic: u32, dims: &[u32], bytes: &[u8]) -> Vec<u8> {
+    let mut file = magic.to_be_bytes().to_vec();
+    dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
+    file.extend(bytes);
+    file
+}
+
+/// Images of bytes 0, 1, 2, ...
+fn idx_images(count: u32, height: u32, width: u32) -> Vec<u8> {
+    let bytes: Vec<u8> = (0..count * height * width).map(|i| i as u8).collect();
+    idx_file(0x803, &[count, height, width], &bytes)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn npy_file(descr: &str, fortran: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+    npy_raw(&[1, 0], &(header.len() as u16).to_le_bytes(), header.as_bytes(), bytes)
+}
+
+fn npy_raw(version: &[u8], length: &[u8], header: &[u8], bytes: &[u8]) -> Vec<u8> {
+    [b"\x93NUMPY", version, length, header, bytes].concat()
+}
+
+fn le(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn write_png(path: &Path, color: image::ExtendedColorType, width: u32, bytes: &[u8]) {
+    let height = bytes.len() as u32 * 8 / u32::from(color.bits_per_pixel()) / width;
+    image::save_buffer(path, bytes, width, height, color).unwrap();
+}
+
+/// A temporary folder and a file `name` in it.
+fn put(name: &str, content: &[u8]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    (folder, path)
+}
+
+/// Asserts that the message names `path` and contains each of `words`.
+#[track_caller]
+fn assert_says<T>(result: Result<T>, path: &Path, words: &[&str]) {
+    let message = match result {
+        Ok(_) => panic!("no error; expected one that says {words:?}"),
+        Err(error) => error.to_string(),
+    };
+    for word in words.iter().copied().chain(path.to_str()) {
+        assert!(message.contains(word), "{word:?} is missing in: {message}");
+    }
+}
+
+#[track_caller]
+fn assert_idx_fails(content: &[u8], words: &[&str]) {
+    let (_folder, path) = put("some.idx", content);
+    assert_says(idx::read_images(&path), &path, words);
+}
+
+#[track_caller]
+fn assert_npy_fails(content: &[u8], words: &[&str]) {
+    let (_folder, path) = put("some.npy", content);
+    assert_says(npy::read(&path), &path, words);
+    assert_says(data::read_images(&path), &path, words);
+}
+
+fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
+    ImageShape { channels, height, width }
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+// ---- IDX
+
+#[test]
+fn idx_reads_plain_and_gzipped_whatever_the_name() {
+    let raw = idx_images(3, 4, 5);
+    let expected = ByteImages { shape: shape(1, 4, 5), bytes: (0..60).collect() };
+    for (name, content) in [("a.gz", &raw), ("a.idx", &gzip(&raw)), ("a.gz", &gzip(&raw)), ("a", &raw)] {
+        let (_folder, path) = put(name, content);
+        assert_eq!(idx::read_images(&path).unwrap(), expected);
+        assert_eq!(data::read_images(&path).unwrap(), expected.to_images());
+    }
+    let labels = idx_file(0x801, &[4], &[7, 2, 1, 0]);
+    for content in [&labels, &gzip(&labels)] {
+        let (_folder, path) = put("labels", content);
+        assert_eq!(idx::read_labels(&path).unwrap(), [7, 2, 1, 0]);
+    }
+}
+
+#[test]
+fn idx_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("none");
+    assert_says(idx::read_images(&path), &path, &["could not read", "No such file"]);
+    assert_says(data::read_images(&path), &path, &["could not read", "No such file"]);
+}
+
+#[test]
+fn idx_truncated() {
+    let raw = idx_images(3, 4, 5);
+    assert_idx_fails(b"", &["truncated", "only 0 found"]);
+    assert_idx_fails(&raw[..3], &["truncated", "4 bytes of magic", "only 3 found"]);
+    assert_idx_fails(&raw[..15], &["truncated", "header takes 16 bytes", "only 15 found"]);
+    let words = ["truncated", "promises 60 bytes", "3x4x5", "offset 16", "only 59 found"];
+    assert_idx_fails(&raw[..75], &words);
+    assert_idx_fails(&gzip(&raw[..75]), &words);
+    let zipped = gzip(&raw);
+    for len in [2, 9, 15, 40, zipped.len() - 1] {
+        assert_idx_fails(&zipped[..len], &["truncated", "gzip stream breaks off"]);
+    }
+}
+
+#[test]
+fn idx_wrong_magic() {
+    assert_idx_fails(
+        b"hello, world, what now",
+        &["no IDX file", "68, 65", "offset 0", "expected [00, 00, 08, 03]"],
+    );
+    assert_idx_fails(
+        &idx_file(0xd03, &[1, 1, 1], &[0; 4]),
+        &["element type 0x0d", "rank 3", "unsigned bytes"],
+    );
+    assert_idx_fails(&idx_file(0x804, &[1, 1, 1, 1], &[0]), &["rank 4"]);
+}
+
+#[test]
+fn idx_labels_for_images_and_back() {
+    let labels = idx_file(0x801, &[3], &[1, 2, 3]);
+    assert_idx_fails(&labels, &["holds labels", "not images", "images-idx3-ubyte"]);
+    assert_idx_fails(&gzip(&labels), &["holds labels", "not images"]);
+    let (_folder, path) = put("images", &idx_images(1, 2, 2));
+    assert_says(idx::read_labels(&path), &path, &["holds images", "not labels", "labels-idx1-ubyte"]);
+}
+
+#[test]
+fn idx_header_that_promises_far_too_much() {
+    let most = u32::MAX;
+    assert_idx_fails(&idx_file(0x803, &[most, 28, 28], &[0; 784]), &["promises 4294967295x28x28", "4 GiB"]);
+    assert_idx_fails(&idx_file(0x803, &[most, most, most], &[]), &["4 GiB"]);
+    // Within the limit, so only what comes can tell; that it allocates nothing is for the fuzzer to see.
+    assert_idx_fails(
+        &idx_file(0x803, &[most, 1, 1], &[0; 9]),
+        &["truncated", "promises 4294967295 bytes", "only 9"],
+    );
+}
+
+#[test]
+fn idx_gzip_bomb() {
+    // 64 MiB of zeros behind a header that promises 784 bytes, broken off half-way: a reader that went on past the
+    // promised bytes would run into the break and say so instead.
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&idx_file(0x803, &[1, 28, 28], &[])).unwrap();
+    encoder.write_all(&vec![0; 64 << 20]).unwrap();
+    let bomb = encoder.finish().unwrap();
+    let words = ["trailing garbage", "promises 784 bytes", "more at offset 800"];
+    assert_idx_fails(&bomb, &words);
+    assert_idx_fails(&bomb[..bomb.len() / 2], &words);
+}
+
+#[test]
+fn idx_trailing_garbage() {
+    let mut raw = idx_images(3, 4, 5);
+    let packed = gzip(&raw);
+    raw.push(0);
+    assert_idx_fails(&raw, &["trailing garbage", "promises 60 bytes", "offset 76"]);
+    assert_idx_fails(&gzip(&raw), &["trailing garbage", "offset 76"]);
+    assert_idx_fails(&[&packed[..], b"x"].concat(), &["trailing garbage", "end of its gzip stream"]);
+    assert_idx_fails(&[&packed[..], &packed].concat(), &["trailing garbage", "end of its gzip stream"]);
+}
+
+#[test]
+fn idx_without_images_or_pixels() {
+    assert_idx_fails(&idx_file(0x803, &[0, 28, 28], &[]), &["holds no images", "0x28x28"]);
+    assert_idx_fails(&idx_file(0x803, &[5, 0, 28], &[]), &["holds no images", "5x0x28"]);
+    assert_idx_fails(&idx_file(0x803, &[5, 28, 0], &[]), &["holds no images", "5x28x0"]);
+    let (_folder, path) = put("labels", &idx_file(0x801, &[0], &[]));
+    assert_says(idx::read_labels(&path), &path, &["holds no labels"]);
+}
+
+#[test]
+fn idx_corrupt_gzip() {
+    let mut packed = gzip(&idx_images(3, 4, 5));
+    let checksum = packed.len() - 8;
+    packed[checksum] ^= 1;
+    assert_idx_fails(&packed, &["corrupt gzip"]);
+    packed[checksum] ^= 1;
+    packed[10] = 0xff; // reserved block type
+    assert_idx_fails(&packed, &["corrupt gzip"]);
+}
+
+// ---- npy
+
+#[test]
+fn npy_reads_floats_of_either_byte_order_and_bytes() {
+    let values = [0.0, -1.0, 1.0, 0.25, f32::MIN_POSITIVE, -0.0];
+    let be: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
+    let expected = Images { shape: shape(1, 3, 1), values: values.to_vec() };
+    for (descr, shape, bytes) in [
+        ("'<f4'", "(2, 3, 1)", &le(&values)),
+        ("'>f4'", "(2, 1, 3, 1)", &be),
+        ("\"<f4\"", "[2,3,1]", &le(&values)),
+    ] {
+        let (_folder, path) = put("a.npy", &npy_file(descr, "False", shape, bytes));
+        assert_eq!(npy::read_images(&path).unwrap(), expected);
+        assert_eq!(data::read_images(&path).unwrap(), expected);
+    }
+    let (_folder, path) =
+        put("named.anything", &npy_file("'|u1'", "False", "(1, 3, 1, 2)", &[0, 255, 1, 2, 3, 4]));
+    let bytes = ByteImages { shape: shape(3, 1, 2), bytes: vec![0, 255, 1, 2, 3, 4] };
+    assert_eq!(npy::read(&path).unwrap(), Npy::Bytes(bytes.clone()));
+    assert_eq!(data::read_images(&path).unwrap(), bytes.to_images());
+    // Version 2 has a longer length field.
+    let header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1, 2)}";
+    let (_folder, path) =
+        put("v2.npy", &npy_raw(&[2, 0], &(header.len() as u32).to_le_bytes(), header, &[0, 255]));
+    assert_eq!(npy::read_images(&path).unwrap().values, [-1.0, 1.0]);
+}
+
+#[test]
+fn npy_writes_what_it_and_npyz_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    let values: Vec<f32> = (0..24).map(|i| i as f32 / 24.0 - 0.5).collect();
+    for dims in [&[2, 1, 3, 4][..], &[2, 3, 4], &[24], &[24, 1]] {
+        npy::write_f32(&path, dims, &values).unwrap();
+        let content = fs::read(&path).unwrap();
+        assert_eq!((content.len() - 96) % 64, 0, "data is aligned");
+        let other = npyz::NpyFile::new(&content[..]).unwrap();
+        assert_eq!(other.shape(), dims.iter().map(|&d| d as u64).collect::<Vec<_>>());
+        assert_eq!(other.into_vec::<f32>().unwrap(), values);
+        if dims.len() > 2 {
+            assert_eq!(
+                npy::read_images(&path).unwrap(),
+                Images { shape: shape(1, 3, 4), values: values.clone() }
+            );
+        }
+    }
+    npy::write_f32(&path, &[], &[0.5]).unwrap();
+    assert!(npyz::NpyFile::new(&fs::read(&path).unwrap()[..]).unwrap().shape().is_empty());
+    assert_eq!(names_in(folder.path()), ["a.npy"]);
+}
+
+#[test]
+fn npy_bad_values() {
+    let file = |value| {
+        npy_file("'<f4'", "False", "(2, 1, 2, 2)", &le(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, value, value]))
+    };
+    assert_npy_fails(&file(f32::NAN), &["NaN", "[1, 0, 1, 0]"]);
+    assert_npy_fails(&file(f32::INFINITY), &["inf", "[1, 0, 1, 0]", "finite"]);
+    assert_npy_fails(&file(f32::NEG_INFINITY), &["-inf", "[1, 0, 1, 0]"]);
+    assert_npy_fails(&file(1.0011), &["1.0011", "[1, 0, 1, 0]", "outside [-1, 1]"]);
+    assert_npy_fails(&file(-255.0), &["-255", "outside [-1, 1]"]);
+    let (_folder, path) = put("a.npy", &file(-1.0009));
+    assert_eq!(npy::read_images(&path).unwrap().values[7], -1.0009);
+}
+
+#[test]
+fn npy_bad_layout() {
+    assert_npy_fails(
+        &npy_file("'<f4'", "True", "(1, 1, 1)", &[0; 4]),
+        &["Fortran order", "ascontiguousarray"],
+    );
+    assert_npy_fails(&npy_file("'<f8'", "False", "(1, 1, 1)", &[0; 8]), &["dtype <f8", "expected f4", "u1"]);
+    assert_npy_fails(&npy_file("'|O'", "False", "(1, 1, 1)", &[0; 8]), &["dtype |O"]);
+    assert_npy_fails(&npy_file("[('a', '<f4')]", "False", "(1, 1, 1)", &[0; 4]), &["structured dtype"]);
+    assert_npy_fails(
+        &npy_file("'<f4'", "False", "(2, 2)", &[0; 16]),
+        &["[2, 2]", "[n, channels, height, width]"],
+    );
+    assert_npy_fails(&npy_file("'<f4'", "False", "()", &[0; 4]), &["shape []"]);
+    assert_npy_fails(&npy_file("'|u1'", "False", "(1, 1, 1, 1, 1)", &[0]), &["[1, 1, 1, 1, 1]"]);
+    assert_npy_fails(&npy_file("'|u1'", "False", "(1, 2, 1, 1)", &[0; 2]), &["2 channels", "1 or 3"]);
+    assert_npy_fails(
+        &npy_file("'|u1'", "False", "(1, 2, 2, 3)", &[0; 12]),
+        &["2 channels", "transpose(0, 3, 1, 2)"],
+    );
+    assert_npy_fails(&npy_file("'|u1'", "False", "(0, 2, 2)", &[]), &["holds no images", "[0, 2, 2]"]);
+    assert_npy_fails(&npy_file("'|u1'", "False", "(1, 2, 0)", &[]), &["holds no images", "[1, 2, 0]"]);
+}
+
+#[test]
+fn npy_truncated_or_longer() {
+    let whole = npy_file("'<f4'", "False", "(2, 1, 1)", &le(&[0.5, 0.5]));
+    assert_npy_fails(b"", &["truncated"]);
+    assert_npy_fails(&whole[..4], &["truncated", "10 bytes", "only 4 found"]);
+    assert_npy_fails(&whole[..30], &["truncated", "header takes", "only 20 found"]);
+    assert_npy_fails(&whole[..whole.len() - 1], &["truncated", "promise 8 bytes", "only 7 found", "offset"]);
+    assert_npy_fails(&[&whole[..], b"\0"].concat(), &["trailing bytes", "promise 8 bytes", "offset"]);
+}
+
+#[test]
+fn npy_bad_header() {
+    assert_npy_fails(b"PK\x03\x04 this is an npz", &["no .npy file", "NUMPY"]);
+    assert_npy_fails(&npy_raw(&[9, 0], &[0, 0], b"", b""), &["version 9"]);
+    assert_npy_fails(&npy_raw(&[1, 0], &[3, 0], b"{'a", b""), &["header", "not readable"]);
+    assert_npy_fails(&npy_raw(&[2, 0], &[255; 4], b"{", b""), &["4294967295 bytes", "10000"]);
+    assert_npy_fails(&npy_file("'<f4'", "False", "(-1, 2, 2)", b""), &["negative"]);
+    assert_npy_fails(
+        &npy_file("'<f4'", "False", "(4294967296, 28, 28)", &[0; 9]),
+        &["promises", "4294967296", "4 GiB"],
+    );
+    assert_npy_fails(
+        &npy_file("'<f4'", "False", "(9999999999, 9999999999, 1)", b""),
+        &["absurd shape", "9999999999"],
+    );
+    assert_npy_fails(&npy_file("'<f4'", "False", "(0xFFFFFFFFFFFFFFFF, 0xFFFF, 1)", b""), &["absurd shape"]);
+    // Within the limit: only what comes can tell.
+    assert_npy_fails(
+        &npy_file("'<f4'", "False", "(1000000, 28, 28)", &[0; 9]),
+        &["truncated", "promise 3136000000"],
+    );
+    // Would keep npyz busy for days.
+    assert_npy_fails(&npy_raw(&[1, 0], &40_u16.to_le_bytes(), &[b'['; 40], b""), &["structured"]);
+    let nested = format!("'False', 'a': {}1{}", "[".repeat(40), "]".repeat(40));
+    assert_npy_fails(&npy_file("'<f4'", &nested, "(1, 1, 1)", &[0; 4]), &["structured"]);
+}
+
+// ---- PNG
+
+#[test]
+fn png_colours() {
+    use image::ExtendedColorType::{L8, La8, Rgb8, Rgba8};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.png");
+    for (color, bytes, channels, expected) in [
+        (L8, &[0, 1, 2, 3, 254, 255][..], 1, &[0, 1, 2, 3, 254, 255][..]),
+        (Rgb8, &[1, 2, 3, 4, 5, 6], 3, &[1, 4, 2, 5, 3, 6]),
+        (La8, &[100, 255, 100, 0, 100, 128, 255, 128], 1, &[100, 0, 50, 128]),
+        (Rgba8, &[10, 20, 30, 255, 10, 20, 30, 0], 3, &[10, 0, 20, 0, 30, 0]),
+    ] {
+        write_png(&path, color, 2, bytes);
+        let width_2 = shape(channels, expected.len() / channels / 2, 2);
+        let images = ByteImages { shape: width_2, bytes: expected.to_vec() };
+        assert_eq!(png::read_file(&path).unwrap(), images, "{color:?}");
+        assert_eq!(data::read_images(&path).unwrap(), images.to_images());
+    }
+}
+
+#[test]
+fn png_folder_in_order_of_names() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, byte) in [("b.png", 2), ("a.PNG", 1), ("c.png", 3)] {
+        write_png(&folder.path().join(name), image::ExtendedColorType::L8, 1, &[byte]);
+    }
+    fs::write(folder.path().join("notes.txt"), "not an image").unwrap();
+    fs::write(folder.path().join("._a.png"), "not an image").unwrap();
+    assert_eq!(png::read_folder(folder.path()).unwrap().bytes, [1, 2, 3]);
+    assert_eq!(data::read_images(folder.path()).unwrap().count(), 3);
+
+    let odd = folder.path().join("bb.png");
+    write_png(&odd, image::ExtendedColorType::L8, 2, &[0, 0]);
+    assert_says(data::read_images(folder.path()), &odd, &["1x1x2", "1x1x1", "one shape"]);
+}
+
+#[test]
+fn png_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_says(data::read_images(folder.path()), folder.path(), &["no *.png"]);
+    let path = folder.path().join("a.png");
+    write_png(&path, image::ExtendedColorType::L8, 4, &[9; 64]);
+    let whole = fs::read(&path).unwrap();
+    // An enormous size, with the chunk's sum set right.
+    let mut huge = whole.clone();
+    huge[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+    let mut sum = flate2::Crc::new();
+    sum.update(&huge[12..29]);
+    huge[29..33].copy_from_slice(&sum.sum().to_be_bytes());
+    for content in [&whole[..whole.len() / 2], b"not a png", b"", &huge] {
+        fs::write(&path, content).unwrap();
+        assert_says(data::read_images(&path), &path, &["no readable PNG"]);
+        assert_says(data::read_images(folder.path()), &path, &["no readable PNG"]);
+    }
+}
+
+// ---- in memory
+
+#[test]
+fn bytes_scale_exactly() {
+    let images = ByteImages { shape: shape(1, 16, 16), bytes: (0..=255).collect() };
+    let scaled = images.to_images();
+    assert_eq!((scaled.shape, scaled.count()), (images.shape, 1));
+    assert_eq!((scaled.values[0], scaled.values[255]), (-1.0, 1.0));
+    for (v, value) in scaled.values.iter().enumerate() {
+        assert_eq!(*value, (v as f32 - 127.5) / 127.5);
+        assert_eq!(*value, -scaled.values[255 - v]);
+        assert_eq!((value * 127.5 + 127.5).round(), v as f32);
+    }
+}
+
+#[test]
+fn images_counted_and_split() {
+    let mut images = ByteImages { shape: shape(3, 1, 2), bytes: (0..30).collect() };
+    assert_eq!(images.count(), 5);
+    assert_eq!(images.image(2), [12, 13, 14, 15, 16, 17]);
+    let last = images.split_off_last(2);
+    assert_eq!((images.count(), last.count(), last.shape), (3, 2, images.shape));
+    assert_eq!(last.bytes, (18..30).collect::<Vec<u8>>());
+    assert_eq!(images.split_off_last(0).count(), 0);
+    assert_eq!(ByteImages { shape: shape(1, 0, 0), bytes: vec![] }.count(), 0);
+}
+
+#[test]
+fn padding() {
+    let images = Images { shape: shape(1, 1, 2), values: vec![0.1, 0.2, 0.3, 0.4] };
+    let padded = images.padded_to(shape(1, 2, 5)).unwrap();
+    let n = -1.0;
+    #[rustfmt::skip]
+    let expected = [
+        n, 0.1, 0.2, n, n,
+        n,   n,   n, n, n,
+        n, 0.3, 0.4, n, n,
+        n,   n,   n, n, n,
+    ];
+    assert_eq!(padded, Images { shape: shape(1, 2, 5), values: expected.to_vec() });
+    assert_eq!(padded.image(1), &expected[10..]);
+    assert_eq!(images.padded_to(images.shape).unwrap(), images);
+    for wrong in [shape(1, 1, 1), shape(1, 0, 9), shape(3, 9, 9)] {
+        assert_says(images.padded_to(wrong), Path::new(&wrong.to_string()), &["1x1x2"]);
+    }
+    let colour = Images { shape: shape(3, 1, 1), values: vec![0.1, 0.2, 0.3] };
+    let padded = colour.padded_to(shape(3, 2, 2)).unwrap();
+    assert_eq!(padded.values, [0.1, n, n, n, 0.2, n, n, n, 0.3, n, n, n]);
+}
+
+// ---- data sets
+
+#[test]
+fn shipped_digits() {
+    let digits = Dataset::open("digits").unwrap();
+    assert_eq!(digits.name, "digits");
+    assert_eq!((digits.train.count(), digits.held_out.count()), (9_000, 1_000));
+    assert_eq!((digits.train.shape, digits.held_out.shape), (shape(1, 28, 28), shape(1, 28, 28)));
+    let mean = digits.train.bytes.iter().map(|&byte| f64::from(byte)).sum::<f64>() / (9_000.0 * 784.0);
+    assert!((32.0..35.0).contains(&mean), "mean {mean}; MNIST's is 33.3");
+    // The best of five, as other tests run at the same time.
+    let times = [(); 5].map(|()| {
+        let start = std::time::Instant::now();
+        Dataset::open("digits").unwrap();
+        start.elapsed().as_millis()
+    });
+    println!("digits opened in {times:?} ms");
+    assert!(times.iter().any(|&ms| ms < 100), "took {times:?} ms");
+}
+
+#[test]
+fn folder_of_idx_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    assert_says(
+        Dataset::open(dir),
+        folder.path(),
+        &["looked for", "train-images-idx3-ubyte,", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte"],
+    );
+
+    for name in ["train-images-idx3-ubyte", "train-images.idx3-ubyte.gz"] {
+        put(name, &gzip(&idx_images(25, 2, 3)));
+        let alone = Dataset::open(dir).unwrap();
+        assert_eq!((alone.train.count(), alone.held_out.count()), (23, 2));
+        assert_eq!(alone.held_out.bytes, (138..150).collect::<Vec<u8>>());
+        assert_eq!(data::read_images(dir).unwrap().count(), 25);
+
+        put("t10k-images-idx3-ubyte.gz", &idx_images(4, 2, 3));
+        let both = Dataset::open(dir).unwrap();
+        assert_eq!((both.name.as_str(), both.train.count(), both.held_out.count()), (dir, 25, 4));
+        assert_eq!(data::read_images(dir).unwrap().count(), 4);
+
+        put("t10k-images-idx3-ubyte.gz", &idx_images(4, 3, 2));
+        let odd = folder.path().join("t10k-images-idx3-ubyte.gz");
+        assert_says(Dataset::open(dir), &odd, &["1x3x2", "1x2x3"]);
+        put("t10k-images-idx3-ubyte.gz", b"");
+        assert_says(Dataset::open(dir), &odd, &["truncated"]);
+        fs::remove_file(odd).unwrap();
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+}
+
+#[test]
+fn one_file_as_a_data_set() {
+    let open = |path: &Path| Dataset::open(path.to_str().unwrap());
+    let (_folder, path) = put("a.idx", &idx_images(20, 2, 3));
+    let set = open(&path).unwrap();
+    assert_eq!((set.train.count(), set.held_out.count()), (18, 2));
+    let (_folder, path) = put("a.npy", &npy_file("'|u1'", "False", "(5, 3, 1, 1)", &[0; 15]));
+    let set = open(&path).unwrap();
+    assert_eq!((set.train.count(), set.held_out.count(), set.train.shape), (4, 1, shape(3, 1, 1)));
+
+    let (_folder, path) = put("a.npy", &npy_file("'<f4'", "False", "(2, 1, 1)", &[0; 8]));
+    assert_says(open(&path), &path, &["dtype f4", "u1"]);
+    let (_folder, path) = put("one.idx", &idx_images(1, 2, 3));
+    assert_says(open(&path), &path, &["at least 2"]);
+    let (_folder, path) = put("a.png", b"\x89PNG");
+    assert_says(open(&path), &path, &["PNG", "IDX"]);
+    let (_folder, path) = put("labels.gz", &gzip(&idx_file(0x801, &[3], &[1, 2, 3])));
+    assert_says(open(&path), &path, &["holds labels", "not images"]);
+    let (_folder, path) = put("words.txt", b"some words");
+    assert_says(open(&path), &path, &["neither an IDX", "73, 6f, 6d, 65"]);
+    assert_says(data::read_images(&path), &path, &["neither an IDX"]);
+    let (_folder, path) = put("empty", b"");
+    assert_says(open(&path), &path, &["empty"]);
+    let path = path.with_file_name("absent");
+    assert_says(
+        open(&path),
+        &path,
+        &["no such file or folder", "`digits`", "train-images-idx3-ubyte", ".npy"],
+    );
+    assert_says(Dataset::open(""), Path::new(""), &["no such file or folder"]);
+}
+
+// ---- writing
+
+#[test]
+fn atomic_write_replaces_whole_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for content in ["first", "second"] {
+        write_atomically(&path, |w| w.write_all(content.as_bytes())).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
+    assert_eq!(names_in(folder.path()), ["file"]);
+}
+
+#[test]
+fn atomic_write_failing_midway_keeps_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "old").unwrap();
+    let result = write_atomically(&path, |writer| {
+        writer.write_all(&[b'x'; 100_000])?;
+        let names = names_in(folder.path());
+        let (start, end) = (names[0].starts_with(".file."), names[0].ends_with(".tmp"));
+        assert!(names.len() == 2 && start && end && names[0].len() == ".file.XXXX.tmp".len(), "{names:?}");
+        Err(std::io::Error::other("the disk is full"))
+    });
+    assert!(matches!(result, Err(Error::Io { action: "write", .. })));
+    assert_says(result, &path, &["could not write", "the disk is full"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    assert_eq!(names_in(folder.path()), ["file"]);
+
+    let panicked = std::panic::catch_unwind(|| write_atomically(&path, |_| panic!("a bug")));
+    assert!(panicked.is_err());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    assert_eq!(names_in(folder.path()), ["file"]);
+}
+
+#[test]
+fn atomic_write_refuses_what_it_must_not_replace() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &Path| write_atomically(path, |w| w.write_all(b"new"));
+    let path = folder.path().join("none/file");
+    assert_says(write(&path), &path, &["folder", "none does not exist", "create it"]);
+    fs::write(folder.path().join("plain"), "old").unwrap();
+    let path = folder.path().join("plain/file");
+    assert_says(write(&path), &path, &["plain is a file, not a folder"]);
+    assert_says(write(folder.path()), folder.path(), &["not a regular file"]);
+    assert_says(write(Path::new("..")), Path::new(".."), &["name of a file"]);
+    #[cfg(unix)]
+    assert_says(write(Path::new("/dev/null")), Path::new("/dev/null"), &["not a regular file"]);
+    assert_eq!(names_in(folder.path()), ["plain"]);
+    assert_eq!(fs::read_to_string(folder.path().join("plain")).unwrap(), "old");
+}
+
+/// Root may write into a read-only folder, so one in which nobody can create a file stands in.
+#[cfg(target_os = "linux")]
+#[test]
+fn atomic_write_into_a_folder_that_cannot_be_written() {
+    let path = Path::new("/proc/self/file");
+    assert_says(write_atomically(path, |_| Ok(())), Path::new("/proc/self"), &["could not create a file in"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn atomic_write_gives_the_rights_of_any_new_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
+    write_atomically(&ours, |w| w.write_all(b"x")).unwrap();
+    fs::write(&plain, "x").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&ours), mode(&plain));
+}

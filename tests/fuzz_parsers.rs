@@ -1,0 +1,460 @@
+//! Mutated files against the parsers: no panic, no allocation by the header's word, no hanging, and whatever is accepted is right.
+//!
+//! Deterministic: input `i` of a parser depends on nothing but `i` and the seeds. `THALWEG_FUZZ=1000000` sets the number
+//! of inputs a parser (20,000 without it). An input that finds something is written to `tests/corpus/PARSER/`; commit
+//! it there, as every run starts with those.
+//!
+//! To add a parser: write a function that returns a [`Parser`], and a test that calls [`check`] on it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use thalweg::data::{idx, npy};
+
+// ---- memory: what this thread holds, and the most it held
+
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(change: isize) {
+    // `try_with`: a thread still frees memory when its locals are gone.
+    let _ = HELD.try_with(|held| {
+        held.set(held.get() + change);
+        PEAK.with(|peak| peak.set(peak.get().max(held.get())));
+    });
+}
+
+// SAFETY: all is passed on to the system's allocator; counting neither allocates nor panics.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Old and new may both be there while the content moves.
+        count(size as isize);
+        count(-(layout.size() as isize));
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const MAX_MEMORY: isize = 64 << 20;
+/// Parsing takes microseconds; this much is left for a machine that is busy with other things.
+const MAX_SECONDS: u64 = 5;
+
+// ---- the harness
+
+struct Parser {
+    /// Names its folder under `tests/corpus/`.
+    name: &'static str,
+    /// Valid inputs, to be mutated.
+    seeds: Vec<Vec<u8>>,
+    /// Pieces of text that mean something in the format.
+    tokens: &'static [&'static str],
+    /// Sets lengths and the like right after a mutation, so that it gets past the first check.
+    repair: fn(&mut Vec<u8>),
+    /// Whether the parser also takes gzipped input.
+    gzip: bool,
+    /// Parses, and asserts that what was accepted is right. Returns whether it was.
+    parse: fn(&[u8]) -> bool,
+}
+
+/// Replays the corpus, then runs as many mutated inputs as `THALWEG_FUZZ` says.
+fn check(parser: &Parser) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(parser.name);
+    for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if let Err(what) = run(parser, &std::fs::read(&path).unwrap()) {
+            panic!("{}: {what}", path.display());
+        }
+    }
+    for seed in &parser.seeds {
+        assert_eq!(run(parser, seed), Ok(true), "a seed of {} must be accepted", parser.name);
+    }
+    let n: u64 = match std::env::var("THALWEG_FUZZ") {
+        Ok(text) => text.parse().expect("THALWEG_FUZZ must be a number of inputs"),
+        Err(_) => 20_000,
+    };
+    match fuzz(parser, n) {
+        Ok(accepted) => {
+            println!("{}: {n} inputs, {accepted} accepted, {} refused", parser.name, n - accepted);
+            assert!(
+                (n / 100..n * 3 / 4).contains(&accepted),
+                "{accepted} of {n} accepted: the mutations are no good"
+            );
+        }
+        Err(found) => {
+            let path: PathBuf = folder.join(format!("{:06}", found.input_ix));
+            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, &found.input)).unwrap();
+            panic!("input {} of {}, kept as {}: {}", found.input_ix, parser.name, path.display(), found.what);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Found {
+    input_ix: u64,
+    input: Vec<u8>,
+    what: String,
+}
+
+/// Returns how many of `n` inputs were accepted, or the first that found something.
+fn fuzz(parser: &Parser, n: u64) -> Result<u64, Found> {
+    let mut accepted = 0;
+    for input_ix in 0..n {
+        let input = mutated(parser, &mut Rng(input_ix.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        match run(parser, &input) {
+            Ok(ok) => accepted += u64::from(ok),
+            Err(what) => return Err(Found { input_ix, input, what }),
+        }
+    }
+    Ok(accepted)
+}
+
+/// Whether the input was accepted, or what went wrong.
+fn run(parser: &Parser, input: &[u8]) -> Result<bool, String> {
+    let before = HELD.get();
+    PEAK.set(before);
+    let start = std::time::Instant::now();
+    let result = catch_unwind(AssertUnwindSafe(|| (parser.parse)(input)));
+    let took = PEAK.get() - before;
+    match result {
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err(text.or(panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or("panicked".into()))
+        }
+        Ok(_) if took > MAX_MEMORY => {
+            Err(format!("{} bytes of input took {took} bytes of memory", input.len()))
+        }
+        Ok(_) if start.elapsed().as_secs() >= MAX_SECONDS => Err(format!("took {:?}", start.elapsed())),
+        Ok(accepted) => Ok(accepted),
+    }
+}
+
+/// SplitMix64.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In `0..n`, or 0 if there is nothing in that.
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
+    }
+}
+
+#[rustfmt::skip]
+const NUMBERS: &[u64] = &[
+    0, 1, 2, 3, 4, 7, 16, 28, 64, 127, 128, 255, 256, 784, 32_767, 65_535, 65_536, 1 << 24, 0x7fff_ffff, 0x8000_0000,
+    0xffff_ffff, 1 << 32, 1 << 40, 0x7fc0_0000, 0x7f80_0000, (1 << 62) + 1, i64::MAX as u64, 1 << 63, u64::MAX - 1, u64::MAX,
+];
+
+fn mutated(parser: &Parser, rng: &mut Rng) -> Vec<u8> {
+    let pick_seed = |rng: &mut Rng| &parser.seeds[rng.below(parser.seeds.len())];
+    let mut bytes = pick_seed(rng).clone();
+    // Packed seeds are also mutated as what they hold.
+    let mut unpacked = Vec::new();
+    if parser.gzip
+        && !rng.one_in(4)
+        && std::io::Read::read_to_end(&mut GzDecoder::new(&bytes[..]), &mut unpacked).is_ok()
+    {
+        bytes = unpacked;
+    }
+    for _ in 0..rng.pick(&[0, 1, 1, 1, 2, 2, 3, 5]) {
+        mutate(&mut bytes, pick_seed(rng), parser.tokens, rng);
+    }
+    if !rng.one_in(3) {
+        (parser.repair)(&mut bytes);
+    }
+    if parser.gzip && rng.one_in(4) {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::new(rng.pick(&[0, 1])));
+        encoder.write_all(&bytes).unwrap();
+        bytes = encoder.finish().unwrap();
+        if rng.one_in(3) {
+            mutate(&mut bytes, pick_seed(rng), parser.tokens, rng);
+        }
+    }
+    bytes
+}
+
+fn mutate(bytes: &mut Vec<u8>, other: &[u8], tokens: &[&str], rng: &mut Rng) {
+    // Half of all places are in the first 128 bytes, where headers are.
+    let len = bytes.len();
+    let place = |rng: &mut Rng| if rng.one_in(2) { rng.below(len.min(128)) } else { rng.below(len) };
+    let at = place(rng);
+    let end = (at + 1 + rng.below(32)).min(len);
+    match rng.below(11) {
+        0 if len > 0 => bytes[at] ^= 1 << rng.below(8),
+        1 if len > 0 => bytes[at] = rng.next() as u8,
+        2 => bytes.truncate(at),
+        3 => drop(bytes.drain(at..end)),
+        4 => {
+            let copy = bytes[at..end].to_vec();
+            let to = place(rng);
+            bytes.splice(to..to, copy);
+        }
+        5 => bytes.extend((0..1 + rng.below(8)).map(|_| rng.next() as u8).collect::<Vec<_>>()),
+        6 => {
+            // Splice: the start of this one, the end of another.
+            bytes.truncate(at);
+            bytes.extend(&other[rng.below(other.len())..]);
+        }
+        // Numbers over what is there, of 1 to 8 bytes, of either byte order, often where a u32 would be.
+        7 | 8 => {
+            let size = rng.pick(&[1, 2, 4, 4, 8]);
+            let at = if rng.one_in(2) { at } else { at & !3 };
+            let number = rng.pick(NUMBERS).to_le_bytes();
+            let (mut number, n) = (number[..size].to_vec(), size.min(len.saturating_sub(at)));
+            if rng.one_in(2) {
+                number.reverse();
+            }
+            bytes[at.min(len)..][..n].copy_from_slice(&number[..n]);
+        }
+        // Numbers in text.
+        9 => {
+            let starts: Vec<usize> = (0..len.min(4096))
+                .filter(|&i| bytes[i].is_ascii_digit() && (i == 0 || !bytes[i - 1].is_ascii_digit()))
+                .collect();
+            if !starts.is_empty() {
+                let start = rng.pick(&starts);
+                let digits = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+                let number = rng.pick(NUMBERS).to_string();
+                bytes.splice(start..start + digits, number.into_bytes());
+            }
+        }
+        _ if !tokens.is_empty() => {
+            let repeats = rng.pick(&[1, 1, 1, 2, 50, 2000]);
+            let until = if rng.one_in(2) { at } else { end };
+            bytes.splice(at..until, rng.pick(tokens).repeat(repeats).into_bytes());
+        }
+        _ => {}
+    }
+}
+
+// ---- the parsers
+
+/// Bytes `0..n` behind a header.
+fn idx_file(dims: &[u32]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, dims.len() as u8];
+    dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
+    file.extend((0..dims.iter().product()).map(|i: u32| i as u8));
+    file
+}
+
+fn idx_parser() -> Parser {
+    let gzip = |bytes: &[u8], level| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let plain = [idx_file(&[2, 3, 5]), idx_file(&[1, 28, 28]), idx_file(&[7]), idx_file(&[300])];
+    let zeros =
+        [idx_file(&[1, 1, 1])[..4].to_vec(), vec![0, 0, 0, 20, 0, 0, 1, 0, 0, 0, 1, 0], vec![0; 20 << 16]]
+            .concat();
+    let mut seeds: Vec<_> =
+        plain.iter().flat_map(|file| [file.clone(), gzip(file, 0), gzip(file, 9)]).collect();
+    seeds.push(gzip(&zeros, 9)); // a small bomb: 1.3 kB to 1.3 MB
+    Parser { name: "idx", seeds, tokens: &[], repair: repair_idx, gzip: true, parse: parse_idx }
+}
+
+/// Makes the first dimension fit the length.
+fn repair_idx(bytes: &mut Vec<u8>) {
+    let rank = bytes.get(3).map_or(0, |&rank| usize::from(rank));
+    let header = 4 + 4 * rank;
+    if (1..=3).contains(&rank) && bytes.len() > header {
+        let item: u64 = bytes[8..header]
+            .chunks_exact(4)
+            .map(|b| u64::from(u32::from_be_bytes([b[0], b[1], b[2], b[3]])))
+            .fold(1, u64::saturating_mul);
+        let count = (bytes.len() - header) as u64 / item.max(1);
+        bytes[4..8].copy_from_slice(&(count as u32).to_be_bytes());
+        bytes.truncate((header as u64 + count * item).max(header as u64) as usize);
+    }
+}
+
+fn parse_idx(input: &[u8]) -> bool {
+    let path = Path::new("fuzzed.idx");
+    let images = refused_as_file(idx::parse_images(path, input));
+    let labels = refused_as_file(idx::parse_labels(path, input));
+    assert!(images.is_none() || labels.is_none(), "both images and labels");
+    let raw = || match input {
+        [0x1f, 0x8b, ..] => {
+            let mut raw = Vec::new();
+            std::io::Read::read_to_end(&mut GzDecoder::new(input), &mut raw).unwrap();
+            raw
+        }
+        _ => input.to_vec(),
+    };
+    if let Some(images) = &images {
+        let raw = raw();
+        let dims = [images.count(), images.shape.height, images.shape.width];
+        assert!(images.shape.channels == 1 && !dims.contains(&0), "{dims:?}");
+        let header: Vec<u8> = dims.iter().flat_map(|&dim| (dim as u32).to_be_bytes()).collect();
+        assert!(
+            raw[..4] == [0, 0, 8, 3] && raw[4..16] == header && raw[16..] == images.bytes,
+            "other content"
+        );
+    }
+    if let Some(labels) = &labels {
+        let raw = raw();
+        assert!(
+            raw[4..8] == (labels.len() as u32).to_be_bytes() && raw[8..] == *labels && !labels.is_empty()
+        );
+    }
+    images.is_some() || labels.is_some()
+}
+
+fn npy_file(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n");
+    [b"\x93NUMPY\x01\0", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), bytes].concat()
+}
+
+fn npy_parser() -> Parser {
+    let values: Vec<f32> = (0..24).map(|i| i as f32 / 12.0 - 1.0).collect();
+    let le: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let be: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
+    let mut version_2 = npy_file("'<f4'", "(1, 1, 1)", &[0; 4]);
+    version_2[6] = 2;
+    version_2.splice(10..10, [0, 0]);
+    Parser {
+        name: "npy",
+        seeds: vec![
+            npy_file("'<f4'", "(2, 1, 3, 4)", &le),
+            npy_file("'>f4'", "(2, 3, 4)", &be),
+            npy_file("'|u1'", "(8, 3, 2, 2)", &le),
+            npy_file("'|u1'", "(1, 1, 1)", &[255]),
+            version_2,
+        ],
+        #[rustfmt::skip]
+        tokens: &[
+            "'", "\"", "(", ")", "[", "]", "{", "}", ",", ":", "-", "+", "0x", "1e9", "1j", "_", "\\", "\\x", "\\N{", "\\u", "b'", "\n",
+            "None", "True", "False", "'descr'", "'shape'", "'fortran_order'", "'<f4'", "'>f4'", "'|u1'", "'<u1'", "'<f8'", "'|O'",
+            "'<U9'", "'<m8[ns]'", "(3, 1, 1)", "()", "(0, 1, 1)", "\u{e9}", "\u{1f600}",
+        ],
+        repair: repair_npy,
+        gzip: false,
+        parse: parse_npy,
+    }
+}
+
+/// Makes the header's length fit the header: up to the first newline.
+#[expect(clippy::ptr_arg, reason = "the type of every parser's `repair`")]
+fn repair_npy(bytes: &mut Vec<u8>) {
+    let start = if bytes.get(6) == Some(&1) { 10 } else { 12 };
+    if let Some(end) = bytes.iter().skip(start).position(|&byte| byte == b'\n') {
+        let length = (end as u32 + 1).to_le_bytes();
+        bytes[8..start].copy_from_slice(&length[..start - 8]);
+    }
+}
+
+fn parse_npy(input: &[u8]) -> bool {
+    let Some(found) = refused_as_file(npy::parse(Path::new("fuzzed.npy"), input)) else { return false };
+    // What is accepted, npyz reads the same.
+    let other = npyz::NpyFile::new(input).unwrap();
+    let dims: Vec<usize> = other.shape().iter().map(|&dim| dim as usize).collect();
+    let (shape, count) = match found {
+        npy::Npy::Bytes(images) => {
+            assert_eq!(images.bytes.len(), images.count() * images.shape.len());
+            assert!(input.ends_with(&images.bytes), "other content");
+            (images.shape, images.count())
+        }
+        npy::Npy::Floats(images) => {
+            assert_eq!(images.values.len(), images.count() * images.shape.len());
+            assert!(images.values.iter().all(|v| v.is_finite() && v.abs() <= 1.001));
+            assert_eq!(other.into_vec::<f32>().unwrap(), images.values);
+            (images.shape, images.count())
+        }
+    };
+    assert!(count > 0 && !shape.is_empty() && (shape.channels == 1 || shape.channels == 3));
+    let full = [count, shape.channels, shape.height, shape.width];
+    assert!(dims == full || dims == [count, shape.height, shape.width], "{dims:?} read as {full:?}");
+    true
+}
+
+/// What was accepted; of what was refused, asserts that the error is one about the file's content and names it.
+fn refused_as_file<T>(result: thalweg::Result<T>) -> Option<T> {
+    result
+        .inspect_err(|error| {
+            assert!(matches!(error, thalweg::Error::File { .. }), "not an error about content: {error:?}");
+            let message = error.to_string();
+            assert!(message.starts_with("fuzzed.") && message.len() < 20_000, "{message}");
+        })
+        .ok()
+}
+
+// ---- the tests
+
+#[test]
+fn idx_files() {
+    check(&idx_parser());
+}
+
+#[test]
+fn npy_files() {
+    check(&npy_parser());
+}
+
+// The checkpoint parser goes here: fn checkpoint_parser() -> Parser, and a test that checks it.
+
+/// The harness finds what is planted: a panic, an allocation by the header's word, and a wrong result.
+#[test]
+fn planted_faults_are_found() {
+    let finds = |parse: fn(&[u8]) -> bool, word: &str| {
+        let found = fuzz(&Parser { parse, ..idx_parser() }, 20_000).expect_err("nothing found");
+        assert!(found.what.contains(word), "{}", found.what);
+    };
+    finds(|input| input[5] == 9, "index out of bounds");
+    finds(
+        |input| {
+            let Some(&[a, b, c, d]) = input.get(4..8) else { return false };
+            let length = u32::from_be_bytes([a, b, c, d]) as usize;
+            std::hint::black_box(Vec::<u8>::with_capacity(length)).is_empty()
+        },
+        "bytes of memory",
+    );
+    finds(
+        |input| {
+            let images = idx::parse_images(Path::new("x"), input).ok();
+            images.is_none_or(|images| {
+                assert_eq!(images.shape.height, images.shape.width, "lopsided");
+                true
+            })
+        },
+        "lopsided",
+    );
+}
