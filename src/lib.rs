@@ -4,5 +4,7 @@
 
 pub mod data;
 pub mod error;
+pub mod files;
+pub mod train;
 
 pub use error::{Error, Result};

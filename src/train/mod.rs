@@ -1,0 +1,3 @@
+//! Training: the run's configuration.
+
+pub mod config;
