@@ -101,14 +101,17 @@ fn read(bytes: &[u8]) -> thalweg::Result<(Option<Header>, BTreeMap<String, Tenso
     read_tensors(bytes, bytes.len() as u64, Path::new("some.safetensors"))
 }
 
-fn bits(tensor: &Tensor) -> (Vec<usize>, bool, Vec<u32>) {
+/// Shape, type and the bits of every number: NaNs equal themselves.
+type Bits = (Vec<usize>, bool, Vec<u32>);
+
+fn bits(tensor: &Tensor) -> Bits {
     match &tensor.data {
         TensorData::F32(v) => (tensor.shape.clone(), true, v.iter().map(|x| x.to_bits()).collect()),
         TensorData::U32(v) => (tensor.shape.clone(), false, v.clone()),
     }
 }
 
-fn all_bits(tensors: &BTreeMap<String, Tensor>) -> Vec<(&String, (Vec<usize>, bool, Vec<u32>))> {
+fn all_bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<&String, Bits> {
     tensors.iter().map(|(name, tensor)| (name, bits(tensor))).collect()
 }
 
@@ -336,8 +339,11 @@ fn damaged_headers() {
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     let deep = good.to_string().replacen(r#""step":"#, &format!(r#""network":{deep},"step":"#), 1);
     assert_refused(&with(&deep), &["damaged Thalweg header"]);
-    let deep =
-        good.to_string().replacen(r#""metrics":{"#, &format!(r#""metrics":{{"a":{}"#, "[".repeat(200)), 1);
+    let deep = good.to_string().replacen(
+        r#""metrics":{"#,
+        &format!(r#""metrics":{{"a":{}{},"#, "[".repeat(200), "]".repeat(200)),
+        1,
+    );
     assert_refused(&with(&deep), &["recursion limit"]);
     for (pointer, value, words) in [
         ("/step", json!(-1), "-1"),
@@ -478,19 +484,17 @@ fn full_disk() {
 }
 
 /// Reads bytes that may be anything. It must not panic, nor take memory that the bytes do not justify; and what it takes
-/// for a checkpoint must come back the same after another save. True if it was read.
+/// for a checkpoint must come back the same after another save. True if it was read as one.
 fn survives(bytes: &[u8], scratch: &Path) -> bool {
     let (result, cost) = peak(|| read(bytes));
     // Two bytes of F16 become four; an entry of the listing, 60 bytes or more as text, is a few hundred in maps.
     assert!(cost < 20 * bytes.len() + 40_000, "{cost} bytes for {}", bytes.len());
-    let Ok((header, tensors)) = result else { return false };
-    if let Some(header) = header {
-        let checkpoint = Checkpoint { header, tensors };
-        checkpoint.save(scratch).unwrap();
-        let back = Checkpoint::load(scratch).unwrap();
-        assert_eq!(back.header, checkpoint.header);
-        assert_eq!(all_bits(&back.tensors), all_bits(&checkpoint.tensors));
-    }
+    let Ok((Some(header), tensors)) = result else { return false };
+    let checkpoint = Checkpoint { header, tensors };
+    checkpoint.save(scratch).unwrap();
+    let back = Checkpoint::load(scratch).unwrap();
+    assert_eq!(back.header, checkpoint.header);
+    assert_eq!(all_bits(&back.tensors), all_bits(&checkpoint.tensors));
     true
 }
 
@@ -548,7 +552,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
         let at = random.below(end);
         let mut keep_length = true; // of the listing, so that changes inside do not all end in the same error
         let before = bytes.len();
-        match random.below(9) {
+        match random.below(12) {
             _ if bytes.is_empty() => bytes.push(random.next() as u8),
             0 => bytes[at] ^= 1 << random.below(8),
             1 => bytes[at] = random.next() as u8,
@@ -651,9 +655,6 @@ fn fuzz() {
             }
         }
     }
-    println!("{read} of {n} mutated files could be read");
-    assert!(
-        read > n / 100 && read < n / 2,
-        "{read} of {n} mutated files could be read: is this still a fuzz?"
-    );
+    println!("{read} of {n} mutated files were read as checkpoints");
+    assert!(read > n / 500 && read < n / 2, "{read} of {n} mutated files were read: is this still a fuzz?");
 }
