@@ -1,3 +1,4 @@
-//! Training.
+//! Training: its configuration, its loop, its figures.
 
+pub mod config;
 pub mod metrics;
