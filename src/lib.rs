@@ -5,8 +5,10 @@
 pub mod checkpoint;
 pub mod cpu;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod files;
+pub mod gpu;
 pub mod kernels;
 pub mod network;
 pub mod picture;

@@ -8,7 +8,8 @@ mod bodies;
 mod simd;
 
 use crate::kernels::{Access, Binding, Kernel};
-use crate::plan::{BufferId, Launch, Layout, Plan, ProgramId};
+use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
+use crate::{Error, Result};
 use bodies::{PIECE, WeightPiece};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -113,14 +114,25 @@ pub struct Machine {
 impl Machine {
     /// Makes the buffers, all zero.
     ///
-    /// # Panics
-    /// If this processor has no `isa`.
-    pub fn new(plan: Arc<Plan>, isa: Isa) -> Self {
-        assert!(Isa::available().contains(&isa), "this processor has no {isa}");
+    /// # Errors
+    /// [`Error::Device`] if this processor has no `isa`, or memory is short.
+    pub fn new(plan: Arc<Plan>, isa: Isa) -> Result<Self> {
+        if !Isa::available().contains(&isa) {
+            return Err(Error::Device(format!("this processor has no {isa}")));
+        }
         // Pages of zeros come from the system untouched: a buffer costs memory when it is first written.
-        let line = |i| bytemuck::zeroed_vec(plan.len_of(BufferId(i)).div_ceil(16));
-        let buffers = (0..plan.buffers.len()).map(line).collect();
-        Self { plan, isa, buffers }
+        let buffer = |(i, spec): (usize, &BufferSpec)| {
+            let len = plan.len_of(BufferId(i));
+            bytemuck::try_zeroed_vec(len.div_ceil(16)).map_err(|()| {
+                Error::Device(format!(
+                    "no memory for {} MiB of `{}`. Choose a smaller batch (`--set train.batch=...`)",
+                    len >> 18,
+                    spec.name
+                ))
+            })
+        };
+        let buffers: Result<_> = plan.buffers.iter().enumerate().map(buffer).collect();
+        Ok(Self { buffers: buffers?, plan, isa })
     }
 
     /// The plan.

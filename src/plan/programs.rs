@@ -100,6 +100,8 @@ pub struct TrainingPlan {
     pub start: ProgramId,
     /// One training step.
     pub step: ProgramId,
+    /// Its second half alone: from energies of the images in `x` to new parameters.
+    pub update: ProgramId,
     /// [`crate::kernels::State`].
     pub state: BufferId,
     /// The data set, as bytes.
@@ -163,6 +165,7 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     let push = PushReplay { lanes, features, batch, capacity, first_block: half_blocks };
     step.push(Launch::whole(push, &[state, pass.x, ring]));
 
+    let n_sampling = step.len();
     pass.forward(&mut step, &all);
     let loss = ContrastiveLoss { lanes, batch, n_images, metric_rows: METRIC_ROWS, alpha: numbers.alpha };
     step.push(Launch::whole(loss, &[state, pass.energies, pass.seeds, metrics]));
@@ -185,11 +188,13 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     pass.pack(&mut step);
     step.push(Launch::whole(Advance { batch, capacity }, &[state]));
 
-    let (start, step) = (plan.program(start), plan.program(step));
+    let update = step[n_sampling..].to_vec();
+    let (start, step, update) = (plan.program(start), plan.program(step), plan.program(update));
     TrainingPlan {
         plan,
         start,
         step,
+        update,
         state,
         data,
         ring,

@@ -1,0 +1,214 @@
+//! Where plans run: the CPU executor or a GPU.
+
+use crate::cpu::{self, Isa};
+use crate::gpu::{self, Adapter, Gpu};
+use crate::plan::{BufferId, Plan, ProgramId, Target};
+use crate::train::config::nearest;
+use crate::{Error, Result};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// An open device.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// The processor, with an instruction set.
+    Cpu(Isa),
+    /// A GPU.
+    Gpu(Arc<Gpu>),
+}
+
+impl Device {
+    /// Opens the device that a user asks for:
+    /// * `auto`: the first GPU (discrete before integrated), else the CPU executor. A software renderer is slower than
+    ///   the CPU executor, so it is taken only when named;
+    /// * `cpu`: the CPU executor;
+    /// * a number: that adapter of [`gpu::adapters`];
+    /// * anything else: the first adapter with that in its name, whatever the case.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if nothing matches (with the list of what is there) or the device can't be opened.
+    pub async fn open(choice: &str) -> Result<Self> {
+        if choice == "cpu" {
+            return Ok(Self::cpu());
+        }
+        let adapters = gpu::adapters().await;
+        if choice == "auto" {
+            return match auto(&adapters) {
+                Some(adapter) => Ok(Self::Gpu(Gpu::open(adapter.clone()).await?)),
+                None => Ok(Self::cpu()),
+            };
+        }
+        let found = match choice.parse::<usize>() {
+            Ok(index) => adapters.get(index),
+            Err(_) => adapters.iter().find(|a| a.name.to_lowercase().contains(&choice.to_lowercase())),
+        };
+        let Some(adapter) = found.filter(|_| !choice.trim().is_empty()) else {
+            let mut names = vec!["auto", "cpu"];
+            names.extend(adapters.iter().map(|a| a.name.as_str()));
+            let hint = nearest(choice, &names).map_or(String::new(), |n| format!("; {n}"));
+            let mut list = String::from("\n  auto\n  cpu");
+            for (i, a) in adapters.iter().enumerate() {
+                list += &format!("\n  {i}: {} ({}, {})", a.name, a.backend, a.kind);
+            }
+            return Err(Error::Device(format!("nothing here matches `{choice}`{hint}. There is:{list}")));
+        };
+        Ok(Self::Gpu(Gpu::open(adapter.clone()).await?))
+    }
+
+    /// The CPU executor, with the best instruction set of this processor.
+    pub fn cpu() -> Self {
+        Self::Cpu(Isa::best())
+    }
+
+    /// The sizes that plans for it should have, to work on `images` at a time.
+    pub fn target(&self, images: usize) -> Target {
+        match self {
+            Self::Cpu(_) => Target::CPU,
+            Self::Gpu(_) => Target::gpu(images),
+        }
+    }
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu(isa) => write!(f, "CPU ({isa}, {} threads)", rayon::current_num_threads()),
+            Self::Gpu(gpu) => write!(f, "{} ({})", gpu.adapter.name, gpu.adapter.backend),
+        }
+    }
+}
+
+/// The adapter that `auto` takes: the first that is a GPU.
+pub fn auto(adapters: &[Adapter]) -> Option<&Adapter> {
+    adapters.iter().find(|a| a.is_gpu())
+}
+
+/// A plan with its buffers on a device.
+#[derive(Debug)]
+pub enum Machine {
+    /// On the processor.
+    Cpu(cpu::Machine),
+    /// On a GPU.
+    Gpu(gpu::Machine),
+}
+
+/// Words on their way back from a device.
+#[derive(Debug)]
+pub enum Reading {
+    /// There already.
+    Ready(Vec<u32>),
+    /// Under way.
+    Gpu(gpu::Reading),
+}
+
+impl Machine {
+    /// Makes the plan's buffers, all zero, and its pipelines.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the plan is beyond the device's limits, or [`Error::Device`] for want of memory.
+    pub async fn new(device: &Device, plan: Plan) -> Result<Self> {
+        let plan = Arc::new(plan);
+        Ok(match device {
+            Device::Cpu(isa) => Self::Cpu(cpu::Machine::new(plan, *isa)?),
+            Device::Gpu(gpu) => Self::Gpu(gpu::Machine::new(gpu.clone(), plan).await?),
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        match self {
+            Self::Cpu(machine) => machine.plan(),
+            Self::Gpu(machine) => machine.plan(),
+        }
+    }
+
+    /// Writes words into a buffer, from word `first` on.
+    pub fn write(&mut self, buffer: BufferId, first: usize, words: &[u32]) {
+        match self {
+            Self::Cpu(machine) => {
+                machine.words_mut(buffer)[first..first + words.len()].copy_from_slice(words);
+            }
+            Self::Gpu(machine) => machine.write(buffer, first, words),
+        }
+    }
+
+    /// Writes floats into a buffer, from its beginning.
+    pub fn write_floats(&mut self, buffer: BufferId, floats: &[f32]) {
+        self.write(buffer, 0, bytemuck::cast_slice(floats));
+    }
+
+    /// Runs a program: on a GPU in one submission that is not waited for.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub fn run(&mut self, program: ProgramId) -> Result<()> {
+        match self {
+            Self::Cpu(machine) => machine.run(program),
+            Self::Gpu(machine) => drop(machine.run(program, 1, None)?),
+        }
+        Ok(())
+    }
+
+    /// Runs a program `times` times and begins to read some words after that: on a GPU in one submission.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub fn run_and_read(
+        &mut self,
+        program: ProgramId,
+        times: u32,
+        buffer: BufferId,
+        range: Range<usize>,
+    ) -> Result<Reading> {
+        match self {
+            Self::Cpu(machine) => {
+                (0..times).for_each(|_| machine.run(program));
+                Ok(Reading::Ready(machine.words(buffer)[range].to_vec()))
+            }
+            Self::Gpu(machine) => {
+                let reading = machine.run(program, times, Some((buffer, range)))?;
+                reading.map(Reading::Gpu).ok_or_else(|| Error::Device("a reading was lost".to_owned()))
+            }
+        }
+    }
+
+    /// Reads a whole buffer's words.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn read(&self, buffer: BufferId) -> Result<Vec<u32>> {
+        match self {
+            Self::Cpu(machine) => Ok(machine.words(buffer).to_vec()),
+            Self::Gpu(machine) => machine.read(buffer, 0..machine.plan().len_of(buffer))?.words().await,
+        }
+    }
+
+    /// Reads a whole buffer's floats.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn read_floats(&self, buffer: BufferId) -> Result<Vec<f32>> {
+        Ok(bytemuck::cast_vec(self.read(buffer).await?))
+    }
+}
+
+impl Reading {
+    /// Whether the words are there, so that awaiting them takes no time.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Ready(_) => true,
+            Self::Gpu(reading) => reading.is_ready(),
+        }
+    }
+
+    /// The words.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn words(self) -> Result<Vec<u32>> {
+        match self {
+            Self::Ready(words) => Ok(words),
+            Self::Gpu(reading) => reading.words().await,
+        }
+    }
+}

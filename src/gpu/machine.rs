@@ -1,0 +1,276 @@
+//! A plan on a GPU: buffers, bind groups and pipelines made once, programs replayed in one compute pass each.
+
+use super::{Gpu, Pipeline};
+use crate::plan::{BufferId, Launch, Plan, ProgramId};
+use crate::{Error, Result};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Uniform structs lie this far apart: what WebGPU guarantees dynamic offsets for.
+const UNIFORM_STRIDE: usize = 256;
+
+/// A plan with its buffers, ready to run.
+#[derive(Debug)]
+pub struct Machine {
+    gpu: Arc<Gpu>,
+    plan: Arc<Plan>,
+    buffers: Vec<wgpu::Buffer>,
+    programs: Vec<Vec<Dispatch>>,
+}
+
+/// One launch, compiled.
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    bindings: wgpu::BindGroup,
+    uniform_offset: u32,
+    workgroups: [u32; 3],
+}
+
+impl Machine {
+    /// Makes pipelines, bind groups and buffers, all zero.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where a buffer or a launch is beyond the adapter's limits, or there is not enough memory.
+    pub async fn new(gpu: Arc<Gpu>, plan: Arc<Plan>) -> Result<Self> {
+        let limits = gpu.device.limits();
+        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        for (i, spec) in plan.buffers.iter().enumerate() {
+            let bytes = 4 * plan.len_of(BufferId(i)) as u64;
+            if bytes > most {
+                return Err(Error::Device(format!(
+                    "{} is too small for this batch: buffer `{}` needs {} MiB, and it binds {} MiB at most. \
+                     Choose a smaller batch (`--set train.batch=...`), or `--device cpu`",
+                    gpu.adapter.name,
+                    spec.name,
+                    bytes >> 20,
+                    most >> 20
+                )));
+            }
+        }
+        let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = |label: &str, words: usize, usage| {
+            let size = 4 * words.max(1) as u64;
+            gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size,
+                usage: usage | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        };
+        let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let specs = plan.buffers.iter().enumerate();
+        let buffers: Vec<_> =
+            specs.map(|(i, s)| buffer(&s.name, plan.len_of(BufferId(i)), storage)).collect();
+
+        // Every different uniform struct once, in one buffer.
+        let mut uniforms: Vec<u8> = Vec::new();
+        let mut offsets: HashMap<Vec<u8>, u32> = HashMap::new();
+        for launch in plan.launches() {
+            let bytes = launch.kernel.uniform(&launch.blocks);
+            offsets.entry(bytes).or_insert_with_key(|bytes| {
+                let offset = uniforms.len();
+                uniforms.extend_from_slice(bytes);
+                uniforms.resize(offset + UNIFORM_STRIDE, 0);
+                offset as u32
+            });
+        }
+        let uniform_buffer = buffer("uniforms", uniforms.len() / 4, wgpu::BufferUsages::UNIFORM);
+        if let Some(error) = memory.pop().await {
+            return Err(Error::Device(format!(
+                "{} has not enough memory for this batch ({error}). Choose a smaller one \
+                 (`--set train.batch=...`), or `--device cpu`",
+                gpu.adapter.name
+            )));
+        }
+        gpu.queue.write_buffer(&uniform_buffer, 0, &uniforms);
+
+        let kernels: Vec<_> = plan.launches().map(|l| &l.kernel).collect();
+        let mut pipelines = gpu.pipelines(&kernels)?.into_iter();
+        let mut groups: HashMap<(&'static str, Vec<BufferId>, usize), wgpu::BindGroup> = HashMap::new();
+        let mut compile = |launch: &Launch, pipeline: Pipeline| -> Result<Dispatch> {
+            let uniform = launch.kernel.uniform(&launch.blocks);
+            let workgroups = launch.kernel.workgroups(&launch.blocks);
+            let most = limits.max_compute_workgroups_per_dimension;
+            if workgroups.iter().any(|n| *n > most) {
+                return Err(Error::Device(format!(
+                    "{} is too small for this batch: kernel {} needs {workgroups:?} workgroups, and it takes \
+                     {most} a dimension. Choose a smaller batch (`--set train.batch=...`)",
+                    gpu.adapter.name,
+                    launch.kernel.name()
+                )));
+            }
+            let key = (launch.kernel.name(), launch.bindings.clone(), uniform.len());
+            let bindings = groups.entry(key).or_insert_with(|| {
+                let size = wgpu::BufferSize::new(uniform.len().next_multiple_of(16) as u64);
+                let uniform = wgpu::BufferBinding { buffer: &uniform_buffer, offset: 0, size };
+                let mut entries = vec![wgpu::BindGroupEntry {
+                    binding: 0,
+                    resource: wgpu::BindingResource::Buffer(uniform),
+                }];
+                for (i, id) in launch.bindings.iter().enumerate() {
+                    let resource = buffers[id.0].as_entire_binding();
+                    entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
+                }
+                gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(launch.kernel.name()),
+                    layout: &pipeline.layout,
+                    entries: &entries,
+                })
+            });
+            Ok(Dispatch {
+                pipeline: pipeline.pipeline,
+                bindings: bindings.clone(),
+                uniform_offset: offsets[&uniform],
+                workgroups,
+            })
+        };
+        let mut programs = Vec::new();
+        for launches in &plan.programs {
+            let dispatches: Result<Vec<_>> =
+                launches.iter().zip(pipelines.by_ref()).map(|(l, p)| compile(l, p)).collect();
+            programs.push(dispatches?);
+        }
+        gpu.check()?;
+        Ok(Self { gpu, plan, buffers, programs })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Writes words into a buffer, from word `first` on, before whatever is submitted next.
+    pub fn write(&mut self, buffer: BufferId, first: usize, words: &[u32]) {
+        self.gpu.queue.write_buffer(&self.buffers[buffer.0], 4 * first as u64, bytemuck::cast_slice(words));
+    }
+
+    /// Submits `times` runs of a program, and a reading after them. One submission; nothing is waited for.
+    pub fn run(
+        &mut self,
+        program: ProgramId,
+        times: u32,
+        reading: Option<(BufferId, Range<usize>)>,
+    ) -> Result<Option<Reading>> {
+        self.submit(&self.programs[program.0], times, reading)
+    }
+
+    /// Submits launch number `launch` of a program, once.
+    pub fn run_launch(&mut self, program: ProgramId, launch: usize) -> Result<()> {
+        self.submit(&self.programs[program.0][launch..=launch], 1, None).map(|_| ())
+    }
+
+    /// Submits a reading of some words of a buffer.
+    pub fn read(&self, buffer: BufferId, range: Range<usize>) -> Result<Reading> {
+        let reading = self.submit(&[], 0, Some((buffer, range)))?;
+        reading.ok_or_else(|| Error::Device("a reading was lost".to_owned()))
+    }
+
+    fn submit(
+        &self,
+        dispatches: &[Dispatch],
+        times: u32,
+        reading: Option<(BufferId, Range<usize>)>,
+    ) -> Result<Option<Reading>> {
+        self.gpu.check()?;
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        if times > 0 {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for _ in 0..times {
+                for dispatch in dispatches {
+                    pass.set_pipeline(&dispatch.pipeline);
+                    pass.set_bind_group(0, &dispatch.bindings, &[dispatch.uniform_offset]);
+                    let [x, y, z] = dispatch.workgroups;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+            }
+        }
+        let staging = reading.map(|(buffer, range)| {
+            let size = 4 * range.len() as u64;
+            let staging = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("reading"),
+                size,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let from = &self.buffers[buffer.0];
+            encoder.copy_buffer_to_buffer(from, 4 * range.start as u64, &staging, 0, size);
+            staging
+        });
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        Ok(staging.map(|staging| {
+            let done = Arc::new(Done::default());
+            let tell = done.clone();
+            staging.map_async(wgpu::MapMode::Read, .., move |result| {
+                *tell.result.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(result.map_err(|e| e.to_string()));
+                if let Some(waker) = tell.waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    waker.wake();
+                }
+            });
+            Reading { gpu: self.gpu.clone(), staging, submission, done }
+        }))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Done {
+    result: Mutex<Option<std::result::Result<(), String>>>,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// Words on their way back from the device: a future.
+#[derive(Debug)]
+pub struct Reading {
+    gpu: Arc<Gpu>,
+    staging: wgpu::Buffer,
+    submission: wgpu::SubmissionIndex,
+    done: Arc<Done>,
+}
+
+impl Reading {
+    /// Whether the words are there, so that awaiting them takes no time.
+    pub fn is_ready(&self) -> bool {
+        // An error here shows up again, with its text, when the reading is awaited.
+        let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+        self.done.result.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The words.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost or the work before the reading failed.
+    pub async fn words(self) -> Result<Vec<u32>> {
+        // Native backends call back only from `poll`; a browser calls back by itself, and this does nothing there.
+        let wait = wgpu::PollType::Wait { submission_index: Some(self.submission.clone()), timeout: None };
+        let polled = self.gpu.device.poll(wait).map_err(|e| e.to_string());
+        self.gpu.check()?;
+        let result = match polled {
+            Ok(_) => Mapped(&self.done).await,
+            Err(text) => Err(text),
+        };
+        let fail =
+            |text: String| Error::Device(format!("{}: reading back failed: {text}", self.gpu.adapter.name));
+        result.map_err(fail)?;
+        let view = self.staging.get_mapped_range(..).map_err(|e| fail(e.to_string()))?;
+        let mut words = vec![0; view.len() / 4];
+        bytemuck::cast_slice_mut(&mut words).copy_from_slice(&view);
+        Ok(words)
+    }
+}
+
+/// Ready when the mapping callback has come.
+struct Mapped<'a>(&'a Done);
+
+impl Future for Mapped<'_> {
+    type Output = std::result::Result<(), String>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context) -> Poll<Self::Output> {
+        *self.0.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
+        let result = self.0.result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result.map_or(Poll::Pending, Poll::Ready)
+    }
+}

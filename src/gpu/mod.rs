@@ -1,0 +1,153 @@
+//! The only place that names wgpu: adapters, the device, pipelines, running plans, reading back.
+
+mod adapter;
+mod machine;
+
+pub use adapter::{Adapter, adapters};
+pub use machine::{Machine, Reading};
+
+use crate::kernels::Kernel;
+use crate::{Error, Result};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An open GPU: its queue and the pipelines made so far.
+#[derive(Debug)]
+pub struct Gpu {
+    /// What it is.
+    pub adapter: Adapter,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
+    /// The first error that no call has reported yet: a lost device, or a fault that wgpu found late.
+    fault: Arc<Mutex<Option<String>>>,
+}
+
+/// What makes two pipelines different.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PipelineKey {
+    name: &'static str,
+    source: String,
+    overrides: Vec<(&'static str, u64)>, // values by their bits
+}
+
+#[derive(Clone, Debug)]
+struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+impl PipelineKey {
+    fn of(kernel: &Kernel) -> Self {
+        let overrides = kernel.overrides().into_iter().map(|(name, value)| (name, value.to_bits())).collect();
+        Self { name: kernel.name(), source: kernel.source(), overrides }
+    }
+}
+
+impl Gpu {
+    /// Opens an adapter, with its own limits on buffers and nothing else beyond what WebGPU guarantees.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the driver refuses.
+    pub async fn open(adapter: Adapter) -> Result<Arc<Self>> {
+        let limits = adapter.handle.limits();
+        let required_limits = wgpu::Limits {
+            max_buffer_size: limits.max_buffer_size,
+            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+            ..wgpu::Limits::default()
+        };
+        let descriptor =
+            wgpu::DeviceDescriptor { label: Some("thalweg"), required_limits, ..Default::default() };
+        let (device, queue) = adapter
+            .handle
+            .request_device(&descriptor)
+            .await
+            .map_err(|e| Error::Device(format!("{} could not be opened: {e}", adapter.name)))?;
+        let fault = Arc::new(Mutex::new(None));
+        let note = |fault: &Arc<Mutex<Option<String>>>| {
+            let fault = fault.clone();
+            move |text: String| {
+                fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+            }
+        };
+        let (on_error, on_loss) = (note(&fault), note(&fault));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| on_error(error.to_string())));
+        device.set_device_lost_callback(move |reason, text| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                on_loss(format!("the device was lost ({text})"));
+            }
+        });
+        Ok(Arc::new(Self { adapter, device, queue, pipelines: Mutex::default(), fault }))
+    }
+
+    /// The fault that has come up since the last call, if any.
+    fn check(&self) -> Result<()> {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        fault.map_or(Ok(()), |text| Err(Error::Device(format!("{}: {text}", self.adapter.name))))
+    }
+
+    /// Makes the pipelines that are not there yet, on all cores: drivers compile in the calling thread.
+    fn pipelines(&self, kernels: &[&Kernel]) -> Result<Vec<Pipeline>> {
+        let keys: Vec<_> = kernels.iter().map(|k| PipelineKey::of(k)).collect();
+        let mut missing: HashMap<&PipelineKey, &Kernel> = HashMap::new();
+        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, kernel) in keys.iter().zip(kernels) {
+            if !known.contains_key(key) {
+                missing.insert(key, kernel);
+            }
+        }
+        let made: Result<Vec<_>> = missing
+            .into_par_iter()
+            .map(|(key, kernel)| Ok((key.clone(), self.pipeline(key, kernel)?)))
+            .collect();
+        known.extend(made?);
+        Ok(keys.iter().map(|key| known[key].clone()).collect())
+    }
+
+    fn pipeline(&self, key: &PipelineKey, kernel: &Kernel) -> Result<Pipeline> {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+            count: None,
+        };
+        let mut entries = vec![buffer(0, wgpu::BufferBindingType::Uniform, true)];
+        for (i, access) in kernel.access().iter().enumerate() {
+            let read_only = *access == crate::kernels::Access::Read;
+            entries.push(buffer(i as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, false));
+        }
+        let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(key.name),
+            entries: &entries,
+        });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(key.name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(key.name),
+            source: wgpu::ShaderSource::Wgsl(key.source.as_str().into()),
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(key.name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &kernel.overrides(),
+                ..Default::default()
+            },
+            cache: None,
+        });
+        // On every backend but the browser's the scope's answer is there at once.
+        match pollster::block_on(scope.pop()) {
+            None => Ok(Pipeline { pipeline, layout }),
+            Some(error) => {
+                Err(Error::Device(format!("{} refuses shader {}.wgsl: {error}", self.adapter.name, key.name)))
+            }
+        }
+    }
+}
