@@ -2,3 +2,7 @@
 
 pub mod config;
 pub mod metrics;
+mod trainer;
+
+pub use config::Config;
+pub use trainer::{PendingMetrics, Trainer};

@@ -1,0 +1,354 @@
+//! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
+
+use super::progress::{EpochFigures, HeldOutFigures, Progress, epoch_header, epoch_row};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use thalweg::checkpoint::Checkpoint;
+use thalweg::data::{ImageShape, Images};
+use thalweg::kernels::random::{Philox, Stream};
+use thalweg::picture::{GridOptions, grid, save_png};
+use thalweg::plan::{METRIC_ROWS, SamplerNumbers};
+use thalweg::train::PendingMetrics;
+use thalweg::train::metrics::{MetricsFile, MetricsMean, StepMetrics};
+use thalweg::{Config, Dataset, Device, EnergyModel, Error, Result, Sampler, Trainer};
+
+/// Options of `thalweg train`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// What to learn: `digits` (10,000 MNIST digits that ship inside; the last 1,000 are held out), a folder of IDX
+    /// files under MNIST's names, or one file of images (IDX or .npy of bytes)
+    #[arg(long, default_value = "digits", value_name = "digits|DIR|FILE")]
+    data: String,
+    /// The network and its recipe: `mnist-small` is the one of the Keras notebooks
+    #[arg(long, default_value = "mnist-small", value_name = "NAME")]
+    preset: String,
+    /// Passes over the data [default: 10, or what the preset or --config says]
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<usize>,
+    /// Training steps in all, instead of --epochs
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Folder for checkpoint, pictures and metrics.csv
+    #[arg(long, default_value = "run", value_name = "DIR")]
+    out: PathBuf,
+    /// Seed of all random numbers: same seed, same device, same bits [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
+    /// (see `thalweg devices`)
+    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
+    device: String,
+    /// Go on where the checkpoint in --out stopped, bit for bit; only --epochs, --steps, --data and --device may be
+    /// given besides
+    #[arg(long, conflicts_with_all = ["seed", "set", "config"])]
+    resume: bool,
+    /// Settings from a TOML file, on top of the preset's
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, on top of everything else; `--set help` lists them all with their defaults
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// The file that a run is resumed from.
+const CHECKPOINT: &str = "checkpoint.safetensors";
+/// Replay images in the picture of the buffer.
+const BUFFER_IMAGES: usize = 64;
+/// Between two checkpoints within an epoch.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// What one submission should take, so that progress is smooth.
+const SUBMISSION: Duration = Duration::from_millis(250);
+
+/// Runs the command.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    if arguments.set.iter().any(|s| s == "help") {
+        for (key, default, doc) in Config::describe() {
+            println!("{key:<26} {default:<12} {doc}");
+        }
+        return Ok(());
+    }
+    let path = arguments.out.join(CHECKPOINT);
+    let resumed = if arguments.resume { Some(load(&path)?) } else { None };
+    let config = match &resumed {
+        Some(checkpoint) => checkpoint.header.config.clone(),
+        None => configure(&arguments)?,
+    };
+    if resumed.is_none() && (path.exists() || arguments.out.join("metrics.csv").exists()) {
+        return Err(Error::Usage(format!(
+            "{} holds a run already. Continue it with --resume, or choose another folder with --out",
+            arguments.out.display()
+        )));
+    }
+    let dataset = Dataset::open(&arguments.data)?;
+    let device = Device::open(&arguments.device).await?;
+    let mut trainer = match resumed {
+        Some(checkpoint) => Trainer::resume(&device, &path, checkpoint, &dataset).await?,
+        None => Trainer::new(&device, &config, &dataset).await?,
+    };
+    if arguments.resume && (arguments.epochs.is_some() || arguments.steps.is_some()) {
+        let epochs = arguments.epochs.unwrap_or(config.train.epochs);
+        trainer.set_length(epochs, arguments.steps.unwrap_or(0))?;
+    }
+    std::fs::create_dir_all(&arguments.out).map_err(Error::io("create", &arguments.out))?;
+    let metrics_path = arguments.out.join("metrics.csv");
+    let metrics = match arguments.resume {
+        true => MetricsFile::resume(&metrics_path, trainer.step())?,
+        false => MetricsFile::create(&metrics_path)?,
+    };
+    println!("{}", trainer.config().to_toml().trim_end());
+    println!(
+        "\n{} parameters, {} images ({} held out) from {}, on {device}",
+        trainer.network().n_parameters,
+        dataset.train.count(),
+        dataset.held_out.count(),
+        dataset.name
+    );
+    let left = trainer.total_steps().saturating_sub(trainer.step());
+    if left == 0 {
+        println!("All {} steps are done already; --epochs or --steps makes the run longer.", trainer.step());
+        return Ok(());
+    }
+    if arguments.resume {
+        println!("Resumed at step {}; {left} steps to go.", trainer.step());
+    }
+    Run::new(trainer, &dataset, metrics, &arguments).await?.to_the_end().await
+}
+
+fn load(path: &Path) -> Result<Checkpoint> {
+    if !path.exists() {
+        return Err(Error::file(
+            path,
+            "is not there, so there is nothing to resume: leave out --resume to begin",
+        ));
+    }
+    Checkpoint::load(path)
+}
+
+/// The configuration of a new run: preset, then file, then options.
+fn configure(arguments: &Arguments) -> Result<Config> {
+    let mut config = Config::preset(&arguments.preset)?;
+    if let Some(path) = &arguments.config {
+        config = Config::from_toml_file(path, config)?;
+    }
+    for assignment in &arguments.set {
+        config.set(assignment)?;
+    }
+    if let Some(seed) = arguments.seed {
+        config.seed = seed;
+    }
+    if let Some(epochs) = arguments.epochs {
+        (config.train.epochs, config.train.steps) = (epochs, 0);
+    }
+    if let Some(steps) = arguments.steps {
+        if steps == 0 {
+            return Err(Error::Usage("--steps 0: a run has at least one step".to_owned()));
+        }
+        config.train.steps = steps;
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+/// Times that Ctrl-C was pressed.
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+
+/// A run under way.
+struct Run<'a> {
+    trainer: Trainer,
+    metrics: MetricsFile,
+    arguments: &'a Arguments,
+    progress: Progress,
+    held_out: Images,
+    noise: Images,
+    energies: EnergyModel,
+    mean: MetricsMean,
+    latest: StepMetrics,
+    started: Instant,
+    seconds_before: f64, // of the run, before it was resumed
+    epoch_started: Instant,
+}
+
+impl<'a> Run<'a> {
+    async fn new(
+        trainer: Trainer,
+        dataset: &Dataset,
+        metrics: MetricsFile,
+        arguments: &'a Arguments,
+    ) -> Result<Self> {
+        // The first press ends the run after the steps under way; the second kills it, which loses nothing saved.
+        let _ = ctrlc::set_handler(|| {
+            if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::process::exit(130);
+            }
+        });
+        let held_out = dataset.held_out.to_images();
+        let noise = uniform_noise(trainer.config().seed, trainer.network().input, held_out.count());
+        let energies = EnergyModel::new(trainer.device(), &trainer.model().await?).await?;
+        let progress = Progress::new(trainer.total_steps(), trainer.step(), trainer.steps_per_epoch());
+        let now = Instant::now();
+        Ok(Self {
+            progress,
+            held_out,
+            noise,
+            energies,
+            mean: MetricsMean::default(),
+            latest: StepMetrics::default(),
+            started: now,
+            seconds_before: metrics.seconds(),
+            epoch_started: now,
+            trainer,
+            metrics,
+            arguments,
+        })
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
+    async fn to_the_end(mut self) -> Result<()> {
+        self.progress.println(format!("\n{}", epoch_header()));
+        let (total, per_epoch) = (self.trainer.total_steps(), self.trainer.steps_per_epoch());
+        let mut pending: VecDeque<PendingMetrics> = VecDeque::new();
+        let (mut at_once, mut saved) = (1, Instant::now());
+        while self.trainer.step() < total && INTERRUPTS.load(Ordering::SeqCst) == 0 {
+            let step = self.trainer.step();
+            let to_epoch_end = per_epoch - step % per_epoch;
+            let n = u64::from(at_once).min(to_epoch_end).min(total - step) as u32;
+            let submitted = Instant::now();
+            pending.push_back(self.trainer.submit(n)?);
+            // Two submissions are under way at a time: the device does not wait for the host, nor run far ahead of it.
+            if pending.len() > 1
+                && let Some(oldest) = pending.pop_front()
+            {
+                self.take(oldest).await?;
+            }
+            let took = submitted.elapsed();
+            if took < SUBMISSION / 2 {
+                at_once = (at_once * 2).min(METRIC_ROWS);
+            } else if took > SUBMISSION * 2 {
+                at_once = (at_once / 2).max(1);
+            }
+            let epoch_ends = self.trainer.step().is_multiple_of(per_epoch);
+            let is_last = self.trainer.step() == total;
+            if epoch_ends || is_last || saved.elapsed() > SAVE_EVERY {
+                while let Some(oldest) = pending.pop_front() {
+                    self.take(oldest).await?;
+                }
+                if epoch_ends || is_last {
+                    self.end_epoch().await?;
+                }
+                self.save().await?;
+                saved = Instant::now();
+            }
+        }
+        while let Some(oldest) = pending.pop_front() {
+            self.take(oldest).await?;
+        }
+        let done = self.trainer.step();
+        let out = self.arguments.out.display();
+        if done < total {
+            self.save().await?;
+            self.progress.finish();
+            println!(
+                "Stopped after step {done} of {total}. Saved; `thalweg train --resume --out {out}` goes on."
+            );
+        } else {
+            self.progress.finish();
+            println!(
+                "Done: {done} steps in {:.1} s. Model, metrics and pictures are in {out}.",
+                self.seconds()
+            );
+            println!("Sample it with `thalweg sample --model {}`.", self.checkpoint_path().display());
+        }
+        Ok(())
+    }
+
+    /// Takes metrics in that have come back.
+    async fn take(&mut self, pending: PendingMetrics) -> Result<()> {
+        let steps = pending.steps();
+        for (step, metrics) in steps.zip(pending.metrics().await?) {
+            let epoch = step / self.trainer.steps_per_epoch() + 1;
+            self.metrics.append(step + 1, epoch, &metrics, self.seconds())?;
+            self.mean.add(&metrics);
+            self.latest = metrics;
+            self.progress.update(step + 1, epoch, &metrics);
+        }
+        Ok(())
+    }
+
+    /// Prints the epoch's row, and draws its pictures.
+    async fn end_epoch(&mut self) -> Result<()> {
+        let step = self.trainer.step();
+        let epoch = step.div_ceil(self.trainer.steps_per_epoch());
+        let model = self.trainer.model().await?;
+        self.energies.set_parameters(&model.parameters)?;
+        let mut held_out = None;
+        if self.held_out.count() > 0 {
+            let real = self.energies.energies(&self.held_out).await?;
+            let noise = self.energies.energies(&self.noise).await?;
+            let mean = |values: &[f32], f: fn(f64) -> f64| {
+                values.iter().map(|v| f(f64::from(*v))).sum::<f64>() / values.len() as f64
+            };
+            let squares = mean(&real, |e| e * e) + mean(&noise, |e| e * e);
+            let (energy_real, energy_noise) = (mean(&real, |e| e), mean(&noise, |e| e));
+            let divergence = energy_real - energy_noise;
+            held_out = Some(HeldOutFigures {
+                loss: (divergence + self.trainer.config().loss.energy_l2 * squares) as f32,
+                divergence: divergence as f32,
+                energy_real: energy_real as f32,
+                energy_noise: energy_noise as f32,
+            });
+        }
+        let config = self.trainer.config();
+        let numbers = SamplerNumbers {
+            steps: config.sample.steps as u32,
+            step_size: config.sample.step_size as f32,
+            noise: config.sample.noise as f32,
+            gradient_clip: config.chain.gradient_clip as f32,
+        };
+        let seed = config.seed.wrapping_add(epoch);
+        let mut sampler =
+            Sampler::new(self.trainer.device(), &model, config.sample.count, &numbers, seed).await?;
+        sampler.run(numbers.steps)?;
+        let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
+        self.draw(&format!("samples-{epoch:04}.png"), &samples, &energies)?;
+        let buffer = self.trainer.replay_images(BUFFER_IMAGES).await?;
+        let energies = self.energies.energies(&buffer).await?;
+        self.draw(&format!("buffer-{epoch:04}.png"), &buffer, &energies)?;
+
+        let seconds = self.epoch_started.elapsed().as_secs_f64();
+        self.epoch_started = Instant::now();
+        let train = self.mean.take();
+        self.progress.println(epoch_row(&EpochFigures { epoch, step, train, held_out, seconds }));
+        Ok(())
+    }
+
+    fn draw(&self, name: &str, images: &Images, energies: &[f32]) -> Result<()> {
+        let picture = grid(images, &super::energy_titles(energies), &GridOptions::default());
+        save_png(&self.arguments.out.join(name), &picture)
+    }
+
+    fn checkpoint_path(&self) -> PathBuf {
+        self.arguments.out.join(CHECKPOINT)
+    }
+
+    async fn save(&self) -> Result<()> {
+        let latest = serde_json::json!({
+            "loss": self.latest.loss,
+            "energy_real": self.latest.energy_real,
+            "energy_fake": self.latest.energy_fake,
+        });
+        self.trainer.checkpoint(latest).await?.save(self.checkpoint_path())
+    }
+}
+
+/// Uniform noise that held-out images are compared with.
+fn uniform_noise(seed: u64, shape: ImageShape, count: usize) -> Images {
+    use rand::RngExt;
+    let mut rng = Philox::new(seed, Stream::HeldOutNoise);
+    let values = (0..count * shape.len()).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
+    Images { shape, values }
+}

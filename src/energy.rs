@@ -1,0 +1,90 @@
+//! Energies of given images, and their gradients.
+
+use crate::Result;
+use crate::data::Images;
+use crate::device::{Device, Machine};
+use crate::model::Model;
+use crate::plan::{EnergyPlan, energy_plan};
+
+/// Images that are evaluated at a time.
+const BATCH: usize = 256;
+
+/// Tells energies: low means likely.
+#[derive(Debug)]
+pub struct EnergyModel {
+    machine: Machine,
+    plan: EnergyPlan,
+    shape: crate::data::ImageShape,
+}
+
+impl EnergyModel {
+    /// Puts a model on a device.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device can't hold it.
+    pub async fn new(device: &Device, model: &Model) -> Result<Self> {
+        let plan = energy_plan(&model.network, BATCH, device.target(BATCH));
+        let machine = Machine::new(device, plan.plan.clone()).await?;
+        let mut energy = Self { machine, plan, shape: model.network.input };
+        energy.set_parameters(&model.parameters)?;
+        Ok(energy)
+    }
+
+    /// Exchanges the parameters.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device was lost.
+    pub fn set_parameters(&mut self, parameters: &[f32]) -> Result<()> {
+        self.machine.write_floats(self.plan.pass.parameters, parameters);
+        self.machine.run(self.plan.start)
+    }
+
+    /// `E(x)` of each image.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] if the images have other channels than the network or are larger (smaller ones are
+    /// padded with -1); [`crate::Error::Device`] if the device was lost.
+    pub async fn energies(&mut self, images: &Images) -> Result<Vec<f32>> {
+        let images = images.padded_to(self.shape)?;
+        let mut energies = Vec::with_capacity(images.count());
+        for batch in images.values.chunks(BATCH * self.shape.len()) {
+            self.write(batch);
+            self.machine.run(self.plan.energies)?;
+            let n = batch.len() / self.shape.len();
+            energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..n]);
+        }
+        Ok(energies)
+    }
+
+    /// `E(x)` of each image, and `dE/dx` with the shape of `images`.
+    ///
+    /// # Errors
+    /// Those of [`Self::energies`].
+    pub async fn energies_and_gradients(&mut self, images: &Images) -> Result<(Vec<f32>, Images)> {
+        let (from, to) = (images.shape, self.shape);
+        let padded = images.padded_to(to)?;
+        let (top, left) = ((to.height - from.height) / 2, (to.width - from.width) / 2);
+        let mut energies = Vec::with_capacity(images.count());
+        let mut values = Vec::with_capacity(images.values.len());
+        for batch in padded.values.chunks(BATCH * to.len()) {
+            self.write(batch);
+            self.machine.run(self.plan.gradients)?;
+            let n = batch.len() / to.len();
+            energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..n]);
+            let blocks = self.machine.read_floats(self.plan.pass.input_gradient).await?;
+            let gradient = self.machine.plan().from_blocks(&blocks, n, to.channels, to.height * to.width);
+            for plane in gradient.chunks_exact(to.height * to.width) {
+                for row in plane.chunks_exact(to.width).skip(top).take(from.height) {
+                    values.extend(&row[left..left + from.width]);
+                }
+            }
+        }
+        Ok((energies, Images { shape: from, values }))
+    }
+
+    fn write(&mut self, batch: &[f32]) {
+        let shape = self.shape;
+        let blocks = self.machine.plan().to_blocks(batch, shape.channels, shape.height * shape.width);
+        self.machine.write_floats(self.plan.pass.x, &blocks);
+    }
+}

@@ -1,0 +1,89 @@
+//! A network with its parameters, and where they come from.
+
+use crate::checkpoint::{Tensors, load_tensors};
+use crate::data::{ImageShape, Images};
+use crate::network::{Network, preset};
+use crate::{Error, Result};
+use std::path::Path;
+
+/// A network with its parameters: all that is needed to tell energies and to sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The network.
+    pub network: Network,
+    /// The flat parameter vector.
+    pub parameters: Vec<f32>,
+}
+
+impl Model {
+    /// Reads a model from a checkpoint, or from a safetensors file of weights in PyTorch's naming.
+    ///
+    /// A checkpoint names its network; for weights alone `network` has to. Tensors that the network does not have are
+    /// ignored.
+    ///
+    /// # Errors
+    /// A file that can't be read or is damaged; weights alone and no `network`; a checkpoint of another network; a
+    /// tensor that is missing, misshapen, or holds a number that is not finite.
+    pub fn load(path: impl AsRef<Path>, network: Option<&str>) -> Result<Self> {
+        let path = path.as_ref();
+        let (header, tensors) = load_tensors(path)?;
+        let name = match (&header, network) {
+            (Some(header), Some(name)) if header.config.preset != name => {
+                let of = &header.config.preset;
+                return Err(Error::file(path, format!("is a checkpoint of network `{of}`, not of `{name}`")));
+            }
+            (Some(header), _) => header.config.preset.clone(),
+            (None, Some(name)) => name.to_owned(),
+            (None, None) => {
+                let text = "holds weights alone, and does not say of which network: \
+                            name it with `--network`, for example `--network mnist-small`";
+                return Err(Error::file(path, text));
+            }
+        };
+        let network = preset(&name)?;
+        let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), "")?;
+        Ok(Self { network, parameters })
+    }
+}
+
+/// Puts the tensors called `prefix` + their name together to a flat parameter vector.
+pub(crate) fn take_parameters(network: &Network, tensors: &mut Tensors, prefix: &str) -> Result<Vec<f32>> {
+    let mut parameters = Vec::with_capacity(network.n_parameters);
+    for tensor in network.tensors() {
+        parameters.extend(tensors.take_f32(&format!("{prefix}{}", tensor.name), &tensor.shape)?);
+    }
+    Ok(parameters)
+}
+
+/// The newest `count` images of a checkpoint's replay ring, newest first.
+///
+/// # Errors
+/// Those of [`load_tensors`]; a file that is no checkpoint; a ring that holds fewer.
+pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) -> Result<Images> {
+    let path = path.as_ref();
+    let (header, tensors) = load_tensors(path)?;
+    if header.is_none() {
+        return Err(Error::file(path, "holds weights alone, and no replay buffer to begin from"));
+    }
+    let mut tensors = Tensors::new(path, tensors);
+    let state = tensors.take_u32("state", &[8])?;
+    let (head, length) = (state[1] as usize, state[2] as usize);
+    if count > length {
+        let text = format!("its replay buffer holds {length} images, and {count} are asked for");
+        return Err(Error::file(path, text));
+    }
+    let ring = tensors.take_f32("replay.ring", &[length, shape.height, shape.width, shape.channels])?;
+    let newest: Vec<usize> = (1..=count).map(|i| (head + length - i) % length).collect();
+    Ok(ring_images(&ring, shape, &newest))
+}
+
+/// Slots of a ring `[slot][pixel][channel]` as images `[image][channel][pixel]`.
+pub(crate) fn ring_images(ring: &[f32], shape: ImageShape, slots: &[usize]) -> Images {
+    let pixels = shape.height * shape.width;
+    let mut values = Vec::with_capacity(slots.len() * shape.len());
+    for slot in slots {
+        let image = &ring[slot * shape.len()..][..shape.len()];
+        values.extend((0..shape.len()).map(|i| image[i % pixels * shape.channels + i / pixels]));
+    }
+    Images { shape, values }
+}

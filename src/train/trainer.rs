@@ -1,0 +1,315 @@
+//! The training run: a plan on a device, advanced step by step, saved and resumed.
+
+use super::config::Config;
+use super::metrics::StepMetrics;
+use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
+use crate::data::{Dataset, Images};
+use crate::device::{Device, Machine, Reading};
+use crate::kernels::State;
+use crate::kernels::contrastive_loss::METRICS;
+use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
+use crate::model::{Model, ring_images, take_parameters};
+use crate::network::{Network, preset};
+use crate::plan::{METRIC_ROWS, SamplerNumbers, TrainingNumbers, TrainingPlan, training_plan};
+use crate::{Error, Result};
+use rand::RngExt;
+use std::ops::Range;
+
+/// Trains a network on a device.
+#[derive(Debug)]
+pub struct Trainer {
+    device: Device,
+    config: Config,
+    network: Network,
+    data: String,
+    n_images: u32,
+    machine: Machine,
+    plan: TrainingPlan,
+    step: u64,
+}
+
+/// Metrics of submitted steps, on their way back.
+#[derive(Debug)]
+pub struct PendingMetrics {
+    steps: Range<u64>,
+    reading: Reading,
+}
+
+impl PendingMetrics {
+    /// The steps that the metrics are of; the first step is 0.
+    pub fn steps(&self) -> Range<u64> {
+        self.steps.clone()
+    }
+
+    /// Whether they are there, so that awaiting them takes no time.
+    pub fn is_ready(&self) -> bool {
+        self.reading.is_ready()
+    }
+
+    /// The metrics, one for each step.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn metrics(self) -> Result<Vec<StepMetrics>> {
+        let table: Vec<StepMetrics> = bytemuck::cast_vec::<u32, f32>(self.reading.words().await?)
+            .chunks_exact(METRICS)
+            .map(|row| bytemuck::pod_read_unaligned(bytemuck::cast_slice(row)))
+            .collect();
+        Ok(self.steps.map(|step| table[(step % u64::from(METRIC_ROWS)) as usize]).collect())
+    }
+}
+
+impl Trainer {
+    /// Begins a run.
+    ///
+    /// # Errors
+    /// A configuration that is not valid, a data set whose images do not fit the network, a device that can't hold it.
+    pub async fn new(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
+        let mut trainer = Self::empty(device, config, dataset).await?;
+        let (seed, plan) = (trainer.config.seed, &trainer.plan);
+        let initial = trainer.config.replay.initial;
+        let capacity = trainer.config.replay.capacity;
+        let parameters = trainer.network.initial_parameters(seed);
+        trainer.machine.write_floats(plan.pass.parameters, &parameters);
+        let mut rng = Philox::new(seed, Stream::RingStart);
+        let n_values = initial * trainer.network.input.len();
+        let ring: Vec<f32> = (0..n_values).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
+        trainer.machine.write_floats(plan.ring, &ring);
+        let state = State {
+            ring_head: (initial % capacity) as u32,
+            ring_length: initial as u32,
+            seed_low: seed as u32,
+            seed_high: (seed >> 32) as u32,
+            ..State::default()
+        };
+        trainer.machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+        trainer.machine.run(plan.start)?;
+        Ok(trainer)
+    }
+
+    /// Goes on where a checkpoint stopped: bit for bit what an uninterrupted run on the same device would do.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`]; another data set; a tensor that is missing or misshapen.
+    pub async fn resume(
+        device: &Device,
+        path: impl AsRef<std::path::Path>,
+        checkpoint: Checkpoint,
+        dataset: &Dataset,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let header = checkpoint.header;
+        let mut trainer = Self::empty(device, &header.config, dataset).await?;
+        if trainer.data != header.data {
+            let (was, is) = (&header.data, &trainer.data);
+            let text = format!("was trained on other data ({was}) than this ({is}): give `--data` as it was");
+            return Err(Error::file(path, text));
+        }
+        let mut tensors = Tensors::new(path, checkpoint.tensors);
+        let (network, plan, machine) = (&trainer.network, &trainer.plan, &mut trainer.machine);
+        for (buffer, prefix) in
+            [(plan.pass.parameters, ""), (plan.first_moment, "adam.m."), (plan.second_moment, "adam.v.")]
+        {
+            machine.write_floats(buffer, &take_parameters(network, &mut tensors, prefix)?);
+        }
+        let words = tensors.take_u32("state", &[8])?;
+        let state = State::of(&words);
+        let (length, capacity) = (state.ring_length as usize, header.config.replay.capacity);
+        let consistent = u64::from(state.step) == header.step
+            && (1..=capacity).contains(&length)
+            && (state.ring_head as usize) < capacity;
+        if !consistent {
+            return Err(Error::file(path, "its `state` contradicts its header: the file is damaged"));
+        }
+        let shape = network.input;
+        let ring = tensors.take_f32("replay.ring", &[length, shape.height, shape.width, shape.channels])?;
+        machine.write_floats(plan.ring, &ring);
+        machine.write(plan.state, 0, &words);
+        machine.run(plan.start)?;
+        trainer.step = header.step;
+        Ok(trainer)
+    }
+
+    async fn empty(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
+        config.validate()?;
+        let network = preset(&config.preset)?;
+        let (images, input) = (&dataset.train, network.input);
+        let shape = images.shape;
+        if shape.channels != input.channels || shape.height > input.height || shape.width > input.width {
+            return Err(Error::Network(format!(
+                "`{}` takes images of up to {input} (channels x height x width), and those of {} are {shape}",
+                network.name, dataset.name
+            )));
+        }
+        assert!(input.len() < MAX_FEATURES);
+        let n_images = u32::try_from(images.count())
+            .map_err(|_| Error::Usage(format!("{}: more than 2^32 images", dataset.name)))?;
+        let target = device.target(config.train.batch);
+        let plan = training_plan(&network, &numbers(config, n_images, shape), target);
+        let mut trainer = Self {
+            device: device.clone(),
+            config: config.clone(),
+            data: fingerprint(dataset),
+            n_images,
+            machine: Machine::new(device, plan.plan.clone()).await?,
+            plan,
+            network,
+            step: 0,
+        };
+        let last = trainer.total_steps();
+        if last > u64::from(u32::MAX) {
+            return Err(Error::setting("train.steps", format!("{last} steps in all are more than 2^32")));
+        }
+        let mut bytes = images.bytes.clone();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        trainer.machine.write(trainer.plan.data, 0, &bytemuck::pod_collect_to_vec(&bytes));
+        Ok(trainer)
+    }
+
+    /// The device it runs on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Changes how long the run is; everything else of a run stays as it began.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for an impossible length.
+    pub fn set_length(&mut self, epochs: usize, steps: u64) -> Result<()> {
+        self.config.train.epochs = epochs;
+        self.config.train.steps = steps;
+        self.config.validate()
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Training steps submitted so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Training steps in one pass over the data.
+    pub fn steps_per_epoch(&self) -> u64 {
+        u64::from(self.n_images).div_ceil(self.config.train.batch as u64)
+    }
+
+    /// Training steps in the whole run.
+    pub fn total_steps(&self) -> u64 {
+        match self.config.train.steps {
+            0 => self.config.train.epochs as u64 * self.steps_per_epoch(),
+            steps => steps,
+        }
+    }
+
+    /// Submits some training steps, at most [`METRIC_ROWS`], and the reading of their metrics. On a GPU that is one
+    /// submission, which is not waited for; the CPU executor returns when they are done.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub fn submit(&mut self, steps: u32) -> Result<PendingMetrics> {
+        let steps = steps.clamp(1, METRIC_ROWS);
+        let range = 0..METRIC_ROWS as usize * METRICS;
+        let reading = self.machine.run_and_read(self.plan.step, steps, self.plan.metrics, range)?;
+        let first = self.step;
+        self.step += u64::from(steps);
+        Ok(PendingMetrics { steps: first..self.step, reading })
+    }
+
+    /// The model as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn model(&self) -> Result<Model> {
+        let parameters = self.machine.read_floats(self.plan.pass.parameters).await?;
+        Ok(Model { network: self.network.clone(), parameters })
+    }
+
+    /// The newest images of the replay ring, newest first: `count` of them, or as many as there are.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn replay_images(&self, count: usize) -> Result<Images> {
+        let state = State::of(&self.machine.read(self.plan.state).await?);
+        let ring = self.machine.read_floats(self.plan.ring).await?;
+        let (head, length) = (state.ring_head as usize, state.ring_length as usize);
+        let newest: Vec<usize> = (1..=count.min(length)).map(|i| (head + length - i) % length).collect();
+        Ok(ring_images(&ring, self.network.input, &newest))
+    }
+
+    /// Everything that a resumed run needs. `metrics` goes into the header as it is.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn checkpoint(&self, metrics: serde_json::Value) -> Result<Checkpoint> {
+        let mut tensors = std::collections::BTreeMap::new();
+        for (buffer, prefix) in [
+            (self.plan.pass.parameters, ""),
+            (self.plan.first_moment, "adam.m."),
+            (self.plan.second_moment, "adam.v."),
+        ] {
+            let values = self.machine.read_floats(buffer).await?;
+            for tensor in self.network.tensors() {
+                let part = Tensor::f32(&tensor.shape, values[tensor.range()].to_vec());
+                tensors.insert(format!("{prefix}{}", tensor.name), part);
+            }
+        }
+        let words = self.machine.read(self.plan.state).await?;
+        let state = State::of(&words);
+        let shape = self.network.input;
+        let mut ring = self.machine.read_floats(self.plan.ring).await?;
+        let length = state.ring_length as usize;
+        ring.truncate(length * shape.len());
+        let ring = Tensor::f32(&[length, shape.height, shape.width, shape.channels], ring);
+        tensors.insert("replay.ring".to_owned(), ring);
+        tensors.insert("state".to_owned(), Tensor::u32(&[8], words));
+        let header = Header {
+            format: FORMAT.to_owned(),
+            network: self.network.name.clone().into(),
+            config: self.config.clone(),
+            step: self.step,
+            seed: self.config.seed,
+            data: self.data.clone(),
+            metrics,
+        };
+        Ok(Checkpoint { header, tensors })
+    }
+}
+
+/// A run's numbers as its plan takes them.
+fn numbers(config: &Config, n_images: u32, data_shape: crate::data::ImageShape) -> TrainingNumbers {
+    TrainingNumbers {
+        batch: config.train.batch as u32,
+        n_images,
+        data_shape,
+        data_noise: config.data.noise as f32,
+        chain: SamplerNumbers {
+            steps: config.chain.steps as u32,
+            step_size: config.chain.step_size as f32,
+            noise: config.chain.noise as f32,
+            gradient_clip: config.chain.gradient_clip as f32,
+        },
+        ring_capacity: config.replay.capacity as u32,
+        fresh: config.replay.fresh as f32,
+        alpha: config.loss.energy_l2 as f32,
+        learning_rate: config.adam.learning_rate,
+        beta1: config.adam.beta1,
+        beta2: config.adam.beta2,
+        epsilon: config.adam.epsilon,
+        gradient_norm_clip: config.adam.gradient_norm_clip as f32,
+    }
+}
+
+/// What tells one training set from another: its count, its shape, a checksum.
+fn fingerprint(dataset: &Dataset) -> String {
+    let mut crc = flate2::Crc::new();
+    crc.update(&dataset.train.bytes);
+    format!("{} images of {}, crc32 {:08x}", dataset.train.count(), dataset.train.shape, crc.sum())
+}
