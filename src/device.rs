@@ -149,6 +149,21 @@ impl Machine {
         Ok(())
     }
 
+    /// Runs launch number `launch` of a program alone.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub fn run_launch(&mut self, program: ProgramId, launch: usize) -> Result<()> {
+        match self {
+            Self::Cpu(machine) => {
+                let plan = machine.plan().clone();
+                machine.run_launch(&plan.programs[program.0][launch]);
+                Ok(())
+            }
+            Self::Gpu(machine) => machine.run_launch(program, launch),
+        }
+    }
+
     /// Runs a program `times` times and begins to read some words after that: on a GPU in one submission.
     ///
     /// # Errors

@@ -20,17 +20,20 @@ struct Arguments {
 enum Command {
     /// Train a model; without options, on the digits that ship inside
     Train(cli::train::Arguments),
+    /// Debug a device: training steps launch by launch, next to the plain reference
+    Compare(cli::compare::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = pollster::block_on(async {
         match arguments.command {
-            Command::Train(arguments) => cli::train::run(arguments).await,
+            Command::Train(arguments) => cli::train::run(arguments).await.map(|()| ExitCode::SUCCESS),
+            Command::Compare(arguments) => cli::compare::run(arguments).await,
         }
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(2)

@@ -6,6 +6,7 @@ use crate::{Error, Result};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -19,6 +20,29 @@ pub struct Machine {
     plan: Arc<Plan>,
     buffers: Vec<wgpu::Buffer>,
     programs: Vec<Vec<Dispatch>>,
+    counts: Arc<Counts>,
+}
+
+/// How often host and device had to do with each other. What [`Machine::new`] does is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Command buffers handed to the queue.
+    pub submissions: u64,
+    /// Writes from the host into a buffer.
+    pub uploads: u64,
+    /// Bytes of those.
+    pub uploaded_bytes: u64,
+    /// Times that the host waited for the device.
+    pub waits: u64,
+}
+
+/// [`Counters`] that readings under way can count on.
+#[derive(Debug, Default)]
+struct Counts {
+    submissions: AtomicU64,
+    uploads: AtomicU64,
+    uploaded_bytes: AtomicU64,
+    waits: AtomicU64,
 }
 
 /// One launch, compiled.
@@ -135,7 +159,7 @@ impl Machine {
             programs.push(dispatches?);
         }
         gpu.check()?;
-        Ok(Self { gpu, plan, buffers, programs })
+        Ok(Self { gpu, plan, buffers, programs, counts: Arc::default() })
     }
 
     /// The plan.
@@ -143,8 +167,21 @@ impl Machine {
         &self.plan
     }
 
+    /// What has been counted so far.
+    pub fn counters(&self) -> Counters {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            submissions: count(&self.counts.submissions),
+            uploads: count(&self.counts.uploads),
+            uploaded_bytes: count(&self.counts.uploaded_bytes),
+            waits: count(&self.counts.waits),
+        }
+    }
+
     /// Writes words into a buffer, from word `first` on, before whatever is submitted next.
     pub fn write(&mut self, buffer: BufferId, first: usize, words: &[u32]) {
+        self.counts.uploads.fetch_add(1, Ordering::Relaxed);
+        self.counts.uploaded_bytes.fetch_add(4 * words.len() as u64, Ordering::Relaxed);
         self.gpu.queue.write_buffer(&self.buffers[buffer.0], 4 * first as u64, bytemuck::cast_slice(words));
     }
 
@@ -200,6 +237,7 @@ impl Machine {
             encoder.copy_buffer_to_buffer(from, 4 * range.start as u64, &staging, 0, size);
             staging
         });
+        self.counts.submissions.fetch_add(1, Ordering::Relaxed);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         Ok(staging.map(|staging| {
             let done = Arc::new(Done::default());
@@ -211,7 +249,7 @@ impl Machine {
                     waker.wake();
                 }
             });
-            Reading { gpu: self.gpu.clone(), staging, submission, done }
+            Reading { gpu: self.gpu.clone(), counts: self.counts.clone(), staging, submission, done }
         }))
     }
 }
@@ -226,6 +264,7 @@ struct Done {
 #[derive(Debug)]
 pub struct Reading {
     gpu: Arc<Gpu>,
+    counts: Arc<Counts>,
     staging: wgpu::Buffer,
     submission: wgpu::SubmissionIndex,
     done: Arc<Done>,
@@ -245,6 +284,7 @@ impl Reading {
     /// [`Error::Device`] if the device was lost or the work before the reading failed.
     pub async fn words(self) -> Result<Vec<u32>> {
         // Native backends call back only from `poll`; a browser calls back by itself, and this does nothing there.
+        self.counts.waits.fetch_add(1, Ordering::Relaxed);
         let wait = wgpu::PollType::Wait { submission_index: Some(self.submission.clone()), timeout: None };
         let polled = self.gpu.device.poll(wait).map_err(|e| e.to_string());
         self.gpu.check()?;

@@ -4,7 +4,7 @@ mod adapter;
 mod machine;
 
 pub use adapter::{Adapter, adapters};
-pub use machine::{Machine, Reading};
+pub use machine::{Counters, Machine, Reading};
 
 use crate::kernels::Kernel;
 use crate::{Error, Result};
