@@ -12,10 +12,12 @@ use crate::plan::{BufferId, Launch, Layout, Plan, ProgramId, Words};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How far a float may be from the reference: `error <= of_largest * largest + relative * |reference|`, where `largest`
-/// is the largest finite magnitude among the elements that the launch changed.
+/// How far a float may be from the reference: `error <= absolute + of_largest * largest + relative * |reference|`, where
+/// `largest` is the largest finite magnitude among the elements that the launch changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
+    /// Whatever the magnitude.
+    pub absolute: f64,
     /// Share of the element's own magnitude.
     pub relative: f64,
     /// Share of the largest magnitude.
@@ -24,12 +26,14 @@ pub struct Tolerance {
 
 impl Tolerance {
     /// Equal, but for the sign of a zero.
-    pub const EXACT: Self = Self { relative: 0.0, of_largest: 0.0 };
+    pub const EXACT: Self = Self { absolute: 0.0, relative: 0.0, of_largest: 0.0 };
 
     /// What a kernel's arithmetic may lead to on any device. A rounding is 6e-8; shaders may fuse or not fuse multiply
     /// and add, divide within 2.5 units in the last place, and take exponentials within 3 + 2|x| of them.
     pub fn of(kernel: &Kernel) -> Self {
-        let of_largest = |of_largest| Self { relative: 0.0, of_largest };
+        // Devices may take numbers below 1e-38 as 0, and the sigmoid's exponential stops at 1e-35 or is 0.
+        let absolute = 1e-30;
+        let of_largest = |of_largest| Self { absolute, relative: 0.0, of_largest };
         match kernel {
             // Copies, integers, and uniform numbers, which are exact in 24 bits.
             Kernel::DrawNegatives(_)
@@ -48,15 +52,17 @@ impl Tolerance {
             // The same over all pixels of a chunk's images, some 10,000 terms of both signs that the reference adds up
             // one by one.
             Kernel::ConvWeightGradient(_) | Kernel::DenseWeightGradient(_) => of_largest(5e-5),
-            // The same sums in the same order; devices may take numbers below 1e-38 as 0.
+            // The same sums in the same order.
             Kernel::ReducePartials(_) => of_largest(1e-7),
             // Means in single precision by a tree of 8 levels, against double precision. The difference of two means
             // has the error of the means, whose magnitude the table's largest is well above.
-            Kernel::ContrastiveLoss(_) => Self { relative: 2e-6, of_largest: 2e-7 },
+            Kernel::ContrastiveLoss(_) => Self { absolute, relative: 2e-6, of_largest: 2e-7 },
             // Sums of squares: no cancellation, 12 roundings in a row, one root, one division.
-            Kernel::SumSquares(_) | Kernel::ClipScale(_) => Self { relative: 2e-6, of_largest: 0.0 },
+            Kernel::SumSquares(_) | Kernel::ClipScale(_) => {
+                Self { absolute, relative: 2e-6, of_largest: 0.0 }
+            }
             // Four roundings; the moving mean and the parameter may cancel, by less than the largest.
-            Kernel::Adam(_) => Self { relative: 1e-6, of_largest: 3e-7 },
+            Kernel::Adam(_) => Self { absolute, relative: 1e-6, of_largest: 3e-7 },
         }
     }
 }
@@ -214,13 +220,33 @@ impl fmt::Display for Report {
 /// # Errors
 /// [`crate::Error::Device`] if the device was lost, or there is no memory for the reference.
 pub async fn compare(machine: &mut Machine, program: ProgramId) -> Result<Report> {
-    let plan = machine.plan().clone();
-    let mut reference = Machine::new(&Device::Cpu(Isa::Reference), Plan::clone(&plan)).await?;
+    let plan = Plan::clone(machine.plan());
+    let mut reference = Machine::new(&Device::Cpu(Isa::Reference), plan).await?;
+    compare_with(machine, &mut reference, program).await
+}
+
+/// [`compare`] with a reference of the caller's choice: another device, or a plan with the same buffers whose kernels
+/// are known to be right. All contents of `machine` are copied to it first.
+///
+/// # Errors
+/// [`crate::Error::Device`] if a device was lost.
+///
+/// # Panics
+/// If the plans have other buffers, or the programs other numbers of launches.
+pub async fn compare_with(
+    machine: &mut Machine,
+    reference: &mut Machine,
+    program: ProgramId,
+) -> Result<Report> {
+    let plan = reference.plan().clone();
+    let launches = &plan.programs[program.0];
+    assert!(plan.buffers == machine.plan().buffers, "the plans' buffers differ");
+    assert_eq!(launches.len(), machine.plan().programs[program.0].len(), "the programs' lengths differ");
     for buffer in (0..plan.buffers.len()).map(BufferId) {
         reference.write(buffer, 0, &machine.read(buffer).await?);
     }
     let mut report = Report::default();
-    for (number, launch) in plan.programs[program.0].iter().enumerate() {
+    for (number, launch) in launches.iter().enumerate() {
         let mut before = Vec::new();
         for buffer in launch.written() {
             before.push(reference.read(buffer).await?);
@@ -322,11 +348,8 @@ pub fn differences(
             Words::Floats => {
                 let error = (float(v) - float(r)).abs();
                 let error = if error.is_nan() { f64::INFINITY } else { error };
-                (
-                    error,
-                    tolerance.of_largest * largest
-                        + tolerance.relative * float(r).abs().min(f64::from(f32::MAX)),
-                )
+                let own = if float(r).is_finite() { float(r).abs() } else { 0.0 };
+                (error, tolerance.absolute + tolerance.of_largest * largest + tolerance.relative * own)
             }
         };
         if error == 0.0 {

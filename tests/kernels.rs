@@ -1,0 +1,720 @@
+//! Every kernel alone, over odd sizes: each shader, and each SIMD body, against its twin.
+//!
+//! Cases are launches of mini plans. Everything that a launch must not read or write is a NaN with a payload of its own:
+//! blocks outside its range, the padding of packed weights, parameters of other layers, empty lanes. After each launch
+//! `thalweg::compare` holds all its outputs against the twin's, so a guard word that changes is an error, and a NaN that
+//! leaks is one, too. That the twin itself writes what it should, and only that, is checked in [`Bench::written`].
+//! How far floats may be off stands, with its reasons, at `Tolerance::of`.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::ops::Range;
+use std::sync::OnceLock;
+use thalweg::compare::{Place, Tolerance, compare, compare_with, differences};
+use thalweg::cpu::Isa;
+use thalweg::data::ImageShape;
+use thalweg::device::{Device, Machine};
+use thalweg::kernels::adam::Adam;
+use thalweg::kernels::advance::Advance;
+use thalweg::kernels::clip_scale::ClipScale;
+use thalweg::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
+use thalweg::kernels::conv_forward::ConvForward;
+use thalweg::kernels::conv_input_gradient::ConvInputGradient;
+use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
+use thalweg::kernels::dense_forward::DenseForward;
+use thalweg::kernels::dense_input_gradient::DenseInputGradient;
+use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
+use thalweg::kernels::draw_negatives::DrawNegatives;
+use thalweg::kernels::draw_real::DrawReal;
+use thalweg::kernels::langevin::Langevin;
+use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
+use thalweg::kernels::push_replay::PushReplay;
+use thalweg::kernels::random::{Distribution, Random, Stream};
+use thalweg::kernels::reduce_partials::ReducePartials;
+use thalweg::kernels::sum_squares::{GROUP, SumSquares};
+use thalweg::kernels::{Kernel, State};
+use thalweg::network::{Activation, ConvShape, DenseShape};
+use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
+
+mod common;
+
+/// A NaN that no arithmetic makes.
+const GUARD: u32 = 0x7fc0_beef;
+/// Blocks of every per-block buffer, and those that per-block launches run over.
+const N_BLOCKS: u32 = 4;
+const BLOCKS: Range<u32> = 1..3;
+
+fn gpu() -> &'static Device {
+    static GPU: OnceLock<Device> = OnceLock::new();
+    GPU.get_or_init(common::gpu)
+}
+
+/// A mini plan of one program with the contents of its buffers.
+struct Bench {
+    plan: Plan,
+    contents: Vec<Vec<u32>>,
+    /// For each launch: its case, and the words of each written buffer that its twin must write.
+    cases: Vec<(String, Vec<(BufferId, Vec<Range<usize>>)>)>,
+    rng: StdRng,
+}
+
+impl Bench {
+    fn new(lanes: u32) -> Self {
+        let plan = Plan { lanes, n_blocks: N_BLOCKS, buffers: Vec::new(), programs: vec![Vec::new()] };
+        Self { plan, contents: Vec::new(), cases: Vec::new(), rng: StdRng::seed_from_u64(u64::from(lanes)) }
+    }
+
+    fn lanes(&self) -> usize {
+        self.plan.lanes as usize
+    }
+
+    fn add(&mut self, name: &str, layout: Layout, words: Words) -> BufferId {
+        let id = BufferId(self.plan.buffers.len());
+        self.plan.buffers.push(BufferSpec { name: name.to_owned(), layout, words });
+        self.contents.push(vec![GUARD; self.plan.len_of(id)]);
+        id
+    }
+
+    /// A buffer of guards.
+    fn flat(&mut self, name: &str, len: usize) -> BufferId {
+        self.add(name, Layout::Flat(len), Words::Floats)
+    }
+
+    fn per_block(&mut self, name: &str, features: usize) -> BufferId {
+        self.add(name, Layout::PerBlock(features), Words::Floats)
+    }
+
+    /// Puts random floats into some words of a buffer.
+    fn fill(&mut self, buffer: BufferId, words: Range<usize>, scale: f32) {
+        for word in &mut self.contents[buffer.0][words] {
+            *word = (scale * self.rng.random_range(-1.0_f32..1.0)).to_bits();
+        }
+    }
+
+    fn random_flat(&mut self, name: &str, len: usize) -> BufferId {
+        let id = self.flat(name, len);
+        self.fill(id, 0..len, 1.0);
+        id
+    }
+
+    fn words_of(&self, features: usize, blocks: &Range<u32>) -> Range<usize> {
+        let block = features * self.lanes();
+        blocks.start as usize * block..blocks.end as usize * block
+    }
+
+    /// Random floats in some blocks, guards in the others.
+    fn random_blocks(&mut self, name: &str, features: usize, blocks: &Range<u32>) -> BufferId {
+        let id = self.per_block(name, features);
+        self.fill(id, self.words_of(features, blocks), 1.0);
+        id
+    }
+
+    /// Packed weights: random where there is a weight, guards in the padding.
+    fn packed(&mut self, packing: &Packing) -> BufferId {
+        let id = self.flat("packed weights", packing.len());
+        for oc in 0..packing.out_channels {
+            for ic in 0..packing.in_channels {
+                for ky in 0..packing.kernel_height {
+                    for kx in 0..packing.kernel_width {
+                        let at = packing.index(oc, ic, ky, kx);
+                        self.fill(id, at..at + 1, 1.0);
+                    }
+                }
+            }
+        }
+        id
+    }
+
+    fn state(&mut self, state: State) -> BufferId {
+        let id = self.add("state", Layout::Flat(8), Words::Integers);
+        let seed = State { seed_low: self.rng.random(), seed_high: self.rng.random(), ..state };
+        self.contents[id.0].copy_from_slice(bytemuck::cast_slice(&[seed]));
+        id
+    }
+
+    /// A launch over [`BLOCKS`], whose outputs are to be written wholly in those.
+    fn per_block_launch(&mut self, case: String, kernel: impl Into<Kernel>, bindings: &[BufferId]) {
+        let launch = Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: BLOCKS };
+        assert!(launch.kernel.is_per_block());
+        let mut written = Vec::new();
+        for id in launch.written() {
+            let Layout::PerBlock(features) = self.plan.buffers[id.0].layout else { panic!("flat output") };
+            written.push((id, vec![self.words_of(features, &BLOCKS)]));
+        }
+        self.cases.push((case, written));
+        self.plan.programs[0].push(launch);
+    }
+
+    /// A launch that is not per block, and what it is to write.
+    fn whole_launch(
+        &mut self,
+        case: String,
+        kernel: impl Into<Kernel>,
+        bindings: &[BufferId],
+        written: &[(BufferId, Vec<Range<usize>>)],
+    ) {
+        let launch = Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0 };
+        assert!(!launch.kernel.is_per_block());
+        self.cases.push((case, written.to_vec()));
+        self.plan.programs[0].push(launch);
+    }
+
+    async fn machine(&self, device: &Device) -> Machine {
+        let mut machine = Machine::new(device, self.plan.clone()).await.unwrap();
+        for (i, words) in self.contents.iter().enumerate() {
+            machine.write(BufferId(i), 0, words);
+        }
+        machine
+    }
+
+    /// Where the reference's results, in `machine`, have not the words written that they should, or others.
+    async fn written(&self, machine: &Machine, failures: &mut Vec<String>) {
+        for (case, written) in &self.cases {
+            for (id, ranges) in written {
+                let words = machine.read(*id).await.unwrap();
+                let before = &self.contents[id.0];
+                let is_float = self.plan.buffers[id.0].words == Words::Floats;
+                let wrong = words.iter().enumerate().position(|(i, word)| {
+                    if ranges.iter().any(|r| r.contains(&i)) {
+                        *word == GUARD || is_float && !f32::from_bits(*word).is_finite()
+                    } else {
+                        *word != before[i]
+                    }
+                });
+                if let Some(i) = wrong {
+                    let (name, place) = (&self.plan.buffers[id.0].name, Place::of(&self.plan, *id, i));
+                    failures.push(format!("{case}: the twin leaves {:#010x} in {name} at {place}", words[i]));
+                }
+            }
+        }
+    }
+
+    /// All ways in which a device is not like the twins.
+    fn failures(&self, device: &Device) -> Vec<String> {
+        pollster::block_on(async {
+            let mut machine = self.machine(device).await;
+            let report = compare(&mut machine, ProgramId(0)).await.unwrap();
+            assert_eq!(report.launches, self.cases.len());
+            println!("{device}, {} lanes:\n{report}", self.lanes());
+            let mut failures: Vec<String> = report
+                .partings
+                .iter()
+                .map(|p| format!("{device}: {}: {p}", self.cases[p.launch].0))
+                .collect();
+            self.written(&machine, &mut failures).await;
+            failures
+        })
+    }
+}
+
+/// The lengths that shared lengths are drawn from.
+const LENGTHS: [usize; 6] = [1, 63, 65, 257, 1025, 5000];
+
+fn conv_shapes() -> Vec<ConvShape> {
+    // ic, [height, width], oc, kernel, stride, padding [top, left], [bottom, right]
+    type Case = (usize, [usize; 2], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
+    #[rustfmt::skip]
+    let mut cases: Vec<Case> = vec![
+        (1, [1, 1], 1, [1, 1], [1, 1], [0, 0], [0, 0]),
+        (1, [9, 9], 17, [3, 3], [2, 2], [0, 0], [1, 1]),    // the presets' padding
+        (17, [9, 9], 3, [3, 3], [2, 2], [1, 1], [0, 0]),
+        (2, [1, 7], 5, [1, 3], [1, 2], [0, 2], [0, 0]),
+        (3, [5, 3], 8, [5, 3], [1, 1], [4, 2], [4, 2]),     // all of "full" padding
+        (8, [5, 3], 2, [2, 2], [3, 3], [0, 0], [0, 0]),     // a stride beyond the kernel: pixels that no tap reaches
+        (5, [1, 1], 3, [4, 5], [1, 1], [3, 2], [1, 3]),     // one pixel, mostly padding
+        (3, [9, 9], 5, [1, 1], [3, 2], [0, 0], [0, 0]),
+        (2, [5, 3], 3, [2, 1], [1, 1], [3, 2], [0, 3]),     // whole outputs in the padding
+        (1, [9, 9], 2, [5, 5], [1, 3], [2, 4], [2, 0]),     // padding beyond the stride
+        (8, [9, 9], 8, [4, 4], [2, 1], [1, 0], [2, 3]),
+        (17, [1, 7], 17, [1, 4], [1, 1], [0, 1], [0, 2]),
+        (4, [9, 9], 8, [3, 3], [1, 1], [1, 1], [1, 1]),
+    ];
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut pick = |from: &[usize]| from[rng.random_range(0..from.len())];
+    while cases.len() < 30 {
+        let size = [[1, 1], [1, 7], [5, 3], [9, 9]][pick(&[0, 1, 2, 3])];
+        let channels = if size == [9, 9] { [1, 2, 3, 5, 8, 3] } else { [1, 2, 3, 5, 8, 17] };
+        let case = (
+            pick(&channels),
+            size,
+            pick(&channels),
+            [pick(&[1, 2, 3, 4, 5]), pick(&[1, 2, 3, 4, 5])],
+            [pick(&[1, 2, 3]), pick(&[1, 2, 3])],
+            [pick(&[0, 0, 1, 2, 4]), pick(&[0, 0, 1, 2, 4])],
+            [pick(&[0, 1, 3]), pick(&[0, 1, 3])],
+        );
+        if (0..2).all(|i| case.3[i] <= size[i] + case.5[i] + case.6[i]) {
+            cases.push(case);
+        }
+    }
+    let shape = |(ic, size, oc, kernel, stride, first, last): Case| {
+        let out = [0, 1].map(|i| (size[i] + first[i] + last[i] - kernel[i]) / stride[i] + 1);
+        ConvShape {
+            in_channels: ic,
+            in_height: size[0],
+            in_width: size[1],
+            out_channels: oc,
+            out_height: out[0],
+            out_width: out[1],
+            kernel_height: kernel[0],
+            kernel_width: kernel[1],
+            stride_y: stride[0],
+            stride_x: stride[1],
+            pad_top: first[0],
+            pad_left: first[1],
+        }
+    };
+    cases.into_iter().map(shape).collect()
+}
+
+/// Channels of a tile: fours for a GPU, up to four for the CPU.
+fn tile_channels(for_gpu: bool, number: usize) -> usize {
+    if for_gpu { [4, 8][number % 2] } else { 1 + number % 4 }
+}
+
+fn activation(number: usize) -> Activation {
+    [Activation::Swish, Activation::Identity][number % 3 / 2]
+}
+
+/// Biases are of magnitude 1, or reach the activation's far ends, where exponentials overflow.
+fn bias_scale(number: usize) -> f32 {
+    if number % 5 == 1 { 200.0 } else { 1.0 }
+}
+
+/// Where a layer's parameters lie: neither at the beginning nor at the end of the vector.
+const OFFSET: usize = 7;
+
+fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
+    let (lanes, channels) = (bench.plan.lanes, tile_channels(for_gpu, number));
+    let case = format!("conv {number} {shape:?}");
+    // Tiles are no wider than a plan makes them.
+    let pixels = (1 + number % 4).min(shape.out_width);
+    let tile = Tile { channels, pixels };
+    let bias_offset = OFFSET + shape.weight_len();
+    let n_parameters = bias_offset + shape.out_channels + 5;
+
+    let kernel = ConvForward { lanes, shape, tile, bias_offset, activation: activation(number) };
+    let weights = bench.packed(&kernel.packing());
+    let parameters = bench.flat("parameters", n_parameters);
+    bench.fill(parameters, bias_offset..bias_offset + shape.out_channels, bias_scale(number));
+    let input = bench.random_blocks("input", shape.in_len(), &BLOCKS);
+    let (output, slope) =
+        (bench.per_block("output", shape.out_len()), bench.per_block("slope", shape.out_len()));
+    bench.per_block_launch(case.clone(), kernel, &[input, weights, parameters, output, slope]);
+
+    let channels = tile_channels(for_gpu, number / 2);
+    let pixels = (1 + number % 3).min(shape.in_width.div_ceil(shape.stride_x));
+    let has_slope = number % 4 != 3;
+    let kernel = ConvInputGradient { lanes, shape, tile: Tile { channels, pixels }, has_slope };
+    let weights = bench.packed(&kernel.packing());
+    let g = bench.random_blocks("g", shape.out_len(), &BLOCKS);
+    let slope = if has_slope { bench.random_blocks("slope", shape.in_len(), &BLOCKS) } else { g };
+    let grad = bench.per_block("grad", shape.in_len());
+    bench.per_block_launch(case.clone(), kernel, &[g, weights, slope, grad]);
+
+    let layer = OFFSET..OFFSET + shape.weight_len() + shape.out_channels;
+    let (chunks, input, g, partials, written) =
+        weight_buffers(bench, number, shape.in_len(), shape.out_len(), layer, n_parameters);
+    let kernel = ConvWeightGradient { lanes, shape, chunks, weight_offset: OFFSET, n_parameters };
+    bench.whole_launch(case.clone(), kernel, &[input, g, partials], &[(partials, written)]);
+
+    for packing in [Packing::forward(shape, channels), Packing::backward(shape, channels)] {
+        add_packing(bench, &case, packing, shape.weight_len());
+    }
+}
+
+fn add_packing(bench: &mut Bench, case: &str, packing: Packing, weight_len: usize) {
+    let parameters = bench.flat("parameters", OFFSET + weight_len + 3);
+    bench.fill(parameters, OFFSET..OFFSET + weight_len, 1.0);
+    let packed = bench.flat("packed", packing.len());
+    let kernel = PackWeights { packing, weight_offset: OFFSET };
+    let all = 0..packing.len();
+    bench.whole_launch(case.to_owned(), kernel, &[parameters, packed], &[(packed, vec![all])]);
+}
+
+/// The buffers of a weight gradient over three blocks of four, in chunks of 1, 2 (so that the last has fewer) or 3.
+fn weight_buffers(
+    bench: &mut Bench,
+    number: usize,
+    in_len: usize,
+    out_len: usize,
+    layer: Range<usize>,
+    n_parameters: usize,
+) -> (Chunks, BufferId, BufferId, BufferId, Vec<Range<usize>>) {
+    let chunks = Chunks { n_blocks: 3, chunk_blocks: 1 + number as u32 % 3 };
+    let input = bench.random_blocks("input", in_len, &(0..chunks.n_blocks));
+    let g = bench.random_blocks("g", out_len, &(0..chunks.n_blocks));
+    let count = chunks.count() as usize;
+    let partials = bench.flat("partials", count * n_parameters);
+    let written = (0..count).map(|c| c * n_parameters + layer.start..c * n_parameters + layer.end).collect();
+    (chunks, input, g, partials, written)
+}
+
+fn add_dense(bench: &mut Bench, number: usize, shape: DenseShape, for_gpu: bool) {
+    let (lanes, tile_channels) = (bench.plan.lanes, tile_channels(for_gpu, number));
+    let case = format!("dense {number} {shape:?}");
+    let weight_len = shape.in_len() * shape.units;
+    let bias_offset = OFFSET + weight_len;
+    let n_parameters = bias_offset + shape.units + 5;
+
+    let activation = activation(number);
+    let kernel = DenseForward { lanes, shape, tile_channels, bias_offset, activation };
+    let weights = bench.packed(&kernel.packing());
+    let parameters = bench.flat("parameters", n_parameters);
+    bench.fill(parameters, bias_offset..bias_offset + shape.units, bias_scale(number));
+    let input = bench.random_blocks("input", shape.in_len(), &BLOCKS);
+    let (output, slope) = (bench.per_block("output", shape.units), bench.per_block("slope", shape.units));
+    bench.per_block_launch(case.clone(), kernel, &[input, weights, parameters, output, slope]);
+
+    let has_slope = number % 4 != 3;
+    let kernel = DenseInputGradient { lanes, shape, tile_channels, has_slope };
+    let weights = bench.packed(&kernel.packing());
+    let g = bench.random_blocks("g", shape.units, &BLOCKS);
+    let slope = if has_slope { bench.random_blocks("slope", shape.in_len(), &BLOCKS) } else { g };
+    let grad = bench.per_block("grad", shape.in_len());
+    bench.per_block_launch(case.clone(), kernel, &[g, weights, slope, grad]);
+
+    let layer = OFFSET..OFFSET + weight_len + shape.units;
+    let (chunks, input, g, partials, written) =
+        weight_buffers(bench, number, shape.in_len(), shape.units, layer, n_parameters);
+    let kernel = DenseWeightGradient { lanes, shape, chunks, weight_offset: OFFSET, n_parameters };
+    bench.whole_launch(case.clone(), kernel, &[input, g, partials], &[(partials, written)]);
+
+    for backward in [false, true] {
+        add_packing(bench, &case, Packing::dense(shape, tile_channels, backward), weight_len);
+    }
+}
+
+fn dense_shapes() -> Vec<DenseShape> {
+    let shape = |(units, in_channels, in_pixels)| DenseShape { in_channels, in_pixels, units };
+    [(1, 1, 1), (1, 64, 4), (3, 17, 1), (17, 3, 9), (65, 5, 3), (2, 8, 7), (8, 1, 65), (5, 257, 1)]
+        .map(shape)
+        .to_vec()
+}
+
+fn add_random(bench: &mut Bench) {
+    let lanes = bench.plan.lanes;
+    for (i, features) in [1, 3, 4, 17, 65].into_iter().enumerate() {
+        let state = bench.state(State { step: 1000 * i as u32, chain_base: i as u32, ..State::default() });
+        for distribution in [Distribution::Bits, Distribution::Uniform, Distribution::Normal] {
+            let words = if distribution == Distribution::Bits { Words::Integers } else { Words::Floats };
+            let output = bench.add("output", Layout::PerBlock(features), words);
+            let kernel = Random { lanes, features, stream: Stream::Langevin, distribution };
+            bench.per_block_launch(format!("random {features}"), kernel, &[state, output]);
+        }
+        for (moves, perturbs, clip) in [
+            (false, Some(0), 0.03),
+            (true, Some(3), 0.03),
+            (true, None, 0.03),
+            (true, Some(7), f32::INFINITY),
+            (true, None, f32::INFINITY),
+        ] {
+            let x = bench.random_blocks("x", features, &BLOCKS);
+            let gradient = bench.per_block("gradient", features);
+            if moves {
+                bench.fill(gradient, bench.words_of(features, &BLOCKS), 0.1);
+            }
+            let kernel = Langevin {
+                lanes,
+                features,
+                moves,
+                perturbs,
+                step_size: 10.0,
+                noise: 0.3,
+                gradient_clip: clip,
+            };
+            bench.per_block_launch(format!("langevin {kernel:?}"), kernel, &[state, gradient, x]);
+        }
+    }
+}
+
+fn add_draws(bench: &mut Bench) {
+    let lanes = bench.plan.lanes;
+    // Images, batch (short of the blocks' lanes), steps: the last batch of an epoch may be short, or of one image.
+    for (n_images, batch, channels, size, data_size) in [
+        (1, 1, 1, [1, 1], [1, 1]),
+        (50, 20, 1, [7, 6], [4, 5]),
+        (17, 17, 3, [5, 3], [5, 3]),
+        (65, 8, 3, [4, 4], [1, 3]),
+    ] {
+        for step in [0, 2, 8, 1000] {
+            let shape = ImageShape { channels, height: size[0], width: size[1] };
+            let data_shape = ImageShape { channels, height: data_size[0], width: data_size[1] };
+            let state = bench.state(State { step, ..State::default() });
+            let len = (n_images as usize * data_shape.len()).div_ceil(4);
+            let data = bench.add("data", Layout::Flat(len), Words::Integers);
+            for i in 0..len {
+                bench.contents[data.0][i] = bench.rng.random();
+            }
+            let x = bench.per_block("x", shape.len());
+            let kernel = DrawReal { lanes, batch, n_images, shape, data_shape, noise: 0.2 };
+            bench.per_block_launch(format!("{kernel:?} step {step}"), kernel, &[state, data, x]);
+        }
+    }
+    for (features, capacity, length, fresh) in
+        [(1, 1, 1, 0.5), (3, 5, 5, 0.0), (17, 300, 257, 0.05), (65, 20, 3, 0.5), (4, 7, 7, 1.0)]
+    {
+        let (ring_length, step) = (length as u32, length as u32 * 3);
+        let state = bench.state(State { step, ring_length, ..State::default() });
+        let ring = bench.flat("ring", capacity * features);
+        bench.fill(ring, 0..length * features, 1.0);
+        let x = bench.per_block("x", features);
+        let kernel = DrawNegatives { lanes, features, fresh };
+        bench.per_block_launch(format!("{kernel:?}"), kernel, &[state, ring, x]);
+    }
+    // Batch, capacity, head: around the end, over it, exactly to it, all of it.
+    for (features, batch, capacity, head) in
+        [(1, 1, 1, 0), (3, 17, 20, 15), (65, 20, 63, 43), (17, 31, 31, 30), (5, 40, 257, 0)]
+    {
+        let n_blocks = u32::div_ceil(batch, lanes);
+        let first_block = N_BLOCKS - n_blocks;
+        let state = bench.state(State { ring_head: head, ring_length: capacity, ..State::default() });
+        let x = bench.random_blocks("x", features, &(first_block..N_BLOCKS));
+        let ring = bench.flat("ring", capacity as usize * features);
+        let kernel = PushReplay { lanes, features, batch, capacity, first_block };
+        let end = (head + batch).min(capacity) as usize;
+        let ranges =
+            vec![head as usize * features..end * features, 0..((head + batch) as usize - end) * features];
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[state, x, ring], &[(ring, ranges)]);
+    }
+    for (batch, capacity, head, length) in
+        [(1, 1, 0, 1), (20, 257, 250, 250), (20, 257, 3, 257), (17, 100, 40, 40)]
+    {
+        let state = bench.state(State { step: 9, ring_head: head, ring_length: length, ..State::default() });
+        bench.whole_launch(
+            "advance".to_owned(),
+            Advance { batch, capacity },
+            &[state],
+            &[(state, vec![0..3])],
+        );
+    }
+}
+
+fn add_update(bench: &mut Bench) {
+    const ROWS: u32 = 5;
+    let lanes = bench.plan.lanes;
+    // Up to two blocks of each half.
+    for (batch, n_images, step) in [
+        (1, 1, 3),
+        (5, 17, 3),
+        (17, 50, 2),
+        (lanes, 1000, 7),
+        (lanes + 1, lanes + 2, 1),
+        (2 * lanes, 5 * lanes, 4),
+    ] {
+        let (half_blocks, n) = (batch.div_ceil(lanes), n_images.div_ceil(batch));
+        let n_real = if step % n == n - 1 { n_images - (n - 1) * batch } else { batch };
+        let half = (half_blocks * lanes) as usize;
+        let state = bench.state(State { step, ..State::default() });
+        let energies = bench.per_block("energies", 1);
+        bench.fill(energies, 0..n_real as usize, 1.0);
+        bench.fill(energies, half..half + batch as usize, 1.0);
+        let seeds = bench.per_block("seeds", 1);
+        let metrics = bench.flat("metrics", ROWS as usize * METRICS);
+        let kernel = ContrastiveLoss { lanes, batch, n_images, metric_rows: ROWS, alpha: 0.1 };
+        let row = (step % ROWS) as usize * METRICS;
+        let written = [(seeds, vec![0..2 * half]), (metrics, vec![row..row + 5, row + 6..row + 8])];
+        let bindings = [state, energies, seeds, metrics];
+        bench.whole_launch(format!("{kernel:?} step {step}"), kernel, &bindings, &written);
+    }
+    for (i, n_parameters) in LENGTHS.into_iter().enumerate() {
+        let n_chunks = [1, 3, 32][i % 3];
+        let partials = bench.random_flat("partials", n_chunks as usize * n_parameters);
+        let gradient = bench.flat("gradient", n_parameters);
+        let kernel = ReducePartials { n_parameters, n_chunks };
+        let all = vec![0..n_parameters];
+        let written = [(gradient, all.clone())];
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[partials, gradient], &written);
+
+        let gradient = bench.random_flat("gradient", n_parameters);
+        let n_partials = n_parameters.div_ceil(GROUP);
+        let squares = bench.flat("squares", n_partials);
+        let kernel = SumSquares { n_parameters };
+        let written = [(squares, vec![0..n_partials])];
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[gradient, squares], &written);
+
+        // Steps: the first, where 1 - beta^t cancels most; some; and where beta^t is 0 at last. A beta of 0, too.
+        for (step, beta1, beta2) in
+            [(0, 0.9, 0.999), (1, 0.0, 0.999), (40, 0.9, 0.9999999), (4_000_000, 0.9, 0.999)]
+        {
+            let state = bench.state(State { step, ..State::default() });
+            let gradient = bench.random_flat("gradient", n_parameters);
+            let scale = bench.random_flat("scale", 1);
+            let first_moment = bench.random_flat("first moment", n_parameters);
+            let second_moment = bench.random_flat("second moment", n_parameters);
+            bench.contents[second_moment.0].iter_mut().for_each(|v| *v &= 0x7fff_ffff);
+            let parameters = bench.random_flat("parameters", n_parameters);
+            // A step as long as the parameters are large, so that nothing of it hides behind them.
+            let kernel = Adam { n_parameters, learning_rate: 0.3, beta1, beta2, epsilon: 1e-7 };
+            let written = [first_moment, second_moment, parameters].map(|id| (id, all.clone()));
+            let bindings = [state, gradient, scale, first_moment, second_moment, parameters];
+            bench.whole_launch(format!("{kernel:?} step {step}"), kernel, &bindings, &written);
+        }
+    }
+    for (n_partials, clip, step) in [(1, 0.0, 0), (5, 1e-3, 4), (65, 1e3, 5), (257, 0.5, 12), (1025, 0.0, 3)]
+    {
+        let state = bench.state(State { step, ..State::default() });
+        let partial = bench.random_flat("partial", n_partials);
+        bench.contents[partial.0].iter_mut().for_each(|v| *v &= 0x7fff_ffff);
+        let scale = bench.flat("scale", 1);
+        let metrics = bench.flat("metrics", ROWS as usize * METRICS);
+        let kernel = ClipScale { n_partials, metric_rows: ROWS, clip };
+        let at = (step % ROWS) as usize * METRICS + 5;
+        let written = [(scale, vec![0..1]), (metrics, vec![at..at + 1])];
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[state, partial, scale, metrics], &written);
+    }
+}
+
+/// All cases, or those with a number that is `of.0` modulo `of.1` where each costs a pipeline.
+fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
+    let mut bench = Bench::new(lanes);
+    let own = |number: &usize| number % of.1 == of.0;
+    for (number, shape) in conv_shapes().into_iter().enumerate().filter(|(n, _)| own(n)) {
+        add_conv(&mut bench, number, shape, for_gpu);
+    }
+    for (number, shape) in dense_shapes().into_iter().enumerate().filter(|(n, _)| own(n)) {
+        add_dense(&mut bench, number, shape, for_gpu);
+    }
+    add_random(&mut bench);
+    add_draws(&mut bench);
+    add_update(&mut bench);
+    bench
+}
+
+const LANES: [u32; 3] = [16, 32, 64];
+
+fn assert_none(failures: &[String]) {
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn shaders_match_their_twins() {
+    let of_lanes = |(i, lanes): (usize, u32)| bench(lanes, true, (i, LANES.len())).failures(gpu());
+    assert_none(&LANES.into_iter().enumerate().flat_map(of_lanes).collect::<Vec<_>>());
+}
+
+#[test]
+fn bodies_match_their_twins() {
+    let mut failures = Vec::new();
+    for (i, lanes) in LANES.into_iter().enumerate() {
+        // All cases in the width that plans for the CPU have; a third of them in the others.
+        let bench = bench(lanes, false, if lanes == 16 { (0, 1) } else { (i, LANES.len()) });
+        for isa in Isa::available().into_iter().filter(|isa| *isa != Isa::Reference) {
+            failures.extend(bench.failures(&Device::Cpu(isa)));
+        }
+    }
+    assert_none(&failures);
+}
+
+#[test]
+fn every_kernel_is_here() {
+    let bench = bench(16, true, (0, 1));
+    let names: std::collections::BTreeSet<_> = bench.plan.launches().map(|l| l.kernel.name()).collect();
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")).unwrap();
+    let mut missing = Vec::new();
+    for file in files.map(|f| f.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "wgsl")) {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        if !names.contains(name.as_str()) {
+            missing.push(name);
+        }
+    }
+    assert!(missing.is_empty(), "no case for {missing:?}");
+}
+
+#[test]
+fn the_comparator_notices() {
+    let tolerance = Tolerance { absolute: 1e-30, relative: 0.0, of_largest: 1e-5 };
+    let before = vec![GUARD; 40];
+    let reference: Vec<u32> =
+        (0..40).map(|i| if i < 30 { (0.1 * i as f32).to_bits() } else { GUARD }).collect();
+    let judge = |words, value: &[u32]| differences(words, tolerance, value, &before, &reference);
+    assert_eq!(judge(Words::Floats, &reference), Default::default());
+    let spoilt = |i: usize, word: u32| {
+        let mut value = reference.clone();
+        value[i] = word;
+        value
+    };
+    // The largest is 2.9: 2e-5 is within, 4e-5 is not; not even at the largest.
+    assert_eq!(judge(Words::Floats, &spoilt(7, (0.7_f32 + 2e-5).to_bits())).first, None);
+    assert_eq!(judge(Words::Floats, &spoilt(7, (0.7_f32 + 4e-5).to_bits())).first, Some(7));
+    assert_eq!(judge(Words::Floats, &spoilt(29, (2.9_f32 + 4e-5).to_bits())).count, 1);
+    for not_finite in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let found = judge(Words::Floats, &spoilt(7, not_finite.to_bits()));
+        assert_eq!((found.first, found.error), (Some(7), f64::INFINITY), "{not_finite}");
+    }
+    assert_eq!(judge(Words::Floats, &spoilt(7, GUARD)).first, Some(7), "an element that was not written");
+    assert_eq!(judge(Words::Floats, &spoilt(35, 0)).first, Some(35), "a guard word that was written");
+    assert_eq!(judge(Words::Integers, &spoilt(7, reference[7] + 1)).first, Some(7));
+    // An infinity of the reference must not make everything else right.
+    let mut infinite = reference.clone();
+    infinite[3] = f32::INFINITY.to_bits();
+    let found = differences(Words::Floats, tolerance, &reference, &before, &infinite);
+    assert_eq!((found.first, found.count), (Some(3), 1));
+    let mut value = infinite.clone();
+    value[7] = 0.701_f32.to_bits();
+    assert_eq!(differences(Words::Floats, tolerance, &value, &before, &infinite).first, Some(7));
+    // Zero allows zero, of either sign.
+    let zeros = [0_u32; 4];
+    let found = differences(Words::Floats, tolerance, &[0, 1 << 31, 0, 0], &zeros, &zeros);
+    assert_eq!(found.first, None);
+    let found = differences(Words::Floats, tolerance, &[0, 0, 1e-29_f32.to_bits(), 0], &zeros, &zeros);
+    assert_eq!(found.first, Some(2));
+}
+
+/// Kernels with one thing wrong in each must part from the right ones.
+#[test]
+fn broken_kernels_are_caught() {
+    type Break = fn(&mut Kernel);
+    fn forward(kernel: &mut Kernel, change: impl Fn(&mut ConvForward)) {
+        if let Kernel::ConvForward(k) = kernel {
+            change(k);
+        }
+    }
+    fn input_gradient(kernel: &mut Kernel, change: impl Fn(&mut ConvInputGradient)) {
+        if let Kernel::ConvInputGradient(k) = kernel {
+            change(k);
+        }
+    }
+    fn weight_gradient(kernel: &mut Kernel, change: impl Fn(&mut ConvWeightGradient)) {
+        if let Kernel::ConvWeightGradient(k) = kernel {
+            change(k);
+        }
+    }
+    let breaks: [(&str, usize, Break); 9] = [
+        ("pad", 0, |k| forward(k, |k| k.shape.pad_left += 1)),
+        ("activation", 0, |k| forward(k, |k| k.activation = Activation::Identity)),
+        ("bias", 0, |k| forward(k, |k| k.bias_offset -= 1)),
+        ("a row too few", 0, |k| forward(k, |k| k.shape.out_height -= 1)),
+        ("pad", 1, |k| input_gradient(k, |k| k.shape.pad_top += 1)),
+        ("slope", 1, |k| input_gradient(k, |k| k.has_slope = false)),
+        ("pad", 2, |k| weight_gradient(k, |k| k.shape.pad_left += 1)),
+        ("a block too few", 2, |k| weight_gradient(k, |k| k.chunks.n_blocks -= 1)),
+        ("offset", 2, |k| weight_gradient(k, |k| k.weight_offset += 1)),
+    ];
+    let mut failures = Vec::new();
+    for device in [gpu().clone(), Device::Cpu(Isa::best())] {
+        let mut right = Bench::new(16);
+        add_conv(&mut right, 0, conv_shapes()[1], matches!(device, Device::Gpu(_)));
+        failures.extend(right.failures(&device));
+        for (what, launch, change) in breaks {
+            let mut plan = right.plan.clone();
+            change(&mut plan.programs[0][launch].kernel);
+            let report = pollster::block_on(async {
+                let mut reference = right.machine(&Device::Cpu(Isa::Reference)).await;
+                let mut machine = Machine::new(&device, plan).await.unwrap();
+                for (i, words) in right.contents.iter().enumerate() {
+                    machine.write(BufferId(i), 0, words);
+                }
+                compare_with(&mut machine, &mut reference, ProgramId(0)).await.unwrap()
+            });
+            // That launch parts, by name, and no other does, because each begins from the reference's results.
+            let kernel = right.plan.programs[0][launch].kernel.name();
+            let named = report.to_string().contains(&format!("Parted: launch {launch}, {kernel} "));
+            let elsewhere = report.partings.iter().any(|p| p.launch != launch);
+            if !named || elsewhere {
+                failures.push(format!("{device}, {what}:\n{report}"));
+            }
+        }
+    }
+    assert_none(&failures);
+}
