@@ -21,7 +21,7 @@ impl Device {
     /// Opens the device that a user asks for:
     /// * `auto`: the first GPU (discrete before integrated), else the CPU executor. A software renderer is slower than
     ///   the CPU executor, so it is taken only when named;
-    /// * `cpu`: the CPU executor;
+    /// * `cpu`: the CPU executor; `cpu:avx2` and the like force an instruction set (see [`Isa`]);
     /// * a number: that adapter of [`gpu::adapters`];
     /// * anything else: the first adapter with that in its name, whatever the case.
     ///
@@ -30,6 +30,9 @@ impl Device {
     pub async fn open(choice: &str) -> Result<Self> {
         if choice == "cpu" {
             return Ok(Self::cpu());
+        }
+        if let Some(isa) = choice.strip_prefix("cpu:") {
+            return Ok(Self::Cpu(isa.parse()?));
         }
         let adapters = gpu::adapters().await;
         if choice == "auto" {

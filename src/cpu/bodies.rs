@@ -573,3 +573,19 @@ fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, i
         }
     }
 }
+
+/// Independent chains of [`multiply_adds`]: enough to hide an instruction's latency behind the others.
+pub const CHAINS: usize = 12;
+
+/// `turns` times [`CHAINS`] multiply-adds on registers, and something made of them.
+#[inline(always)]
+pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
+    let mut chains = [S::splat(1.0); CHAINS];
+    let (factor, summand) = (S::splat(std::hint::black_box(0.999)), S::splat(std::hint::black_box(1e-3)));
+    for _ in 0..turns {
+        for chain in &mut chains {
+            *chain = chain.multiply_add(factor, summand);
+        }
+    }
+    *result = chains.iter().map(|c| c.sum()).sum();
+}
