@@ -39,8 +39,10 @@ pub fn start(state: &State, image: u32, fresh: f32) -> Start {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    first_block: u32,
-    fresh: f32,
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// Probability that a chain starts from fresh noise.
+    pub fresh: f32,
 }
 
 impl Describe for DrawNegatives {

@@ -28,13 +28,20 @@ pub struct Langevin {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    first_block: u32,
-    moves: u32,
-    perturbs: u32,
-    chain_step: u32,
-    step_size: f32,
-    noise: f32,
-    gradient_clip: f32,
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// 1 to move down the gradient.
+    pub moves: u32,
+    /// 1 to add noise.
+    pub perturbs: u32,
+    /// The step that begins.
+    pub chain_step: u32,
+    /// What the clipped gradient is multiplied by.
+    pub step_size: f32,
+    /// Standard deviation of the noise.
+    pub noise: f32,
+    /// Largest magnitude of a gradient element.
+    pub gradient_clip: f32,
 }
 
 impl Langevin {

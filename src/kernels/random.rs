@@ -196,9 +196,12 @@ pub struct Random {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    first_block: u32,
-    stream: u32,
-    distribution: u32,
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// [`Stream`].
+    pub stream: u32,
+    /// [`Distribution`].
+    pub distribution: u32,
 }
 
 impl Describe for Random {
