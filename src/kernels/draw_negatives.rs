@@ -31,7 +31,7 @@ pub fn start(state: &State, image: u32, fresh: f32) -> Start {
     if ((choice[0] >> 8) as f32) * (1.0 / 16_777_216.0) < fresh {
         Start::Fresh
     } else {
-        Start::Slot((u64::from(choice[1]) * u64::from(state.ring_length) >> 32) as u32)
+        Start::Slot(((u64::from(choice[1]) * u64::from(state.ring_length)) >> 32) as u32)
     }
 }
 

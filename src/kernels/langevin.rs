@@ -55,7 +55,7 @@ impl Langevin {
             if self.moves {
                 for (x, g) in xs.iter_mut().zip(gs) {
                     let g = g.max(-self.gradient_clip).min(self.gradient_clip);
-                    *x = (*x - self.step_size * g).max(-1.0).min(1.0);
+                    *x = (*x - self.step_size * g).clamp(-1.0, 1.0);
                 }
             }
             let Some(step) = self.perturbs else { continue };
@@ -73,7 +73,7 @@ impl Langevin {
                 for (row, noise) in xs.chunks_mut(lanes).zip(&noise) {
                     let end = lanes.min(first + CHUNK);
                     for (x, noise) in row[first..end].iter_mut().zip(noise) {
-                        *x = (*x + self.noise * noise).max(-1.0).min(1.0);
+                        *x = (*x + self.noise * noise).clamp(-1.0, 1.0);
                     }
                 }
             }
