@@ -247,8 +247,8 @@ fn limits(module: &Module, problems: &mut Vec<String>) {
     }
 }
 
-/// Finds barriers below an `if` or after an early return, which naga lets pass. (That a loop around a barrier is left by
-/// all at once is for the reader to see.)
+/// Finds barriers below an `if` or after an early return, which naga lets pass. (That all
+/// leave a loop around a barrier at once is for the reader to see.)
 fn barriers(body: &naga::Block, has_left: &mut bool, is_in_branch: bool, problems: &mut Vec<String>) {
     for statement in body {
         match statement {

@@ -39,7 +39,8 @@ impl Failures {
     }
 }
 
-/// Where `got` and `want` differ by more than `atol + rtol * |want|`: how often, and where most. NaN differs.
+/// Where `got` and `want` differ by more than `atol + rtol * |want|`: how often, and where most. NaN and
+/// infinities differ from everything.
 pub fn difference(name: &str, got: &[f64], want: &[f64], atol: f64, rtol: f64) -> Option<String> {
     if got.len() != want.len() {
         return Some(format!("{name}: {} values, not {}", got.len(), want.len()));
@@ -47,7 +48,7 @@ pub fn difference(name: &str, got: &[f64], want: &[f64], atol: f64, rtol: f64) -
     let (mut n_wrong, mut worst, mut worst_err) = (0, 0, -1.0);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let err = (got - want).abs();
-        let ok = err <= atol + rtol * want.abs();
+        let ok = err.is_finite() && err <= atol + rtol * want.abs();
         if !ok {
             n_wrong += 1;
             let key = if err.is_nan() { f64::INFINITY } else { err };
@@ -216,10 +217,10 @@ pub fn plain_conv(s: &ConvShape, weights: &[f64], bias: &[f64], image: &[f64]) -
         let inside = (0..s.in_height as isize).contains(&y) && (0..s.in_width as isize).contains(&x);
         if inside { image[(ic * s.in_height + y as usize) * s.in_width + x as usize] } else { 0.0 }
     };
-    for oc in 0..s.out_channels {
+    for (oc, bias) in bias[..s.out_channels].iter().enumerate() {
         for oy in 0..s.out_height {
             for ox in 0..s.out_width {
-                let mut z = bias[oc];
+                let mut z = *bias;
                 for ic in 0..s.in_channels {
                     for ky in 0..s.kernel_height {
                         for kx in 0..s.kernel_width {
