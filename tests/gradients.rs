@@ -347,6 +347,14 @@ fn packing_is_a_bijection_and_pads_with_zeros() {
         let ok = hits.iter().enumerate().all(|(i, h)| (*h == 0) == is_padding(i));
         failures.check(ok, || format!("{p:?}: padding elsewhere than at the last tile's end"));
 
+        // Shaders walk a row's columns in this order: as they are, or by `kx mod stride`, descending within.
+        let mut columns: Vec<usize> = (0..p.kernel_width).collect();
+        if p.backward {
+            columns.sort_by_key(|kx| (kx % p.stride_x, usize::MAX - kx));
+        }
+        let ok = columns.iter().enumerate().all(|(place, kx)| p.column(*kx) == place);
+        failures.check(ok, || format!("{p:?}: columns are not in the order {columns:?}"));
+
         // The twin, into garbage, from the middle of a parameter vector.
         let offset = rng.below(7);
         let parameters: Vec<u32> = (0..offset + n + 3).map(|i| (1.0 + i as f32).to_bits()).collect();
