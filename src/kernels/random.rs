@@ -102,6 +102,7 @@ fn log_unit(u: f32) -> f32 {
 
 /// Two standard normal numbers of two words (Box and Muller 1958); see `shaders/lib/random.wgsl`.
 #[inline(always)]
+#[allow(clippy::approx_constant, reason = "a fitted coefficient, one bit beside 2 pi")]
 pub fn box_muller(a: u32, b: u32) -> [f32; 2] {
     const COS: [f32; 5] = [56.240_54, -85.240_1, 64.934_58, -19.739_172, 0.999_999_94];
     const SIN: [f32; 5] = [39.535_812, -76.549_66, 81.600_98, -41.341_656, 6.283_185];
@@ -196,9 +197,12 @@ pub struct Random {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    first_block: u32,
-    stream: u32,
-    distribution: u32,
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// [`Stream`].
+    pub stream: u32,
+    /// [`Distribution`].
+    pub distribution: u32,
 }
 
 impl Describe for Random {
