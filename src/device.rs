@@ -7,6 +7,7 @@ use crate::train::config::nearest;
 use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// An open device.
 #[derive(Clone, Debug)]
@@ -152,6 +153,21 @@ impl Machine {
         Ok(())
     }
 
+    /// Runs launch number `launch` of a program alone.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub fn run_launch(&mut self, program: ProgramId, launch: usize) -> Result<()> {
+        match self {
+            Self::Cpu(machine) => {
+                let plan = machine.plan().clone();
+                machine.run_launch(&plan.programs[program.0][launch]);
+                Ok(())
+            }
+            Self::Gpu(machine) => machine.run_launch(program, launch),
+        }
+    }
+
     /// Runs a program `times` times and begins to read some words after that: on a GPU in one submission.
     ///
     /// # Errors
@@ -172,6 +188,36 @@ impl Machine {
                 let reading = machine.run(program, times, Some((buffer, range)))?;
                 reading.map(Reading::Gpu).ok_or_else(|| Error::Device("a reading was lost".to_owned()))
             }
+        }
+    }
+
+    /// Seconds that each launch of a program takes when it runs by itself, launch after launch: measured on the
+    /// device where it has timestamps, else on the host, the way there and back included.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn time_launches(&mut self, program: ProgramId) -> Result<Vec<(&'static str, f64)>> {
+        let plan = self.plan().clone();
+        let launches = &plan.programs[program.0];
+        let mut times = Vec::new();
+        match self {
+            Self::Cpu(machine) => {
+                for launch in launches {
+                    let start = Instant::now();
+                    machine.run_launch(launch);
+                    times.push(start.elapsed().as_secs_f64());
+                }
+            }
+            Self::Gpu(machine) => times = machine.time_launches(program).await?,
+        }
+        Ok(launches.iter().map(|l| l.kernel.name()).zip(times).collect())
+    }
+
+    /// How often host and device had to do with each other; all 0 on the CPU.
+    pub fn counters(&self) -> gpu::Counters {
+        match self {
+            Self::Cpu(_) => gpu::Counters::default(),
+            Self::Gpu(machine) => machine.counters(),
         }
     }
 

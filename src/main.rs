@@ -20,13 +20,17 @@ struct Arguments {
 enum Command {
     /// Train a model; without options, on the digits that ship inside
     Train(cli::train::Arguments),
+    /// Measure speed and memory here
+    Bench(cli::bench::Arguments),
 }
 
 fn main() -> ExitCode {
+    let process_start = std::time::Instant::now();
     let arguments = Arguments::parse();
     let result = pollster::block_on(async {
         match arguments.command {
             Command::Train(arguments) => cli::train::run(arguments).await,
+            Command::Bench(arguments) => cli::bench::run(arguments, process_start).await,
         }
     });
     match result {

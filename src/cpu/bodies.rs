@@ -583,9 +583,12 @@ pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
     let mut chains = [S::splat(1.0); CHAINS];
     let (factor, summand) = (S::splat(std::hint::black_box(0.999)), S::splat(std::hint::black_box(1e-3)));
     for _ in 0..turns {
-        for chain in &mut chains {
-            *chain = chain.multiply_add(factor, summand);
+        // Not `map`: a closure is compiled without the instruction set, and would be called.
+        for i in 0..CHAINS {
+            chains[i] = factor.multiply_add(chains[i], summand);
         }
     }
-    *result = chains.iter().map(|c| c.sum()).sum();
+    for chain in chains {
+        *result += chain.sum();
+    }
 }

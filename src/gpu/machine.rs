@@ -6,11 +6,15 @@ use crate::{Error, Result};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 /// Uniform structs lie this far apart: what WebGPU guarantees dynamic offsets for.
 const UNIFORM_STRIDE: usize = 256;
+/// Timestamps of one query set.
+const TIMESTAMPS: u32 = 512;
 
 /// A plan with its buffers, ready to run.
 #[derive(Debug)]
@@ -19,6 +23,29 @@ pub struct Machine {
     plan: Arc<Plan>,
     buffers: Vec<wgpu::Buffer>,
     programs: Vec<Vec<Dispatch>>,
+    counts: Arc<Counts>,
+}
+
+/// How often host and device had to do with each other. What [`Machine::new`] does is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Command buffers handed to the queue.
+    pub submissions: u64,
+    /// Writes from the host into a buffer.
+    pub uploads: u64,
+    /// Bytes of those.
+    pub uploaded_bytes: u64,
+    /// Times that the host waited for the device.
+    pub waits: u64,
+}
+
+/// [`Counters`] that readings under way can count on.
+#[derive(Debug, Default)]
+struct Counts {
+    submissions: AtomicU64,
+    uploads: AtomicU64,
+    uploaded_bytes: AtomicU64,
+    waits: AtomicU64,
 }
 
 /// One launch, compiled.
@@ -28,6 +55,15 @@ struct Dispatch {
     bindings: wgpu::BindGroup,
     uniform_offset: u32,
     workgroups: [u32; 3],
+}
+
+impl Dispatch {
+    fn record(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[self.uniform_offset]);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 impl Machine {
@@ -135,7 +171,7 @@ impl Machine {
             programs.push(dispatches?);
         }
         gpu.check()?;
-        Ok(Self { gpu, plan, buffers, programs })
+        Ok(Self { gpu, plan, buffers, programs, counts: Arc::default() })
     }
 
     /// The plan.
@@ -143,8 +179,21 @@ impl Machine {
         &self.plan
     }
 
+    /// What has been counted so far.
+    pub fn counters(&self) -> Counters {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            submissions: count(&self.counts.submissions),
+            uploads: count(&self.counts.uploads),
+            uploaded_bytes: count(&self.counts.uploaded_bytes),
+            waits: count(&self.counts.waits),
+        }
+    }
+
     /// Writes words into a buffer, from word `first` on, before whatever is submitted next.
     pub fn write(&mut self, buffer: BufferId, first: usize, words: &[u32]) {
+        self.counts.uploads.fetch_add(1, Ordering::Relaxed);
+        self.counts.uploaded_bytes.fetch_add(4 * words.len() as u64, Ordering::Relaxed);
         self.gpu.queue.write_buffer(&self.buffers[buffer.0], 4 * first as u64, bytemuck::cast_slice(words));
     }
 
@@ -161,6 +210,67 @@ impl Machine {
     /// Submits launch number `launch` of a program, once.
     pub fn run_launch(&mut self, program: ProgramId, launch: usize) -> Result<()> {
         self.submit(&self.programs[program.0][launch..=launch], 1, None).map(|_| ())
+    }
+
+    /// Seconds that each launch of a program takes: by timestamps around a pass of its own where the device has them,
+    /// else by the host's clock around a submission of its own.
+    pub async fn time_launches(&mut self, program: ProgramId) -> Result<Vec<f64>> {
+        let dispatches = &self.programs[program.0];
+        let mut times = Vec::new();
+        if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            let word = BufferId(0);
+            for dispatch in dispatches {
+                let start = Instant::now();
+                if let Some(reading) = self.submit(std::slice::from_ref(dispatch), 1, Some((word, 0..1)))? {
+                    reading.words().await?;
+                }
+                times.push(start.elapsed().as_secs_f64());
+            }
+            return Ok(times);
+        }
+        let period = f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9;
+        for dispatches in dispatches.chunks(TIMESTAMPS as usize / 2) {
+            let device = &self.gpu.device;
+            let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: TIMESTAMPS,
+            });
+            let buffer = |usage| {
+                let label = Some("timestamps");
+                let size = 8 * u64::from(TIMESTAMPS);
+                device.create_buffer(&wgpu::BufferDescriptor {
+                    label,
+                    size,
+                    usage,
+                    mapped_at_creation: false,
+                })
+            };
+            let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+            let staging = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for (i, dispatch) in dispatches.iter().enumerate() {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: None,
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(2 * i as u32),
+                        end_of_pass_write_index: Some(2 * i as u32 + 1),
+                    }),
+                });
+                dispatch.record(&mut pass);
+            }
+            let n = 2 * dispatches.len() as u32;
+            encoder.resolve_query_set(&queries, 0..n, &resolved, 0);
+            encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 8 * u64::from(n));
+            let submission = self.gpu.queue.submit([encoder.finish()]);
+            let words =
+                Reading::begin(self.gpu.clone(), self.counts.clone(), staging, submission).words().await?;
+            let ticks = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
+            let took = |i: usize| ticks(2 * i + 1).saturating_sub(ticks(2 * i)) as f64 * period;
+            times.extend((0..dispatches.len()).map(took));
+        }
+        Ok(times)
     }
 
     /// Submits a reading of some words of a buffer.
@@ -181,10 +291,7 @@ impl Machine {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for _ in 0..times {
                 for dispatch in dispatches {
-                    pass.set_pipeline(&dispatch.pipeline);
-                    pass.set_bind_group(0, &dispatch.bindings, &[dispatch.uniform_offset]);
-                    let [x, y, z] = dispatch.workgroups;
-                    pass.dispatch_workgroups(x, y, z);
+                    dispatch.record(&mut pass);
                 }
             }
         }
@@ -200,19 +307,10 @@ impl Machine {
             encoder.copy_buffer_to_buffer(from, 4 * range.start as u64, &staging, 0, size);
             staging
         });
+        self.counts.submissions.fetch_add(1, Ordering::Relaxed);
         let submission = self.gpu.queue.submit([encoder.finish()]);
-        Ok(staging.map(|staging| {
-            let done = Arc::new(Done::default());
-            let tell = done.clone();
-            staging.map_async(wgpu::MapMode::Read, .., move |result| {
-                *tell.result.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(result.map_err(|e| e.to_string()));
-                if let Some(waker) = tell.waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    waker.wake();
-                }
-            });
-            Reading { gpu: self.gpu.clone(), staging, submission, done }
-        }))
+        let (gpu, counts) = (&self.gpu, &self.counts);
+        Ok(staging.map(|staging| Reading::begin(gpu.clone(), counts.clone(), staging, submission)))
     }
 }
 
@@ -226,12 +324,31 @@ struct Done {
 #[derive(Debug)]
 pub struct Reading {
     gpu: Arc<Gpu>,
+    counts: Arc<Counts>,
     staging: wgpu::Buffer,
     submission: wgpu::SubmissionIndex,
     done: Arc<Done>,
 }
 
 impl Reading {
+    fn begin(
+        gpu: Arc<Gpu>,
+        counts: Arc<Counts>,
+        staging: wgpu::Buffer,
+        submission: wgpu::SubmissionIndex,
+    ) -> Self {
+        let done = Arc::new(Done::default());
+        let tell = done.clone();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            *tell.result.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(result.map_err(|e| e.to_string()));
+            if let Some(waker) = tell.waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                waker.wake();
+            }
+        });
+        Self { gpu, counts, staging, submission, done }
+    }
+
     /// Whether the words are there, so that awaiting them takes no time.
     pub fn is_ready(&self) -> bool {
         // An error here shows up again, with its text, when the reading is awaited.
@@ -245,6 +362,7 @@ impl Reading {
     /// [`Error::Device`] if the device was lost or the work before the reading failed.
     pub async fn words(self) -> Result<Vec<u32>> {
         // Native backends call back only from `poll`; a browser calls back by itself, and this does nothing there.
+        self.counts.waits.fetch_add(1, Ordering::Relaxed);
         let wait = wgpu::PollType::Wait { submission_index: Some(self.submission.clone()), timeout: None };
         let polled = self.gpu.device.poll(wait).map_err(|e| e.to_string());
         self.gpu.check()?;

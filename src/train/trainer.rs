@@ -223,6 +223,30 @@ impl Trainer {
         Ok(PendingMetrics { steps: first..self.step, reading })
     }
 
+    /// The plan with its buffers on the device, for those who look closely; [`Self::plan`] tells which is which.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &TrainingPlan {
+        &self.plan
+    }
+
+    /// Kernel launches in a training step.
+    pub fn launches_per_step(&self) -> usize {
+        self.plan.plan.programs[self.plan.step.0].len()
+    }
+
+    /// Does one training step launch by launch, and tells each kernel's seconds: see [`Machine::time_launches`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn time_step(&mut self) -> Result<Vec<(&'static str, f64)>> {
+        self.step += 1;
+        self.machine.time_launches(self.plan.step).await
+    }
+
     /// The model as it is now.
     ///
     /// # Errors
