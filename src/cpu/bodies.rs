@@ -588,7 +588,9 @@ pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
             chains[i] = factor.multiply_add(chains[i], summand);
         }
     }
-    for chain in chains {
-        *result += chain.sum();
+    let mut lanes = [0.0; 16 * CHAINS]; // written whole, so that the compiler keeps plain floats in registers, too
+    for (chain, lanes) in chains.iter().zip(lanes.chunks_exact_mut(S::LANES)) {
+        chain.write(lanes);
     }
+    *result = lanes.iter().sum();
 }
