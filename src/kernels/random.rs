@@ -92,7 +92,7 @@ pub const LOG: [f32; 8] = [
 pub const COS: [f32; 5] = [56.240_54, -85.240_1, 64.934_58, -19.739_172, 0.999_999_94];
 /// Those of the sine of an angle in turns, over the angle, in its square.
 #[allow(clippy::approx_constant, reason = "a fitted coefficient, one bit beside 2 pi")]
-pub const SIN: [f32; 5] = [39.535_812, -76.549_66, 81.600_998, -41.341_656, 6.283_185];
+pub const SIN: [f32; 5] = [39.535_812, -76.549_66, 81.601, -41.341_656, 6.283_185];
 
 /// Natural logarithm of `u` in (0, 1].
 #[inline(always)]
