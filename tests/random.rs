@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use thalweg::data::ImageShape;
 use thalweg::kernels::draw_real::{DrawReal, Epoch, half_bits, permute};
 use thalweg::kernels::random::{
-    Distribution, MAX_FEATURES, Philox, Random, STREAMS, Stream, box_muller, counter, normal_of, philox,
-    uniform_of,
+    COS, Distribution, LOG, MAX_FEATURES, Philox, Random, SIN, STREAMS, Stream, box_muller, counter,
+    normal_of, philox, uniform_of,
 };
 use thalweg::kernels::{Binding, Kernel, State};
 
@@ -239,6 +239,28 @@ fn box_muller_is_accurate() {
     assert!(radii <= 2e-6 && angles <= 2e-6 && both <= 2e-6, "{radii:e} {angles:e} {both:e}");
     assert_eq!(normal_of([1, 2, 3, 4])[2..], box_muller(3, 4));
     assert!(box_muller(0, 0)[0].abs() < 1e-6 && box_muller(u32::MAX, u32::MAX)[1] > 5.6);
+}
+
+/// The polynomials of the shader are the twin's, to the bit: a device then differs by rounding alone.
+#[test]
+fn shader_and_twin_have_the_same_coefficients() {
+    let source = include_str!("../shaders/lib/random.wgsl");
+    // `var NAME = C;` and then `NAME = NAME * s + C;` or `- C`.
+    let in_shader = |name: &str| -> Vec<u32> {
+        let number = |text: &str| text.trim_end_matches(';').parse::<f32>().unwrap();
+        let words = source.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        words
+            .filter_map(|words| match words[..] {
+                ["var", n, "=", c] if n == name => Some(number(c).to_bits()),
+                [n, "=", m, "*", _, "+", c] if n == name && m == name => Some(number(c).to_bits()),
+                [n, "=", m, "*", _, "-", c] if n == name && m == name => Some((-number(c)).to_bits()),
+                _ => None,
+            })
+            .collect()
+    };
+    assert_eq!(in_shader("q"), LOG.map(f32::to_bits));
+    assert_eq!(in_shader("cosine"), COS.map(f32::to_bits));
+    assert_eq!(in_shader("sine"), SIN.map(f32::to_bits));
 }
 
 // ---- streams
