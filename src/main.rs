@@ -20,6 +20,12 @@ struct Arguments {
 enum Command {
     /// Train a model; without options, on the digits that ship inside
     Train(cli::train::Arguments),
+    /// Draw samples from a model, with their energies
+    Sample(cli::sample::Arguments),
+    /// Tell the energies of images, low = likely, and their gradients
+    Energy(cli::energy::Arguments),
+    /// List what models can run on, and what `--device auto` takes
+    Devices(cli::devices::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +33,9 @@ fn main() -> ExitCode {
     let result = pollster::block_on(async {
         match arguments.command {
             Command::Train(arguments) => cli::train::run(arguments).await,
+            Command::Sample(arguments) => cli::sample::run(arguments).await,
+            Command::Energy(arguments) => cli::energy::run(arguments).await,
+            Command::Devices(arguments) => cli::devices::run(arguments).await,
         }
     });
     match result {
