@@ -25,16 +25,16 @@ pub struct Arguments {
     #[arg(long, default_value = "mnist-small", value_name = "NAME")]
     preset: String,
     /// Passes over the data [default: 10, or what the preset or --config says]
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    #[arg(long, value_name = "N", conflicts_with = "steps", allow_negative_numbers = true)]
     epochs: Option<usize>,
     /// Training steps in all, instead of --epochs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     steps: Option<u64>,
     /// Folder for checkpoint, pictures and metrics.csv
     #[arg(long, default_value = "run", value_name = "DIR")]
     out: PathBuf,
     /// Seed of all random numbers: same seed, same device, same bits [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
     /// (see `thalweg devices`)
@@ -42,7 +42,7 @@ pub struct Arguments {
     device: String,
     /// Go on where the checkpoint in --out stopped, bit for bit; only --epochs, --steps, --data and --device may be
     /// given besides
-    #[arg(long, conflicts_with_all = ["seed", "set", "config"])]
+    #[arg(long, conflicts_with_all = ["seed", "set", "config", "preset"])]
     resume: bool,
     /// Settings from a TOML file, on top of the preset's
     #[arg(long, value_name = "FILE")]
