@@ -1,6 +1,7 @@
 //! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
 
 use super::progress::{EpochFigures, HeldOutFigures, Progress, epoch_header, epoch_row};
+use super::say;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -65,7 +66,7 @@ const SUBMISSION: Duration = Duration::from_millis(250);
 pub async fn run(arguments: Arguments) -> Result<()> {
     if arguments.set.iter().any(|s| s == "help") {
         for (key, default, doc) in Config::describe() {
-            println!("{key:<26} {default:<12} {doc}");
+            say(format_args!("{key:<26} {default:<12} {doc}"));
         }
         return Ok(());
     }
@@ -97,21 +98,24 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         true => MetricsFile::resume(&metrics_path, trainer.step())?,
         false => MetricsFile::create(&metrics_path)?,
     };
-    println!("{}", trainer.config().to_toml().trim_end());
-    println!(
+    say(trainer.config().to_toml().trim_end());
+    say(format_args!(
         "\n{} parameters, {} images ({} held out) from {}, on {device}",
         trainer.network().n_parameters,
         dataset.train.count(),
         dataset.held_out.count(),
         dataset.name
-    );
+    ));
     let left = trainer.total_steps().saturating_sub(trainer.step());
     if left == 0 {
-        println!("All {} steps are done already; --epochs or --steps makes the run longer.", trainer.step());
+        say(format_args!(
+            "All {} steps are done already; --epochs or --steps makes the run longer.",
+            trainer.step()
+        ));
         return Ok(());
     }
     if arguments.resume {
-        println!("Resumed at step {}; {left} steps to go.", trainer.step());
+        say(format_args!("Resumed at step {}; {left} steps to go.", trainer.step()));
     }
     Run::new(trainer, &dataset, metrics, &arguments).await?.to_the_end().await
 }
@@ -252,16 +256,19 @@ impl<'a> Run<'a> {
         if done < total {
             self.save().await?;
             self.progress.finish();
-            println!(
+            say(format_args!(
                 "Stopped after step {done} of {total}. Saved; `thalweg train --resume --out {out}` goes on."
-            );
+            ));
         } else {
             self.progress.finish();
-            println!(
+            say(format_args!(
                 "Done: {done} steps in {:.1} s. Model, metrics and pictures are in {out}.",
                 self.seconds()
-            );
-            println!("Sample it with `thalweg sample --model {}`.", self.checkpoint_path().display());
+            ));
+            say(format_args!(
+                "Sample it with `thalweg sample --model {}`.",
+                self.checkpoint_path().display()
+            ));
         }
         Ok(())
     }
