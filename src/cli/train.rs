@@ -96,7 +96,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let metrics_path = arguments.out.join("metrics.csv");
     let metrics = match arguments.resume {
         true => MetricsFile::resume(&metrics_path, trainer.step())?,
-        false => MetricsFile::create(&metrics_path)?,
+        false => {
+            // A run that is killed before its first save can be resumed, too; and a folder that can't take a
+            // checkpoint is found out now.
+            trainer.checkpoint(serde_json::Value::Null).await?.save(&path)?;
+            MetricsFile::create(&metrics_path)?
+        }
     };
     say(trainer.config().to_toml().trim_end());
     say(format_args!(
