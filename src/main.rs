@@ -29,6 +29,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    hush_mesa();
     let arguments = Arguments::parse();
     let result = pollster::block_on(async {
         match arguments.command {
@@ -44,5 +45,14 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Mesa's device-select layer asks Wayland which GPU it likes; with no session to ask, as on a server, libwayland
+/// prints "error: XDG_RUNTIME_DIR is invalid" twice, which looks like ours. `auto` and `--device` need no such layer.
+fn hush_mesa() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: this is the first thing that main does: no other thread reads the environment yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }
