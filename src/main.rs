@@ -22,15 +22,25 @@ enum Command {
     Train(cli::train::Arguments),
     /// Measure speed and memory here
     Bench(cli::bench::Arguments),
+    /// Draw samples from a model, with their energies
+    Sample(cli::sample::Arguments),
+    /// Tell the energies of images, low = likely, and their gradients
+    Energy(cli::energy::Arguments),
+    /// List what models can run on, and what `--device auto` takes
+    Devices(cli::devices::Arguments),
 }
 
 fn main() -> ExitCode {
     let process_start = std::time::Instant::now();
+    hush_mesa();
     let arguments = Arguments::parse();
     let result = pollster::block_on(async {
         match arguments.command {
             Command::Train(arguments) => cli::train::run(arguments).await,
             Command::Bench(arguments) => cli::bench::run(arguments, process_start).await,
+            Command::Sample(arguments) => cli::sample::run(arguments).await,
+            Command::Energy(arguments) => cli::energy::run(arguments).await,
+            Command::Devices(arguments) => cli::devices::run(arguments).await,
         }
     });
     match result {
@@ -39,5 +49,14 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Mesa's device-select layer asks Wayland which GPU it likes; with no session to ask, as on a server, libwayland
+/// prints "error: XDG_RUNTIME_DIR is invalid" twice, which looks like ours. `auto` and `--device` need no such layer.
+fn hush_mesa() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: this is the first thing that main does with the environment: no other thread reads the environment yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }

@@ -180,7 +180,7 @@ impl Machine {
             let len = plan.len_of(BufferId(i));
             bytemuck::try_zeroed_vec(len.div_ceil(16)).map_err(|()| {
                 Error::Device(format!(
-                    "no memory for {} MiB of `{}`. Choose a smaller batch (`--set train.batch=...`)",
+                    "no memory for {} MiB of `{}`. Choose a smaller batch (`--set train.batch=...`, `--count`)",
                     len >> 18,
                     spec.name
                 ))

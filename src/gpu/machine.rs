@@ -79,7 +79,7 @@ impl Machine {
             if bytes > most {
                 return Err(Error::Device(format!(
                     "{} is too small for this batch: buffer `{}` needs {} MiB, and it binds {} MiB at most. \
-                     Choose a smaller batch (`--set train.batch=...`), or `--device cpu`",
+                     Choose a smaller batch (`--set train.batch=...`, `--count`), or `--device cpu`",
                     gpu.adapter.name,
                     spec.name,
                     bytes >> 20,
@@ -118,7 +118,7 @@ impl Machine {
         if let Some(error) = memory.pop().await {
             return Err(Error::Device(format!(
                 "{} has not enough memory for this batch ({error}). Choose a smaller one \
-                 (`--set train.batch=...`), or `--device cpu`",
+                 (`--set train.batch=...`, `--count`), or `--device cpu`",
                 gpu.adapter.name
             )));
         }
@@ -134,7 +134,7 @@ impl Machine {
             if workgroups.iter().any(|n| *n > most) {
                 return Err(Error::Device(format!(
                     "{} is too small for this batch: kernel {} needs {workgroups:?} workgroups, and it takes \
-                     {most} a dimension. Choose a smaller batch (`--set train.batch=...`)",
+                     {most} a dimension. Choose a smaller batch (`--set train.batch=...`, `--count`)",
                     gpu.adapter.name,
                     launch.kernel.name()
                 )));

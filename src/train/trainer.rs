@@ -8,7 +8,7 @@ use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
-use crate::model::{Model, ring_images, take_parameters};
+use crate::model::{Model, check_network, ring_images, take_parameters};
 use crate::network::{Network, preset};
 use crate::plan::{METRIC_ROWS, SamplerNumbers, TrainingNumbers, TrainingPlan, training_plan};
 use crate::{Error, Result};
@@ -100,6 +100,7 @@ impl Trainer {
         let path = path.as_ref();
         let header = checkpoint.header;
         let mut trainer = Self::empty(device, &header.config, dataset).await?;
+        check_network(path, &header, &trainer.network)?;
         if trainer.data != header.data {
             let (was, is) = (&header.data, &trainer.data);
             let text = format!("was trained on other data ({was}) than this ({is}): give `--data` as it was");
