@@ -122,7 +122,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if arguments.resume {
         say(format_args!("Resumed at step {}; {left} steps to go.", trainer.step()));
     }
-    Run::new(trainer, &dataset, metrics, &arguments).await?.to_the_end().await
+    Run::new(trainer, &dataset, metrics, &arguments).await?.finish().await
 }
 
 fn load(path: &Path) -> Result<Checkpoint> {
@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
-    async fn to_the_end(mut self) -> Result<()> {
+    async fn finish(mut self) -> Result<()> {
         self.progress.println(format!("\n{}", epoch_header()));
         let (total, per_epoch) = (self.trainer.total_steps(), self.trainer.steps_per_epoch());
         let mut pending: VecDeque<PendingMetrics> = VecDeque::new();

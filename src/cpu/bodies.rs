@@ -583,7 +583,7 @@ pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
     let mut chains = [S::splat(1.0); CHAINS];
     let (factor, summand) = (S::splat(std::hint::black_box(0.999)), S::splat(std::hint::black_box(1e-3)));
     for _ in 0..turns {
-        // Not `map`: a closure is compiled without the instruction set, and would be called.
+        #[allow(clippy::needless_range_loop, reason = "see simd.rs")]
         for i in 0..CHAINS {
             chains[i] = factor.multiply_add(chains[i], summand);
         }

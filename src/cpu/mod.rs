@@ -253,7 +253,9 @@ impl Machine {
                 }
             }
         }
-        let run = |(number, block)| run_one_block(plan, isa, launches, number, block, &shared);
+        let run = |(number, block): (usize, &mut Vec<_>)| {
+            run_one_block(plan, isa, launches, number, block, &shared)
+        };
         if isa == Isa::Reference {
             blocks.iter_mut().enumerate().for_each(run);
         } else {
@@ -326,7 +328,7 @@ fn run_one_block<'a>(
     isa: Isa,
     launches: &[Launch],
     number: usize,
-    block: &mut Vec<&'a mut [u32]>,
+    block: &mut [&'a mut [u32]],
     shared: &[&'a [u32]],
 ) {
     let number = number as u32;

@@ -54,7 +54,7 @@ impl Langevin {
         for (quad, (xs, gs)) in x.chunks_mut(4 * lanes).zip(gradient.chunks(4 * lanes)).enumerate() {
             if self.moves {
                 for (x, g) in xs.iter_mut().zip(gs) {
-                    let g = g.max(-self.gradient_clip).min(self.gradient_clip);
+                    let g = g.clamp(-self.gradient_clip, self.gradient_clip); // a NaN stays one, and is seen
                     *x = (*x - self.step_size * g).clamp(-1.0, 1.0);
                 }
             }
