@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod checkpoint;
+pub mod compare;
 pub mod cpu;
 pub mod data;
 pub mod device;

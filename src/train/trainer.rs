@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::metrics::StepMetrics;
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
+use crate::compare::{Report, compare};
 use crate::data::{Dataset, Images};
 use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
@@ -222,6 +223,16 @@ impl Trainer {
         let first = self.step;
         self.step += u64::from(steps);
         Ok(PendingMetrics { steps: first..self.step, reading })
+    }
+
+    /// Does one training step launch by launch, next to the reference: see [`compare`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn compare_step(&mut self) -> Result<Report> {
+        let report = compare(&mut self.machine, self.plan.step).await?;
+        self.step += 1;
+        Ok(report)
     }
 
     /// The plan with its buffers on the device, for those who look closely; [`Self::plan`] tells which is which.

@@ -1,0 +1,52 @@
+//! `thalweg compare`: whole training steps launch by launch, on a device and on the reference, and where they part.
+
+use std::process::ExitCode;
+use thalweg::compare::Report;
+use thalweg::cpu::Isa;
+use thalweg::{Config, Dataset, Device, Result, Trainer};
+
+/// Options of `thalweg compare`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// What to hold against the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of this
+    /// processor), an adapter's number or a part of its name (see `thalweg devices`)
+    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
+    device: String,
+    /// Training steps
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// One setting of training, on top of train.batch=32 and chain.steps=3; `thalweg train --set help` lists them all
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Runs the command: code 0 if nothing parts, 1 if something does.
+pub async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let mut config = Config::default();
+    for setting in
+        ["train.batch=32", "chain.steps=3"].into_iter().chain(arguments.set.iter().map(String::as_str))
+    {
+        config.set(setting)?;
+    }
+    let dataset = Dataset::open("digits")?;
+    let devices = match Device::open(&arguments.device).await? {
+        Device::Cpu(_) => {
+            Isa::available().into_iter().filter(|isa| *isa != Isa::Reference).map(Device::Cpu).collect()
+        }
+        gpu => vec![gpu],
+    };
+    let mut parted = false;
+    for device in devices {
+        let mut trainer = Trainer::new(&device, &config, &dataset).await?;
+        let mut report = Report::default();
+        for _ in 0..arguments.steps {
+            report.add(trainer.compare_step().await?);
+        }
+        println!(
+            "{device} against the reference, batch {}, {} steps:\n{report}\n",
+            config.train.batch, arguments.steps
+        );
+        parted |= report.parted().is_some();
+    }
+    Ok(if parted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

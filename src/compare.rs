@@ -1,0 +1,344 @@
+//! The debug mode: a program launch by launch on a device and on the reference, side by side, and where they part.
+//!
+//! After each launch every buffer that it wrote is held against the reference's, and then replaced by it: each launch
+//! begins from the same bits, so errors do not pile up, and one that is found is the launch's own.
+
+use crate::Result;
+use crate::cpu::Isa;
+use crate::device::{Device, Machine};
+use crate::kernels::Kernel;
+use crate::kernels::random::Distribution;
+use crate::plan::{BufferId, Launch, Layout, Plan, ProgramId, Words};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How far a float may be from the reference: `error <= of_largest * largest + relative * |reference|`, where `largest`
+/// is the largest finite magnitude among the elements that the launch changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Share of the element's own magnitude.
+    pub relative: f64,
+    /// Share of the largest magnitude.
+    pub of_largest: f64,
+}
+
+impl Tolerance {
+    /// Equal, but for the sign of a zero.
+    pub const EXACT: Self = Self { relative: 0.0, of_largest: 0.0 };
+
+    /// What a kernel's arithmetic may lead to on any device. A rounding is 6e-8; shaders may fuse or not fuse multiply
+    /// and add, divide within 2.5 units in the last place, and take exponentials within 3 + 2|x| of them.
+    pub fn of(kernel: &Kernel) -> Self {
+        let of_largest = |of_largest| Self { relative: 0.0, of_largest };
+        match kernel {
+            // Copies, integers, and uniform numbers, which are exact in 24 bits.
+            Kernel::DrawNegatives(_)
+            | Kernel::PushReplay(_)
+            | Kernel::PackWeights(_)
+            | Kernel::Advance(_) => Self::EXACT,
+            Kernel::Random(k) if k.distribution != Distribution::Normal => Self::EXACT,
+            // Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+            Kernel::Random(_) | Kernel::DrawReal(_) | Kernel::Langevin(_) => of_largest(1e-6),
+            // A dot product of n terms is off by sqrt(n) to n roundings of its terms, and its terms are smaller than
+            // the largest output: 600 terms give 2e-6 to 4e-5, and in practice the former. The activation adds 2e-6.
+            Kernel::ConvForward(_)
+            | Kernel::ConvInputGradient(_)
+            | Kernel::DenseForward(_)
+            | Kernel::DenseInputGradient(_) => of_largest(1e-5),
+            // The same over all pixels of a chunk's images, some 10,000 terms of both signs that the reference adds up
+            // one by one.
+            Kernel::ConvWeightGradient(_) | Kernel::DenseWeightGradient(_) => of_largest(5e-5),
+            // The same sums in the same order; devices may take numbers below 1e-38 as 0.
+            Kernel::ReducePartials(_) => of_largest(1e-7),
+            // Means in single precision by a tree of 8 levels, against double precision. The difference of two means
+            // has the error of the means, whose magnitude the table's largest is well above.
+            Kernel::ContrastiveLoss(_) => Self { relative: 2e-6, of_largest: 2e-7 },
+            // Sums of squares: no cancellation, 12 roundings in a row, one root, one division.
+            Kernel::SumSquares(_) | Kernel::ClipScale(_) => Self { relative: 2e-6, of_largest: 0.0 },
+            // Four roundings; the moving mean and the parameter may cancel, by less than the largest.
+            Kernel::Adam(_) => Self { relative: 1e-6, of_largest: 3e-7 },
+        }
+    }
+}
+
+/// Where an element lies in its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a buffer of blocks.
+    Block {
+        /// The block.
+        block: usize,
+        /// The feature.
+        feature: usize,
+        /// The lane.
+        lane: usize,
+    },
+    /// In any other, counted in words.
+    Flat(usize),
+}
+
+impl Place {
+    /// Of word `index` of a buffer.
+    pub fn of(plan: &Plan, buffer: BufferId, index: usize) -> Self {
+        let lanes = plan.lanes as usize;
+        match plan.buffers[buffer.0].layout {
+            Layout::PerBlock(features) => Self::Block {
+                block: index / lanes / features,
+                feature: index / lanes % features,
+                lane: index % lanes,
+            },
+            Layout::Flat(_) => Self::Flat(index),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Block { block, feature, lane } => {
+                write!(f, "block {block}, feature {feature}, lane {lane}")
+            }
+            Self::Flat(index) => write!(f, "element {index}"),
+        }
+    }
+}
+
+/// An element that is further from the reference's than its kernel's [`Tolerance`] allows: the first of its launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parting {
+    /// The launch's number in its program.
+    pub launch: usize,
+    /// Its kernel.
+    pub kernel: &'static str,
+    /// The blocks that it runs over.
+    pub blocks: std::ops::Range<u32>,
+    /// The names of the buffers that it binds, in order.
+    pub bindings: Vec<String>,
+    /// The name of the buffer that holds the element.
+    pub buffer: String,
+    /// The element.
+    pub place: Place,
+    /// Its value on the device, in words.
+    pub value: u32,
+    /// Its value by the reference, in words.
+    pub reference: u32,
+    /// What the words are.
+    pub words: Words,
+    /// Elements of the buffer that are too far off.
+    pub count: usize,
+}
+
+impl fmt::Display for Parting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "launch {}, {}", self.launch, self.kernel)?;
+        if !self.blocks.is_empty() {
+            write!(f, " over blocks {:?}", self.blocks)?;
+        }
+        write!(f, " (buffers: {}): {} at {}: ", self.bindings.join(", "), self.buffer, self.place)?;
+        match self.words {
+            Words::Floats => {
+                write!(f, "{:e}, not {:e}", f32::from_bits(self.value), f32::from_bits(self.reference))?;
+            }
+            Words::Integers => write!(f, "{}, not {}", self.value, self.reference)?,
+        }
+        write!(f, "; {} of the buffer's elements are too far off", self.count)
+    }
+}
+
+/// What became of all launches of one kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct KernelErrors {
+    /// Launches.
+    pub launches: usize,
+    /// The largest error, as a share of the largest magnitude in its buffer that its launch changed; infinite where one
+    /// side is not a number.
+    pub error: f64,
+    /// The largest error, as a share of what is allowed; parted above 1.
+    pub of_allowed: f64,
+}
+
+/// What [`compare`] found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Launches that were compared.
+    pub launches: usize,
+    /// The first parting of each launch and buffer that has one.
+    pub partings: Vec<Parting>,
+    /// The errors of each kernel, by its name.
+    pub worst: BTreeMap<&'static str, KernelErrors>,
+}
+
+impl Report {
+    /// The first place where device and reference part.
+    pub fn parted(&self) -> Option<&Parting> {
+        self.partings.first()
+    }
+
+    /// Takes another program's launches in, as the later ones.
+    pub fn add(&mut self, later: Self) {
+        self.launches += later.launches;
+        self.partings.extend(later.partings);
+        for (kernel, errors) in later.worst {
+            let all = self.worst.entry(kernel).or_default();
+            all.launches += errors.launches;
+            all.error = all.error.max(errors.error);
+            all.of_allowed = all.of_allowed.max(errors.of_allowed);
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<22} {:>8} {:>14} {:>12}", "kernel", "launches", "largest error", "of allowed")?;
+        for (kernel, KernelErrors { launches, error, of_allowed }) in &self.worst {
+            let share =
+                if *of_allowed == 0.0 { "exact".to_owned() } else { format!("{:.1} %", 100.0 * of_allowed) };
+            writeln!(f, "{kernel:<22} {launches:>8} {error:>14.1e} {share:>12}")?;
+        }
+        match self.partings.as_slice() {
+            [] => write!(f, "No parting in {} launches.", self.launches),
+            [first, others @ ..] => {
+                write!(f, "Parted: {first}.")?;
+                if !others.is_empty() {
+                    write!(f, "\n{} more buffers part in later launches.", others.len())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Runs a program on `machine` and, from the same contents of all buffers, on the reference, launch by launch. `machine`
+/// ends with the reference's results.
+///
+/// # Errors
+/// [`crate::Error::Device`] if the device was lost, or there is no memory for the reference.
+pub async fn compare(machine: &mut Machine, program: ProgramId) -> Result<Report> {
+    let plan = machine.plan().clone();
+    let mut reference = Machine::new(&Device::Cpu(Isa::Reference), Plan::clone(&plan)).await?;
+    for buffer in (0..plan.buffers.len()).map(BufferId) {
+        reference.write(buffer, 0, &machine.read(buffer).await?);
+    }
+    let mut report = Report::default();
+    for (number, launch) in plan.programs[program.0].iter().enumerate() {
+        let mut before = Vec::new();
+        for buffer in launch.written() {
+            before.push(reference.read(buffer).await?);
+        }
+        reference.run_launch(program, number)?;
+        machine.run_launch(program, number)?;
+        report.launches += 1;
+        report.worst.entry(launch.kernel.name()).or_default().launches += 1;
+        for (buffer, before) in launch.written().zip(before) {
+            let (value, right) = (machine.read(buffer).await?, reference.read(buffer).await?);
+            report.judge(&plan, (number, launch), buffer, &value, (&before, &right));
+            machine.write(buffer, 0, &right);
+        }
+    }
+    Ok(report)
+}
+
+impl Report {
+    /// Counts one buffer in that a launch wrote: its words on the device, and the reference's before and after.
+    fn judge(
+        &mut self,
+        plan: &Plan,
+        (number, launch): (usize, &Launch),
+        buffer: BufferId,
+        value: &[u32],
+        (before, reference): (&[u32], &[u32]),
+    ) {
+        let spec = &plan.buffers[buffer.0];
+        let found = differences(spec.words, Tolerance::of(&launch.kernel), value, before, reference);
+        let worst = self.worst.entry(launch.kernel.name()).or_default();
+        worst.error = worst.error.max(found.error);
+        worst.of_allowed = worst.of_allowed.max(found.of_allowed);
+        if let Some(index) = found.first {
+            self.partings.push(Parting {
+                launch: number,
+                kernel: launch.kernel.name(),
+                blocks: launch.blocks.clone(),
+                bindings: launch.bindings.iter().map(|id| plan.buffers[id.0].name.clone()).collect(),
+                buffer: spec.name.clone(),
+                place: Place::of(plan, buffer, index),
+                value: value[index],
+                reference: reference[index],
+                words: spec.words,
+                count: found.count,
+            });
+        }
+    }
+}
+
+/// What [`differences`] found in one buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Differences {
+    /// The first element that is too far off.
+    pub first: Option<usize>,
+    /// How many are.
+    pub count: usize,
+    /// As in [`KernelErrors`].
+    pub error: f64,
+    /// As in [`KernelErrors`].
+    pub of_allowed: f64,
+}
+
+/// Compares a buffer's words with the reference's. `before` is what both held before the launch: it tells which
+/// elements the reference changed, and with them the magnitude that errors are a share of.
+///
+/// Equal bits are equal, NaN too: an element that neither side writes may hold anything. A NaN or an infinity on one
+/// side only is an infinite error. Integers have to be equal.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn differences(
+    words: Words,
+    tolerance: Tolerance,
+    value: &[u32],
+    before: &[u32],
+    reference: &[u32],
+) -> Differences {
+    assert!(value.len() == reference.len() && before.len() == reference.len());
+    let float = |word: &u32| f64::from(f32::from_bits(*word));
+    let magnitude = |changed_only: bool| {
+        let elements = reference.iter().zip(before).filter(|(r, b)| !changed_only || r != b);
+        elements.map(|(r, _)| float(r).abs()).filter(|m| m.is_finite()).fold(0.0, f64::max)
+    };
+    let largest = match words {
+        Words::Integers => 1.0,
+        // A launch that writes what was there already changes nothing.
+        Words::Floats => match magnitude(true) {
+            0.0 => magnitude(false),
+            largest => largest,
+        },
+    };
+    let mut found = Differences::default();
+    for (i, (v, r)) in value.iter().zip(reference).enumerate() {
+        if v == r {
+            continue;
+        }
+        let (error, allowed) = match words {
+            Words::Integers => (1.0, 0.0),
+            Words::Floats => {
+                let error = (float(v) - float(r)).abs();
+                let error = if error.is_nan() { f64::INFINITY } else { error };
+                (
+                    error,
+                    tolerance.of_largest * largest
+                        + tolerance.relative * float(r).abs().min(f64::from(f32::MAX)),
+                )
+            }
+        };
+        if error == 0.0 {
+            continue; // +0 and -0
+        }
+        found.error = found.error.max(error / largest.max(f64::MIN_POSITIVE));
+        found.of_allowed = found.of_allowed.max(error / allowed);
+        let ok = error <= allowed;
+        if !ok {
+            found.first.get_or_insert(i);
+            found.count += 1;
+        }
+    }
+    found
+}
