@@ -74,19 +74,19 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: 
             continue;
         }
         for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
-            var source: array<u32, TILE_PIXELS>;
+            var place: array<u32, TILE_PIXELS>;
             var inside: array<f32, TILE_PIXELS>;
             for (var p = 0u; p < TILE_PIXELS; p++) {
                 let ix = i32((ox + p) * STRIDE_X + kx) - i32(PAD_LEFT);
                 inside[p] = select(0.0, 1.0, ix >= 0 && ix < i32(IN_WIDTH));
                 let column = u32(clamp(ix, 0, i32(IN_WIDTH) - 1));
-                source[p] = image + (u32(iy) * IN_WIDTH + column) * (IN_CHANNELS * LANES);
+                place[p] = image + (u32(iy) * IN_WIDTH + column) * (IN_CHANNELS * LANES);
             }
             let tap = ((group.y * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + kx) * IN_CHANNELS * TILE_VECTORS;
             for (var ic = 0u; ic < IN_CHANNELS; ic++) {
                 var value: array<f32, TILE_PIXELS>;
                 for (var p = 0u; p < TILE_PIXELS; p++) {
-                    value[p] = input[source[p] + ic * LANES] * inside[p];
+                    value[p] = input[place[p] + ic * LANES] * inside[p];
                 }
                 for (var v = 0u; v < TILE_VECTORS; v++) {
                     let weight = weights[tap + ic * TILE_VECTORS + v];

@@ -79,20 +79,20 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: 
         // Tap t is kx = phase + (n_taps - 1 - t) STRIDE_X: ox grows with t.
         for (var t = 0u; t < n_taps; t++) {
             let kx = phase + (n_taps - 1u - t) * STRIDE_X;
-            var source: array<u32, TILE_PIXELS>;
+            var place: array<u32, TILE_PIXELS>;
             var inside: array<f32, TILE_PIXELS>;
             for (var p = 0u; p < TILE_PIXELS; p++) {
                 let reach = i32(ix + p * STRIDE_X + PAD_LEFT) - i32(kx);
                 let ox = reach / i32(STRIDE_X);
                 inside[p] = select(0.0, 1.0, reach >= 0 && ox < i32(OUT_WIDTH));
                 let column = u32(clamp(ox, 0, i32(OUT_WIDTH) - 1));
-                source[p] = image + (u32(oy) * OUT_WIDTH + column) * (OUT_CHANNELS * LANES);
+                place[p] = image + (u32(oy) * OUT_WIDTH + column) * (OUT_CHANNELS * LANES);
             }
             let tap = ((group.y * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + first_column + t) * OUT_CHANNELS * TILE_VECTORS;
             for (var oc = 0u; oc < OUT_CHANNELS; oc++) {
                 var value: array<f32, TILE_PIXELS>;
                 for (var p = 0u; p < TILE_PIXELS; p++) {
-                    value[p] = g[source[p] + oc * LANES] * inside[p];
+                    value[p] = g[place[p] + oc * LANES] * inside[p];
                 }
                 for (var v = 0u; v < TILE_VECTORS; v++) {
                     let weight = weights[tap + oc * TILE_VECTORS + v];

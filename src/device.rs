@@ -7,6 +7,7 @@ use crate::train::config::nearest;
 use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// An open device.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ impl Device {
     /// Opens the device that a user asks for:
     /// * `auto`: the first GPU (discrete before integrated), else the CPU executor. A software renderer is slower than
     ///   the CPU executor, so it is taken only when named;
-    /// * `cpu`: the CPU executor;
+    /// * `cpu`: the CPU executor; `cpu:avx2` and the like force an instruction set (see [`Isa`]);
     /// * a number: that adapter of [`gpu::adapters`];
     /// * anything else: the first adapter with that in its name, whatever the case.
     ///
@@ -30,6 +31,9 @@ impl Device {
     pub async fn open(choice: &str) -> Result<Self> {
         if choice == "cpu" {
             return Ok(Self::cpu());
+        }
+        if let Some(isa) = choice.strip_prefix("cpu:") {
+            return Ok(Self::Cpu(isa.parse()?));
         }
         let adapters = gpu::adapters().await;
         if choice == "auto" {
@@ -184,6 +188,36 @@ impl Machine {
                 let reading = machine.run(program, times, Some((buffer, range)))?;
                 reading.map(Reading::Gpu).ok_or_else(|| Error::Device("a reading was lost".to_owned()))
             }
+        }
+    }
+
+    /// Seconds that each launch of a program takes when it runs by itself, launch after launch: measured on the
+    /// device where it has timestamps, else on the host, the way there and back included.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn time_launches(&mut self, program: ProgramId) -> Result<Vec<(&'static str, f64)>> {
+        let plan = self.plan().clone();
+        let launches = &plan.programs[program.0];
+        let mut times = Vec::new();
+        match self {
+            Self::Cpu(machine) => {
+                for launch in launches {
+                    let start = Instant::now();
+                    machine.run_launch(launch);
+                    times.push(start.elapsed().as_secs_f64());
+                }
+            }
+            Self::Gpu(machine) => times = machine.time_launches(program).await?,
+        }
+        Ok(launches.iter().map(|l| l.kernel.name()).zip(times).collect())
+    }
+
+    /// How often host and device had to do with each other; all 0 on the CPU.
+    pub fn counters(&self) -> gpu::Counters {
+        match self {
+            Self::Cpu(_) => gpu::Counters::default(),
+            Self::Gpu(machine) => machine.counters(),
         }
     }
 

@@ -21,13 +21,41 @@ pub fn write_atomically(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
     let path = path.as_ref();
+    let mut temporary = temporary_for(path)?;
+
+    // Dropping `temporary`, as every early return does, deletes it.
+    let mut writer = BufWriter::new(temporary.as_file_mut());
+    write(&mut writer).and_then(|()| writer.flush()).map_err(Error::io("write", path))?;
+    drop(writer);
+    temporary.as_file().sync_all().map_err(Error::io("write", path))?;
+    temporary.persist(path).map_err(|error| Error::io("write", path)(error.error))?;
+    #[cfg(unix)]
+    {
+        let folder = folder_of(path);
+        File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync the folder", folder))?;
+    }
+    Ok(())
+}
+
+/// Finds out whether [`write_atomically`] could give `path` a content now, as far as that can be known before there is
+/// one: so that hours of work are not lost to a folder that is not there. A file at `path` stays as it is.
+///
+/// # Errors
+/// Those of [`write_atomically`].
+pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
+    temporary_for(path.as_ref()).map(drop)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// An empty temporary file that may take the place of `path`; dropping it deletes it.
+fn temporary_for(path: &Path) -> Result<tempfile::NamedTempFile> {
     let Some(name) = path.file_name() else {
         return Err(Error::file(path, "is not the name of a file; give a path that ends in a file name"));
     };
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => {}
         Ok(_) => return Err(Error::file(path, format!("{} is a file, not a folder", folder.display()))),
@@ -50,15 +78,5 @@ pub fn write_atomically(
     // The rights of any new file (the umask applies), not the owner-only ones of a temporary file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(folder).map_err(Error::io("create a file in", folder))?;
-
-    // Dropping `temporary`, as every early return does, deletes it.
-    let mut writer = BufWriter::new(temporary.as_file_mut());
-    write(&mut writer).and_then(|()| writer.flush()).map_err(Error::io("write", path))?;
-    drop(writer);
-    temporary.as_file().sync_all().map_err(Error::io("write", path))?;
-    temporary.persist(path).map_err(|error| Error::io("write", path)(error.error))?;
-    #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync the folder", folder))?;
-    Ok(())
+    builder.tempfile_in(folder).map_err(Error::io("create a file in", folder))
 }

@@ -1,6 +1,6 @@
 //! A network with its parameters, and where they come from.
 
-use crate::checkpoint::{Tensors, load_tensors};
+use crate::checkpoint::{Header, Tensors, load_tensors};
 use crate::data::{ImageShape, Images};
 use crate::network::{Network, preset};
 use crate::{Error, Result};
@@ -41,9 +41,21 @@ impl Model {
             }
         };
         let network = preset(&name)?;
+        if let Some(header) = &header {
+            check_network(path, header, &network)?;
+        }
         let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), "")?;
         Ok(Self { network, parameters })
     }
+}
+
+/// Refuses a checkpoint whose header names another network than its configuration.
+pub(crate) fn check_network(path: &Path, header: &Header, network: &Network) -> Result<()> {
+    if header.network == network.name.as_str() {
+        return Ok(());
+    }
+    let text = format!("is a checkpoint of network {}, not of \"{}\"", header.network, network.name);
+    Err(Error::file(path, text))
 }
 
 /// Puts the tensors called `prefix` + their name together to a flat parameter vector.

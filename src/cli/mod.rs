@@ -1,10 +1,100 @@
 //! The commands, one file each, and what they share.
 
+pub mod bench;
 pub mod compare;
+pub mod devices;
+pub mod energy;
 pub mod progress;
+pub mod sample;
 pub mod train;
+
+use std::io::Write;
+use std::path::Path;
+use thalweg::data::{ImageShape, Images, read_images};
+use thalweg::{Error, Result};
 
 /// What stands under each sample of a grid.
 pub fn energy_titles(energies: &[f32]) -> Vec<String> {
     energies.iter().map(|e| format!("E = {e:.4}")).collect()
+}
+
+/// Prints a line, or several, to stdout.
+pub fn say(text: impl std::fmt::Display) {
+    // Nobody may be reading any more (`| head`): no reason to panic, as `println!` does.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A parser of numbers from `min` to `max`, for an option.
+pub fn real(min: f64, max: f64) -> impl Fn(&str) -> std::result::Result<f64, String> + Clone {
+    move |text| match text.parse::<f64>() {
+        Ok(x) if min <= x && x <= max => Ok(x), // NaN is not
+        _ => Err(format!("must be a number from {min} to {max}")),
+    }
+}
+
+/// Finds out before any work whether what `option` names can be written: its ending is one of `endings`, its folder is
+/// there and takes files.
+pub fn check_output(option: &str, path: &Path, endings: &[&str]) -> Result<()> {
+    let has = |ending: &&str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+    if !endings.iter().any(has) {
+        let endings: Vec<_> = endings.iter().map(|ending| format!(".{ending}")).collect();
+        let (path, endings) = (path.display(), endings.join(" or "));
+        return Err(Error::Usage(format!("{option} {path}: the name must end in {endings}")));
+    }
+    thalweg::files::check_writable(path)
+}
+
+/// Refuses two options that name the same file: the one would replace what the other wrote.
+pub fn check_distinct(files: &[(&str, Option<&Path>)]) -> Result<()> {
+    // A file that is not there yet is known by its folder.
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        path.canonicalize().ok().or_else(|| Some(folder.canonicalize().ok()?.join(path.file_name()?)))
+    };
+    let files: Vec<_> = files.iter().filter_map(|(option, path)| Some((*option, (*path)?))).collect();
+    for (i, (option, path)) in files.iter().enumerate() {
+        let same = files[..i].iter().find(|(_, other)| place(other).is_some() && place(other) == place(path));
+        if let Some((other, _)) = same {
+            let path = path.display();
+            return Err(Error::Usage(format!("{other} and {option} name the same file, {path}")));
+        }
+    }
+    Ok(())
+}
+
+/// Reads images that the network can take.
+pub fn read_fitting(path: &Path, input: ImageShape) -> Result<Images> {
+    let images = read_images(path)?;
+    // No image of that shape is enough to ask.
+    let none = Images { shape: images.shape, values: Vec::new() };
+    none.padded_to(input).map_err(|error| Error::file(path, error.to_string()))?;
+    Ok(images)
+}
+
+/// Some energies in short.
+pub struct Summary {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation of the energies themselves (not an estimate for more of their kind).
+    pub std: f64,
+    /// Lowest.
+    pub min: f32,
+    /// Highest.
+    pub max: f32,
+}
+
+impl Summary {
+    /// NaN among the energies makes mean and standard deviation NaN; lowest and highest are those of the others.
+    pub fn of(energies: &[f32]) -> Self {
+        let mean_of = |f: &dyn Fn(f64) -> f64| {
+            energies.iter().map(|e| f(f64::from(*e))).sum::<f64>() / energies.len() as f64
+        };
+        let mean = mean_of(&|e| e);
+        Self {
+            mean,
+            std: mean_of(&|e| (e - mean) * (e - mean)).sqrt(),
+            min: energies.iter().copied().fold(f32::NAN, f32::min),
+            max: energies.iter().copied().fold(f32::NAN, f32::max),
+        }
+    }
 }

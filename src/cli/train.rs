@@ -1,6 +1,7 @@
 //! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
 
 use super::progress::{EpochFigures, HeldOutFigures, Progress, epoch_header, epoch_row};
+use super::say;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,16 +26,16 @@ pub struct Arguments {
     #[arg(long, default_value = "mnist-small", value_name = "NAME")]
     preset: String,
     /// Passes over the data [default: 10, or what the preset or --config says]
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    #[arg(long, value_name = "N", conflicts_with = "steps", allow_negative_numbers = true)]
     epochs: Option<usize>,
     /// Training steps in all, instead of --epochs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     steps: Option<u64>,
     /// Folder for checkpoint, pictures and metrics.csv
     #[arg(long, default_value = "run", value_name = "DIR")]
     out: PathBuf,
     /// Seed of all random numbers: same seed, same device, same bits [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
     /// (see `thalweg devices`)
@@ -42,7 +43,7 @@ pub struct Arguments {
     device: String,
     /// Go on where the checkpoint in --out stopped, bit for bit; only --epochs, --steps, --data and --device may be
     /// given besides
-    #[arg(long, conflicts_with_all = ["seed", "set", "config"])]
+    #[arg(long, conflicts_with_all = ["seed", "set", "config", "preset"])]
     resume: bool,
     /// Settings from a TOML file, on top of the preset's
     #[arg(long, value_name = "FILE")]
@@ -65,7 +66,7 @@ const SUBMISSION: Duration = Duration::from_millis(250);
 pub async fn run(arguments: Arguments) -> Result<()> {
     if arguments.set.iter().any(|s| s == "help") {
         for (key, default, doc) in Config::describe() {
-            println!("{key:<26} {default:<12} {doc}");
+            say(format_args!("{key:<26} {default:<12} {doc}"));
         }
         return Ok(());
     }
@@ -95,25 +96,33 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let metrics_path = arguments.out.join("metrics.csv");
     let metrics = match arguments.resume {
         true => MetricsFile::resume(&metrics_path, trainer.step())?,
-        false => MetricsFile::create(&metrics_path)?,
+        false => {
+            // A run that is killed before its first save can be resumed, too; and a folder that can't take a
+            // checkpoint is found out now.
+            trainer.checkpoint(serde_json::Value::Null).await?.save(&path)?;
+            MetricsFile::create(&metrics_path)?
+        }
     };
-    println!("{}", trainer.config().to_toml().trim_end());
-    println!(
+    say(trainer.config().to_toml().trim_end());
+    say(format_args!(
         "\n{} parameters, {} images ({} held out) from {}, on {device}",
         trainer.network().n_parameters,
         dataset.train.count(),
         dataset.held_out.count(),
         dataset.name
-    );
+    ));
     let left = trainer.total_steps().saturating_sub(trainer.step());
     if left == 0 {
-        println!("All {} steps are done already; --epochs or --steps makes the run longer.", trainer.step());
+        say(format_args!(
+            "All {} steps are done already; --epochs or --steps makes the run longer.",
+            trainer.step()
+        ));
         return Ok(());
     }
     if arguments.resume {
-        println!("Resumed at step {}; {left} steps to go.", trainer.step());
+        say(format_args!("Resumed at step {}; {left} steps to go.", trainer.step()));
     }
-    Run::new(trainer, &dataset, metrics, &arguments).await?.to_the_end().await
+    Run::new(trainer, &dataset, metrics, &arguments).await?.finish().await
 }
 
 fn load(path: &Path) -> Result<Checkpoint> {
@@ -208,7 +217,7 @@ impl<'a> Run<'a> {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
-    async fn to_the_end(mut self) -> Result<()> {
+    async fn finish(mut self) -> Result<()> {
         self.progress.println(format!("\n{}", epoch_header()));
         let (total, per_epoch) = (self.trainer.total_steps(), self.trainer.steps_per_epoch());
         let mut pending: VecDeque<PendingMetrics> = VecDeque::new();
@@ -252,16 +261,19 @@ impl<'a> Run<'a> {
         if done < total {
             self.save().await?;
             self.progress.finish();
-            println!(
+            say(format_args!(
                 "Stopped after step {done} of {total}. Saved; `thalweg train --resume --out {out}` goes on."
-            );
+            ));
         } else {
             self.progress.finish();
-            println!(
+            say(format_args!(
                 "Done: {done} steps in {:.1} s. Model, metrics and pictures are in {out}.",
                 self.seconds()
-            );
-            println!("Sample it with `thalweg sample --model {}`.", self.checkpoint_path().display());
+            ));
+            say(format_args!(
+                "Sample it with `thalweg sample --model {}`.",
+                self.checkpoint_path().display()
+            ));
         }
         Ok(())
     }

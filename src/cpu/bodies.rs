@@ -573,3 +573,24 @@ fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, i
         }
     }
 }
+
+/// Independent chains of [`multiply_adds`]: enough to hide an instruction's latency behind the others.
+pub const CHAINS: usize = 12;
+
+/// `turns` times [`CHAINS`] multiply-adds on registers, and something made of them.
+#[inline(always)]
+pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
+    let mut chains = [S::splat(1.0); CHAINS];
+    let (factor, summand) = (S::splat(std::hint::black_box(0.999)), S::splat(std::hint::black_box(1e-3)));
+    for _ in 0..turns {
+        #[allow(clippy::needless_range_loop, reason = "see simd.rs")]
+        for i in 0..CHAINS {
+            chains[i] = factor.multiply_add(chains[i], summand);
+        }
+    }
+    let mut lanes = [0.0; 16 * CHAINS]; // written whole, so that the compiler keeps plain floats in registers, too
+    for (chain, lanes) in chains.iter().zip(lanes.chunks_exact_mut(S::LANES)) {
+        chain.write(lanes);
+    }
+    *result = lanes.iter().sum();
+}

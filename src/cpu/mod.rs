@@ -49,6 +49,29 @@ impl Isa {
     }
 }
 
+impl std::str::FromStr for Isa {
+    type Err = Error;
+
+    /// `reference`, `plain`, `avx2` or `avx512`.
+    fn from_str(name: &str) -> Result<Self> {
+        let isa = match name {
+            "reference" => Self::Reference,
+            "plain" => Self::Plain,
+            "avx2" => Self::Avx2,
+            "avx512" => Self::Avx512,
+            _ => {
+                let text =
+                    format!("no instruction set is called `{name}`: plain, avx2, avx512, or reference");
+                return Err(Error::Device(text));
+            }
+        };
+        if !Self::available().contains(&isa) {
+            return Err(Error::Device(format!("this processor has no {isa}")));
+        }
+        Ok(isa)
+    }
+}
+
 impl std::fmt::Display for Isa {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -98,6 +121,38 @@ by_isa!(
     panic!("the reference runs whole kernels")
 );
 
+by_isa!(
+    multiply_adds(turns: usize, result: &mut f32),
+    multiply_adds,
+    panic!("the reference is not to be measured")
+);
+
+/// Single-precision GFLOP/s (2 a multiply-add) that all threads reach together with `isa` on registers alone: what the
+/// bodies could reach at best. Takes about `seconds`.
+pub fn peak_gflops(isa: Isa, seconds: f64) -> f64 {
+    let isa = isa.max(Isa::Plain);
+    let n_threads = rayon::current_num_threads() as f64;
+    let mut turns = 1000;
+    loop {
+        let start = std::time::Instant::now();
+        rayon::broadcast(|_| {
+            let mut result = 0.0;
+            multiply_adds(isa, turns, &mut result);
+            std::hint::black_box(result);
+        });
+        let took = start.elapsed().as_secs_f64();
+        if took >= seconds {
+            let lanes = match isa {
+                Isa::Reference | Isa::Plain => 4.0,
+                Isa::Avx2 => 8.0,
+                Isa::Avx512 => 16.0,
+            };
+            return 2.0 * lanes * bodies::CHAINS as f64 * turns as f64 * n_threads / took * 1e-9;
+        }
+        turns = ((turns as f64 * (1.2 * seconds / took.max(1e-9)).clamp(2.0, 100.0)) as usize).max(turns + 1);
+    }
+}
+
 /// A cache line, so that registers never straddle two.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
@@ -125,7 +180,7 @@ impl Machine {
             let len = plan.len_of(BufferId(i));
             bytemuck::try_zeroed_vec(len.div_ceil(16)).map_err(|()| {
                 Error::Device(format!(
-                    "no memory for {} MiB of `{}`. Choose a smaller batch (`--set train.batch=...`)",
+                    "no memory for {} MiB of `{}`. Choose a smaller batch (`--set train.batch=...`, `--count`)",
                     len >> 18,
                     spec.name
                 ))
@@ -198,7 +253,9 @@ impl Machine {
                 }
             }
         }
-        let run = |(number, block)| run_one_block(plan, isa, launches, number, block, &shared);
+        let run = |(number, block): (usize, &mut Vec<_>)| {
+            run_one_block(plan, isa, launches, number, block, &shared)
+        };
         if isa == Isa::Reference {
             blocks.iter_mut().enumerate().for_each(run);
         } else {
@@ -271,7 +328,7 @@ fn run_one_block<'a>(
     isa: Isa,
     launches: &[Launch],
     number: usize,
-    block: &mut Vec<&'a mut [u32]>,
+    block: &mut [&'a mut [u32]],
     shared: &[&'a [u32]],
 ) {
     let number = number as u32;

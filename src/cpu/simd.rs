@@ -4,6 +4,11 @@
 //! it is compiled to depends on the register: AVX-512, AVX2 with FMA, or four plain floats, which every compiler turns
 //! into SSE2 or NEON instructions.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators' closures are compiled without the instruction set, and would be called"
+)]
+
 /// A register of floats.
 ///
 /// Methods are `inline(always)`: the caller is compiled with the instruction set that the register needs
@@ -234,7 +239,7 @@ impl Simd for Plain {
     }
     #[inline(always)]
     fn sigmoid(self) -> Self {
-        let power = self.map(|z| z.max(-80.0).min(80.0) * -std::f32::consts::LOG2_E);
+        let power = self.map(|z| z.clamp(-80.0, 80.0) * -std::f32::consts::LOG2_E);
         let rounded = power.map(|p| p + ROUND);
         let fraction = power.zip(rounded, |p, r| p - (r - ROUND));
         let mut exp = Self::splat(EXP2[0]);

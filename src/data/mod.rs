@@ -176,6 +176,18 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
     }
 }
 
+/// The files that [`read_images`] makes images of, one each, where `path` is a folder of PNG files; none elsewhere.
+///
+/// # Errors
+/// [`Error::Io`] if the folder can't be read.
+pub fn png_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let path = path.as_ref();
+    if !path.is_dir() || find_idx(path, "t10k").or_else(|| find_idx(path, "train")).is_some() {
+        return Ok(Vec::new());
+    }
+    png::files(path)
+}
+
 impl Dataset {
     /// The data set that `--data` names:
     ///

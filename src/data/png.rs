@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageFormat, ImageReader};
 
@@ -39,12 +39,8 @@ pub fn read_file(path: impl AsRef<Path>) -> Result<ByteImages> {
     Ok(ByteImages { shape: ImageShape { channels, height, width }, bytes })
 }
 
-/// Reads every `*.png` of a folder (not of the folders in it), in the order of their names, as [`read_file`] does.
-///
-/// # Errors
-/// As [`read_file`]; and [`Error::File`] if the folder holds no PNG, or one of another shape than the first.
-pub fn read_folder(folder: impl AsRef<Path>) -> Result<ByteImages> {
-    let folder = folder.as_ref();
+/// Every `*.png` of a folder, sorted by name; hidden files and those in folders of it don't count.
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
@@ -56,6 +52,16 @@ pub fn read_folder(folder: impl AsRef<Path>) -> Result<ByteImages> {
         }
     }
     paths.sort();
+    Ok(paths)
+}
+
+/// Reads every `*.png` of a folder (not of the folders in it), in the order of their names, as [`read_file`] does.
+///
+/// # Errors
+/// As [`read_file`]; and [`Error::File`] if the folder holds no PNG, or one of another shape than the first.
+pub fn read_folder(folder: impl AsRef<Path>) -> Result<ByteImages> {
+    let folder = folder.as_ref();
+    let paths = files(folder)?;
     let Some((first, others)) = paths.split_first() else {
         return Err(Error::file(folder, "holds no *.png file"));
     };

@@ -9,9 +9,12 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 /// Uniform structs lie this far apart: what WebGPU guarantees dynamic offsets for.
 const UNIFORM_STRIDE: usize = 256;
+/// Timestamps of one query set.
+const TIMESTAMPS: u32 = 512;
 
 /// A plan with its buffers, ready to run.
 #[derive(Debug)]
@@ -54,6 +57,15 @@ struct Dispatch {
     workgroups: [u32; 3],
 }
 
+impl Dispatch {
+    fn record(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[self.uniform_offset]);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 impl Machine {
     /// Makes pipelines, bind groups and buffers, all zero.
     ///
@@ -67,7 +79,7 @@ impl Machine {
             if bytes > most {
                 return Err(Error::Device(format!(
                     "{} is too small for this batch: buffer `{}` needs {} MiB, and it binds {} MiB at most. \
-                     Choose a smaller batch (`--set train.batch=...`), or `--device cpu`",
+                     Choose a smaller batch (`--set train.batch=...`, `--count`), or `--device cpu`",
                     gpu.adapter.name,
                     spec.name,
                     bytes >> 20,
@@ -106,7 +118,7 @@ impl Machine {
         if let Some(error) = memory.pop().await {
             return Err(Error::Device(format!(
                 "{} has not enough memory for this batch ({error}). Choose a smaller one \
-                 (`--set train.batch=...`), or `--device cpu`",
+                 (`--set train.batch=...`, `--count`), or `--device cpu`",
                 gpu.adapter.name
             )));
         }
@@ -122,7 +134,7 @@ impl Machine {
             if workgroups.iter().any(|n| *n > most) {
                 return Err(Error::Device(format!(
                     "{} is too small for this batch: kernel {} needs {workgroups:?} workgroups, and it takes \
-                     {most} a dimension. Choose a smaller batch (`--set train.batch=...`)",
+                     {most} a dimension. Choose a smaller batch (`--set train.batch=...`, `--count`)",
                     gpu.adapter.name,
                     launch.kernel.name()
                 )));
@@ -200,6 +212,67 @@ impl Machine {
         self.submit(&self.programs[program.0][launch..=launch], 1, None).map(|_| ())
     }
 
+    /// Seconds that each launch of a program takes: by timestamps around a pass of its own where the device has them,
+    /// else by the host's clock around a submission of its own.
+    pub async fn time_launches(&mut self, program: ProgramId) -> Result<Vec<f64>> {
+        let dispatches = &self.programs[program.0];
+        let mut times = Vec::new();
+        if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            let word = BufferId(0);
+            for dispatch in dispatches {
+                let start = Instant::now();
+                if let Some(reading) = self.submit(std::slice::from_ref(dispatch), 1, Some((word, 0..1)))? {
+                    reading.words().await?;
+                }
+                times.push(start.elapsed().as_secs_f64());
+            }
+            return Ok(times);
+        }
+        let period = f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9;
+        for dispatches in dispatches.chunks(TIMESTAMPS as usize / 2) {
+            let device = &self.gpu.device;
+            let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: TIMESTAMPS,
+            });
+            let buffer = |usage| {
+                let label = Some("timestamps");
+                let size = 8 * u64::from(TIMESTAMPS);
+                device.create_buffer(&wgpu::BufferDescriptor {
+                    label,
+                    size,
+                    usage,
+                    mapped_at_creation: false,
+                })
+            };
+            let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+            let staging = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for (i, dispatch) in dispatches.iter().enumerate() {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: None,
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(2 * i as u32),
+                        end_of_pass_write_index: Some(2 * i as u32 + 1),
+                    }),
+                });
+                dispatch.record(&mut pass);
+            }
+            let n = 2 * dispatches.len() as u32;
+            encoder.resolve_query_set(&queries, 0..n, &resolved, 0);
+            encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 8 * u64::from(n));
+            let submission = self.gpu.queue.submit([encoder.finish()]);
+            let words =
+                Reading::begin(self.gpu.clone(), self.counts.clone(), staging, submission).words().await?;
+            let ticks = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
+            let took = |i: usize| ticks(2 * i + 1).saturating_sub(ticks(2 * i)) as f64 * period;
+            times.extend((0..dispatches.len()).map(took));
+        }
+        Ok(times)
+    }
+
     /// Submits a reading of some words of a buffer.
     pub fn read(&self, buffer: BufferId, range: Range<usize>) -> Result<Reading> {
         let reading = self.submit(&[], 0, Some((buffer, range)))?;
@@ -218,10 +291,7 @@ impl Machine {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for _ in 0..times {
                 for dispatch in dispatches {
-                    pass.set_pipeline(&dispatch.pipeline);
-                    pass.set_bind_group(0, &dispatch.bindings, &[dispatch.uniform_offset]);
-                    let [x, y, z] = dispatch.workgroups;
-                    pass.dispatch_workgroups(x, y, z);
+                    dispatch.record(&mut pass);
                 }
             }
         }
@@ -239,18 +309,8 @@ impl Machine {
         });
         self.counts.submissions.fetch_add(1, Ordering::Relaxed);
         let submission = self.gpu.queue.submit([encoder.finish()]);
-        Ok(staging.map(|staging| {
-            let done = Arc::new(Done::default());
-            let tell = done.clone();
-            staging.map_async(wgpu::MapMode::Read, .., move |result| {
-                *tell.result.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(result.map_err(|e| e.to_string()));
-                if let Some(waker) = tell.waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    waker.wake();
-                }
-            });
-            Reading { gpu: self.gpu.clone(), counts: self.counts.clone(), staging, submission, done }
-        }))
+        let (gpu, counts) = (&self.gpu, &self.counts);
+        Ok(staging.map(|staging| Reading::begin(gpu.clone(), counts.clone(), staging, submission)))
     }
 }
 
@@ -271,6 +331,24 @@ pub struct Reading {
 }
 
 impl Reading {
+    fn begin(
+        gpu: Arc<Gpu>,
+        counts: Arc<Counts>,
+        staging: wgpu::Buffer,
+        submission: wgpu::SubmissionIndex,
+    ) -> Self {
+        let done = Arc::new(Done::default());
+        let tell = done.clone();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            *tell.result.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(result.map_err(|e| e.to_string()));
+            if let Some(waker) = tell.waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                waker.wake();
+            }
+        });
+        Self { gpu, counts, staging, submission, done }
+    }
+
     /// Whether the words are there, so that awaiting them takes no time.
     pub fn is_ready(&self) -> bool {
         // An error here shows up again, with its text, when the reading is awaited.

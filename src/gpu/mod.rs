@@ -46,7 +46,8 @@ impl PipelineKey {
 }
 
 impl Gpu {
-    /// Opens an adapter, with its own limits on buffers and nothing else beyond what WebGPU guarantees.
+    /// Opens an adapter, with its own limits on buffers, timestamps where there are any, and nothing else
+    /// beyond what WebGPU guarantees.
     ///
     /// # Errors
     /// [`Error::Device`] if the driver refuses.

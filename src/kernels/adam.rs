@@ -23,14 +23,22 @@ pub struct Adam {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    learning_rate: f32,
-    beta1: f32,
-    beta2: f32,
-    epsilon: f32,
-    one_minus_beta1: f32,
-    one_minus_beta2: f32,
-    log_beta1: f32,
-    log_beta2: f32,
+    /// Step length.
+    pub learning_rate: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// `1 - beta1`.
+    pub one_minus_beta1: f32,
+    /// `1 - beta2`.
+    pub one_minus_beta2: f32,
+    /// `ln beta1`.
+    pub log_beta1: f32,
+    /// `ln beta2`.
+    pub log_beta2: f32,
 }
 
 impl Adam {

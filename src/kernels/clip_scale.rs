@@ -19,7 +19,8 @@ pub struct ClipScale {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    clip: f32,
+    /// Largest norm; 0 for no clip.
+    pub clip: f32,
 }
 
 impl Describe for ClipScale {

@@ -28,7 +28,8 @@ pub struct ContrastiveLoss {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    alpha: f32,
+    /// Weight of the energies' L2 penalty.
+    pub alpha: f32,
 }
 
 impl Describe for ContrastiveLoss {

@@ -31,7 +31,7 @@ pub fn start(state: &State, image: u32, fresh: f32) -> Start {
     if ((choice[0] >> 8) as f32) * (1.0 / 16_777_216.0) < fresh {
         Start::Fresh
     } else {
-        Start::Slot((u64::from(choice[1]) * u64::from(state.ring_length) >> 32) as u32)
+        Start::Slot(((u64::from(choice[1]) * u64::from(state.ring_length)) >> 32) as u32)
     }
 }
 
@@ -39,8 +39,10 @@ pub fn start(state: &State, image: u32, fresh: f32) -> Start {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    first_block: u32,
-    fresh: f32,
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// Probability that a chain starts from fresh noise.
+    pub fresh: f32,
 }
 
 impl Describe for DrawNegatives {

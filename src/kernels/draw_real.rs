@@ -78,8 +78,10 @@ pub struct DrawReal {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    first_block: u32,
-    noise: f32,
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// Standard deviation of the noise.
+    pub noise: f32,
 }
 
 impl DrawReal {

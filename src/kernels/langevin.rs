@@ -28,13 +28,20 @@ pub struct Langevin {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    first_block: u32,
-    moves: u32,
-    perturbs: u32,
-    chain_step: u32,
-    step_size: f32,
-    noise: f32,
-    gradient_clip: f32,
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// 1 to move down the gradient.
+    pub moves: u32,
+    /// 1 to add noise.
+    pub perturbs: u32,
+    /// The step that begins.
+    pub chain_step: u32,
+    /// What the clipped gradient is multiplied by.
+    pub step_size: f32,
+    /// Standard deviation of the noise.
+    pub noise: f32,
+    /// Largest magnitude of a gradient element.
+    pub gradient_clip: f32,
 }
 
 impl Langevin {
@@ -47,8 +54,8 @@ impl Langevin {
         for (quad, (xs, gs)) in x.chunks_mut(4 * lanes).zip(gradient.chunks(4 * lanes)).enumerate() {
             if self.moves {
                 for (x, g) in xs.iter_mut().zip(gs) {
-                    let g = g.max(-self.gradient_clip).min(self.gradient_clip);
-                    *x = (*x - self.step_size * g).max(-1.0).min(1.0);
+                    let g = g.clamp(-self.gradient_clip, self.gradient_clip); // a NaN stays one, and is seen
+                    *x = (*x - self.step_size * g).clamp(-1.0, 1.0);
                 }
             }
             let Some(step) = self.perturbs else { continue };
@@ -66,7 +73,7 @@ impl Langevin {
                 for (row, noise) in xs.chunks_mut(lanes).zip(&noise) {
                     let end = lanes.min(first + CHUNK);
                     for (x, noise) in row[first..end].iter_mut().zip(noise) {
-                        *x = (*x + self.noise * noise).max(-1.0).min(1.0);
+                        *x = (*x + self.noise * noise).clamp(-1.0, 1.0);
                     }
                 }
             }

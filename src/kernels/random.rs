@@ -77,24 +77,31 @@ pub fn uniform_of(bits: u32) -> f32 {
     (bits >> 8) as f32 * (1.0 / 8_388_608.0) - 1.0
 }
 
+/// Coefficients of the logarithm, highest power first; `shaders/lib/random.wgsl` has the same, bit for bit.
+pub const LOG: [f32; 8] = [
+    0.090_042_025,
+    -0.142_577_95,
+    0.148_064_6,
+    -0.165_750_47,
+    0.199_731_05,
+    -0.250_016_1,
+    0.333_336_6,
+    -0.499_999_94,
+];
+/// Those of the cosine of an angle in turns, in its square.
+pub const COS: [f32; 5] = [56.240_54, -85.240_1, 64.934_58, -19.739_172, 0.999_999_94];
+/// Those of the sine of an angle in turns, over the angle, in its square.
+#[allow(clippy::approx_constant, reason = "a fitted coefficient, one bit beside 2 pi")]
+pub const SIN: [f32; 5] = [39.535_812, -76.549_66, 81.601, -41.341_656, 6.283_185];
+
 /// Natural logarithm of `u` in (0, 1].
 #[inline(always)]
 fn log_unit(u: f32) -> f32 {
-    const C: [f32; 8] = [
-        0.090_042_025,
-        -0.142_577_95,
-        0.148_064_6,
-        -0.165_750_47,
-        0.199_731_05,
-        -0.250_016_1,
-        0.333_336_6,
-        -0.499_999_94,
-    ];
     let shifted = u.to_bits().wrapping_sub(0x3f35_04f3);
     let e = (shifted as i32 >> 23) as f32;
     let r = f32::from_bits((shifted & 0x7f_ffff).wrapping_add(0x3f35_04f3)) - 1.0;
-    let mut q = C[0];
-    for c in &C[1..] {
+    let mut q = LOG[0];
+    for c in &LOG[1..] {
         q = q * r + c;
     }
     e * std::f32::consts::LN_2 + (q * (r * r) + r)
@@ -103,8 +110,6 @@ fn log_unit(u: f32) -> f32 {
 /// Two standard normal numbers of two words (Box and Muller 1958); see `shaders/lib/random.wgsl`.
 #[inline(always)]
 pub fn box_muller(a: u32, b: u32) -> [f32; 2] {
-    const COS: [f32; 5] = [56.240_54, -85.240_1, 64.934_58, -19.739_172, 0.999_999_94];
-    const SIN: [f32; 5] = [39.535_812, -76.549_66, 81.600_98, -41.341_656, 6.283_185];
     let u = 2.0 - f32::from_bits((a >> 9) | 0x3f80_0000);
     let radius = (-2.0 * log_unit(u)).max(0.0).sqrt();
     let t = (f32::from_bits((b >> 9) | 0x3f80_0000) - 1.5) * 0.5;
@@ -196,9 +201,12 @@ pub struct Random {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    first_block: u32,
-    stream: u32,
-    distribution: u32,
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// [`Stream`].
+    pub stream: u32,
+    /// [`Distribution`].
+    pub distribution: u32,
 }
 
 impl Describe for Random {

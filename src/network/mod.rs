@@ -5,7 +5,7 @@
 mod presets;
 
 use crate::data::ImageShape;
-use crate::kernels::random::{Philox, Stream};
+use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
 use crate::{Error, Result};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -196,6 +196,15 @@ impl ParameterTensor {
     }
 }
 
+/// Parameters a network, and values an image's layer, may have at most: what shaders count with 32 bits, with room for
+/// an image's block.
+pub const MAX_VALUES: usize = 1 << 28;
+
+/// The product, if it is not more than [`MAX_VALUES`].
+fn product(sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(*size)).filter(|all| *all <= MAX_VALUES)
+}
+
 /// An energy network whose layers fit together and end in one number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
@@ -213,11 +222,14 @@ impl Network {
     /// Settles every size.
     ///
     /// # Errors
-    /// [`Error::Network`] names the layer and both shapes where two do not fit, and an end that is not one number.
+    /// [`Error::Network`] names the layer and both shapes where two do not fit, an input too large for the random numbers'
+    /// counters, and an end that is not one number.
     pub fn new(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<Self> {
         let fail = |text: String| Err(Error::Network(format!("`{name}`: {text}")));
-        if input.is_empty() {
-            return fail(format!("the input {input} has no values"));
+        match product(&[input.channels, input.height, input.width]) {
+            Some(0) => return fail(format!("the input {input} has no values")),
+            Some(1..=MAX_FEATURES) => {}
+            _ => return fail(format!("the input {input} has more than {MAX_FEATURES} values")),
         }
         let mut shape = input;
         let mut layers: Vec<Layer> = Vec::new();
@@ -233,6 +245,13 @@ impl Network {
                 LayerSpec::Conv { channels, kernel, stride, padding, .. } => {
                     if channels == 0 || kernel.contains(&0) || stride.contains(&0) {
                         return fail(format!("{layer_name}: channels, kernel and stride must be at least 1"));
+                    }
+                    let Padding { top, bottom, left, right } = padding;
+                    if [channels, kernel[0], kernel[1], stride[0], stride[1], top, bottom, left, right]
+                        .iter()
+                        .any(|size| *size > MAX_FEATURES)
+                    {
+                        return fail(format!("{layer_name}: no size may be larger than {MAX_FEATURES}"));
                     }
                     let padded = [
                         shape.height + padding.top + padding.bottom,
@@ -263,7 +282,8 @@ impl Network {
                         pad_top: padding.top,
                         pad_left: padding.left,
                     };
-                    (Operation::Conv(conv), conv.weight_len(), out)
+                    let weights = product(&[channels, shape.channels, kernel[0], kernel[1]]);
+                    (Operation::Conv(conv), weights, out)
                 }
                 LayerSpec::Dense { units, .. } => {
                     if units == 0 {
@@ -275,8 +295,14 @@ impl Network {
                         units,
                     };
                     let out = ImageShape { channels: units, height: 1, width: 1 };
-                    (Operation::Dense(dense), dense.in_len() * units, out)
+                    (Operation::Dense(dense), product(&[dense.in_len(), units]), out)
                 }
+            };
+            let out_len = product(&[out.channels, out.height, out.width]);
+            let (Some(weight_len), Some(out_len)) = (weight_len, out_len) else {
+                return fail(format!(
+                    "{layer_name}: from {shape} to {out} is too large: at most {MAX_VALUES} weights and values"
+                ));
             };
             layers.push(Layer {
                 name: layer_name,
@@ -285,9 +311,12 @@ impl Network {
                 weight_offset: offset,
                 weight_len,
                 bias_len: out.channels,
-                out_len: out.len(),
+                out_len,
             });
             offset += weight_len + out.channels;
+            if offset > MAX_VALUES {
+                return fail(format!("{offset} parameters are too many: at most {MAX_VALUES}"));
+            }
             shape = out;
         }
         if shape.len() != 1 || layers.is_empty() {

@@ -9,7 +9,7 @@ use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
-use crate::model::{Model, ring_images, take_parameters};
+use crate::model::{Model, check_network, ring_images, take_parameters};
 use crate::network::{Network, preset};
 use crate::plan::{METRIC_ROWS, SamplerNumbers, TrainingNumbers, TrainingPlan, training_plan};
 use crate::{Error, Result};
@@ -101,6 +101,7 @@ impl Trainer {
         let path = path.as_ref();
         let header = checkpoint.header;
         let mut trainer = Self::empty(device, &header.config, dataset).await?;
+        check_network(path, &header, &trainer.network)?;
         if trainer.data != header.data {
             let (was, is) = (&header.data, &trainer.data);
             let text = format!("was trained on other data ({was}) than this ({is}): give `--data` as it was");
@@ -242,6 +243,20 @@ impl Trainer {
     /// The plan.
     pub fn plan(&self) -> &TrainingPlan {
         &self.plan
+    }
+
+    /// Kernel launches in a training step.
+    pub fn launches_per_step(&self) -> usize {
+        self.plan.plan.programs[self.plan.step.0].len()
+    }
+
+    /// Does one training step launch by launch, and tells each kernel's seconds: see [`Machine::time_launches`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn time_step(&mut self) -> Result<Vec<(&'static str, f64)>> {
+        self.step += 1;
+        self.machine.time_launches(self.plan.step).await
     }
 
     /// The model as it is now.

@@ -1,7 +1,16 @@
-//! What several tests need.
+//! What several integration tests share: a comparator, small random networks, and plain models to judge the engine by.
+//! The models are written from the formulas, in PyTorch's layouts, and use none of the engine's index arithmetic.
 
+#![allow(dead_code, reason = "every test binary compiles all of it and uses a part")]
+
+use std::ops::Range;
+use thalweg::data::ImageShape;
 use thalweg::device::Device;
 use thalweg::gpu::{Gpu, adapters};
+use thalweg::kernels::pack_weights::Packing;
+use thalweg::kernels::{Access, Binding, Kernel};
+use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, Network, Operation, Padding};
+use thalweg::plan::{BufferId, Launch, Layout, Plan};
 
 /// The first adapter, be it software: tests of the GPU path never pass for want of one.
 pub fn gpu() -> Device {
@@ -11,4 +20,486 @@ pub fn gpu() -> Device {
             adapter.expect("no Vulkan, Metal or DX12 adapter: run ./test.sh, which installs a software one");
         Device::Gpu(Gpu::open(adapter).await.expect("the adapter opens"))
     })
+}
+
+/// Collects what is wrong, so that a test names every failure and not only the first.
+#[derive(Default)]
+pub struct Failures(Vec<String>);
+
+impl Failures {
+    /// Notes `text()` unless `ok`.
+    pub fn check(&mut self, ok: bool, text: impl FnOnce() -> String) {
+        if !ok {
+            self.0.push(text());
+        }
+    }
+
+    /// Notes a difference: see [`difference`].
+    pub fn close(&mut self, name: &str, got: &[f64], want: &[f64], atol: f64, rtol: f64) {
+        self.0.extend(difference(name, got, want, atol, rtol));
+    }
+
+    /// Panics with all of them.
+    #[track_caller]
+    pub fn assert_none(self) {
+        let n = self.0.len();
+        assert!(n == 0, "{n} failures:\n{}", self.0[..n.min(25)].join("\n"));
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Where `got` and `want` differ by more than `atol + rtol * |want|`: how often, and where most. NaN and
+/// infinities differ from everything.
+pub fn difference(name: &str, got: &[f64], want: &[f64], atol: f64, rtol: f64) -> Option<String> {
+    if got.len() != want.len() {
+        return Some(format!("{name}: {} values, not {}", got.len(), want.len()));
+    }
+    let (mut n_wrong, mut worst, mut worst_err) = (0, 0, -1.0);
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let err = (got - want).abs();
+        let ok = err.is_finite() && err <= atol + rtol * want.abs();
+        if !ok {
+            n_wrong += 1;
+            let key = if err.is_nan() { f64::INFINITY } else { err };
+            if key > worst_err {
+                (worst, worst_err) = (i, key);
+            }
+        }
+    }
+    (n_wrong > 0).then(|| {
+        let (got_there, want_there) = (got[worst], want[worst]);
+        format!("{name}: {n_wrong} of {} differ; at {worst}: {got_there}, not {want_there}", got.len())
+    })
+}
+
+/// The largest magnitude, for tolerances relative to a whole tensor.
+pub fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |m: f64, v| m.max(v.abs()))
+}
+
+pub fn to_f64(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014): the tests' own generator, not the one under test.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
+
+    /// Uniform in `0..n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    /// Uniform in [-1, 1), exact in f32 as in f64.
+    pub fn signed(&mut self) -> f64 {
+        (self.next() >> 41) as f64 / f64::from(1 << 22) - 1.0
+    }
+
+    pub fn signeds(&mut self, n: usize) -> Vec<f64> {
+        (0..n).map(|_| self.signed()).collect()
+    }
+}
+
+/// A random convolution on an input of this shape, sizes odd and sides unequal, where the kernel fits.
+pub fn random_conv(rng: &mut Rng, input: ImageShape, activation: Activation) -> LayerSpec {
+    loop {
+        let mut side = || [rng.below(3), rng.below(4)];
+        let ([top, bottom], [left, right]) = (side(), side());
+        let kernel = [1 + rng.below(5), 1 + rng.below(5)];
+        if kernel[0] <= input.height + top + bottom && kernel[1] <= input.width + left + right {
+            let padding = Padding { top, bottom, left, right };
+            let stride = [1 + rng.below(3), 1 + rng.below(3)];
+            return LayerSpec::Conv { channels: rng.pick(&[1, 3, 5]), kernel, stride, padding, activation };
+        }
+    }
+}
+
+pub fn random_shape(rng: &mut Rng) -> ImageShape {
+    let sizes = [1, 3, 5, 7, 17];
+    ImageShape { channels: rng.pick(&[1, 3, 5]), height: rng.pick(&sizes), width: rng.pick(&sizes) }
+}
+
+/// What a layer makes of a shape; panics where it does not fit.
+pub fn output_shape(input: ImageShape, spec: LayerSpec) -> ImageShape {
+    let end = LayerSpec::Dense { units: 1, activation: Activation::Identity };
+    let network = Network::new("shape", input, &[spec, end]).unwrap();
+    match network.layers[0].operation {
+        Operation::Conv(s) => {
+            ImageShape { channels: s.out_channels, height: s.out_height, width: s.out_width }
+        }
+        Operation::Dense(s) => ImageShape { channels: s.units, height: 1, width: 1 },
+    }
+}
+
+/// A random small network: none to three convolutions, none or one dense layer, and the energy.
+pub fn random_network(rng: &mut Rng) -> Network {
+    let input = random_shape(rng);
+    let (mut shape, mut specs) = (input, Vec::new());
+    let activation = |rng: &mut Rng| rng.pick(&[Activation::Swish, Activation::Swish, Activation::Identity]);
+    for _ in 0..rng.below(4) {
+        let activation = activation(rng);
+        specs.push(random_conv(rng, shape, activation));
+        shape = output_shape(shape, specs[specs.len() - 1]);
+    }
+    if rng.below(2) == 0 {
+        specs.push(LayerSpec::Dense { units: rng.pick(&[1, 3, 5, 9]), activation: activation(rng) });
+    }
+    specs.push(LayerSpec::Dense { units: 1, activation: Activation::Identity });
+    Network::new("random", input, &specs).unwrap()
+}
+
+/// The odd one: three channels in, asymmetric padding, stride 3, kernels of unequal sides, five and nine channels (more
+/// than one tile of eight), two dense layers.
+pub fn odd_network() -> Network {
+    let activation = Activation::Swish;
+    let specs = [
+        LayerSpec::Conv {
+            channels: 5,
+            kernel: [5, 2],
+            stride: [3, 1],
+            padding: Padding { top: 2, bottom: 1, left: 0, right: 3 },
+            activation,
+        },
+        LayerSpec::Conv {
+            channels: 9,
+            kernel: [1, 3],
+            stride: [1, 3],
+            padding: Padding { top: 0, bottom: 0, left: 1, right: 2 },
+            activation,
+        },
+        LayerSpec::Dense { units: 11, activation },
+        LayerSpec::Dense { units: 1, activation: Activation::Identity },
+    ];
+    Network::new("odd", ImageShape { channels: 3, height: 13, width: 17 }, &specs).unwrap()
+}
+
+/// Small networks at the edges of what can be: one layer, ending in a convolution, a kernel of the input's size.
+pub fn edge_networks() -> Vec<Network> {
+    let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
+    let image = |channels, height, width| ImageShape { channels, height, width };
+    let conv = |channels, kernel, stride, activation| LayerSpec::Conv {
+        channels,
+        kernel,
+        stride,
+        padding: Padding::default(),
+        activation,
+    };
+    [
+        Network::new("one number", image(1, 1, 1), &[energy]),
+        Network::new("linear", image(3, 5, 7), &[energy]),
+        Network::new("whole-image kernel", image(3, 5, 7), &[conv(1, [5, 7], [1, 1], Activation::Identity)]),
+        Network::new(
+            "ends in a convolution",
+            image(1, 7, 3),
+            &[conv(3, [3, 1], [2, 1], Activation::Swish), conv(1, [3, 3], [3, 3], Activation::Identity)],
+        ),
+        Network::new(
+            "stride leaves columns out",
+            image(5, 7, 7),
+            &[conv(3, [1, 1], [3, 3], Activation::Swish), energy],
+        ),
+    ]
+    .into_iter()
+    .map(|network| network.unwrap())
+    .chain([odd_network()])
+    .collect()
+}
+
+// ---- plain models, f64, one image, PyTorch's layouts
+
+/// Cross-correlation of an image `[ic][y][x]`, with weights `[oc][ic][ky][kx]`: `[oc][y][x]`.
+pub fn plain_conv(s: &ConvShape, weights: &[f64], bias: &[f64], image: &[f64]) -> Vec<f64> {
+    let mut output = Vec::with_capacity(s.out_len());
+    let at = |ic: usize, y: isize, x: isize| {
+        let inside = (0..s.in_height as isize).contains(&y) && (0..s.in_width as isize).contains(&x);
+        if inside { image[(ic * s.in_height + y as usize) * s.in_width + x as usize] } else { 0.0 }
+    };
+    for (oc, bias) in bias[..s.out_channels].iter().enumerate() {
+        for oy in 0..s.out_height {
+            for ox in 0..s.out_width {
+                let mut z = *bias;
+                for ic in 0..s.in_channels {
+                    for ky in 0..s.kernel_height {
+                        for kx in 0..s.kernel_width {
+                            let y = (oy * s.stride_y + ky) as isize - s.pad_top as isize;
+                            let x = (ox * s.stride_x + kx) as isize - s.pad_left as isize;
+                            let tap = (oc * s.in_channels + ic) * s.kernel_height + ky;
+                            z += weights[tap * s.kernel_width + kx] * at(ic, y, x);
+                        }
+                    }
+                }
+                output.push(z);
+            }
+        }
+    }
+    output
+}
+
+/// `bias + weight x` for features `[channel][pixel]`.
+pub fn plain_dense(units: usize, weights: &[f64], bias: &[f64], x: &[f64]) -> Vec<f64> {
+    let row = |unit: usize| &weights[unit * x.len()..][..x.len()];
+    (0..units).map(|unit| bias[unit] + row(unit).iter().zip(x).map(|(w, x)| w * x).sum::<f64>()).collect()
+}
+
+fn plain_layer(layer: &Layer, parameters: &[f64], x: &[f64]) -> Vec<f64> {
+    let weights = &parameters[layer.weight_offset..][..layer.weight_len];
+    let bias = &parameters[layer.bias_offset()..][..layer.bias_len];
+    let mut z = match &layer.operation {
+        Operation::Conv(s) => plain_conv(s, weights, bias, x),
+        Operation::Dense(s) => plain_dense(s.units, weights, bias, x),
+    };
+    if layer.activation == Activation::Swish {
+        z.iter_mut().for_each(|z| *z /= 1.0 + (-*z).exp());
+    }
+    z
+}
+
+/// The energy of one image `[channel][y][x]`.
+pub fn plain_energy(network: &Network, parameters: &[f64], image: &[f64]) -> f64 {
+    let mut x = image.to_vec();
+    for layer in &network.layers {
+        x = plain_layer(layer, parameters, &x);
+    }
+    assert_eq!(x.len(), 1);
+    x[0]
+}
+
+/// Images `[image][channel][pixel]` to `[block][pixel][channel][lane]`, empty lanes `fill`.
+pub fn to_blocks(images: &[Vec<f64>], channels: usize, lanes: usize, fill: f64) -> Vec<f64> {
+    let pixels = images[0].len() / channels;
+    let mut blocks = Vec::new();
+    for block in images.chunks(lanes) {
+        for pixel in 0..pixels {
+            for channel in 0..channels {
+                for lane in 0..lanes {
+                    blocks.push(block.get(lane).map_or(fill, |image| image[channel * pixels + pixel]));
+                }
+            }
+        }
+    }
+    blocks
+}
+
+/// The inverse of [`to_blocks`].
+pub fn from_blocks(
+    blocks: &[f64],
+    n_images: usize,
+    channels: usize,
+    pixels: usize,
+    lanes: usize,
+) -> Vec<Vec<f64>> {
+    let features = channels * pixels;
+    let value = |image: usize, channel: usize, pixel: usize| {
+        blocks[((image / lanes) * features + pixel * channels + channel) * lanes + image % lanes]
+    };
+    (0..n_images).map(|i| (0..features).map(|f| value(i, f / pixels, f % pixels)).collect()).collect()
+}
+
+/// Weights `[out][in][ky][kx]` in the order of `packing`, padding zero, the rest of what is there NaN.
+pub fn pack(packing: &Packing, weights: &[f64]) -> Vec<f64> {
+    let mut packed = vec![f64::NAN; packing.len()];
+    let p = packing;
+    let tiled = if p.backward { p.in_channels } else { p.out_channels };
+    for (i, value) in packed.iter_mut().enumerate() {
+        let others = if p.backward { p.out_channels } else { p.in_channels };
+        let tile = i / (p.kernel_height * p.kernel_width * others * p.tile);
+        if tile * p.tile + i % p.tile >= tiled {
+            *value = 0.0;
+        }
+    }
+    let mut weight = weights.iter();
+    for oc in 0..p.out_channels {
+        for ic in 0..p.in_channels {
+            for ky in 0..p.kernel_height {
+                for kx in 0..p.kernel_width {
+                    packed[p.index(oc, ic, ky, kx)] = *weight.next().unwrap();
+                }
+            }
+        }
+    }
+    packed
+}
+
+// ---- executors
+
+/// Runs the network's launches of a plan in f64, through the twins. Buffers begin as NaN.
+pub struct Machine64<'a> {
+    plan: &'a Plan,
+    pub buffers: Vec<Vec<f64>>,
+}
+
+impl<'a> Machine64<'a> {
+    pub fn new(plan: &'a Plan) -> Self {
+        let buffers = (0..plan.buffers.len()).map(|i| vec![f64::NAN; plan.len_of(BufferId(i))]).collect();
+        Self { plan, buffers }
+    }
+
+    pub fn set(&mut self, buffer: BufferId, values: &[f64]) {
+        self.buffers[buffer.0].copy_from_slice(values);
+    }
+
+    pub fn get(&self, buffer: BufferId) -> &[f64] {
+        &self.buffers[buffer.0]
+    }
+
+    fn block(&self, buffer: BufferId, block: u32) -> Range<usize> {
+        match self.plan.buffers[buffer.0].layout {
+            Layout::Flat(len) => 0..len,
+            Layout::PerBlock(features) => {
+                let len = features * self.plan.lanes as usize;
+                block as usize * len..(block as usize + 1) * len
+            }
+        }
+    }
+
+    pub fn run<'l>(&mut self, launches: impl IntoIterator<Item = &'l Launch>) {
+        for launch in launches {
+            let ids = &launch.bindings;
+            if launch.kernel.is_per_block() {
+                for block in launch.blocks.clone() {
+                    let mut views: Vec<Vec<f64>> =
+                        ids.iter().map(|id| self.buffers[id.0][self.block(*id, block)].to_vec()).collect();
+                    run_block(&launch.kernel, &mut views);
+                    for (id, (view, access)) in ids.iter().zip(views.iter().zip(launch.kernel.access())) {
+                        if *access != Access::Read {
+                            let range = self.block(*id, block);
+                            self.buffers[id.0][range].copy_from_slice(view);
+                        }
+                    }
+                }
+            } else {
+                let mut views: Vec<Vec<f64>> = ids.iter().map(|id| self.buffers[id.0].clone()).collect();
+                run_whole(&launch.kernel, &mut views);
+                for (id, (view, access)) in ids.iter().zip(views.into_iter().zip(launch.kernel.access())) {
+                    if *access != Access::Read {
+                        self.buffers[id.0] = view;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn run_block(kernel: &Kernel, views: &mut [Vec<f64>]) {
+    match (kernel, views) {
+        (Kernel::ConvForward(k), [x, w, p, y, slope]) => k.reference(x, w, &p[k.bias_offset..], y, slope),
+        (Kernel::DenseForward(k), [x, w, p, y, slope]) => k.reference(x, w, &p[k.bias_offset..], y, slope),
+        (Kernel::ConvInputGradient(k), [g, w, slope, grad]) => k.reference(g, w, slope, grad),
+        (Kernel::DenseInputGradient(k), [g, w, slope, grad]) => k.reference(g, w, slope, grad),
+        _ => panic!("{} has no twin in f64", kernel.name()),
+    }
+}
+
+fn run_whole(kernel: &Kernel, views: &mut [Vec<f64>]) {
+    match (kernel, views) {
+        (Kernel::PackWeights(k), [parameters, packed]) => {
+            let p = &k.packing;
+            let n = p.out_channels * p.in_channels * p.kernel_height * p.kernel_width;
+            *packed = pack(p, &parameters[k.weight_offset..][..n]);
+        }
+        (Kernel::ConvWeightGradient(k), [x, g, partials]) => {
+            let (s, lanes) = (&k.shape, k.lanes as usize);
+            for chunk in 0..k.chunks.count() {
+                let blocks = k.chunks.blocks(chunk);
+                let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
+                let at = chunk as usize * k.n_parameters + k.weight_offset;
+                let grad = &mut partials[at..at + s.weight_len() + s.out_channels];
+                k.reference(&x[of(s.in_len())], &g[of(s.out_len())], grad);
+            }
+        }
+        (Kernel::DenseWeightGradient(k), [x, g, partials]) => {
+            let (s, lanes) = (&k.shape, k.lanes as usize);
+            for chunk in 0..k.chunks.count() {
+                let blocks = k.chunks.blocks(chunk);
+                let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
+                let at = chunk as usize * k.n_parameters + k.weight_offset;
+                let grad = &mut partials[at..at + (s.in_len() + 1) * s.units];
+                k.reference(&x[of(s.in_len())], &g[of(s.units)], grad);
+            }
+        }
+        (Kernel::ReducePartials(k), [partials, grad]) => {
+            let n = k.n_parameters;
+            assert_eq!(partials.len(), n * k.n_chunks as usize);
+            for (i, grad) in grad.iter_mut().enumerate() {
+                *grad = partials.iter().skip(i).step_by(n).sum();
+            }
+        }
+        _ => panic!("{} has no twin in f64", kernel.name()),
+    }
+}
+
+/// Runs launches through the twins as the engine's executors call them: the reference's reference.
+pub struct Machine32<'a> {
+    plan: &'a Plan,
+    pub buffers: Vec<Vec<u32>>,
+}
+
+impl<'a> Machine32<'a> {
+    /// Buffers begin as zeros, as plans say.
+    pub fn new(plan: &'a Plan) -> Self {
+        let buffers = (0..plan.buffers.len()).map(|i| vec![0; plan.len_of(BufferId(i))]).collect();
+        Self { plan, buffers }
+    }
+
+    pub fn floats(&self, buffer: BufferId) -> Vec<f64> {
+        self.buffers[buffer.0].iter().map(|w| f64::from(f32::from_bits(*w))).collect()
+    }
+
+    pub fn set(&mut self, buffer: BufferId, values: &[f64]) {
+        let words: Vec<u32> = values.iter().map(|v| (*v as f32).to_bits()).collect();
+        self.buffers[buffer.0].copy_from_slice(&words);
+    }
+
+    pub fn run<'l>(&mut self, launches: impl IntoIterator<Item = &'l Launch>) {
+        for launch in launches {
+            let mut buffers: Vec<Vec<u32>> =
+                launch.bindings.iter().map(|id| self.buffers[id.0].clone()).collect();
+            run_twin(&launch.kernel, self.plan, launch, &mut buffers);
+            for (id, (words, access)) in
+                launch.bindings.iter().zip(buffers.into_iter().zip(launch.kernel.access()))
+            {
+                if *access != Access::Read {
+                    self.buffers[id.0] = words;
+                }
+            }
+        }
+    }
+}
+
+fn run_twin(kernel: &Kernel, plan: &Plan, launch: &Launch, buffers: &mut [Vec<u32>]) {
+    let layouts: Vec<Layout> = launch.bindings.iter().map(|id| plan.buffers[id.0].layout).collect();
+    let runs = if kernel.is_per_block() { launch.blocks.clone() } else { 0..1 };
+    for (index, block) in runs.enumerate() {
+        let mut views: Vec<Binding> = buffers
+            .iter_mut()
+            .zip(&layouts)
+            .zip(kernel.access())
+            .map(|((words, layout), access)| {
+                let words = match layout {
+                    Layout::PerBlock(features) if kernel.is_per_block() => {
+                        let len = features * plan.lanes as usize;
+                        &mut words[block as usize * len..][..len]
+                    }
+                    _ => &mut words[..],
+                };
+                if *access == Access::Read { Binding::Read(words) } else { Binding::Write(words) }
+            })
+            .collect();
+        kernel.run(index as u32, &mut views);
+    }
 }

@@ -1,0 +1,43 @@
+//! Draws samples of a model, with their energies, to a picture:
+//!
+//! ```sh
+//! cargo run --release --example sample_grid -- run/checkpoint.safetensors samples.png
+//! cargo run --release --example sample_grid -- weights.safetensors samples.png mnist-small
+//! ```
+//!
+//! A checkpoint names its network; for weights alone the third argument does.
+
+use std::path::Path;
+use thalweg::picture::{GridOptions, grid, save_png};
+use thalweg::plan::SamplerNumbers;
+use thalweg::{Device, Error, Model, Result, Sampler};
+
+/// Langevin steps from noise to a sample.
+const STEPS: u32 = 500;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (model, picture, network) = match arguments.as_slice() {
+        [model, picture] => (model, picture, None),
+        [model, picture, network] => (model, picture, Some(network.as_str())),
+        _ => return Err(Error::Usage("usage: sample_grid MODEL PICTURE.png [NETWORK]".to_owned())),
+    };
+    // The library waits for the device asynchronously; `pollster` blocks until it is done.
+    pollster::block_on(draw(model, Path::new(picture), network))
+}
+
+async fn draw(model: &str, picture: &Path, network: Option<&str>) -> Result<()> {
+    let model = Model::load(model, network)?;
+    // The first GPU, or the processor where there is none.
+    let device = Device::open("auto").await?;
+    // A step: x <- clamp(x + noise), then x <- clamp(x - step_size * clip(dE/dx)).
+    let numbers = SamplerNumbers { steps: STEPS, step_size: 20.0, noise: 0.005, gradient_clip: 0.03 };
+    let mut sampler = Sampler::new(&device, &model, 16, &numbers, 0).await?;
+    sampler.run(STEPS)?;
+    let (images, energies) = (sampler.images().await?, sampler.energies().await?);
+    // Low energy = likely. Each picture's goes under it.
+    let titles: Vec<String> = energies.iter().map(|e| format!("E = {e:.4}")).collect();
+    save_png(picture, &grid(&images, &titles, &GridOptions::default()))?;
+    println!("{} samples on {device}: {}", images.count(), picture.display());
+    Ok(())
+}

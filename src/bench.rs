@@ -1,0 +1,184 @@
+//! What the engine reaches on a device, measured in one run: `thalweg bench`.
+
+use crate::device::{Device, Machine};
+use crate::kernels::State;
+use crate::plan::{SamplerNumbers, sampler_plan};
+use crate::train::Config;
+use crate::{Dataset, Result, Trainer};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Langevin steps that are timed together.
+const CHAIN: u32 = 10;
+
+/// Median and spread of repeated timings.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Timing {
+    /// Median.
+    pub median: f64,
+    /// Fastest.
+    pub min: f64,
+    /// Slowest.
+    pub max: f64,
+    /// How many.
+    pub runs: usize,
+}
+
+impl Timing {
+    fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let (min, max) = (times[0], times[times.len() - 1]);
+        Self { median: times[times.len() / 2], min, max, runs: times.len() }
+    }
+
+    fn per(self, n: f64) -> Self {
+        Self { median: self.median / n, min: self.min / n, max: self.max / n, runs: self.runs }
+    }
+}
+
+/// One kernel's part of a training step.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct KernelTime {
+    /// Launches in a training step.
+    pub launches: usize,
+    /// Time of all of them, in ms.
+    pub ms: f64,
+}
+
+/// All figures of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// The device.
+    pub device: String,
+    /// The network.
+    pub preset: String,
+    /// Real images, and chains, a step.
+    pub batch: usize,
+    /// Langevin steps in a training step.
+    pub chain_steps: usize,
+    /// One Langevin step of the whole batch, in ms.
+    pub langevin_step_ms: f64,
+    /// The same, with its spread.
+    pub langevin_step: Timing,
+    /// One training step, in ms.
+    pub training_step_ms: f64,
+    /// The same, with its spread.
+    pub training_step: Timing,
+    /// Samples a second, of 500 Langevin steps each.
+    pub images_per_s: f64,
+    /// Counted floating-point operations of a Langevin step (2 a multiply-add, taps in the padding included) over its
+    /// time.
+    pub gflops: f64,
+    /// What the processor reached in this run on multiply-adds in registers; missing on a GPU.
+    pub peak_gflops: Option<f64>,
+    /// `gflops / peak_gflops`.
+    pub peak_share: Option<f64>,
+    /// From the start of the process to the end of the first training step.
+    pub cold_start_s: f64,
+    /// Most memory that the process has held; missing where the system does not tell.
+    pub peak_memory_mb: Option<f64>,
+    /// Submissions in a training step.
+    pub submissions_per_step: f64,
+    /// Kernel launches in a training step.
+    pub dispatches_per_step: usize,
+    /// Bytes uploaded in a training step.
+    pub uploaded_bytes_per_step: f64,
+    /// Waits for the device in a training step, its metrics read back.
+    pub waits_per_step: f64,
+    /// Each kernel's part of a training step, every launch run and timed by itself.
+    pub kernels: BTreeMap<&'static str, KernelTime>,
+}
+
+/// Measures a device on the shipped digits.
+///
+/// `process_start` is when the process began, for the cold start; `runs` is how often each timing is repeated.
+///
+/// # Errors
+/// Those of [`Trainer::new`].
+pub async fn measure(
+    device: &Device,
+    config: &Config,
+    process_start: Instant,
+    runs: usize,
+) -> Result<Figures> {
+    let dataset = Dataset::open("digits")?;
+    let mut trainer = Trainer::new(device, config, &dataset).await?;
+    trainer.submit(1)?.metrics().await?;
+    let cold_start_s = process_start.elapsed().as_secs_f64();
+
+    let before = trainer.machine().counters();
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        let start = Instant::now();
+        trainer.submit(1)?.metrics().await?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    let training_step = Timing::of(times);
+    let (after, n) = (trainer.machine().counters(), runs as f64);
+    let per_step = |count: fn(&crate::gpu::Counters) -> u64| (count(&after) - count(&before)) as f64 / n;
+    let dispatches_per_step = trainer.launches_per_step();
+    let peak_memory_mb = peak_memory_mb();
+    let mut kernels: BTreeMap<&'static str, KernelTime> = BTreeMap::new();
+    for (name, seconds) in trainer.time_step().await? {
+        let kernel = kernels.entry(name).or_default();
+        kernel.launches += 1;
+        kernel.ms += seconds * 1e3;
+    }
+
+    let (batch, model) = (config.train.batch, trainer.model().await?);
+    let numbers = SamplerNumbers {
+        steps: CHAIN,
+        step_size: config.chain.step_size as f32,
+        noise: config.chain.noise as f32,
+        gradient_clip: config.chain.gradient_clip as f32,
+    };
+    let plan = sampler_plan(&model.network, batch, &numbers, &[CHAIN], device.target(batch));
+    let mut machine = Machine::new(device, plan.plan.clone()).await?;
+    machine.write_floats(plan.pass.parameters, &model.parameters);
+    machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
+    machine.run(plan.start)?;
+    machine.run(plan.noise)?;
+    let (mut times, mut peaks) = (Vec::new(), Vec::new());
+    for run in 0..=runs {
+        let start = Instant::now();
+        machine.run_and_read(plan.chains[0].1, 1, plan.state, 0..1)?.words().await?;
+        if run > 0 {
+            times.push(start.elapsed().as_secs_f64() * 1e3); // the run before warms up
+        }
+        if let Device::Cpu(isa) = device {
+            peaks.push(crate::cpu::peak_gflops(*isa, 0.02));
+        }
+    }
+    let langevin_step = Timing::of(times).per(f64::from(CHAIN));
+    let gflops = (model.network.langevin_flop() * batch) as f64 / (langevin_step.median * 1e6);
+    let peak_gflops = (!peaks.is_empty()).then(|| Timing::of(peaks).max);
+    Ok(Figures {
+        device: device.to_string(),
+        preset: config.preset.clone(),
+        batch,
+        chain_steps: config.chain.steps,
+        langevin_step_ms: langevin_step.median,
+        langevin_step,
+        training_step_ms: training_step.median,
+        training_step,
+        images_per_s: batch as f64 / (500.0 * langevin_step.median * 1e-3),
+        gflops,
+        peak_gflops,
+        peak_share: peak_gflops.map(|peak| gflops / peak),
+        cold_start_s,
+        peak_memory_mb,
+        submissions_per_step: per_step(|c| c.submissions),
+        dispatches_per_step,
+        uploaded_bytes_per_step: per_step(|c| c.uploaded_bytes),
+        waits_per_step: per_step(|c| c.waits),
+        kernels,
+    })
+}
+
+/// The most memory that this process has held, in MB, where `/proc` tells.
+fn peak_memory_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024e-6)
+}

@@ -1,0 +1,84 @@
+//! `thalweg bench`: what the engine reaches here, in numbers that anyone can reproduce.
+
+use std::path::PathBuf;
+use std::time::Instant;
+use thalweg::bench::{Figures, measure};
+use thalweg::files::write_atomically;
+use thalweg::{Config, Device, Error, Result};
+
+/// Options of `thalweg bench`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Where to compute: `auto`, `cpu`, `cpu:plain`, `cpu:avx2`, `cpu:avx512`, an adapter's number or a part of its name
+    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
+    device: String,
+    /// The network and its recipe
+    #[arg(long, default_value = "mnist-small", value_name = "NAME")]
+    preset: String,
+    /// Real images, and chains, in a training step [default: the preset's]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Langevin steps in a training step [default: the preset's]
+    #[arg(long, value_name = "N")]
+    chain: Option<usize>,
+    /// How often each timing is repeated; the median counts
+    #[arg(long, default_value_t = 9, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// Writes all figures to a JSON file, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
+    let mut config = Config::preset(&arguments.preset)?;
+    if let Some(batch) = arguments.batch {
+        config.set(&format!("train.batch={batch}"))?;
+        config.replay.capacity = config.replay.capacity.max(batch);
+    }
+    if let Some(steps) = arguments.chain {
+        config.set(&format!("chain.steps={steps}"))?;
+    }
+    config.validate()?;
+    let device = Device::open(&arguments.device).await?;
+    let figures = measure(&device, &config, process_start, arguments.runs as usize).await?;
+    print(&figures);
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&figures)
+            .map_err(|e| Error::Usage(format!("the figures can't be written as JSON: {e}")))?;
+        write_atomically(path, |file| file.write_all(json.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn print(f: &Figures) {
+    println!(
+        "{}, {}, batch {}, {} Langevin steps a training step",
+        f.device, f.preset, f.batch, f.chain_steps
+    );
+    let spread = |t: &thalweg::bench::Timing| format!("{:.3} to {:.3}, {} runs", t.min, t.max, t.runs);
+    println!("Langevin step     {:10.3} ms  ({})", f.langevin_step_ms, spread(&f.langevin_step));
+    println!("training step     {:10.3} ms  ({})", f.training_step_ms, spread(&f.training_step));
+    println!("samples           {:10.1} /s  (500 Langevin steps each)", f.images_per_s);
+    print!("arithmetic        {:10.1} GFLOP/s", f.gflops);
+    match (f.peak_gflops, f.peak_share) {
+        (Some(peak), Some(share)) => println!(" of {peak:.1} on registers: {:.0} %", 100.0 * share),
+        _ => println!(),
+    }
+    println!("cold start        {:10.3} s to the end of the first training step", f.cold_start_s);
+    if let Some(memory) = f.peak_memory_mb {
+        println!("peak memory       {memory:10.1} MB");
+    }
+    println!(
+        "a training step   {:10.1} submissions, {} dispatches, {} bytes uploaded, {} waits",
+        f.submissions_per_step, f.dispatches_per_step, f.uploaded_bytes_per_step, f.waits_per_step
+    );
+    println!("\n{:24}{:>10}{:>12}{:>8}", "kernel, by itself", "launches", "ms", "share");
+    let total: f64 = f.kernels.values().map(|k| k.ms).sum();
+    let mut kernels: Vec<_> = f.kernels.iter().collect();
+    kernels.sort_by(|a, b| b.1.ms.total_cmp(&a.1.ms));
+    for (name, kernel) in kernels {
+        let share = 100.0 * kernel.ms / total;
+        println!("{name:24}{:>10}{:>12.3}{share:>7.1}%", kernel.launches, kernel.ms);
+    }
+}

@@ -1,0 +1,77 @@
+//! `thalweg devices`: what is there, what of it matters, and what `auto` takes.
+
+use super::say;
+use thalweg::cpu::Isa;
+use thalweg::device::auto;
+use thalweg::gpu::{Adapter, adapters};
+use thalweg::{Device, Result};
+
+/// Options of `thalweg devices`: none.
+#[derive(clap::Args)]
+pub struct Arguments {}
+
+/// Runs the command.
+pub async fn run(_: Arguments) -> Result<()> {
+    let adapters = adapters().await;
+    say("Each can be named after --device, by its number or a part of its name.\n");
+    for (number, adapter) in adapters.iter().enumerate() {
+        say(describe(number, adapter));
+    }
+    let best = Isa::best();
+    let others: Vec<_> = Isa::available().iter().rev().skip(1).map(Isa::to_string).collect();
+    say(format_args!("cpu: {}", Device::cpu()));
+    say(format_args!("   instructions: {best} (there are also: {})\n", others.join(", ")));
+    say(choice(&adapters));
+    Ok(())
+}
+
+fn describe(number: usize, adapter: &Adapter) -> String {
+    let (mib, kib) = (|bytes: u64| bytes >> 20, adapter.workgroup_memory >> 10);
+    let subgroups = match adapter.subgroup {
+        (0, 0) => "not known".to_owned(),
+        (min, max) if min == max => min.to_string(),
+        (min, max) => format!("{min} to {max}"),
+    };
+    let features = match adapter.features.as_slice() {
+        [] => "none of those that matter".to_owned(),
+        features => features.join(", "),
+    };
+    format!(
+        "{number}: {}\n   {}, {}; driver: {}\n   \
+         binds up to {} MiB (needs 128), buffers up to {} MiB; workgroup memory {kib} KiB (needs 16); \
+         subgroup sizes: {subgroups}\n   features: {features}\n",
+        adapter.name,
+        adapter.backend,
+        adapter.kind,
+        adapter.driver,
+        mib(adapter.max_binding),
+        mib(adapter.max_buffer),
+    )
+}
+
+/// What `auto` takes, and why.
+fn choice(adapters: &[Adapter]) -> String {
+    let place = |chosen: &Adapter| adapters.iter().position(|a| std::ptr::eq(a, chosen)).unwrap_or(0);
+    let software = adapters.iter().filter(|a| a.kind == "software").map(|a| a.name.as_str());
+    let software: Vec<_> = software.collect();
+    let but = match software.as_slice() {
+        [] => String::new(),
+        names => format!(
+            " Not {}: that is software, which does on the processor, and more slowly, what the CPU executor does; it is \
+             taken only when named.",
+            names.join(", ")
+        ),
+    };
+    match auto(adapters) {
+        Some(adapter) => format!(
+            "`auto` takes {}: {}, the first GPU in the list (discrete before integrated before virtual).{but}",
+            place(adapter),
+            adapter.name
+        ),
+        None if adapters.is_empty() => {
+            "`auto` takes the CPU: no Vulkan, Metal or DX12 adapter was found. If there is a GPU, its driver is missing."
+                .to_owned()
+        }
+        None => format!("`auto` takes the CPU: none of the adapters is a GPU.{but}"),
+    }
+}

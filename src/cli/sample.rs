@@ -1,0 +1,203 @@
+//! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
+
+use super::{Summary, check_distinct, check_output, energy_titles, read_fitting, real, say};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use thalweg::data::{Images, npy};
+use thalweg::model::replay_images;
+use thalweg::picture::{GridOptions, film, grid, save_png};
+use thalweg::plan::SamplerNumbers;
+use thalweg::{Device, Error, Model, Result, Sampler};
+
+/// Options of `thalweg sample`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network)
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// Samples to draw, 1 to 65,536
+    #[arg(long, default_value = "16", value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    count: u32,
+    /// Langevin steps; 0 shows where the chains start
+    #[arg(long, default_value = "500", value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
+    steps: u32,
+    /// What the energy's gradient is multiplied by in a step
+    #[arg(long, default_value = "20", value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
+    step_size: f64,
+    /// Standard deviation of the Gaussian noise added in a step
+    #[arg(long, default_value = "0.005", value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 10.0))]
+    noise: f64,
+    /// Each element of the energy's gradient is clamped to +- this; 0 = off
+    #[arg(long, default_value = "0.03", value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
+    gradient_clip: f64,
+    /// Where chains start: uniform `noise`, the newest images of the checkpoint's replay `buffer`, or the first images
+    /// of a file or folder (IDX, .npy, PNG)
+    #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE")]
+    init: String,
+    /// Seed of all random numbers: same seed, same device, same samples
+    #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
+    seed: u64,
+    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
+    /// (see `thalweg devices`)
+    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
+    device: String,
+    /// Picture of all samples, each with its energy under it [default: grid.png; none for more than 10,000 samples]
+    #[arg(long, value_name = "FILE.png")]
+    out: Option<PathBuf>,
+    /// Picture of the first 8 chains on their way, at steps 0, 1, 3, 5, 10, 30, 50, 100, 300 and the last [default:
+    /// none]
+    #[arg(long, value_name = "FILE.png")]
+    film: Option<PathBuf>,
+    /// The samples as numbers in [-1, 1]: f32, [n, channels, height, width] [default: none]
+    #[arg(long, value_name = "FILE.npy")]
+    npy: Option<PathBuf>,
+}
+
+/// Samples that a grid shows, at most: more make a picture that hardly any program opens.
+const MAX_GRID: u32 = 10_000;
+/// Chains in a film.
+const MAX_FILM: usize = 8;
+/// When a film looks at its chains, besides the last step.
+const FILM_STEPS: [u32; 9] = [0, 1, 3, 5, 10, 30, 50, 100, 300];
+/// Steps between two looks at how the chains are getting on.
+const SEGMENT: u32 = 100;
+
+/// Runs the command.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let grid_path = check(&arguments)?;
+    let Arguments { count, steps, .. } = arguments;
+    let model = Model::load(&arguments.model, arguments.network.as_deref())?;
+    let start = start_images(&arguments, &model)?;
+    let device = Device::open(&arguments.device).await?;
+    let numbers = SamplerNumbers {
+        steps,
+        step_size: arguments.step_size as f32,
+        noise: arguments.noise as f32,
+        gradient_clip: arguments.gradient_clip as f32,
+    };
+    let mut sampler = Sampler::new(&device, &model, count as usize, &numbers, arguments.seed).await?;
+    if let Some(images) = &start {
+        sampler.start_from(images)?;
+    }
+
+    let began = Instant::now();
+    let bar = progress_bar(steps);
+    let mut frames = Vec::new();
+    for moment in moments(steps, arguments.film.is_some()) {
+        while sampler.steps() < moment {
+            sampler.run(SEGMENT.min(moment - sampler.steps()))?;
+            // Reading something keeps the device from being sent more than it can do in a while.
+            let energies = sampler.energies().await?;
+            bar.set_message(format!("mean E {:.4}", Summary::of(&energies).mean));
+            bar.set_position(u64::from(sampler.steps()));
+        }
+        if arguments.film.is_some() {
+            let mut frame = sampler.images().await?;
+            frame.values.truncate(MAX_FILM * frame.shape.len());
+            frames.push((moment as usize, frame));
+        }
+    }
+    let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
+    let seconds = began.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+
+    let from = &arguments.init;
+    say(format_args!(
+        "{count} samples after {steps} steps from {from}, seed {}, on {device}",
+        arguments.seed
+    ));
+    let Summary { mean, min, max, .. } = Summary::of(&energies);
+    say(format_args!("energy: mean {mean:.6}, min {min:.6}, max {max:.6}"));
+    let rate = f64::from(count) * f64::from(steps) / seconds;
+    say(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
+
+    let titles = energy_titles(&energies);
+    if let Some(path) = grid_path {
+        save_png(&path, &grid(&samples, &titles, &GridOptions::default()))?;
+        say(format_args!("Wrote {}: all samples, and their energies.", path.display()));
+    }
+    if let Some(path) = &arguments.film {
+        let titles = &titles[..titles.len().min(MAX_FILM)];
+        save_png(path, &film(&frames, titles))?;
+        say(format_args!("Wrote {}: {} chains on their way.", path.display(), titles.len()));
+    }
+    if let Some(path) = &arguments.npy {
+        let shape = samples.shape;
+        let dims = [samples.count(), shape.channels, shape.height, shape.width];
+        npy::write_f32(path, &dims, &samples.values)?;
+        say(format_args!("Wrote {}: f32, shape {dims:?}.", path.display()));
+    }
+    Ok(())
+}
+
+/// Refuses what can't be before any work is done; gives the path of the grid, if there is to be one.
+fn check(arguments: &Arguments) -> Result<Option<PathBuf>> {
+    let count = arguments.count;
+    let grid_path = match &arguments.out {
+        Some(path) if count > MAX_GRID => {
+            return Err(Error::Usage(format!(
+                "--out {}: a grid of {count} samples would be too large a picture, the most is {MAX_GRID}; leave it \
+                 out and take --npy",
+                path.display()
+            )));
+        }
+        Some(path) => Some(path.clone()),
+        None => (count <= MAX_GRID).then(|| PathBuf::from("grid.png")),
+    };
+    if grid_path.is_none() && arguments.film.is_none() && arguments.npy.is_none() {
+        let text =
+            format!("--count {count}: too many for a picture, the most is {MAX_GRID}; add --npy FILE.npy");
+        return Err(Error::Usage(text));
+    }
+    let outputs = [("--out", grid_path.as_deref()), ("--film", arguments.film.as_deref())];
+    for (option, path) in outputs {
+        path.map_or(Ok(()), |path| check_output(option, path, &["png"]))?;
+    }
+    let npy = arguments.npy.as_deref();
+    npy.map_or(Ok(()), |path| check_output("--npy", path, &["npy"]))?;
+    check_distinct(&[outputs[0], outputs[1], ("--npy", npy), ("--model", Some(&arguments.model))])?;
+    Ok(grid_path)
+}
+
+/// The images that chains start from; none for noise.
+fn start_images(arguments: &Arguments, model: &Model) -> Result<Option<Images>> {
+    let (count, input) = (arguments.count as usize, model.network.input);
+    Ok(match arguments.init.as_str() {
+        "noise" => None,
+        "buffer" => Some(replay_images(&arguments.model, input, count)?),
+        name => {
+            let path = Path::new(name);
+            if matches!(path.try_exists(), Ok(false)) {
+                let text = "there is no such file or folder; --init takes `noise`, `buffer`, or images (IDX, .npy, PNG)";
+                return Err(Error::file(path, text));
+            }
+            let mut images = read_fitting(path, input)?;
+            if images.count() < count {
+                let text =
+                    format!("holds {} images to start {count} chains from; lower --count", images.count());
+                return Err(Error::file(path, text));
+            }
+            images.values.truncate(count * images.shape.len());
+            Some(images)
+        }
+    })
+}
+
+/// The steps after which the chains are looked at, the last one included, ascending.
+fn moments(steps: u32, film: bool) -> Vec<u32> {
+    let early = FILM_STEPS.into_iter().filter(|step| film && *step < steps);
+    early.chain([steps]).collect()
+}
+
+/// Hidden where stderr is no terminal.
+fn progress_bar(steps: u32) -> ProgressBar {
+    let style = ProgressStyle::with_template("[{bar:24}] step {pos}/{len}  {per_sec}  ETA {eta}  {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(u64::from(steps)).with_style(style.progress_chars("== "))
+}

@@ -1,0 +1,694 @@
+//! Plans and networks as data: sizes, offsets, what launches bind, and what can't be.
+
+mod common;
+
+use common::{Failures, Rng, edge_networks, from_blocks, odd_network, random_network, to_blocks, to_f64};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use thalweg::data::ImageShape;
+use thalweg::kernels::contrastive_loss::METRICS;
+use thalweg::kernels::sum_squares::GROUP;
+use thalweg::kernels::{Access, Kernel};
+use thalweg::network::{Activation, LayerSpec, Network, Operation, Padding, preset};
+use thalweg::plan::{
+    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, Target, TrainingNumbers, Words, energy_plan,
+    sampler_plan, training_plan,
+};
+
+// ---- networks
+
+#[test]
+fn mnist_small_is_the_recipes_network() {
+    let network = preset("mnist-small").unwrap();
+    assert_eq!(network.input, ImageShape { channels: 1, height: 32, width: 32 });
+    assert_eq!(network.n_parameters, 60_481);
+    let mut offset = 0;
+    let mut want = Vec::new();
+    for (name, shape) in [
+        ("conv1.weight", vec![16, 1, 3, 3]),
+        ("conv1.bias", vec![16]),
+        ("conv2.weight", vec![32, 16, 3, 3]),
+        ("conv2.bias", vec![32]),
+        ("conv3.weight", vec![64, 32, 3, 3]),
+        ("conv3.bias", vec![64]),
+        ("conv4.weight", vec![64, 64, 3, 3]),
+        ("conv4.bias", vec![64]),
+        ("dense1.weight", vec![1, 256]),
+        ("dense1.bias", vec![1]),
+    ] {
+        let len: usize = shape.iter().product();
+        want.push((name.to_owned(), shape, offset..offset + len));
+        offset += len;
+    }
+    let got: Vec<_> =
+        network.tensors().into_iter().map(|t| (t.name.clone(), t.shape.clone(), t.range())).collect();
+    assert_eq!(got, want);
+    let parameters: Vec<_> = network.layers.iter().map(|l| l.weight_len + l.bias_len).collect();
+    assert_eq!(parameters, [160, 4640, 18_496, 36_928, 257]);
+    let sizes: Vec<_> = network
+        .layers
+        .iter()
+        .filter_map(|l| match l.operation {
+            Operation::Conv(s) => Some([s.out_channels, s.out_height, s.out_width]),
+            Operation::Dense(_) => None,
+        })
+        .collect();
+    assert_eq!(sizes, [[16, 16, 16], [32, 8, 8], [64, 4, 4], [64, 2, 2]]);
+    for layer in &network.layers {
+        let Operation::Conv(s) = layer.operation else { continue };
+        // Keras `same` for even sizes and stride 2: nothing before, one after.
+        assert_eq!([s.pad_top, s.pad_left, s.stride_y, s.stride_x], [0, 0, 2, 2]);
+        assert_eq!(layer.activation, Activation::Swish);
+    }
+    // 2 a multiply-add, forward and backward.
+    let multiply_adds = 144 * 256 + 4608 * 64 + 18_432 * 16 + 36_864 * 4 + 256;
+    assert_eq!(network.langevin_flop(), 4 * multiply_adds);
+    assert!(preset("mnist-smal").unwrap_err().to_string().contains("did you mean `mnist-small`"));
+}
+
+#[test]
+fn initial_parameters_are_glorot_uniform() {
+    for network in [preset("mnist-small").unwrap(), odd_network()] {
+        let parameters = network.initial_parameters(5);
+        assert_eq!(parameters, network.initial_parameters(5));
+        assert_ne!(parameters, network.initial_parameters(6));
+        assert_eq!(parameters.len(), network.n_parameters);
+        for layer in &network.layers {
+            // Fans as Keras and PyTorch count them.
+            let (fan_in, fan_out) = match layer.operation {
+                Operation::Conv(s) => {
+                    let taps = s.kernel_height * s.kernel_width;
+                    (s.in_channels * taps, s.out_channels * taps)
+                }
+                Operation::Dense(s) => (s.in_channels * s.in_pixels, s.units),
+            };
+            let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
+            let weights = to_f64(&parameters[layer.weight_offset..layer.bias_offset()]);
+            let n = weights.len() as f64;
+            assert!(weights.iter().all(|w| w.abs() <= bound * (1.0 + 1e-6)), "{}", layer.name);
+            let mean = weights.iter().sum::<f64>() / n;
+            assert!(mean.abs() <= 5.0 * bound / (3.0 * n).sqrt(), "{}: mean {mean}", layer.name);
+            let squares = weights.iter().map(|w| w * w).sum::<f64>() / n / (bound * bound);
+            assert!(
+                (squares - 1.0 / 3.0).abs() <= 5.0 * (4.0 / 45.0 / n).sqrt(),
+                "{}: {squares}",
+                layer.name
+            );
+            assert!(parameters[layer.bias_offset()..][..layer.bias_len].iter().all(|b| *b == 0.0));
+        }
+    }
+}
+
+#[test]
+fn offsets_leave_no_gap_and_sizes_follow_the_formula() {
+    let mut rng = Rng(1);
+    let networks = edge_networks().into_iter().chain((0..100).map(|_| random_network(&mut rng)));
+    for network in networks.collect::<Vec<_>>() {
+        let mut end = 0;
+        for tensor in network.tensors() {
+            assert_eq!(tensor.range().start, end, "{}", tensor.name);
+            end = tensor.range().end;
+        }
+        assert_eq!(end, network.n_parameters);
+        let names: BTreeSet<_> = network.tensors().into_iter().map(|t| t.name).collect();
+        assert_eq!(names.len(), 2 * network.layers.len());
+        let mut len = network.input.len();
+        for layer in &network.layers {
+            let (in_len, out_len) = match layer.operation {
+                Operation::Conv(s) => (s.in_len(), s.out_len()),
+                Operation::Dense(s) => (s.in_len(), s.units),
+            };
+            assert_eq!([in_len, out_len], [len, layer.out_len]);
+            len = out_len;
+        }
+        assert_eq!(len, 1);
+    }
+}
+
+/// Output sizes as `floor((n + padding - kernel) / stride) + 1`, side by side with what PyTorch says for a few.
+#[test]
+fn convolution_sizes_are_pytorchs() {
+    let size = |height, width, kernel, stride, [top, bottom, left, right]: [usize; 4]| {
+        let padding = Padding { top, bottom, left, right };
+        let spec = LayerSpec::Conv { channels: 2, kernel, stride, padding, activation: Activation::Swish };
+        let shape = common::output_shape(ImageShape { channels: 1, height, width }, spec);
+        [shape.height, shape.width]
+    };
+    assert_eq!(size(28, 28, [5, 5], [2, 2], [4; 4]), [16, 16]);
+    assert_eq!(size(16, 16, [3, 3], [2, 2], [1; 4]), [8, 8]);
+    assert_eq!(size(32, 32, [4, 4], [2, 2], [1; 4]), [16, 16]);
+    assert_eq!(size(7, 5, [3, 1], [3, 2], [0; 4]), [2, 3]);
+    assert_eq!(size(1, 17, [3, 2], [1, 5], [1, 1, 0, 3]), [1, 4]);
+    assert_eq!(size(3, 3, [3, 3], [9, 9], [0; 4]), [1, 1]);
+}
+
+#[test]
+fn impossible_networks_are_errors_that_name_the_layer_and_the_shapes() {
+    let image = |channels, height, width| ImageShape { channels, height, width };
+    let conv = |channels, kernel, stride| LayerSpec::Conv {
+        channels,
+        kernel,
+        stride,
+        padding: Padding { top: 1, ..Padding::default() },
+        activation: Activation::Swish,
+    };
+    let dense = |units, activation| LayerSpec::Dense { units, activation };
+    let energy = dense(1, Activation::Identity);
+    let cases: [(ImageShape, Vec<LayerSpec>, &[&str]); 15] = [
+        (
+            image(3, 8, 9),
+            vec![conv(2, [3, 3], [2, 2]), conv(2, [6, 1], [1, 1]), energy],
+            &["conv2", "6x1", "2x4x4", "5x4"],
+        ),
+        (image(3, 8, 2), vec![conv(2, [3, 3], [1, 1]), energy], &["conv1", "3x3", "3x8x2", "9x2"]),
+        (image(1, 4, 4), vec![conv(0, [3, 3], [1, 1]), energy], &["conv1", "channels", "at least 1"]),
+        (image(1, 4, 4), vec![conv(1, [0, 3], [1, 1]), energy], &["conv1", "kernel", "at least 1"]),
+        (image(1, 4, 4), vec![conv(1, [3, 3], [1, 0]), energy], &["conv1", "stride", "at least 1"]),
+        (
+            image(1, 4, 4),
+            vec![dense(3, Activation::Swish), dense(0, Activation::Swish), energy],
+            &["dense2", "units", "at least 1"],
+        ),
+        (image(1, 4, 4), vec![conv(5, [3, 3], [1, 1])], &["one number", "5x3x2"]),
+        (image(1, 4, 4), vec![dense(2, Activation::Identity)], &["one number", "2x1x1"]),
+        (image(1, 4, 4), vec![], &["one number"]),
+        (image(1, 1, 1), vec![], &["one number"]),
+        (image(1, 4, 4), vec![dense(1, Activation::Swish)], &["last layer", "no activation"]),
+        (image(0, 4, 4), vec![energy], &["0x4x4", "no values"]),
+        (image(1, 4, 0), vec![conv(1, [1, 1], [1, 1]), energy], &["1x4x0", "no values"]),
+        (image(1, usize::MAX, 3), vec![energy], &["input", "more than"]),
+        (image(1, 1 << 32, 1 << 32), vec![energy], &["input", "more than"]),
+    ];
+    let mut failures = Failures::default();
+    for (input, specs, parts) in cases {
+        match std::panic::catch_unwind(|| Network::new("mine", input, &specs)) {
+            Ok(Ok(_)) => failures.check(false, || format!("{input} {specs:?} is no error")),
+            Ok(Err(error)) => {
+                let text = error.to_string();
+                for part in parts.iter().chain(&["mine"]) {
+                    failures.check(text.contains(part), || format!("no `{part}` in `{text}`"));
+                }
+            }
+            Err(_) => failures.check(false, || format!("{input} {specs:?} panics")),
+        }
+    }
+    failures.assert_none();
+}
+
+/// Sizes that no memory holds are errors too, and not a wrapped sum.
+#[test]
+fn absurd_sizes_are_errors() {
+    let input = ImageShape { channels: 1, height: 4, width: 4 };
+    let huge = usize::MAX / 2;
+    let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
+    let conv = |channels, kernel, top| LayerSpec::Conv {
+        channels,
+        kernel,
+        stride: [1, 1],
+        padding: Padding { top, bottom: top, ..Padding::default() },
+        activation: Activation::Swish,
+    };
+    let mut failures = Failures::default();
+    for specs in [
+        vec![LayerSpec::Dense { units: huge, activation: Activation::Swish }, energy],
+        vec![LayerSpec::Dense { units: 1 << 40, activation: Activation::Swish }, energy],
+        vec![conv(huge, [3, 3], 0), energy],
+        vec![conv(3, [3, 3], huge), energy],
+        vec![conv(3, [3, 3], usize::MAX), energy],
+        vec![conv(1 << 20, [1, 1], 0), conv(1 << 20, [1, 1], 0), energy],
+        vec![conv(1 << 23, [1, 1], 0), LayerSpec::Dense { units: 2, activation: Activation::Swish }, energy],
+    ] {
+        match std::panic::catch_unwind(|| Network::new("mine", input, &specs).map(|n| n.n_parameters)) {
+            Ok(Ok(n)) => failures.check(false, || format!("{specs:?} gives {n} parameters")),
+            Ok(Err(error)) => {
+                failures.check(error.to_string().contains('1'), || format!("`{error}` names no layer"));
+            }
+            Err(_) => failures.check(false, || format!("{specs:?} panics")),
+        }
+    }
+    failures.assert_none();
+}
+
+// ---- blocks
+
+#[test]
+fn blocks_round_trip() {
+    let mut rng = Rng(2);
+    for lanes in [1, 3, 4, 16, 17, 64] {
+        let target = Target { lanes, ..Target::CPU };
+        let plan = energy_plan(&odd_network(), 1, target).plan;
+        for (channels, pixels) in [(1, 1), (3, 1), (1, 7), (3, 5), (5, 17)] {
+            for n_images in [0, 1, 3, 16, 17, 63, 65] {
+                let values: Vec<f32> =
+                    rng.signeds(n_images * channels * pixels).iter().map(|v| *v as f32).collect();
+                let blocks = plan.to_blocks(&values, channels, pixels);
+                let n_blocks = n_images.div_ceil(lanes as usize);
+                assert_eq!(blocks.len(), n_blocks * lanes as usize * channels * pixels);
+                assert_eq!(plan.from_blocks(&blocks, n_images, channels, pixels), values);
+                if n_images > 0 {
+                    let images: Vec<_> = values.chunks(channels * pixels).map(to_f64).collect();
+                    assert_eq!(to_f64(&blocks), to_blocks(&images, channels, lanes as usize, 0.0));
+                    let plain = from_blocks(&to_f64(&blocks), n_images, channels, pixels, lanes as usize);
+                    assert_eq!(plain.concat(), to_f64(&values));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn targets_choose_sizes_that_hold_the_images() {
+    for images in [1, 3, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 1000] {
+        let target = Target::gpu(images);
+        assert!((16..=64).contains(&target.lanes) && target.lanes.is_power_of_two(), "{images}");
+        for n in [0, 1, 15, 16, 17, 64, 65, 1000] {
+            let blocks = target.blocks(n) as usize;
+            assert!(
+                blocks * target.lanes as usize >= n
+                    && (blocks == 0 || (blocks - 1) * (target.lanes as usize) < n)
+            );
+        }
+    }
+    assert_eq!([16, 17, 64, 128].map(|n| Target::gpu(n).lanes), [16, 32, 64, 64]);
+}
+
+// ---- plans
+
+struct Program {
+    name: &'static str,
+    launches: Vec<Launch>,
+    /// What it may read before writing it.
+    inputs: Vec<&'static str>,
+    /// What it is there to write.
+    outputs: Vec<&'static str>,
+}
+
+fn chain_numbers(steps: u32) -> SamplerNumbers {
+    SamplerNumbers { steps, step_size: 10.0, noise: 0.005, gradient_clip: 0.03 }
+}
+
+fn training_numbers(network: &Network, batch: u32) -> TrainingNumbers {
+    TrainingNumbers {
+        batch,
+        n_images: 1001,
+        data_shape: network.input,
+        data_noise: 0.005,
+        chain: chain_numbers(3),
+        ring_capacity: 100,
+        fresh: 0.05,
+        alpha: 0.1,
+        learning_rate: 1e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+        gradient_norm_clip: 0.1,
+    }
+}
+
+fn plans(network: &Network, target: Target, batch: u32) -> Vec<(Plan, Vec<Program>)> {
+    let training = training_plan(network, &training_numbers(network, batch), target);
+    let sampler = sampler_plan(network, batch as usize, &chain_numbers(0), &[1, 4], target);
+    let energy = energy_plan(network, batch as usize, target);
+    let launches = |plan: &Plan, program: thalweg::plan::ProgramId| plan.programs[program.0].clone();
+    let start =
+        |launches| Program { name: "start", launches, inputs: vec!["parameters"], outputs: vec!["packed"] };
+    let pass = vec!["parameters", "packed", "x"];
+    let of_training = vec![
+        start(launches(&training.plan, training.start)),
+        Program {
+            name: "step",
+            launches: launches(&training.plan, training.step),
+            inputs: vec![
+                "state",
+                "data",
+                "replay ring",
+                "parameters",
+                "packed",
+                "first moment",
+                "second moment",
+            ],
+            outputs: vec![
+                "state",
+                "replay ring",
+                "metrics",
+                "parameters",
+                "packed",
+                "first moment",
+                "second moment",
+            ],
+        },
+    ];
+    let mut of_sampler = vec![
+        start(launches(&sampler.plan, sampler.start)),
+        Program {
+            name: "noise",
+            launches: launches(&sampler.plan, sampler.noise),
+            inputs: vec!["state"],
+            outputs: vec!["x"],
+        },
+        Program {
+            name: "energies",
+            launches: launches(&sampler.plan, sampler.energies),
+            inputs: pass.clone(),
+            outputs: vec![],
+        },
+    ];
+    for (steps, program) in &sampler.chains {
+        let launches = launches(&sampler.plan, *program);
+        let moves = launches.iter().filter(|l| matches!(&l.kernel, Kernel::Langevin(k) if k.moves)).count();
+        assert_eq!(moves, *steps as usize);
+        let inputs = [&pass[..], &["state"]].concat();
+        of_sampler.push(Program { name: "chain", launches, inputs, outputs: vec!["x"] });
+    }
+    let of_energy = vec![
+        start(launches(&energy.plan, energy.start)),
+        Program {
+            name: "energies",
+            launches: launches(&energy.plan, energy.energies),
+            inputs: pass.clone(),
+            outputs: vec![],
+        },
+        Program {
+            name: "gradients",
+            launches: launches(&energy.plan, energy.gradients),
+            inputs: pass,
+            outputs: vec!["input gradient"],
+        },
+    ];
+    vec![(training.plan, of_training), (sampler.plan, of_sampler), (energy.plan, of_energy)]
+}
+
+fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
+    let mut rng = Rng(3);
+    let mut all = Vec::new();
+    let networks = [preset("mnist-small").unwrap()].into_iter().chain(edge_networks());
+    let networks = networks.chain((0..8).map(|_| random_network(&mut rng)));
+    for network in networks.collect::<Vec<_>>() {
+        for target in [Target::CPU, Target::gpu(16), Target::gpu(128)] {
+            for batch in [1, 17, 64, 100] {
+                for (plan, programs) in plans(&network, target, batch) {
+                    all.push((format!("{} for {batch}, {target:?}", network.name), plan, programs));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What a kernel needs its buffers to be.
+fn needed(kernel: &Kernel) -> Vec<Layout> {
+    use Layout::{Flat, PerBlock};
+    let state = Flat(8);
+    let metrics = Flat(METRIC_ROWS as usize * METRICS);
+    match kernel {
+        Kernel::Random(k) => vec![state, PerBlock(k.features)],
+        Kernel::DrawReal(k) => {
+            vec![state, Flat((k.n_images as usize * k.data_shape.len()).div_ceil(4)), PerBlock(k.shape.len())]
+        }
+        Kernel::DrawNegatives(k) => vec![state, Flat(100 * k.features), PerBlock(k.features)],
+        Kernel::Langevin(k) => vec![state, PerBlock(k.features), PerBlock(k.features)],
+        Kernel::ConvForward(k) => vec![
+            PerBlock(k.shape.in_len()),
+            Flat(k.packing().len()),
+            Flat(0),
+            PerBlock(k.shape.out_len()),
+            PerBlock(k.shape.out_len()),
+        ],
+        Kernel::DenseForward(k) => vec![
+            PerBlock(k.shape.in_len()),
+            Flat(k.packing().len()),
+            Flat(0),
+            PerBlock(k.shape.units),
+            PerBlock(k.shape.units),
+        ],
+        Kernel::ConvInputGradient(k) => vec![
+            PerBlock(k.shape.out_len()),
+            Flat(k.packing().len()),
+            PerBlock(if k.has_slope { k.shape.in_len() } else { k.shape.out_len() }),
+            PerBlock(k.shape.in_len()),
+        ],
+        Kernel::DenseInputGradient(k) => vec![
+            PerBlock(k.shape.units),
+            Flat(k.packing().len()),
+            PerBlock(if k.has_slope { k.shape.in_len() } else { k.shape.units }),
+            PerBlock(k.shape.in_len()),
+        ],
+        Kernel::ConvWeightGradient(k) => vec![
+            PerBlock(k.shape.in_len()),
+            PerBlock(k.shape.out_len()),
+            Flat(k.chunks.count() as usize * k.n_parameters),
+        ],
+        Kernel::DenseWeightGradient(k) => vec![
+            PerBlock(k.shape.in_len()),
+            PerBlock(k.shape.units),
+            Flat(k.chunks.count() as usize * k.n_parameters),
+        ],
+        Kernel::ReducePartials(k) => vec![Flat(k.n_chunks as usize * k.n_parameters), Flat(k.n_parameters)],
+        Kernel::ContrastiveLoss(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
+        Kernel::SumSquares(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters.div_ceil(GROUP))],
+        Kernel::ClipScale(k) => vec![state, Flat(k.n_partials), Flat(1), metrics],
+        Kernel::Adam(k) => {
+            let n = Flat(k.n_parameters);
+            vec![state, n, Flat(1), n, n, n]
+        }
+        Kernel::PackWeights(k) => vec![Flat(0), Flat(k.packing.len())],
+        Kernel::PushReplay(k) => vec![state, PerBlock(k.features), Flat(k.capacity as usize * k.features)],
+        Kernel::Advance(_) => vec![state],
+    }
+}
+
+#[test]
+fn launches_bind_buffers_of_the_sizes_they_need() {
+    let mut failures = Failures::default();
+    let mut kernels = BTreeSet::new();
+    for (name, plan, _) in all_plans() {
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            let len = match buffer.layout {
+                Layout::PerBlock(features) => plan.n_blocks as usize * plan.lanes as usize * features,
+                Layout::Flat(len) => len,
+            };
+            let ok = len > 0 && len == plan.len_of(BufferId(i)) && 4 * len <= 128 << 20;
+            failures.check(ok, || format!("{name}: `{}` has {len} words", buffer.name));
+            let integers = ["state", "data"].contains(&buffer.name.as_str());
+            failures.check((buffer.words == Words::Integers) == integers, || {
+                format!("{name}: `{}`", buffer.name)
+            });
+        }
+        let names: BTreeSet<_> = plan.buffers.iter().map(|b| &b.name).collect();
+        failures.check(names.len() == plan.buffers.len(), || format!("{name}: two buffers have one name"));
+        for launch in plan.launches() {
+            let what = format!("{name}: {}", launch.kernel.name());
+            kernels.insert(launch.kernel.name());
+            let (needed, access) = (needed(&launch.kernel), launch.kernel.access());
+            failures.check(needed.len() == access.len() && needed.len() == launch.bindings.len(), || {
+                what.clone()
+            });
+            for (id, needed) in launch.bindings.iter().zip(needed) {
+                let buffer = &plan.buffers[id.0];
+                let ok = if needed == Layout::Flat(0) {
+                    buffer.name == "parameters"
+                } else {
+                    buffer.layout == needed
+                };
+                failures.check(ok, || {
+                    format!("{what}: `{}` is {:?}, not {needed:?}", buffer.name, buffer.layout)
+                });
+            }
+            // A buffer that a launch writes is bound once: WebGPU allows no more.
+            for id in launch.written() {
+                let n = launch.bindings.iter().filter(|other| **other == id).count();
+                failures.check(n == 1, || {
+                    format!("{what}: `{}` is written and bound twice", plan.buffers[id.0].name)
+                });
+            }
+            let blocks = &launch.blocks;
+            let ok = if launch.kernel.is_per_block() {
+                blocks.start < blocks.end && blocks.end <= plan.n_blocks
+            } else {
+                blocks.is_empty()
+            };
+            failures.check(ok, || format!("{what}: blocks {blocks:?} of {}", plan.n_blocks));
+            let lanes = launch.kernel.overrides().into_iter().find(|(name, _)| *name == "LANES");
+            let ok = lanes.is_none_or(|(_, lanes)| lanes == f64::from(plan.lanes));
+            failures.check(ok, || format!("{what}: lanes {lanes:?}, not {}", plan.lanes));
+            let whole_writes_blocks = !launch.kernel.is_per_block()
+                && launch.kernel.name() != "contrastive_loss"
+                && launch.written().any(|id| matches!(plan.buffers[id.0].layout, Layout::PerBlock(_)));
+            failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
+        }
+    }
+    assert_eq!(kernels.len(), 18, "{kernels:?}");
+    failures.assert_none();
+}
+
+/// Bindings that are there, but not read: the slope where there is none, the gradient before a chain's first move.
+fn is_read(kernel: &Kernel, binding: usize) -> bool {
+    match kernel {
+        Kernel::ConvInputGradient(k) => binding != 2 || k.has_slope,
+        Kernel::DenseInputGradient(k) => binding != 2 || k.has_slope,
+        Kernel::Langevin(k) => binding != 1 || k.moves,
+        _ => true,
+    }
+}
+
+/// The blocks of a per-block buffer that a launch touches.
+fn blocks_of(plan: &Plan, launch: &Launch) -> Range<u32> {
+    match &launch.kernel {
+        kernel if kernel.is_per_block() => launch.blocks.clone(),
+        Kernel::PushReplay(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
+        _ => 0..plan.n_blocks,
+    }
+}
+
+fn units(plan: &Plan, id: BufferId, blocks: &Range<u32>) -> Range<u32> {
+    if matches!(plan.buffers[id.0].layout, Layout::PerBlock(_)) { blocks.clone() } else { 0..1 }
+}
+
+/// Names of buffers of which a program reads a block that it has not written, and of those that it writes whole.
+fn inputs_and_outputs(plan: &Plan, launches: &[Launch]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut inputs = BTreeSet::new();
+    let mut written: BTreeMap<BufferId, BTreeSet<u32>> = BTreeMap::new();
+    for launch in launches {
+        let blocks = blocks_of(plan, launch);
+        for (i, (id, access)) in launch.bindings.iter().zip(launch.kernel.access()).enumerate() {
+            if *access != Access::Write && is_read(&launch.kernel, i) {
+                let known = written.get(id);
+                if units(plan, *id, &blocks).any(|unit| known.is_none_or(|known| !known.contains(&unit))) {
+                    inputs.insert(plan.buffers[id.0].name.clone());
+                }
+            }
+        }
+        for id in launch.written() {
+            written.entry(id).or_default().extend(units(plan, id, &blocks));
+        }
+    }
+    let whole = |id: &BufferId| units(plan, *id, &(0..plan.n_blocks)).len();
+    let outputs = written.iter().filter(|(id, units)| units.len() == whole(id));
+    (inputs, outputs.map(|(id, _)| plan.buffers[id.0].name.clone()).collect())
+}
+
+fn is_named(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|n| *n == name || *n == "packed" && name.contains(" packed "))
+}
+
+#[test]
+fn programs_read_what_they_were_given_or_wrote() {
+    let mut failures = Failures::default();
+    for (name, plan, programs) in all_plans() {
+        for program in programs {
+            let what = format!("{name}: {}", program.name);
+            let (inputs, outputs) = inputs_and_outputs(&plan, &program.launches);
+            for input in &inputs {
+                failures
+                    .check(is_named(input, &program.inputs), || format!("{what} reads `{input}` unwritten"));
+            }
+            for buffer in plan.buffers.iter().filter(|b| is_named(&b.name, &program.outputs)) {
+                failures
+                    .check(outputs.contains(&buffer.name), || format!("{what} leaves out `{}`", buffer.name));
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// Negative control: any launch taken out of a training step shows, but for those whose inputs are written anyway.
+#[test]
+fn a_missing_launch_is_found() {
+    let network = odd_network();
+    let plan = training_plan(&network, &training_numbers(&network, 17), Target::gpu(16));
+    let step = &plan.plan.programs[plan.step.0];
+    let (all_inputs, all_outputs) = inputs_and_outputs(&plan.plan, step);
+    for name in [
+        "draw_real",
+        "draw_negatives",
+        "contrastive_loss",
+        "reduce_partials",
+        "sum_squares",
+        "clip_scale",
+        "adam",
+        "push_replay",
+        "advance",
+    ] {
+        let fewer: Vec<_> = step.iter().filter(|l| l.kernel.name() != name).cloned().collect();
+        assert_ne!(fewer.len(), step.len(), "{name}");
+        let (inputs, outputs) = inputs_and_outputs(&plan.plan, &fewer);
+        assert!(inputs != all_inputs || outputs != all_outputs, "{name} is not missed");
+    }
+    // The first forward pass of the chain covers the fake half only: the energies need one over both.
+    let last = step.iter().rposition(|l| l.kernel.name() == "conv_forward").unwrap();
+    let fewer: Vec<_> = step.iter().enumerate().filter(|(i, _)| *i != last).map(|(_, l)| l.clone()).collect();
+    assert_ne!(inputs_and_outputs(&plan.plan, &fewer).0, all_inputs);
+}
+
+/// Partial sums: chunks cover every block once, and layers every parameter once.
+#[test]
+fn partial_gradients_cover_all_blocks_and_all_parameters() {
+    for (name, plan, programs) in all_plans() {
+        for program in programs.iter().filter(|p| p.name == "step") {
+            let (mut written, mut all_chunks) = (Vec::new(), BTreeSet::new());
+            let mut n = 0;
+            for launch in &program.launches {
+                let (chunks, at, n_parameters) = match &launch.kernel {
+                    Kernel::ConvWeightGradient(k) => {
+                        let len = k.shape.weight_len() + k.shape.out_channels;
+                        (k.chunks, k.weight_offset..k.weight_offset + len, k.n_parameters)
+                    }
+                    Kernel::DenseWeightGradient(k) => {
+                        let len = (k.shape.in_len() + 1) * k.shape.units;
+                        (k.chunks, k.weight_offset..k.weight_offset + len, k.n_parameters)
+                    }
+                    Kernel::ReducePartials(k) => {
+                        assert!(all_chunks.iter().all(|(_, count, _)| *count == k.n_chunks), "{name}");
+                        continue;
+                    }
+                    _ => continue,
+                };
+                n = n_parameters;
+                written.extend(at);
+                all_chunks.insert((chunks.n_blocks, chunks.count(), chunks.chunk_blocks));
+                let blocks: Vec<u32> = (0..chunks.count()).flat_map(|chunk| chunks.blocks(chunk)).collect();
+                assert!(blocks.into_iter().eq(0..plan.n_blocks), "{name}: {chunks:?}");
+                assert!((1..=32).contains(&chunks.count()), "{name}: {chunks:?}");
+            }
+            written.sort_unstable();
+            assert!(written.into_iter().eq(0..n) && all_chunks.len() == 1, "{name}");
+        }
+    }
+}
+
+/// A training step in the order of the recipe, and no longer than its chain makes it.
+#[test]
+fn a_training_step_is_in_order() {
+    let network = preset("mnist-small").unwrap();
+    let plan = training_plan(&network, &training_numbers(&network, 128), Target::gpu(128));
+    let names: Vec<_> = plan.plan.programs[plan.step.0].iter().map(|l| l.kernel.name()).collect();
+    let (n_layers, steps) = (5, 3);
+    let parts = [
+        2,                                 // draws
+        steps * (2 * n_layers + 1) + 1,    // chain
+        1 + n_layers + 1 + (n_layers - 1), // push, forward, loss, backward
+        n_layers + 1,                      // weight gradients, reduction
+        3 + 2 * n_layers + 1,              // norm, clip, Adam, packing, advance
+    ];
+    assert_eq!(names.len(), parts.iter().sum::<usize>());
+    let place = |name| names.iter().position(|n| *n == name).unwrap();
+    let order = [
+        "draw_real",
+        "draw_negatives",
+        "langevin",
+        "push_replay",
+        "contrastive_loss",
+        "conv_weight_gradient",
+        "dense_weight_gradient",
+        "reduce_partials",
+        "sum_squares",
+        "clip_scale",
+        "adam",
+        "pack_weights",
+        "advance",
+    ];
+    assert!(order.map(place).is_sorted());
+    assert_eq!([names[0], names[names.len() - 1]], ["draw_real", "advance"]);
+    assert_eq!(plan.half_blocks * plan.plan.lanes, 128);
+    assert_eq!(plan.plan.n_blocks, 2 * plan.half_blocks);
+}

@@ -1,0 +1,549 @@
+//! Every pipeline of every plan, with no device: naga validates it against base WebGPU, writes it for Vulkan, Metal and
+//! DX12, and the host's view of its bindings, overrides, uniform and resident structs is held against the shader's.
+
+mod common;
+
+use common::Failures;
+use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
+use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, Statement, StorageAccess, TypeInner};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::offset_of;
+use thalweg::data::ImageShape;
+use thalweg::kernels::contrastive_loss::METRICS;
+use thalweg::kernels::random::{Distribution, Random, Stream};
+use thalweg::kernels::{
+    Access, BlockParams, Kernel, State, adam, clip_scale, contrastive_loss, draw_negatives, draw_real,
+    langevin, random,
+};
+use thalweg::network::{Network, preset};
+use thalweg::plan::{
+    Plan, SamplerNumbers, Target, TrainingNumbers, energy_plan, sampler_plan, training_plan,
+};
+
+/// A struct's fields with their offsets. The pattern names every field, so that none can be left out.
+macro_rules! fields {
+    ($type:path { $($field:ident),* $(,)? }) => {{
+        let _all_named = |value: $type| { let $type { $($field: _),* } = value; };
+        vec![$((stringify!($field), offset_of!($type, $field))),*]
+    }};
+}
+
+/// The fields of the struct that [`Kernel::uniform`] is the bytes of.
+fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
+    match kernel {
+        Kernel::Random(_) => fields!(random::Params { first_block, stream, distribution }),
+        Kernel::DrawReal(_) => fields!(draw_real::Params { first_block, noise }),
+        Kernel::DrawNegatives(_) => fields!(draw_negatives::Params { first_block, fresh }),
+        Kernel::Langevin(_) => fields!(langevin::Params {
+            first_block,
+            moves,
+            perturbs,
+            chain_step,
+            step_size,
+            noise,
+            gradient_clip
+        }),
+        Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha }),
+        Kernel::ClipScale(_) => fields!(clip_scale::Params { clip }),
+        Kernel::Adam(_) => fields!(adam::Params {
+            learning_rate,
+            beta1,
+            beta2,
+            epsilon,
+            one_minus_beta1,
+            one_minus_beta2,
+            log_beta1,
+            log_beta2
+        }),
+        Kernel::ConvForward(_)
+        | Kernel::ConvInputGradient(_)
+        | Kernel::ConvWeightGradient(_)
+        | Kernel::DenseForward(_)
+        | Kernel::DenseInputGradient(_)
+        | Kernel::DenseWeightGradient(_)
+        | Kernel::ReducePartials(_)
+        | Kernel::SumSquares(_)
+        | Kernel::PackWeights(_)
+        | Kernel::PushReplay(_)
+        | Kernel::Advance(_) => fields!(BlockParams { first_block }),
+    }
+}
+
+/// What the host says of a pipeline.
+#[derive(Clone)]
+struct Pipeline {
+    name: String,
+    source: String,
+    access: Vec<Access>,
+    overrides: Vec<(&'static str, f64)>,
+    uniform_len: usize,
+    uniform_fields: Vec<(&'static str, usize)>,
+}
+
+impl Pipeline {
+    fn of(kernel: &Kernel) -> Self {
+        Self {
+            name: kernel.name().to_owned(),
+            source: kernel.source(),
+            access: kernel.access().to_vec(),
+            overrides: kernel.overrides(),
+            uniform_len: kernel.uniform(&(0..1)).len(),
+            uniform_fields: uniform_fields(kernel),
+        }
+    }
+}
+
+/// Base WebGPU.
+const MAX_INVOCATIONS: u32 = 256;
+const MAX_WORKGROUP_BYTES: u32 = 16 * 1024;
+const MAX_STORAGE_BUFFERS: usize = 8;
+const MAX_WORKGROUPS: u32 = 65_535;
+
+/// Everything that is wrong with a pipeline.
+fn problems(pipeline: &Pipeline) -> Vec<String> {
+    let mut problems = Vec::new();
+    let module = match naga::front::wgsl::parse_str(&pipeline.source) {
+        Ok(module) => module,
+        Err(error) => return vec![format!("parse: {}", error.emit_to_string(&pipeline.source))],
+    };
+    let info = match Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module) {
+        Ok(info) => info,
+        Err(error) => return vec![format!("validate: {}", error.emit_to_string(&pipeline.source))],
+    };
+    let entries: Vec<_> = module.entry_points.iter().map(|e| (e.stage, e.name.as_str())).collect();
+    if entries != [(ShaderStage::Compute, "main")] {
+        return vec![format!("entry points {entries:?}, not one compute `main`")];
+    }
+    host_side(pipeline, &module, &info, &mut problems);
+
+    let constants = pipeline.overrides.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    let entry = Some((ShaderStage::Compute, "main"));
+    let (module, info) = match process_overrides(&module, &info, entry, &constants) {
+        Ok(processed) => processed,
+        Err(error) => {
+            problems.push(format!("overrides: {error}"));
+            return problems;
+        }
+    };
+    limits(&module, &mut problems);
+    barriers(&module.entry_points[0].function.body, &mut false, false, &mut problems);
+    back_ends(&module, &info, &mut problems);
+    problems
+}
+
+/// Overrides, bindings and structs: host against shader.
+fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: &mut Vec<String>) {
+    let in_shader: BTreeSet<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+    let in_host: BTreeSet<_> = pipeline.overrides.iter().map(|(name, _)| *name).collect();
+    if in_shader != in_host || in_host.len() != pipeline.overrides.len() {
+        problems.push(format!("overrides {in_shader:?} in the shader, {in_host:?} in the host"));
+    }
+
+    let mut bindings = BTreeMap::new();
+    for (handle, global) in module.global_variables.iter() {
+        if let Some(ResourceBinding { group, binding }) = global.binding {
+            let is_new = group == 0 && bindings.insert(binding, (handle, global)).is_none();
+            if !is_new {
+                problems.push(format!("binding {group}.{binding} is doubled, or not in group 0"));
+            }
+        }
+    }
+    if !bindings.keys().copied().eq(0..=pipeline.access.len() as u32) {
+        problems.push(format!("bindings {:?}, not 0 to {}", bindings.keys(), pipeline.access.len()));
+        return;
+    }
+    let (_, uniform) = bindings[&0];
+    if uniform.space != AddressSpace::Uniform {
+        problems.push(format!("binding 0 is {:?}, not uniform", uniform.space));
+    }
+    layout("Params", module, uniform.ty, &pipeline.uniform_fields, pipeline.uniform_len, problems);
+    let uses = info.get_entry_point(0);
+    for (i, access) in pipeline.access.iter().enumerate() {
+        let (handle, global) = bindings[&(i as u32 + 1)];
+        let (space, used) = match access {
+            Access::Read => (StorageAccess::LOAD, GlobalUse::READ),
+            Access::Write => (StorageAccess::LOAD | StorageAccess::STORE, GlobalUse::WRITE),
+            Access::ReadWrite => {
+                (StorageAccess::LOAD | StorageAccess::STORE, GlobalUse::READ | GlobalUse::WRITE)
+            }
+        };
+        let name = global.name.as_deref().unwrap_or("?");
+        if global.space != (AddressSpace::Storage { access: space }) {
+            problems.push(format!("binding {} `{name}` is {:?}, not {access:?}", i + 1, global.space));
+        }
+        let really = uses[handle] & (GlobalUse::READ | GlobalUse::WRITE);
+        if really != used {
+            problems.push(format!("binding {} `{name}` is {access:?}, but used as {really:?}", i + 1));
+        }
+    }
+
+    for (handle, ty) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("State")) {
+        let mut fields =
+            fields!(State { step, ring_head, ring_length, seed_low, seed_high, chain_base, spare });
+        let spare = fields.pop().unwrap().1;
+        fields.extend([("spare0", spare), ("spare1", spare + 4)]);
+        layout(ty.name.as_deref().unwrap(), module, handle, &fields, size_of::<State>(), problems);
+    }
+
+    for (name, stream) in [
+        ("FRESH_START", Stream::FreshStart),
+        ("START_CHOICE", Stream::StartChoice),
+        ("LANGEVIN", Stream::Langevin),
+        ("DATA_NOISE", Stream::DataNoise),
+        ("PERMUTATION", Stream::Permutation),
+    ] {
+        for (_, constant) in module.constants.iter().filter(|(_, c)| c.name.as_deref() == Some(name)) {
+            let want = naga::Expression::Literal(naga::Literal::U32(stream as u32));
+            if module.global_expressions[constant.init] != want {
+                problems.push(format!("{name} is not the host's {stream:?}"));
+            }
+        }
+    }
+}
+
+fn layout(
+    name: &str,
+    module: &Module,
+    ty: naga::Handle<naga::Type>,
+    fields: &[(&str, usize)],
+    len: usize,
+    problems: &mut Vec<String>,
+) {
+    let TypeInner::Struct { members, span } = &module.types[ty].inner else {
+        problems.push(format!("{name} is no struct"));
+        return;
+    };
+    let in_shader: Vec<_> =
+        members.iter().map(|m| (m.name.as_deref().unwrap_or("?"), m.offset as usize)).collect();
+    if in_shader != fields {
+        problems.push(format!("{name}: {in_shader:?} in the shader, {fields:?} in the host"));
+    }
+    if *span as usize != len {
+        problems.push(format!("{name}: {span} bytes in the shader, {len} in the host"));
+    }
+}
+
+fn limits(module: &Module, problems: &mut Vec<String>) {
+    let entry = &module.entry_points[0];
+    let invocations: u32 = entry.workgroup_size.iter().product();
+    if entry.workgroup_size_overrides.is_some() || !(1..=MAX_INVOCATIONS).contains(&invocations) {
+        problems.push(format!("{invocations} invocations in a workgroup"));
+    }
+    // As the WebGPU specification counts: each variable rounded up to 16 bytes.
+    let bytes: u32 = module
+        .global_variables
+        .iter()
+        .filter(|(_, g)| g.space == AddressSpace::WorkGroup)
+        .map(|(_, g)| module.types[g.ty].inner.size(module.to_ctx()).next_multiple_of(16))
+        .sum();
+    if bytes > MAX_WORKGROUP_BYTES {
+        problems.push(format!("{bytes} bytes of workgroup memory"));
+    }
+    let is_storage = |g: &naga::GlobalVariable| matches!(g.space, AddressSpace::Storage { .. });
+    let n_storage = module.global_variables.iter().filter(|(_, g)| is_storage(g)).count();
+    if n_storage > MAX_STORAGE_BUFFERS {
+        problems.push(format!("{n_storage} storage buffers"));
+    }
+}
+
+/// Finds barriers below an `if` or after an early return, which naga lets pass. (That all
+/// leave a loop around a barrier at once is for the reader to see.)
+fn barriers(body: &naga::Block, has_left: &mut bool, is_in_branch: bool, problems: &mut Vec<String>) {
+    for statement in body {
+        match statement {
+            Statement::ControlBarrier(_) if is_in_branch || *has_left => {
+                problems.push("a barrier that not every invocation reaches".to_owned());
+            }
+            Statement::Return { .. } | Statement::Kill if is_in_branch => *has_left = true,
+            Statement::Block(body) => barriers(body, has_left, is_in_branch, problems),
+            Statement::If { accept, reject, .. } => {
+                barriers(accept, has_left, true, problems);
+                barriers(reject, has_left, true, problems);
+            }
+            Statement::Switch { cases, .. } => {
+                cases.iter().for_each(|case| barriers(&case.body, has_left, true, problems));
+            }
+            Statement::Loop { body, continuing, .. } => {
+                barriers(body, has_left, is_in_branch, problems);
+                barriers(continuing, has_left, is_in_branch, problems);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Writes the entry point for each back end, with the bindings mapped as an executor would: nothing is made up.
+fn back_ends(module: &Module, info: &ModuleInfo, problems: &mut Vec<String>) {
+    let bindings: Vec<_> = module.global_variables.iter().filter_map(|(_, g)| g.binding).collect();
+    let entry = (ShaderStage::Compute, "main".to_owned());
+
+    let options = spv::Options {
+        lang_version: (1, 3),
+        fake_missing_bindings: false,
+        binding_map: bindings
+            .iter()
+            .map(|b| {
+                let info =
+                    spv::BindingInfo { descriptor_set: 0, binding: b.binding, binding_array_size: None };
+                (*b, info)
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let pipeline = spv::PipelineOptions { shader_stage: entry.0, entry_point: entry.1.clone() };
+    match spv::write_vec(module, info, &options, Some(&pipeline)) {
+        Ok(words) if words.len() > 20 && words[0] == 0x0723_0203 => {}
+        Ok(words) => problems.push(format!("SPIR-V: {} words", words.len())),
+        Err(error) => problems.push(format!("SPIR-V: {error}")),
+    }
+
+    let resources = msl::EntryPointResources {
+        resources: bindings
+            .iter()
+            .map(|b| {
+                let buffer = Some(b.binding as u8);
+                (*b, msl::BindTarget { buffer, mutable: true, ..Default::default() })
+            })
+            .collect(),
+        immediates_buffer: None,
+        sizes_buffer: Some(20),
+    };
+    let options = msl::Options {
+        lang_version: (2, 0),
+        per_entry_point_map: [(entry.1.clone(), resources)].into(),
+        fake_missing_bindings: false,
+        ..Default::default()
+    };
+    let pipeline = msl::PipelineOptions { entry_point: Some(entry.clone()), ..Default::default() };
+    match msl::write_string(module, info, &options, &pipeline) {
+        Ok((text, translation)) => entry_names("MSL", &text, &translation.entry_point_names, problems),
+        Err(error) => problems.push(format!("MSL: {error}")),
+    }
+
+    let options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V5_1,
+        binding_map: bindings
+            .iter()
+            .map(|b| (*b, hlsl::BindTarget { register: b.binding, ..Default::default() }))
+            .collect(),
+        fake_missing_bindings: false,
+        ..Default::default()
+    };
+    let pipeline = hlsl::PipelineOptions { entry_point: Some(entry) };
+    let mut text = String::new();
+    match hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None) {
+        Ok(reflection) => entry_names("HLSL", &text, &reflection.entry_point_names, problems),
+        Err(error) => problems.push(format!("HLSL: {error}")),
+    }
+}
+
+/// Each entry point's own result: the back end's overall `Ok` can hide one that failed.
+fn entry_names<E: std::fmt::Display>(
+    language: &str,
+    text: &str,
+    names: &[Result<String, E>],
+    problems: &mut Vec<String>,
+) {
+    match names {
+        [Ok(name)] if text.contains(name.as_str()) => {}
+        [Ok(name)] => problems.push(format!("{language}: no `{name}` in the text")),
+        [Err(error)] => problems.push(format!("{language}: {error}")),
+        _ => problems.push(format!("{language}: {} entry points", names.len())),
+    }
+}
+
+// ---- what is checked
+
+fn plans(network: &Network, target: Target) -> Vec<Plan> {
+    let chain = SamplerNumbers { steps: 2, step_size: 10.0, noise: 0.005, gradient_clip: 0.03 };
+    let numbers = TrainingNumbers {
+        batch: 19,
+        n_images: 1000,
+        data_shape: ImageShape {
+            height: network.input.height - 1,
+            width: network.input.width - 4,
+            ..network.input
+        },
+        data_noise: 0.005,
+        chain,
+        ring_capacity: 100,
+        fresh: 0.05,
+        alpha: 0.1,
+        learning_rate: 1e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+        gradient_norm_clip: 0.1,
+    };
+    let full = TrainingNumbers { batch: 128, n_images: 60_000, ring_capacity: 8192, ..numbers.clone() };
+    vec![
+        training_plan(network, &numbers, target).plan,
+        training_plan(network, &full, target).plan,
+        sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
+        energy_plan(network, 1000, target).plan,
+    ]
+}
+
+fn all_plans() -> Vec<(String, Plan)> {
+    let mut all = Vec::new();
+    let networks = [preset("mnist-small").unwrap()].into_iter().chain([common::odd_network()]);
+    for network in networks.collect::<Vec<_>>() {
+        for images in [16, 128] {
+            for plan in plans(&network, Target::gpu(images)) {
+                all.push((format!("{}, {images} images", network.name), plan));
+            }
+        }
+    }
+    for network in common::edge_networks() {
+        let target = Target::gpu(16);
+        all.push((network.name.clone(), energy_plan(&network, 3, target).plan));
+    }
+    all
+}
+
+#[test]
+fn every_pipeline_of_every_plan_is_portable() {
+    let (mut failures, mut seen, mut names) = (Failures::default(), BTreeSet::new(), BTreeSet::new());
+    let mut random: Vec<Kernel> = Vec::new();
+    for distribution in [Distribution::Bits, Distribution::Uniform, Distribution::Normal] {
+        random.push(Random { lanes: 64, features: 5, stream: Stream::RingStart, distribution }.into());
+    }
+    let plans = all_plans();
+    let of_plans =
+        plans.iter().flat_map(|(name, plan)| plan.launches().map(move |l| (name.as_str(), &l.kernel)));
+    for (plan, kernel) in of_plans.chain(random.iter().map(|kernel| ("alone", kernel))) {
+        let pipeline = Pipeline::of(kernel);
+        if seen.insert(format!("{}{:?}", pipeline.source, pipeline.overrides)) {
+            names.insert(pipeline.name.clone());
+            for problem in problems(&pipeline) {
+                failures.check(false, || format!("{plan}: {}: {problem}", pipeline.name));
+            }
+        }
+    }
+    let files: BTreeSet<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders"))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".wgsl").map(str::to_owned))
+        .collect();
+    failures.check(names == files, || format!("checked {names:?}, but there are {files:?}"));
+    println!("{} pipelines of {} shaders", seen.len(), names.len());
+    failures.assert_none();
+}
+
+#[test]
+fn dispatches_fit_base_webgpu() {
+    let mut failures = Failures::default();
+    for (name, plan) in all_plans() {
+        for launch in plan.launches() {
+            let groups = launch.kernel.workgroups(&launch.blocks);
+            let ok = groups.iter().all(|n| (1..=MAX_WORKGROUPS).contains(n));
+            failures.check(ok, || format!("{name}: {}: {groups:?} workgroups", launch.kernel.name()));
+        }
+    }
+    failures.assert_none();
+}
+
+/// `contrastive_loss.wgsl` and `clip_scale.wgsl` write rows of eight.
+#[test]
+fn metric_rows_are_as_long_as_the_shaders_think() {
+    assert_eq!(METRICS, 8);
+}
+
+// ---- negative controls: what is broken is found, by the same function, and for the right reason
+
+fn a_pipeline(name: &str) -> Pipeline {
+    let network = preset("mnist-small").unwrap();
+    let plans = plans(&network, Target::gpu(16));
+    let launch = plans.iter().flat_map(Plan::launches).find(|l| l.kernel.name() == name);
+    let pipeline = Pipeline::of(&launch.unwrap().kernel);
+    assert_eq!(problems(&pipeline), [""; 0], "{name} is to be broken, so it must be whole");
+    pipeline
+}
+
+#[track_caller]
+fn assert_found(pipeline: &Pipeline, part: &str) {
+    let found = problems(pipeline);
+    assert!(found.iter().any(|problem| problem.contains(part)), "`{part}` is not in {found:?}");
+}
+
+#[track_caller]
+fn replaced(pipeline: &Pipeline, from: &str, to: &str) -> Pipeline {
+    assert!(pipeline.source.contains(from), "no `{from}` to break");
+    Pipeline { source: pipeline.source.replace(from, to), ..pipeline.clone() }
+}
+
+#[test]
+fn broken_text_is_found() {
+    let whole = a_pipeline("reduce_partials");
+    assert_found(&replaced(&whole, "var sum = 0.0;", "var sum = 0;"), "parse");
+    assert_found(&replaced(&whole, "var sum = 0.0;", "var sum = 0.0; var from = 1u;"), "reserved");
+    assert_found(&replaced(&whole, "fn main", "fn other"), "entry points");
+    assert_found(&replaced(&whole, "@group(0) @binding(2) ", ""), "validate");
+    let below = "if (id.x == 7u) { workgroupBarrier(); } var sum = 0.0;";
+    assert_found(&replaced(&whole, "var sum = 0.0;", below), "barrier");
+    assert_found(&replaced(&whole, "var sum = 0.0;", "workgroupBarrier(); var sum = 0.0;"), "barrier");
+    let two = format!("{}\n@compute @workgroup_size(1) fn second() {{}}", whole.source);
+    assert_found(&Pipeline { source: two, ..whole }, "entry points");
+}
+
+#[test]
+fn broken_bindings_are_found() {
+    let whole = a_pipeline("reduce_partials");
+    assert_found(&replaced(&whole, "@binding(2)", "@binding(7)"), "bindings");
+    assert_found(&replaced(&whole, "@binding(2)", "@binding(1)"), "");
+    assert_found(
+        &replaced(&whole, "var<storage, read> partials", "var<storage, read_write> partials"),
+        "not Read",
+    );
+    let mut wrong = whole.clone();
+    wrong.access.swap(0, 1);
+    assert_found(&wrong, "not Write");
+    assert_found(&replaced(&whole, "grad[id.x] = sum;", "grad[id.x] += sum;"), "but used as");
+    assert_found(&replaced(&whole, "grad[id.x] = sum;", ""), "but used as");
+}
+
+#[test]
+fn broken_overrides_are_found() {
+    let mut missing = a_pipeline("reduce_partials");
+    missing.overrides.pop();
+    assert_found(&missing, "in the shader");
+    let mut unknown = a_pipeline("reduce_partials");
+    unknown.overrides.push(("N_CHUNK", 1.0));
+    assert_found(&unknown, "overrides: ");
+    let mut negative = a_pipeline("reduce_partials");
+    negative.overrides[0].1 = -1.0;
+    assert_found(&negative, "overrides: ");
+}
+
+#[test]
+fn drifted_structs_are_found() {
+    let whole = a_pipeline("langevin");
+    let mut renamed = whole.clone();
+    renamed.uniform_fields.swap(1, 2);
+    assert_found(&renamed, "Params: ");
+    assert_found(&replaced(&whole, "    moves: u32,\n", ""), "parse");
+    assert_found(
+        &replaced(&whole, "    chain_step: u32,", "    extra: u32,\n    chain_step: u32,"),
+        "Params: 32 bytes",
+    );
+    assert_found(&replaced(&whole, "    ring_length: u32,\n", ""), "State: ");
+    assert_found(&replaced(&whole, "LANGEVIN: u32 = 4u", "LANGEVIN: u32 = 5u"), "LANGEVIN");
+}
+
+#[test]
+fn broken_limits_are_found() {
+    let mut wide = a_pipeline("conv_weight_gradient");
+    for (name, value) in &mut wide.overrides {
+        if *name == "LANES" {
+            *value = 2048.0; // invocations, and as many vec4f of workgroup memory
+        }
+    }
+    assert_found(&wide, "2048 invocations");
+    assert_found(&wide, "32768 bytes of workgroup memory");
+    let whole = a_pipeline("reduce_partials");
+    let extra: String =
+        (3..11).map(|i| format!("@group(0) @binding({i}) var<storage, read> b{i}: array<f32>;\n")).collect();
+    let uses: String = (3..11).map(|i| format!(" + b{i}[0]")).collect();
+    let many = replaced(&whole, "var sum = 0.0;", &format!("var sum = 0.0{uses};"));
+    assert_found(&Pipeline { source: extra + &many.source, ..many }, "10 storage buffers");
+}
