@@ -6,6 +6,8 @@
 //! leaks is one, too. That the twin itself writes what it should, and only that, is checked in [`Bench::written`].
 //! How far floats may be off stands, with its reasons, at `Tolerance::of`.
 
+#![allow(clippy::single_range_in_vec_init, reason = "what a launch writes is a list of ranges, often of one")]
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::ops::Range;
@@ -49,12 +51,15 @@ fn gpu() -> &'static Device {
     GPU.get_or_init(common::gpu)
 }
 
+/// Ranges of words of a buffer that a launch is to write.
+type Written = (BufferId, Vec<Range<usize>>);
+
 /// A mini plan of one program with the contents of its buffers.
 struct Bench {
     plan: Plan,
     contents: Vec<Vec<u32>>,
     /// For each launch: its case, and the words of each written buffer that its twin must write.
-    cases: Vec<(String, Vec<(BufferId, Vec<Range<usize>>)>)>,
+    cases: Vec<(String, Vec<Written>)>,
     rng: StdRng,
 }
 
@@ -151,7 +156,7 @@ impl Bench {
         case: String,
         kernel: impl Into<Kernel>,
         bindings: &[BufferId],
-        written: &[(BufferId, Vec<Range<usize>>)],
+        written: &[Written],
     ) {
         let launch = Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0 };
         assert!(!launch.kernel.is_per_block());
