@@ -12,7 +12,9 @@ override KERNEL_WIDTH: u32 = 1;
 override STRIDE_X: u32 = 1;
 override TILE: u32 = 4;
 override BACKWARD: u32 = 0;
+override FLATTENED: u32 = 1; // pixels that the input channels are made of, [pixel][channel] here, [channel][pixel] there
 override WEIGHT_OFFSET: u32 = 0;
+override PACKED_OFFSET: u32 = 0;
 
 struct Params {
     first_block: u32, // unused
@@ -49,7 +51,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if (channel < tiled) {
         let oc = select(channel, other, BACKWARD == 1u);
         let ic = select(other, channel, BACKWARD == 1u);
-        weight = parameters[WEIGHT_OFFSET + ((oc * IN_CHANNELS + ic) * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + kx];
+        let channels = IN_CHANNELS / FLATTENED;
+        let row = oc * IN_CHANNELS + (ic % channels) * FLATTENED + ic / channels;
+        weight = parameters[WEIGHT_OFFSET + (row * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + kx];
     }
-    packed[(((tile * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + column) * others + other) * TILE + in_tile] = weight;
+    let at = (((tile * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + column) * others + other) * TILE + in_tile;
+    packed[PACKED_OFFSET + at] = weight;
 }

@@ -51,6 +51,8 @@ pub struct KernelTime {
 pub struct Figures {
     /// The device.
     pub device: String,
+    /// How chains run, and why.
+    pub chain: String,
     /// The network.
     pub preset: String,
     /// Real images, and chains, a step.
@@ -133,7 +135,8 @@ pub async fn measure(
         noise: config.chain.noise as f32,
         gradient_clip: config.chain.gradient_clip as f32,
     };
-    let plan = sampler_plan(&model.network, batch, &numbers, &[CHAIN], device.target(batch));
+    let target = device.chain_target(&model.network, batch);
+    let plan = sampler_plan(&model.network, batch, &numbers, &[CHAIN], target);
     let mut machine = Machine::new(device, plan.plan.clone()).await?;
     machine.write_floats(plan.pass.parameters, &model.parameters);
     machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
@@ -155,6 +158,7 @@ pub async fn measure(
     let peak_gflops = (!peaks.is_empty()).then(|| Timing::of(peaks).max);
     Ok(Figures {
         device: device.to_string(),
+        chain: device.explain_chain(&model.network),
         preset: config.preset.clone(),
         batch,
         chain_steps: config.chain.steps,

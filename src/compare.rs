@@ -49,6 +49,9 @@ impl Tolerance {
             | Kernel::ConvInputGradient(_)
             | Kernel::DenseForward(_)
             | Kernel::DenseInputGradient(_) => of_largest(1e-5),
+            // A few Langevin steps of the whole network, each of which multiplies what went wrong before by its step
+            // size and the energy's curvature. x itself is of magnitude 1.
+            Kernel::Chain(_) => of_largest(1e-4),
             // The same over all pixels of a chunk's images, some 10,000 terms of both signs that the reference adds up
             // one by one.
             Kernel::ConvWeightGradient(_) | Kernel::DenseWeightGradient(_) => of_largest(5e-5),

@@ -2,6 +2,8 @@
 
 use crate::cpu::{self, Isa};
 use crate::gpu::{self, Adapter, Gpu};
+use crate::kernels::chain::chain_layers;
+use crate::network::Network;
 use crate::plan::{BufferId, Plan, ProgramId, Target};
 use crate::train::config::nearest;
 use crate::{Error, Result};
@@ -18,6 +20,22 @@ pub enum Device {
     Gpu(Arc<Gpu>),
 }
 
+/// How a GPU runs Langevin chains. The numbers that come out are the same up to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ChainPath {
+    /// Fused on a GPU where the network allows it; by layers on a software renderer, which is faster that way.
+    #[default]
+    Auto,
+    /// A workgroup an image, many steps in one dispatch ([`crate::kernels::chain`]).
+    Fused,
+    /// A dispatch for every layer of every step.
+    Layers,
+}
+
+/// Langevin steps in a fused dispatch on a software renderer: Mesa's llvmpipe ends every loop of a shader after 65,535
+/// turns in all (`LP_MAX_TGSI_LOOP_ITERATIONS`), and a step of `mnist-small` takes some 2,000.
+const SOFTWARE_STEPS: u32 = 8;
+
 impl Device {
     /// Opens the device that a user asks for:
     /// * `auto`: the first GPU (discrete before integrated), else the CPU executor. A software renderer is slower than
@@ -29,6 +47,14 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] if nothing matches (with the list of what is there) or the device can't be opened.
     pub async fn open(choice: &str) -> Result<Self> {
+        Self::open_with(choice, ChainPath::Auto).await
+    }
+
+    /// [`Self::open`], with a path for chains.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub async fn open_with(choice: &str, chain: ChainPath) -> Result<Self> {
         if choice == "cpu" {
             return Ok(Self::cpu());
         }
@@ -38,7 +64,7 @@ impl Device {
         let adapters = gpu::adapters().await;
         if choice == "auto" {
             return match auto(&adapters) {
-                Some(adapter) => Ok(Self::Gpu(Gpu::open(adapter.clone()).await?)),
+                Some(adapter) => Ok(Self::Gpu(Gpu::open(adapter.clone(), chain).await?)),
                 None => Ok(Self::cpu()),
             };
         }
@@ -56,7 +82,7 @@ impl Device {
             }
             return Err(Error::Device(format!("nothing here matches `{choice}`{hint}. There is:{list}")));
         };
-        Ok(Self::Gpu(Gpu::open(adapter.clone()).await?))
+        Ok(Self::Gpu(Gpu::open(adapter.clone(), chain).await?))
     }
 
     /// The CPU executor, with the best instruction set of this processor.
@@ -69,6 +95,52 @@ impl Device {
         match self {
             Self::Cpu(_) => Target::CPU,
             Self::Gpu(_) => Target::gpu(images),
+        }
+    }
+}
+
+impl Device {
+    /// [`Self::target`] for chains of a network: with the path that was asked for, or that suits the device. The choice
+    /// rests on nothing that is measured, so that the same run takes the same path every time.
+    pub fn chain_target(&self, network: &Network, images: usize) -> Target {
+        let layers = self.target(images);
+        let Self::Gpu(gpu) = self else { return layers };
+        let software = !gpu.adapter.is_gpu();
+        let fused = Target { fused_steps: if software { SOFTWARE_STEPS } else { u32::MAX }, ..layers };
+        match gpu.chain_path {
+            ChainPath::Layers => layers,
+            _ if chain_layers(network).is_none() => layers,
+            ChainPath::Auto if software => layers,
+            ChainPath::Auto | ChainPath::Fused => fused,
+        }
+    }
+
+    /// Which path chains take, and why, for people.
+    pub fn explain_chain(&self, network: &Network) -> String {
+        let Self::Gpu(gpu) = self else {
+            return "by layers, one block of images after the other: each stays in its core's cache"
+                .to_owned();
+        };
+        let text = match gpu.chain_path {
+            ChainPath::Layers => "by layers, as asked for",
+            _ if chain_layers(network).is_none() => "by layers: the network does not fit the fused chain",
+            ChainPath::Auto if !gpu.adapter.is_gpu() => "by layers: a software renderer is faster that way",
+            ChainPath::Auto => "fused: on a GPU, launches and barriers between layers cost more than they do",
+            ChainPath::Fused => "fused, as asked for",
+        };
+        text.to_owned()
+    }
+}
+
+impl std::str::FromStr for ChainPath {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "fused" => Ok(Self::Fused),
+            "layers" => Ok(Self::Layers),
+            _ => Err(Error::Device(format!("no path of chains is called `{name}`: auto, fused, or layers"))),
         }
     }
 }

@@ -38,7 +38,8 @@ impl Sampler {
         if count == 0 {
             return Err(Error::Usage("0 samples are asked for; ask for 1 or more".to_owned()));
         }
-        let plan = sampler_plan(&model.network, count, numbers, &LENGTHS, device.target(count));
+        let target = device.chain_target(&model.network, count);
+        let plan = sampler_plan(&model.network, count, numbers, &LENGTHS, target);
         let mut machine = Machine::new(device, plan.plan.clone()).await?;
         machine.write_floats(plan.pass.parameters, &model.parameters);
         machine.run(plan.start)?;

@@ -359,7 +359,7 @@ fn packing_is_a_bijection_and_pads_with_zeros() {
         let offset = rng.below(7);
         let parameters: Vec<u32> = (0..offset + n + 3).map(|i| (1.0 + i as f32).to_bits()).collect();
         let mut packed = vec![f32::NAN.to_bits(); p.len()];
-        let kernel: Kernel = PackWeights { packing: p, weight_offset: offset }.into();
+        let kernel: Kernel = PackWeights { packing: p, weight_offset: offset, packed_offset: 0 }.into();
         kernel.run(0, &mut [Binding::Read(&parameters), Binding::Write(&mut packed)]);
         let weights: Vec<f64> = (0..n).map(|i| 1.0 + (offset + i) as f64).collect();
         let got = to_f64(bytemuck::cast_slice(&packed));
@@ -378,6 +378,7 @@ fn random_target(rng: &mut Rng) -> Target {
     let fours = rng.below(2) == 0;
     let tile_channels = if fours { rng.pick(&[4, 8]) } else { rng.pick(&[1, 3, 4, 6]) };
     Target {
+        fused_steps: 0,
         lanes: rng.pick(&[4, 5, 8, 16]),
         tile_channels,
         tile_pixels: 1 + rng.below(4),

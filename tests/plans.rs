@@ -407,6 +407,9 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         }
         Kernel::DrawNegatives(k) => vec![state, Flat(100 * k.features), PerBlock(k.features)],
         Kernel::Langevin(k) => vec![state, PerBlock(k.features), PerBlock(k.features)],
+        Kernel::Chain(_) => {
+            unreachable!("these plans run chains by layers; tests/chain.rs has the fused ones")
+        }
         Kernel::ConvForward(k) => vec![
             PerBlock(k.shape.in_len()),
             Flat(k.packing().len()),

@@ -13,7 +13,7 @@ use thalweg::data::ImageShape;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
-    Access, BlockParams, Kernel, State, adam, clip_scale, contrastive_loss, draw_negatives, draw_real,
+    Access, BlockParams, Kernel, State, adam, chain, clip_scale, contrastive_loss, draw_negatives, draw_real,
     langevin, random,
 };
 use thalweg::network::{Network, preset};
@@ -43,6 +43,17 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
             step_size,
             noise,
             gradient_clip
+        }),
+        Kernel::Chain(_) => fields!(chain::Params {
+            first_block,
+            chain_step,
+            n_steps,
+            step_size,
+            noise,
+            gradient_clip,
+            spare0,
+            spare1,
+            layers
         }),
         Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha }),
         Kernel::ClipScale(_) => fields!(clip_scale::Params { clip }),
@@ -164,7 +175,7 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
         let (space, used) = match access {
             Access::Read => (StorageAccess::LOAD, GlobalUse::READ),
             Access::Write => (StorageAccess::LOAD | StorageAccess::STORE, GlobalUse::WRITE),
-            Access::ReadWrite => {
+            Access::ReadWrite | Access::Scratch => {
                 (StorageAccess::LOAD | StorageAccess::STORE, GlobalUse::READ | GlobalUse::WRITE)
             }
         };
@@ -176,6 +187,32 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
         if really != used {
             problems.push(format!("binding {} `{name}` is {access:?}, but used as {really:?}", i + 1));
         }
+    }
+
+    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Layer")) {
+        let fields = fields!(chain::LayerParams {
+            in_channels,
+            in_height,
+            in_width,
+            out_channels,
+            out_height,
+            out_width,
+            kernel_height,
+            kernel_width,
+            stride_y,
+            stride_x,
+            pad_top,
+            pad_left,
+            forward_weights,
+            backward_weights,
+            bias,
+            activation,
+            value,
+            gradient,
+            forward_split,
+            backward_split
+        });
+        layout("Layer", module, handle, &fields, size_of::<chain::LayerParams>(), problems);
     }
 
     for (handle, ty) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("State")) {
@@ -390,8 +427,10 @@ fn all_plans() -> Vec<(String, Plan)> {
     let networks = [preset("mnist-small").unwrap()].into_iter().chain([common::odd_network()]);
     for network in networks.collect::<Vec<_>>() {
         for images in [16, 128] {
-            for plan in plans(&network, Target::gpu(images)) {
-                all.push((format!("{}, {images} images", network.name), plan));
+            for fused_steps in [0, u32::MAX] {
+                for plan in plans(&network, Target { fused_steps, ..Target::gpu(images) }) {
+                    all.push((format!("{}, {images} images", network.name), plan));
+                }
             }
         }
     }

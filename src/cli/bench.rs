@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 use thalweg::bench::{Figures, measure};
+use thalweg::device::ChainPath;
 use thalweg::files::write_atomically;
 use thalweg::{Config, Device, Error, Result};
 
@@ -12,6 +13,9 @@ pub struct Arguments {
     /// Where to compute: `auto`, `cpu`, `cpu:plain`, `cpu:avx2`, `cpu:avx512`, an adapter's number or a part of its name
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
+    #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
+    chain_path: ChainPath,
     /// The network and its recipe
     #[arg(long, default_value = "mnist-small", value_name = "NAME")]
     preset: String,
@@ -40,7 +44,7 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
         config.set(&format!("chain.steps={steps}"))?;
     }
     config.validate()?;
-    let device = Device::open(&arguments.device).await?;
+    let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
     let figures = measure(&device, &config, process_start, arguments.runs as usize).await?;
     print(&figures);
     if let Some(path) = &arguments.json {
@@ -56,6 +60,7 @@ fn print(f: &Figures) {
         "{}, {}, batch {}, {} Langevin steps a training step",
         f.device, f.preset, f.batch, f.chain_steps
     );
+    println!("chains            {}", f.chain);
     let spread = |t: &thalweg::bench::Timing| format!("{:.3} to {:.3}, {} runs", t.min, t.max, t.runs);
     println!("Langevin step     {:10.3} ms  ({})", f.langevin_step_ms, spread(&f.langevin_step));
     println!("training step     {:10.3} ms  ({})", f.training_step_ms, spread(&f.training_step));

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use thalweg::compare::Report;
 use thalweg::cpu::Isa;
+use thalweg::device::ChainPath;
 use thalweg::{Config, Dataset, Device, Result, Trainer};
 
 /// Options of `thalweg compare`.
@@ -12,6 +13,9 @@ pub struct Arguments {
     /// processor), an adapter's number or a part of its name (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
+    #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
+    chain_path: ChainPath,
     /// Training steps
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
@@ -29,7 +33,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         config.set(setting)?;
     }
     let dataset = Dataset::open("digits")?;
-    let devices = match Device::open(&arguments.device).await? {
+    let devices = match Device::open_with(&arguments.device, arguments.chain_path).await? {
         Device::Cpu(_) => {
             Isa::available().into_iter().filter(|isa| *isa != Isa::Reference).map(Device::Cpu).collect()
         }

@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{Images, npy};
+use thalweg::device::ChainPath;
 use thalweg::model::replay_images;
 use thalweg::picture::{GridOptions, film, grid, save_png};
 use thalweg::plan::SamplerNumbers;
@@ -47,6 +48,9 @@ pub struct Arguments {
     /// (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
+    #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
+    chain_path: ChainPath,
     /// Picture of all samples, each with its energy under it [default: grid.png; none for more than 10,000 samples]
     #[arg(long, value_name = "FILE.png")]
     out: Option<PathBuf>,
@@ -74,7 +78,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let Arguments { count, steps, .. } = arguments;
     let model = Model::load(&arguments.model, arguments.network.as_deref())?;
     let start = start_images(&arguments, &model)?;
-    let device = Device::open(&arguments.device).await?;
+    let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
     let numbers = SamplerNumbers {
         steps,
         step_size: arguments.step_size as f32,

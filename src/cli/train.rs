@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::data::{ImageShape, Images};
+use thalweg::device::ChainPath;
 use thalweg::kernels::random::{Philox, Stream};
 use thalweg::picture::{GridOptions, grid, save_png};
 use thalweg::plan::{METRIC_ROWS, SamplerNumbers};
@@ -41,6 +42,9 @@ pub struct Arguments {
     /// (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
+    #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
+    chain_path: ChainPath,
     /// Go on where the checkpoint in --out stopped, bit for bit; only --epochs, --steps, --data and --device may be
     /// given besides
     #[arg(long, conflicts_with_all = ["seed", "set", "config", "preset"])]
@@ -83,7 +87,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         )));
     }
     let dataset = Dataset::open(&arguments.data)?;
-    let device = Device::open(&arguments.device).await?;
+    let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
     let mut trainer = match resumed {
         Some(checkpoint) => Trainer::resume(&device, &path, checkpoint, &dataset).await?,
         None => Trainer::new(&device, &config, &dataset).await?,

@@ -273,7 +273,7 @@ impl Machine {
             let words = words.unwrap_or_else(|| panic!("{} binds a buffer twice", launch.kernel.name()));
             bindings.push(match access {
                 Access::Read => Binding::Read(words),
-                Access::Write | Access::ReadWrite => Binding::Write(words),
+                Access::Write | Access::ReadWrite | Access::Scratch => Binding::Write(words),
             });
         }
         let weights = match &launch.kernel {

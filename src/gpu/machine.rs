@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-/// Uniform structs lie this far apart: what WebGPU guarantees dynamic offsets for.
+/// Uniform structs begin at multiples of this: what WebGPU guarantees dynamic offsets for.
 const UNIFORM_STRIDE: usize = 256;
 /// Timestamps of one query set.
 const TIMESTAMPS: u32 = 512;
@@ -110,7 +110,7 @@ impl Machine {
             offsets.entry(bytes).or_insert_with_key(|bytes| {
                 let offset = uniforms.len();
                 uniforms.extend_from_slice(bytes);
-                uniforms.resize(offset + UNIFORM_STRIDE, 0);
+                uniforms.resize(uniforms.len().next_multiple_of(UNIFORM_STRIDE), 0);
                 offset as u32
             });
         }

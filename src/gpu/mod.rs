@@ -6,6 +6,7 @@ mod machine;
 pub use adapter::{Adapter, adapters};
 pub use machine::{Counters, Machine, Reading};
 
+use crate::device::ChainPath;
 use crate::kernels::Kernel;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Gpu {
     /// What it is.
     pub adapter: Adapter,
+    /// How it runs chains.
+    pub chain_path: ChainPath,
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
@@ -51,7 +54,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
-    pub async fn open(adapter: Adapter) -> Result<Arc<Self>> {
+    pub async fn open(adapter: Adapter, chain_path: ChainPath) -> Result<Arc<Self>> {
         let limits = adapter.handle.limits();
         let required_limits = wgpu::Limits {
             max_buffer_size: limits.max_buffer_size,
@@ -79,7 +82,7 @@ impl Gpu {
                 on_loss(format!("the device was lost ({text})"));
             }
         });
-        Ok(Arc::new(Self { adapter, device, queue, pipelines: Mutex::default(), fault }))
+        Ok(Arc::new(Self { adapter, chain_path, device, queue, pipelines: Mutex::default(), fault }))
     }
 
     /// The fault that has come up since the last call, if any.

@@ -13,6 +13,7 @@
 
 pub mod adam;
 pub mod advance;
+pub mod chain;
 pub mod clip_scale;
 pub mod contrastive_loss;
 pub mod conv_forward;
@@ -44,6 +45,8 @@ pub enum Access {
     Write,
     /// Reads and writes it.
     ReadWrite,
+    /// Reads and writes it, and leaves nothing there that anyone should look at.
+    Scratch,
 }
 
 /// A buffer, or one block of it, handed to a twin.
@@ -51,7 +54,7 @@ pub enum Access {
 pub enum Binding<'a> {
     /// For [`Access::Read`].
     Read(&'a [u32]),
-    /// For [`Access::Write`] and [`Access::ReadWrite`].
+    /// For everything else.
     Write(&'a mut [u32]),
 }
 
@@ -149,6 +152,7 @@ kernels! {
     DrawReal, draw_real, "Draws a batch of the data set.", true;
     DrawNegatives, draw_negatives, "Draws the chains' starts.", true;
     Langevin, langevin, "Moves the chains.", true;
+    Chain, chain, "Whole Langevin steps.", false;
     ConvForward, conv_forward, "Convolution and activation.", true;
     ConvInputGradient, conv_input_gradient, "Gradient with respect to a convolution's input.", true;
     ConvWeightGradient, conv_weight_gradient, "Partial sums of the gradient of a convolution's weights and biases.", false;

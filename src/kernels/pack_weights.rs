@@ -44,6 +44,9 @@ pub struct Packing {
     pub tile: usize,
     /// False forward, true backward.
     pub backward: bool,
+    /// Pixels that the input channels are made of: a flattened input comes as `[pixel][channel]` and has weights for
+    /// `[channel][pixel]`. 1 where nothing is flattened.
+    pub flattened: usize,
 }
 
 impl Packing {
@@ -57,6 +60,7 @@ impl Packing {
             stride_x: s.stride_x,
             tile,
             backward: false,
+            flattened: 1,
         }
     }
 
@@ -76,6 +80,7 @@ impl Packing {
             stride_x: 1,
             tile,
             backward,
+            flattened: 1,
         }
     }
 
@@ -129,6 +134,8 @@ pub struct PackWeights {
     pub packing: Packing,
     /// Where the weights lie in the parameters.
     pub weight_offset: usize,
+    /// Where the packed weights begin in their buffer.
+    pub packed_offset: usize,
 }
 
 impl Describe for PackWeights {
@@ -148,7 +155,9 @@ impl Describe for PackWeights {
             ("STRIDE_X", p.stride_x as f64),
             ("TILE", p.tile as f64),
             ("BACKWARD", f64::from(u8::from(p.backward))),
+            ("FLATTENED", p.flattened as f64),
             ("WEIGHT_OFFSET", self.weight_offset as f64),
+            ("PACKED_OFFSET", self.packed_offset as f64),
         ]
     }
 
@@ -165,12 +174,15 @@ impl Describe for PackWeights {
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
         let [parameters, packed] = bindings else { panic!("{} takes two bindings", Self::NAME) };
-        let (p, packed) = (&self.packing, packed.floats_mut());
+        let p = &self.packing;
+        let packed = &mut packed.floats_mut()[self.packed_offset..][..p.len()];
         let weights = &parameters.floats()[self.weight_offset..];
         packed.fill(0.0);
         for oc in 0..p.out_channels {
             for ic in 0..p.in_channels {
-                let taps = &weights[(oc * p.in_channels + ic) * p.kernel_height * p.kernel_width..];
+                let channels = p.in_channels / p.flattened;
+                let column = ic % channels * p.flattened + ic / channels;
+                let taps = &weights[(oc * p.in_channels + column) * p.kernel_height * p.kernel_width..];
                 for ky in 0..p.kernel_height {
                     for kx in 0..p.kernel_width {
                         packed[p.index(oc, ic, ky, kx)] = taps[ky * p.kernel_width + kx];

@@ -163,10 +163,10 @@ impl Launch {
         launch
     }
 
-    /// The buffers that it writes.
+    /// The buffers that it writes, scratch left out.
     pub fn written(&self) -> impl Iterator<Item = BufferId> {
-        let access = self.kernel.access();
-        self.bindings.iter().zip(access).filter(|(_, a)| **a != Access::Read).map(|(id, _)| *id)
+        let writes = |access: &Access| matches!(access, Access::Write | Access::ReadWrite);
+        self.bindings.iter().zip(self.kernel.access()).filter(move |(_, a)| writes(a)).map(|(id, _)| *id)
     }
 }
 
@@ -184,16 +184,20 @@ pub struct Target {
     pub fours: bool,
     /// Blocks that one partial sum of the parameter gradient covers, at least.
     pub chunk_blocks: u32,
+    /// Langevin steps that one launch of the fused chain ([`crate::kernels::chain`]) may do; 0 runs chains layer by
+    /// layer, as networks that the fused chain does not fit always do.
+    pub fused_steps: u32,
 }
 
 impl Target {
     /// For the CPU executor: a block is one AVX-512 register wide, two of AVX2, four of NEON or SSE2.
-    pub const CPU: Self = Self { lanes: 16, tile_channels: 4, tile_pixels: 4, fours: false, chunk_blocks: 4 };
+    pub const CPU: Self =
+        Self { lanes: 16, tile_channels: 4, tile_pixels: 4, fours: false, chunk_blocks: 4, fused_steps: 0 };
 
     /// For a GPU that is to work on `images` at a time.
     pub fn gpu(images: usize) -> Self {
         let lanes = images.next_power_of_two().clamp(16, 64) as u32;
-        Self { lanes, tile_channels: 8, tile_pixels: 2, fours: true, chunk_blocks: 1 }
+        Self { lanes, tile_channels: 8, tile_pixels: 2, fours: true, chunk_blocks: 1, fused_steps: 0 }
     }
 
     /// Blocks that hold `images`.

@@ -67,12 +67,17 @@ impl NetworkPass {
         Self { network: network.clone(), target, parameters, x, energies, input_gradient, seeds, layers }
     }
 
+    /// Images in a block.
+    pub(super) fn lanes(&self) -> u32 {
+        self.target.lanes
+    }
+
     /// Packs every layer's weights; needed after every change of the parameters.
     pub(super) fn pack(&self, launches: &mut Vec<Launch>) {
         for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
             let (forward, backward) = packings(&layer.operation, self.target);
             for (packing, to) in [(forward, buffers.forward), (backward, buffers.backward)] {
-                let kernel = PackWeights { packing, weight_offset: layer.weight_offset };
+                let kernel = PackWeights { packing, weight_offset: layer.weight_offset, packed_offset: 0 };
                 launches.push(Launch::whole(kernel, &[self.parameters, to]));
             }
         }

@@ -4,6 +4,7 @@ use super::{BufferId, Launch, NetworkPass, Plan, ProgramId, Target};
 use crate::data::ImageShape;
 use crate::kernels::adam::Adam;
 use crate::kernels::advance::Advance;
+use crate::kernels::chain::{Chain, ChainLayer, chain_layers, pack_chain, packed_len, scratch_len};
 use crate::kernels::clip_scale::ClipScale;
 use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
 use crate::kernels::draw_negatives::DrawNegatives;
@@ -63,30 +64,101 @@ pub struct TrainingNumbers {
     pub gradient_norm_clip: f32,
 }
 
-/// Adds a chain's launches: the network's pass and [`Langevin`], in turn.
-fn chain(
-    launches: &mut Vec<Launch>,
-    pass: &NetworkPass,
+/// Floating-point operations of one dispatch of the fused chain, at most: a desktop stays responsive, and a driver's
+/// watchdog (about 2 s on Windows) far away, on a GPU that does 100 GFLOP/s.
+const DISPATCH_FLOP: usize = 40_000_000_000;
+
+/// Where and how a plan's chains run.
+#[derive(Clone, Debug)]
+struct ChainPass {
     state: BufferId,
-    blocks: &Range<u32>,
-    (lanes, features): (u32, usize),
-    numbers: &SamplerNumbers,
-) {
-    let clip = if numbers.gradient_clip > 0.0 { numbers.gradient_clip } else { f32::INFINITY };
-    for step in 0..=numbers.steps {
-        let kernel = Langevin {
-            lanes,
-            features,
-            moves: step > 0,
-            perturbs: (step < numbers.steps).then_some(step),
-            step_size: numbers.step_size,
-            noise: numbers.noise,
-            gradient_clip: clip,
-        };
-        launches.push(Launch::per_block(kernel, blocks, &[state, pass.input_gradient, pass.x]));
-        if step < numbers.steps {
-            pass.forward(launches, blocks);
-            pass.to_input(launches, blocks);
+    blocks: Range<u32>,
+    n_images: u32,
+    fused: Option<FusedPass>,
+}
+
+/// The fused chain's own buffers.
+#[derive(Clone, Debug)]
+struct FusedPass {
+    steps: u32, // of one launch, at most
+    layers: Vec<ChainLayer>,
+    weights: BufferId,
+    scratch: BufferId,
+}
+
+impl ChainPass {
+    /// Adds what a chain of `n_images`, from the first of `blocks` on, needs besides the network's pass.
+    fn new(
+        plan: &mut Plan,
+        network: &Network,
+        state: BufferId,
+        blocks: &Range<u32>,
+        n_images: u32,
+        target: Target,
+    ) -> Self {
+        let layers = if target.fused_steps > 0 { chain_layers(network) } else { None };
+        let fused = layers.map(|layers| FusedPass {
+            steps: target.fused_steps,
+            weights: plan.flat("chain's packed weights", packed_len(&layers)),
+            scratch: plan.flat("chain's scratch", n_images as usize * scratch_len(&layers)),
+            layers,
+        });
+        Self { state, blocks: blocks.clone(), n_images, fused }
+    }
+
+    /// Packs the weights; needed after every change of the parameters.
+    fn pack(&self, launches: &mut Vec<Launch>, pass: &NetworkPass) {
+        if let Some(fused) = &self.fused {
+            for kernel in pack_chain(&fused.layers) {
+                launches.push(Launch::whole(kernel, &[pass.parameters, fused.weights]));
+            }
+        }
+    }
+
+    /// Adds a chain's launches: fused, or the network's pass and [`Langevin`] in turn.
+    fn run(
+        &self,
+        launches: &mut Vec<Launch>,
+        pass: &NetworkPass,
+        network: &Network,
+        numbers: &SamplerNumbers,
+    ) {
+        let (lanes, features) = (pass.lanes(), network.input.len());
+        let gradient_clip = if numbers.gradient_clip > 0.0 { numbers.gradient_clip } else { f32::INFINITY };
+        let (step_size, noise) = (numbers.step_size, numbers.noise);
+        if let Some(fused) = &self.fused {
+            let flop = network.langevin_flop() * self.n_images as usize;
+            let at_once = ((DISPATCH_FLOP / flop).max(1) as u32).min(fused.steps);
+            for first_step in (0..numbers.steps).step_by(at_once as usize) {
+                let kernel = Chain {
+                    lanes,
+                    n_images: self.n_images,
+                    layers: fused.layers.clone(),
+                    first_step,
+                    n_steps: (numbers.steps - first_step).min(at_once),
+                    step_size,
+                    noise,
+                    gradient_clip,
+                    first_block: self.blocks.start,
+                };
+                let bindings = [self.state, fused.weights, pass.parameters, pass.x, fused.scratch];
+                launches.push(Launch::whole(kernel, &bindings));
+            }
+            return;
+        }
+        for step in 0..=numbers.steps {
+            let perturbs = (step < numbers.steps).then_some(step);
+            let kernel =
+                Langevin { lanes, features, moves: step > 0, perturbs, step_size, noise, gradient_clip };
+            launches.push(Launch::per_block(
+                kernel,
+                &self.blocks,
+                &[self.state, pass.input_gradient, pass.x],
+            ));
+            if step < numbers.steps {
+                pass.forward(launches, &self.blocks);
+                pass.to_input(launches, &self.blocks);
+            }
         }
     }
 }
@@ -145,8 +217,10 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     let scale = plan.flat("clip scale", 1);
     let pass = NetworkPass::new(&mut plan, network, target);
 
+    let chain = ChainPass::new(&mut plan, network, state, &fake, batch, target);
     let mut start = Vec::new();
     pass.pack(&mut start);
+    chain.pack(&mut start, &pass);
 
     let mut step = Vec::new();
     let draw = DrawReal {
@@ -160,7 +234,7 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     step.push(Launch::per_block(draw, &real, &[state, data, pass.x]));
     let draw = DrawNegatives { lanes, features, fresh: numbers.fresh };
     step.push(Launch::per_block(draw, &fake, &[state, ring, pass.x]));
-    chain(&mut step, &pass, state, &fake, (lanes, features), &numbers.chain);
+    chain.run(&mut step, &pass, network, &numbers.chain);
     let capacity = numbers.ring_capacity;
     let push = PushReplay { lanes, features, batch, capacity, first_block: half_blocks };
     step.push(Launch::whole(push, &[state, pass.x, ring]));
@@ -186,6 +260,7 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     let bindings = [state, gradient, scale, first_moment, second_moment, pass.parameters];
     step.push(Launch::whole(adam, &bindings));
     pass.pack(&mut step);
+    chain.pack(&mut step, &pass);
     step.push(Launch::whole(Advance { batch, capacity }, &[state]));
 
     let update = step[n_sampling..].to_vec();
@@ -239,8 +314,10 @@ pub fn sampler_plan(
     let (lanes, features, blocks) = (target.lanes, network.input.len(), 0..n_blocks);
     let state = plan.integers("state", 8);
     let pass = NetworkPass::new(&mut plan, network, target);
+    let chain = ChainPass::new(&mut plan, network, state, &blocks, count as u32, target);
     let mut start = Vec::new();
     pass.pack(&mut start);
+    chain.pack(&mut start, &pass);
     let start = plan.program(start);
     let random =
         Random { lanes, features, stream: Stream::SamplerStart, distribution: Distribution::Uniform };
@@ -249,7 +326,7 @@ pub fn sampler_plan(
     for &steps in lengths {
         let mut launches = Vec::new();
         let numbers = SamplerNumbers { steps, ..*numbers };
-        chain(&mut launches, &pass, state, &blocks, (lanes, features), &numbers);
+        chain.run(&mut launches, &pass, network, &numbers);
         chains.push((steps, plan.program(launches)));
     }
     let mut energies = Vec::new();

@@ -146,7 +146,7 @@ impl Trainer {
         assert!(input.len() < MAX_FEATURES);
         let n_images = u32::try_from(images.count())
             .map_err(|_| Error::Usage(format!("{}: more than 2^32 images", dataset.name)))?;
-        let target = device.target(config.train.batch);
+        let target = device.chain_target(&network, config.train.batch);
         let plan = training_plan(&network, &numbers(config, n_images, shape), target);
         let mut trainer = Self {
             device: device.clone(),

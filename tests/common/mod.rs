@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 use thalweg::data::ImageShape;
-use thalweg::device::Device;
+use thalweg::device::{ChainPath, Device};
 use thalweg::gpu::{Gpu, adapters};
 use thalweg::kernels::pack_weights::Packing;
 use thalweg::kernels::{Access, Binding, Kernel};
@@ -18,7 +18,7 @@ pub fn gpu() -> Device {
         let adapter = adapters().await.into_iter().next();
         let adapter =
             adapter.expect("no Vulkan, Metal or DX12 adapter: run ./test.sh, which installs a software one");
-        Device::Gpu(Gpu::open(adapter).await.expect("the adapter opens"))
+        Device::Gpu(Gpu::open(adapter, ChainPath::Auto).await.expect("the adapter opens"))
     })
 }
 

@@ -1,0 +1,328 @@
+// The fused chain: whole Langevin steps in one dispatch. Chains do not look at each other, so a workgroup owns one
+// image, and only workgroup barriers stand between layers. A step is
+//   x <- clamp(x + noise N(0, 1)); g = dE/dx; x <- clamp(x - step_size clip(g))   (langevin.wgsl, recipe R1's form)
+// with g by the network's forward pass and its input gradient (conv_forward.wgsl, conv_input_gradient.wgsl); a dense
+// layer is a convolution with a kernel row for each pixel of its input.
+//
+// x lies in workgroup memory. Hidden layers' values, slopes and gradients lie in the image's part of `scratch`, which
+// stays in a cache: [pixel][channel] in fours, one tensor after the other; the first ZEROS fours are 0, and stand for
+// every pixel in the padding. A layer's slope is overwritten by its gradient.
+//
+// Work is shared out in tiles of TILE pixels by four channels, neighbouring invocations taking neighbouring channels,
+// so that they read weights side by side and share input pixels. Where a layer has fewer tiles than the workgroup has
+// invocations, input channels are split among `split` of them, whose sums are added in order.
+//
+// x = image. 1 state, 2 weights in fours, [ky][kx][in][out] forward and [ky][column][out][in] backward
+// (kernels::pack_weights), 3 parameters (for the biases), 4 x [block][feature][lane], 5 scratch.
+// The prelude declares SIZE, the workgroup's invocations, FEATURES of an image, and MAX_LAYERS.
+
+override LANES: u32 = 16;
+override N_LAYERS: u32 = 1;
+override ZEROS: u32 = 1;   // fours of zeros
+override SCRATCH: u32 = 1; // fours of one image's scratch
+
+struct Layer {
+    in_channels: u32,
+    in_height: u32,
+    in_width: u32,
+    out_channels: u32,
+    out_height: u32,
+    out_width: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    stride_y: u32,
+    stride_x: u32,
+    pad_top: u32,
+    pad_left: u32,
+    forward_weights: u32,  // in fours
+    backward_weights: u32, // in fours
+    bias: u32,             // in the parameters
+    activation: u32,
+    value: u32,            // of its output, in the scratch
+    gradient: u32,         // of its pre-activation, and before that its slope
+    forward_split: u32,
+    backward_split: u32,
+}
+
+struct Params {
+    first_block: u32,
+    chain_step: u32, // the first of this dispatch
+    n_steps: u32,
+    step_size: f32,
+    noise: f32,
+    gradient_clip: f32,
+    spare0: u32,
+    spare1: u32,
+    layers: array<Layer, MAX_LAYERS>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> state: State;
+@group(0) @binding(2) var<storage, read> weights: array<vec4f>;
+@group(0) @binding(3) var<storage, read> parameters: array<f32>;
+@group(0) @binding(4) var<storage, read_write> x: array<f32>;
+@group(0) @binding(5) var<storage, read_write> scratch: array<vec4f>;
+
+const LANGEVIN: u32 = 4u;
+const TILE: u32 = 4u; // pixels
+
+var<workgroup> image_x: array<f32, FEATURES>;
+var<workgroup> parts: array<vec4f, 2u * SIZE>;
+
+fn fours(channels: u32) -> u32 {
+    return (channels + 3u) / 4u;
+}
+
+// Adds the sums of the invocations that share a tile, in order; the first of them gets the total.
+fn add_parts(index: u32, split: u32, sum: array<vec4f, TILE>) -> array<vec4f, TILE> {
+    var total = sum;
+    let share = SIZE / split;
+    for (var p = 0u; p < TILE; p += 2u) {
+        parts[index] = total[p];
+        parts[SIZE + index] = total[p + 1u];
+        workgroupBarrier();
+        if (index < share) {
+            for (var part = 1u; part < split; part++) {
+                total[p] += parts[part * share + index];
+                total[p + 1u] += parts[SIZE + part * share + index];
+            }
+        }
+        workgroupBarrier();
+    }
+    return total;
+}
+
+// Layer l's values and slopes.
+fn forward(l: u32, index: u32, base: u32) {
+    let n = params.layers[l];
+    let out4 = fours(n.out_channels);
+    let in4 = fours(n.in_channels);
+    let pixels = n.out_height * n.out_width;
+    let items = out4 * ((pixels + TILE - 1u) / TILE);
+    let share = SIZE / n.forward_split;
+    let part = index / share;
+    let c_begin = in4 * part / n.forward_split;
+    let c_end = in4 * (part + 1u) / n.forward_split;
+    var input = base;
+    if (l > 0u) {
+        input += params.layers[l - 1u].value;
+    }
+    for (var first = 0u; first < items; first += share) {
+        let item = first + index % share;
+        let channel = item % out4;
+        let pixel = item / out4 * TILE;
+        var sum = array<vec4f, TILE>();
+        if (item < items) {
+            for (var ky = 0u; ky < n.kernel_height; ky++) {
+                for (var kx = 0u; kx < n.kernel_width; kx++) {
+                    var places: array<u32, TILE>;
+                    var inside: array<bool, TILE>;
+                    for (var p = 0u; p < TILE; p++) {
+                        let o = min(pixel + p, pixels - 1u);
+                        let iy = i32(o / n.out_width * n.stride_y + ky) - i32(n.pad_top);
+                        let ix = i32(o % n.out_width * n.stride_x + kx) - i32(n.pad_left);
+                        inside[p] = iy >= 0 && iy < i32(n.in_height) && ix >= 0 && ix < i32(n.in_width);
+                        places[p] = u32(max(iy, 0)) * n.in_width + u32(max(ix, 0));
+                    }
+                    let tap = n.forward_weights + (ky * n.kernel_width + kx) * n.in_channels * out4 + channel;
+                    if (l == 0u) {
+                        for (var c = 0u; c < n.in_channels; c++) {
+                            let w = weights[tap + c * out4];
+                            for (var p = 0u; p < TILE; p++) {
+                                let at = min(places[p] * n.in_channels + c, FEATURES - 1u);
+                                sum[p] += select(0.0, image_x[at], inside[p]) * w;
+                            }
+                        }
+                        continue;
+                    }
+                    for (var p = 0u; p < TILE; p++) {
+                        places[p] = select(base, input + places[p] * in4, inside[p]);
+                    }
+                    for (var c = c_begin; c < c_end; c++) {
+                        let at = tap + c * 4u * out4;
+                        let w0 = weights[at];
+                        let w1 = weights[at + out4];
+                        let w2 = weights[at + 2u * out4];
+                        let w3 = weights[at + 3u * out4];
+                        for (var p = 0u; p < TILE; p++) {
+                            let v = scratch[places[p] + c];
+                            sum[p] += v.x * w0 + v.y * w1 + v.z * w2 + v.w * w3;
+                        }
+                    }
+                }
+            }
+        }
+        if (n.forward_split > 1u) {
+            sum = add_parts(index, n.forward_split, sum);
+        }
+        if (part == 0u && item < items) {
+            let b = n.bias + channel * 4u;
+            let last = n.bias + n.out_channels - 1u;
+            let bias = vec4f(
+                parameters[b],
+                parameters[min(b + 1u, last)],
+                parameters[min(b + 2u, last)],
+                parameters[min(b + 3u, last)],
+            );
+            let used = vec4u(0u, 1u, 2u, 3u) + channel * 4u < vec4u(n.out_channels);
+            for (var p = 0u; p < TILE; p++) {
+                if (pixel + p < pixels) {
+                    let a = activate(n.activation, sum[p] + bias);
+                    let at = base + (pixel + p) * out4 + channel;
+                    scratch[n.value + at] = select(vec4f(0.0), a.value, used);
+                    scratch[n.gradient + at] = select(vec4f(0.0), a.slope, used);
+                }
+            }
+        }
+    }
+}
+
+// The place of kernel column kx among the packed ones.
+fn column(n: Layer, kx: u32) -> u32 {
+    let phase = kx % n.stride_x;
+    var before = 0u;
+    for (var p = 0u; p < phase; p++) {
+        before += (n.kernel_width + n.stride_x - 1u - p) / n.stride_x;
+    }
+    return before + (n.kernel_width + n.stride_x - 1u - phase) / n.stride_x - 1u - kx / n.stride_x;
+}
+
+// The gradient of layer l - 1's pre-activation from that of layer l's. Tiles are of pixels of one phase: those that
+// the same taps reach.
+fn backward(l: u32, index: u32, base: u32) {
+    let n = params.layers[l];
+    let before = base + params.layers[l - 1u].gradient;
+    let out4 = fours(n.out_channels);
+    let in4 = fours(n.in_channels);
+    let rows = (n.in_height + n.stride_y - 1u) / n.stride_y; // of a phase
+    let columns = (n.in_width + n.stride_x - 1u) / n.stride_x;
+    let tiles = (rows * columns + TILE - 1u) / TILE;
+    let items = in4 * tiles * n.stride_y * n.stride_x;
+    let share = SIZE / n.backward_split;
+    let part = index / share;
+    let c_begin = out4 * part / n.backward_split;
+    let c_end = out4 * (part + 1u) / n.backward_split;
+    for (var first = 0u; first < items; first += share) {
+        let item = first + index % share;
+        let channel = item % in4;
+        let pixel = (item / in4) % tiles * TILE;
+        let phase = item / in4 / tiles;
+        let phase_y = phase / n.stride_x;
+        let phase_x = phase % n.stride_x;
+        var sum = array<vec4f, TILE>();
+        if (item < items) {
+            for (var ky = (phase_y + n.pad_top) % n.stride_y; ky < n.kernel_height; ky += n.stride_y) {
+                for (var kx = (phase_x + n.pad_left) % n.stride_x; kx < n.kernel_width; kx += n.stride_x) {
+                    var places: array<u32, TILE>;
+                    for (var p = 0u; p < TILE; p++) {
+                        let i = min(pixel + p, rows * columns - 1u);
+                        let y = i32(phase_y + i / columns * n.stride_y + n.pad_top) - i32(ky);
+                        let x = i32(phase_x + i % columns * n.stride_x + n.pad_left) - i32(kx);
+                        let oy = u32(max(y, 0)) / n.stride_y;
+                        let ox = u32(max(x, 0)) / n.stride_x;
+                        let inside = y >= 0 && x >= 0 && oy < n.out_height && ox < n.out_width;
+                        places[p] = base + select(0u, n.gradient + (oy * n.out_width + ox) * out4, inside);
+                    }
+                    let tap = n.backward_weights
+                        + (ky * n.kernel_width + column(n, kx)) * n.out_channels * in4 + channel;
+                    for (var c = c_begin; c < c_end; c++) {
+                        // Where output channels do not fill their four, its gradients are 0.
+                        let row = vec4u(0u, 1u, 2u, 3u) + c * 4u;
+                        let at = tap + min(row, vec4u(n.out_channels - 1u)) * in4;
+                        let w0 = weights[at.x];
+                        let w1 = weights[at.y];
+                        let w2 = weights[at.z];
+                        let w3 = weights[at.w];
+                        for (var p = 0u; p < TILE; p++) {
+                            let v = scratch[places[p] + c];
+                            sum[p] += v.x * w0 + v.y * w1 + v.z * w2 + v.w * w3;
+                        }
+                    }
+                }
+            }
+        }
+        if (n.backward_split > 1u) {
+            sum = add_parts(index, n.backward_split, sum);
+        }
+        if (part == 0u && item < items) {
+            for (var p = 0u; p < TILE; p++) {
+                let i = pixel + p;
+                let iy = phase_y + i / columns * n.stride_y;
+                let ix = phase_x + i % columns * n.stride_x;
+                if (i < rows * columns && iy < n.in_height && ix < n.in_width) {
+                    let at = before + (iy * n.in_width + ix) * in4 + channel;
+                    scratch[at] = scratch[at] * sum[p];
+                }
+            }
+        }
+    }
+}
+
+// dE/dx at one feature, from the first layer's gradient: a dot product over output channels, for no lane to be idle
+// where x has one channel.
+fn input_gradient(feature: u32, base: u32) -> f32 {
+    let n = params.layers[0];
+    let out4 = fours(n.out_channels);
+    let c = feature % n.in_channels;
+    let iy = feature / n.in_channels / n.in_width;
+    let ix = feature / n.in_channels % n.in_width;
+    var sum = vec4f(0.0);
+    for (var ky = (iy + n.pad_top) % n.stride_y; ky < n.kernel_height; ky += n.stride_y) {
+        let y = i32(iy + n.pad_top) - i32(ky);
+        let oy = u32(max(y, 0)) / n.stride_y;
+        for (var kx = (ix + n.pad_left) % n.stride_x; kx < n.kernel_width; kx += n.stride_x) {
+            let x = i32(ix + n.pad_left) - i32(kx);
+            let ox = u32(max(x, 0)) / n.stride_x;
+            if (y >= 0 && x >= 0 && oy < n.out_height && ox < n.out_width) {
+                let tap = n.forward_weights + ((ky * n.kernel_width + kx) * n.in_channels + c) * out4;
+                let from_gradient = base + n.gradient + (oy * n.out_width + ox) * out4;
+                for (var o = 0u; o < out4; o++) {
+                    sum += scratch[from_gradient + o] * weights[tap + o];
+                }
+            }
+        }
+    }
+    return sum.x + sum.y + sum.z + sum.w;
+}
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
+    let image = group.x;
+    let base = image * SCRATCH;
+    let image_base = (params.first_block + image / LANES) * FEATURES * LANES + image % LANES;
+    for (var f = index; f < FEATURES; f += SIZE) {
+        image_x[f] = x[image_base + f * LANES];
+    }
+    for (var i = index; i < ZEROS; i += SIZE) {
+        scratch[base + i] = vec4f(0.0);
+    }
+    workgroupBarrier();
+    for (var step = 0u; step < params.n_steps; step++) {
+        for (var quad = index; quad * 4u < FEATURES; quad += SIZE) {
+            let chain_step = state.chain_base + params.chain_step + step;
+            let counter = vec4u((LANGEVIN << 24u) | quad, image, chain_step, state.step);
+            let noise = params.noise * normal_of(philox(counter, vec2u(state.seed_low, state.seed_high)));
+            for (var i = 0u; i < min(4u, FEATURES - quad * 4u); i++) {
+                image_x[quad * 4u + i] = clamp(image_x[quad * 4u + i] + noise[i], -1.0, 1.0);
+            }
+        }
+        workgroupBarrier();
+        for (var l = 0u; l < N_LAYERS; l++) {
+            forward(l, index, base);
+            storageBarrier();
+        }
+        for (var l = N_LAYERS - 1u; l > 0u; l--) {
+            backward(l, index, base);
+            storageBarrier();
+        }
+        for (var f = index; f < FEATURES; f += SIZE) {
+            let g = clamp(input_gradient(f, base), -params.gradient_clip, params.gradient_clip);
+            image_x[f] = clamp(image_x[f] - params.step_size * g, -1.0, 1.0);
+        }
+        workgroupBarrier();
+        storageBarrier();
+    }
+    for (var f = index; f < FEATURES; f += SIZE) {
+        x[image_base + f * LANES] = image_x[f];
+    }
+}

@@ -1,0 +1,122 @@
+//! The fused chain: against its twin, and against the chain by layers, whose kernels have tests of their own.
+
+mod common;
+
+use thalweg::compare::compare;
+use thalweg::data::ImageShape;
+use thalweg::device::{Device, Machine};
+use thalweg::kernels::State;
+use thalweg::kernels::chain::chain_layers;
+use thalweg::network::{Activation, LayerSpec, Network, Padding, preset};
+use thalweg::plan::{SamplerNumbers, Target, sampler_plan};
+
+const NUMBERS: SamplerNumbers =
+    SamplerNumbers { steps: 0, step_size: 10.0, noise: 0.02, gradient_clip: 0.03 };
+
+fn conv(channels: usize, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 4]) -> LayerSpec {
+    let [top, bottom, left, right] = padding;
+    let padding = Padding { top, bottom, left, right };
+    LayerSpec::Conv { channels, kernel, stride, padding, activation: Activation::Swish }
+}
+
+fn dense(units: usize, activation: Activation) -> LayerSpec {
+    LayerSpec::Dense { units, activation }
+}
+
+/// mnist-small, and networks that are odd in what the fused chain has to get right: channels, strides, padding,
+/// kernels beyond the image, dense layers before and after convolutions, more tiles than invocations and fewer.
+fn networks() -> Vec<Network> {
+    let energy = dense(1, Activation::Identity);
+    let shape = |channels, height, width| ImageShape { channels, height, width };
+    let new = |name, input, specs: &[LayerSpec]| Network::new(name, input, specs).unwrap();
+    vec![
+        preset("mnist-small").unwrap(),
+        new(
+            "odd",
+            shape(3, 11, 9),
+            &[
+                conv(20, [5, 3], [2, 1], [2, 1, 0, 2]),
+                conv(12, [4, 4], [3, 2], [3, 2, 1, 0]),
+                conv(64, [1, 2], [1, 1], [0, 0, 1, 1]),
+                dense(24, Activation::Swish),
+                energy,
+            ],
+        ),
+        new("flat", shape(1, 1, 2), &[dense(36, Activation::Swish), dense(36, Activation::Swish), energy]),
+        new("wide", shape(1, 28, 28), &[conv(32, [3, 3], [1, 1], [1, 1, 1, 1]), energy]),
+        new("one layer", shape(2, 5, 5), &[energy]),
+    ]
+}
+
+/// Chains of `steps` steps on `device`, from the seeded noise.
+async fn chains(device: &Device, network: &Network, count: usize, steps: u32, target: Target) -> Vec<f32> {
+    let plan = sampler_plan(network, count, &NUMBERS, &[steps], target);
+    let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+    let parameters: Vec<f32> = network.initial_parameters(7).iter().map(|p| p * 1.5 + 0.01).collect();
+    machine.write_floats(plan.pass.parameters, &parameters);
+    machine.write(plan.state, 0, bytemuck::cast_slice(&[State { step: 3, seed_low: 5, ..State::default() }]));
+    machine.run(plan.start).unwrap();
+    machine.run(plan.noise).unwrap();
+    if target.fused_steps > 0 {
+        // Launch by launch against the twins, and then once more as a whole.
+        let report = compare(&mut machine, plan.chains[0].1).await.unwrap();
+        assert!(report.parted().is_none(), "{}: {report}", network.name);
+        machine.run(plan.noise).unwrap();
+    }
+    machine.run(plan.chains[0].1).unwrap();
+    let blocks = machine.read_floats(plan.pass.x).await.unwrap();
+    let shape = network.input;
+    plan.plan.from_blocks(&blocks, count, shape.channels, shape.height * shape.width)
+}
+
+#[test]
+fn it_is_the_chain_by_layers() {
+    let device = common::gpu();
+    let mut failures = common::Failures::default();
+    for network in networks() {
+        assert!(chain_layers(&network).is_some(), "{} does not fit", network.name);
+        for count in [1, 19] {
+            pollster::block_on(async {
+                let target = Target::gpu(count);
+                let fused = Target { fused_steps: 3, ..target };
+                let layers = chains(&Device::cpu(), &network, count, 3, Target::CPU).await;
+                let ours = chains(&device, &network, count, 3, fused).await;
+                let moved = ours.iter().zip(chains(&device, &network, count, 1, target).await);
+                failures.check(moved.filter(|(a, b)| *a != b).count() > ours.len() / 4, || {
+                    format!("{}: the chain stands still", network.name)
+                });
+                let doubles = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+                let name = format!("{} by {count}", network.name);
+                failures.close(&name, &doubles(&ours), &doubles(&layers), 1e-4, 0.0);
+            });
+        }
+    }
+    failures.assert_none();
+}
+
+#[test]
+fn networks_that_do_not_fit_run_by_layers() {
+    let energy = dense(1, Activation::Identity);
+    let input = ImageShape { channels: 1, height: 8, width: 8 };
+    let ragged = Network::new("ragged", input, &[conv(5, [3, 3], [1, 1], [0; 4]), energy]).unwrap();
+    let input = ImageShape { channels: 3, height: 64, width: 64 };
+    let large = Network::new("large", input, &[conv(8, [3, 3], [2, 2], [0; 4]), energy]).unwrap();
+    for network in [ragged, large] {
+        assert!(chain_layers(&network).is_none());
+        let target = Target { fused_steps: 8, ..Target::gpu(4) };
+        let plan = sampler_plan(&network, 4, &NUMBERS, &[2], target);
+        assert!(plan.plan.programs[plan.chains[0].1.0].len() > 2);
+    }
+}
+
+#[test]
+fn launches_do_not_grow_with_steps() {
+    let network = preset("mnist-small").unwrap();
+    let target = Target { fused_steps: u32::MAX, ..Target::gpu(128) };
+    let launches = |steps| {
+        let plan = sampler_plan(&network, 128, &NUMBERS, &[steps], target);
+        plan.plan.programs[plan.chains[0].1.0].len()
+    };
+    assert_eq!([launches(1), launches(60), launches(100)], [1, 1, 1]);
+    assert_eq!(launches(1000), 10); // the cap on one dispatch's work
+}
