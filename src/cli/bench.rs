@@ -28,7 +28,7 @@ pub struct Arguments {
     /// How often each timing is repeated; the median counts
     #[arg(long, default_value_t = 9, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
-    /// Writes all figures to a JSON file, too
+    /// Writes all figures to a JSON file, too [default: none]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }

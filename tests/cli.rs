@@ -1,0 +1,889 @@
+//! The program from outside: what it writes, what it refuses and how, how it stops and goes on.
+//!
+//! Everything runs in temporary folders and, but for the tests of devices, on the CPU.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use flate2::{Compression, write::GzEncoder};
+use tempfile::TempDir;
+use thalweg::checkpoint::{Checkpoint, Tensor, TensorData, load_tensors};
+use thalweg::data::{ByteImages, Dataset, Images, npy};
+use thalweg::model::replay_images;
+use thalweg::picture::{GridOptions, film, grid};
+use thalweg::plan::SamplerNumbers;
+use thalweg::{Config, Device, EnergyModel, Model, Sampler};
+
+// ---- helpers
+
+/// Weights of PyTorch, with images and what PyTorch says of them.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mnist-small.safetensors");
+/// Settings of a run that takes no time.
+const TINY: [&str; 8] = [
+    "--set=chain.steps=2",
+    "--set=train.batch=16",
+    "--set=replay.capacity=64",
+    "--set=replay.initial=32",
+    "--set=sample.steps=2",
+    "--set=sample.count=4",
+    "--data=digits.idx",
+    "--device=cpu",
+];
+
+/// The program with some arguments, in a folder.
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.current_dir(folder).args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder, arguments).output().unwrap()
+}
+
+/// Runs it; it must succeed. Its stdout.
+fn works(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}\n{stdout}\n{stderr}");
+    stdout
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// Every file in a folder, with its content.
+fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(snapshot(&path));
+        } else if path.is_file() {
+            let content = fs::read(&path).unwrap();
+            files.insert(path, content);
+        }
+    }
+    files
+}
+
+/// What is wrong with how an output refuses: nothing, if it exits with 2 and exactly one `error:` that names all facts.
+fn faults_of(output: &Output, facts: &[&str]) -> Vec<String> {
+    let (_, stderr) = texts(output);
+    let mut faults = Vec::new();
+    if output.status.code() != Some(2) {
+        faults.push(format!("exits with {:?}", output.status));
+    }
+    if stderr.matches("error:").count() != 1 || !stderr.starts_with("error: ") {
+        faults.push("has not exactly one error".to_owned());
+    }
+    if stderr.contains("panicked") || stderr.contains("RUST_BACKTRACE") {
+        faults.push("panicked".to_owned());
+    }
+    // clap and long paths break lines.
+    let plain = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    faults.extend(
+        facts.iter().filter(|fact| !plain.contains(**fact)).map(|fact| format!("does not say `{fact}`")),
+    );
+    faults.iter().map(|fault| format!("{fault}: {stderr}")).collect()
+}
+
+/// Commands that must be refused, each with what the error has to say, and all faults together at the end.
+struct Refusals<'a> {
+    folder: &'a Path,
+    before: BTreeMap<PathBuf, Vec<u8>>,
+    faults: Vec<String>,
+}
+
+impl<'a> Refusals<'a> {
+    /// All files that the commands may touch or need are in `folder` by now.
+    fn new(folder: &'a Path) -> Self {
+        Self { folder, before: snapshot(folder), faults: Vec::new() }
+    }
+
+    fn refused(&mut self, arguments: &[&str], facts: &[&str]) {
+        let output = run(self.folder, arguments);
+        self.check(&output, arguments, facts);
+    }
+
+    fn check(&mut self, output: &Output, arguments: &[&str], facts: &[&str]) {
+        let mut faults = faults_of(output, facts);
+        if snapshot(self.folder) != self.before {
+            faults.push("left something behind, or changed it".to_owned());
+        }
+        self.faults.extend(faults.into_iter().map(|fault| format!("{arguments:?} {fault}")));
+    }
+
+    fn finish(self) {
+        assert!(self.faults.is_empty(), "{} faults:\n{}", self.faults.len(), self.faults.join("\n"));
+    }
+}
+
+fn idx(magic: u32, dims: &[u32], bytes: &[u8]) -> Vec<u8> {
+    let mut file = magic.to_be_bytes().to_vec();
+    dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
+    file.extend(bytes);
+    file
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn npy_file(descr: &str, fortran: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), bytes].concat()
+}
+
+fn le(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// A safetensors file with no metadata.
+fn weights_file(tensors: &BTreeMap<String, Tensor>) -> Vec<u8> {
+    let (mut listing, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, tensor) in tensors {
+        let TensorData::F32(values) = &tensor.data else { continue };
+        let start = data.len();
+        data.extend(le(values));
+        let info =
+            serde_json::json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, data.len()]});
+        listing.insert(name.clone(), info);
+    }
+    let listing = serde_json::to_vec(&listing).unwrap();
+    [&(listing.len() as u64).to_le_bytes()[..], &listing, &data].concat()
+}
+
+fn golden(name: &str) -> Tensor {
+    load_tensors(GOLDEN).unwrap().1[name].clone()
+}
+
+fn floats(tensor: &Tensor) -> &[f32] {
+    let TensorData::F32(values) = &tensor.data else { panic!("no floats") };
+    values
+}
+
+/// Digits `first..first + count` of those that ship inside.
+fn digits(first: usize, count: usize) -> ByteImages {
+    let all = Dataset::open("digits").unwrap().train;
+    let len = all.shape.len();
+    ByteImages { shape: all.shape, bytes: all.bytes[first * len..][..count * len].to_vec() }
+}
+
+/// A folder with `digits.idx`: 80 digits, so 72 to train on and 8 held out.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let file = idx(0x803, &[80, 28, 28], &digits(0, 80).bytes);
+    fs::write(folder.path().join("digits.idx"), file).unwrap();
+    folder
+}
+
+/// Trains 2 steps to `run/checkpoint.safetensors`.
+fn train_tiny(folder: &Path) -> PathBuf {
+    works(folder, &[&["train", "--steps=2"], &TINY[..]].concat());
+    folder.join("run/checkpoint.safetensors")
+}
+
+fn read_npy(path: impl AsRef<Path>) -> (String, Vec<f32>) {
+    let bytes = fs::read(path).unwrap();
+    assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+    let end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = String::from_utf8(bytes[10..end].to_vec()).unwrap();
+    (header, bytes[end..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+}
+
+/// `err <= tolerance * largest magnitude`, NaN failing.
+fn assert_near(values: &[f32], reference: &[f32], tolerance: f32) {
+    assert_eq!(values.len(), reference.len());
+    let scale = reference.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+    for (ix, (a, b)) in values.iter().zip(reference).enumerate() {
+        let ok = (a - b).abs() <= tolerance * scale;
+        assert!(ok, "value {ix} is {a}, not {b}");
+    }
+}
+
+// ---- energy
+
+#[test]
+fn energies_and_gradients_are_pytorchs() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let real = golden("real");
+    npy::write_f32(at("real.npy"), &real.shape, floats(&real)).unwrap();
+    let base = ["energy", "--model", GOLDEN, "--network=mnist-small", "--device=cpu", "--input=real.npy"];
+    let stdout = works(folder.path(), &[&base[..], &["--out=e.npy", "--gradient=g.npy"]].concat());
+
+    let (header, energies) = read_npy(at("e.npy"));
+    assert!(header.contains("'<f4'") && header.contains("'shape': (5"), "{header}");
+    let expected = golden("energy.real");
+    assert_near(&energies, floats(&expected), 1e-5);
+    let (header, gradient) = read_npy(at("g.npy"));
+    assert!(header.contains("(5, 1, 32, 32)"), "{header}");
+    assert_near(&gradient, floats(&golden("input_grad.real")), 1e-5);
+
+    let mean = energies.iter().sum::<f32>() / 5.0;
+    for fact in ["5 images of 1x32x32", &format!("mean {mean:.6}"), "std ", "min ", "max ", "first: "] {
+        assert!(stdout.contains(fact), "{fact}: {stdout}");
+    }
+    // The same as text, over an older file.
+    fs::write(at("e.csv"), "old").unwrap();
+    works(folder.path(), &[&base[..], &["--out=e.csv"]].concat());
+    let csv = fs::read_to_string(at("e.csv")).unwrap();
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("index,energy"));
+    let rows: Vec<_> = lines.map(|line| line.split_once(',').unwrap()).collect();
+    for (ix, (row, energy)) in rows.iter().zip(&energies).enumerate() {
+        assert_eq!((row.0, row.1.parse::<f32>().unwrap().to_bits()), (&*ix.to_string(), energy.to_bits()));
+    }
+    assert_eq!(rows.len(), 5);
+}
+
+#[test]
+fn energies_of_png_folders_and_idx_folders() {
+    let folder = folder();
+    let images = digits(0, 3);
+    for (ix, name) in ["b.png", "a, \"1\".png", "c.png"].iter().enumerate() {
+        fs::create_dir_all(folder.path().join("png")).unwrap();
+        let path = folder.path().join("png").join(name);
+        image::save_buffer(path, images.image(ix), 28, 28, image::ExtendedColorType::L8).unwrap();
+    }
+    fs::create_dir(folder.path().join("idx")).unwrap();
+    let file = gzip(&idx(0x803, &[3, 28, 28], &images.bytes));
+    fs::write(folder.path().join("idx/t10k-images-idx3-ubyte.gz"), file).unwrap();
+
+    let base = ["energy", "--model", GOLDEN, "--network=mnist-small", "--device=cpu"];
+    works(folder.path(), &[&base[..], &["--input=png", "--out=png.csv", "--gradient=g.npy"]].concat());
+    works(folder.path(), &[&base[..], &["--input=idx", "--out=idx.csv"]].concat());
+    let model = Model::load(GOLDEN, Some("mnist-small")).unwrap();
+    let energies = pollster::block_on(async {
+        let mut energies = EnergyModel::new(&Device::cpu(), &model).await.unwrap();
+        energies.energies(&images.to_images()).await.unwrap()
+    });
+    let [b, a, c] = energies[..] else { panic!("{energies:?}") };
+    let csv = fs::read_to_string(folder.path().join("png.csv")).unwrap();
+    assert_eq!(csv, format!("index,energy,file\n0,{a},\"a, \"\"1\"\".png\"\n1,{b},b.png\n2,{c},c.png\n"));
+    let csv = fs::read_to_string(folder.path().join("idx.csv")).unwrap();
+    assert_eq!(csv, format!("index,energy\n0,{b}\n1,{a}\n2,{c}\n"));
+    // As large as the images, not as the network's input.
+    assert!(read_npy(folder.path().join("g.npy")).0.contains("(3, 1, 28, 28)"));
+}
+
+// ---- sample
+
+#[test]
+fn samples_are_the_librarys_and_repeat() {
+    let folder = folder();
+    let base = ["sample", "--model", GOLDEN, "--network=mnist-small", "--device=cpu", "--count=10"];
+    let base = [&base[..], &["--steps=112"]].concat();
+    let outputs = ["--seed=7", "--out=a.png", "--film=a-film.png", "--npy=a.npy"];
+    let stdout = works(folder.path(), &[&base[..], &outputs].concat());
+    let facts =
+        ["10 samples", "112 steps", "seed 7", "mean", "min", "max", "image-steps/s", "a.png", "a.npy"];
+    for fact in facts {
+        assert!(stdout.contains(fact), "{fact}: {stdout}");
+    }
+    works(
+        folder.path(),
+        &[&base[..], &["--seed=7", "--out=b.png", "--film=b-film.png", "--npy=b.npy"]].concat(),
+    );
+    works(folder.path(), &[&base[..], &["--out=c.png", "--npy=c.npy", "--seed=8"]].concat());
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    for end in [".png", "-film.png", ".npy"] {
+        assert!(read(&format!("a{end}")) == read(&format!("b{end}")), "{end} differs with the same seed");
+    }
+    assert!(read("a.npy") != read("c.npy"), "another seed gives the same samples");
+
+    let (header, values) = read_npy(folder.path().join("a.npy"));
+    assert!(header.contains("(10, 1, 32, 32)"), "{header}");
+    assert!(values.iter().all(|v| (-1.0..=1.0).contains(v)));
+    // The film looks at the chains on their way; every column must be what a run straight to that step gives.
+    let model = Model::load(GOLDEN, Some("mnist-small")).unwrap();
+    let straight = |steps: u32| {
+        pollster::block_on(async {
+            let numbers = SamplerNumbers { steps, step_size: 20.0, noise: 0.005, gradient_clip: 0.03 };
+            let mut sampler = Sampler::new(&Device::cpu(), &model, 10, &numbers, 7).await.unwrap();
+            sampler.run(steps).unwrap();
+            (sampler.images().await.unwrap(), sampler.energies().await.unwrap())
+        })
+    };
+    let (last, energies) = straight(112);
+    assert_eq!(last.values, values);
+    let titles: Vec<_> = energies.iter().map(|e| format!("E = {e:.4}")).collect();
+    let open = |name: &str| image::open(folder.path().join(name)).unwrap().into_rgb8();
+    assert!(open("a.png") == grid(&last, &titles, &GridOptions::default()), "another grid");
+    let eight = |images: Images| Images { shape: images.shape, values: images.values[..8 * 1024].to_vec() };
+    let frames = [0, 1, 3, 5, 10, 30, 50, 100, 112].map(|step| (step as usize, eight(straight(step).0)));
+    assert!(open("a-film.png") == film(&frames, &titles[..8]), "another film");
+}
+
+#[test]
+fn chains_start_where_they_are_told() {
+    let folder = folder();
+    let checkpoint = train_tiny(folder.path());
+    let base = ["sample", "--model=run/checkpoint.safetensors", "--device=cpu", "--steps=0", "--npy=s.npy"];
+    let samples = || read_npy(folder.path().join("s.npy"));
+    let stdout = works(folder.path(), &[&base[..], &["--init=buffer", "--count=20"]].concat());
+    assert!(stdout.contains("grid.png") && folder.path().join("grid.png").is_file(), "{stdout}");
+    let model = Model::load(&checkpoint, None).unwrap();
+    let newest = replay_images(&checkpoint, model.network.input, 20).unwrap();
+    assert_eq!(samples().1, newest.values);
+    assert!(samples().0.contains("(20, 1, 32, 32)"));
+
+    works(folder.path(), &[&base[..], &["--init=digits.idx", "--count=3", "--film=f.png"]].concat());
+    let padded = digits(0, 3).to_images().padded_to(model.network.input).unwrap();
+    assert_eq!(samples().1, padded.values);
+
+    // From noise: nothing of the images.
+    works(folder.path(), &[&base[..], &["--count=3"]].concat());
+    let (_, values) = samples();
+    let mean = values.iter().sum::<f32>() / values.len() as f32;
+    assert!(mean.abs() < 0.05 && values.iter().all(|v| (-1.0..=1.0).contains(v)), "mean {mean}");
+
+    // Too many for a picture: numbers alone. (Steps cost time, so none.)
+    fs::remove_file(folder.path().join("grid.png")).unwrap();
+    works(folder.path(), &[&base[..], &["--count=10001"]].concat());
+    assert!(samples().0.contains("(10001, 1, 32, 32)") && !folder.path().join("grid.png").exists());
+}
+
+// ---- what is refused
+
+#[test]
+fn bad_images_are_refused() {
+    let folder = folder();
+    let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    let good = idx(0x803, &[4, 28, 28], &[9; 4 * 784]);
+    put("truncated.idx", &good[..1000]);
+    put("magic.idx", &[b"GIF89a", &good[..]].concat());
+    put("kind.idx", &idx(0xD03, &[4, 28, 28], &[9; 4 * 784]));
+    put("lying.idx", &idx(0x803, &[u32::MAX, 28, 28], &[9; 784]));
+    put("bomb.gz", &gzip(&[&good[..], &vec![0; 64 << 20]].concat()));
+    put("promised-bomb.gz", &gzip(&[idx(0x803, &[u32::MAX, 28, 28], &[]), vec![0; 64 << 20]].concat()));
+    put("trailing.gz", &[gzip(&good), b"garbage".to_vec()].concat());
+    put("broken.gz", &gzip(&good)[..30]);
+    put("labels.idx", &idx(0x801, &[4], &[1, 2, 3, 4]));
+    put("large.idx", &idx(0x803, &[4, 40, 40], &[9; 4 * 1600]));
+    put("colour.npy", &npy_file("<f4", "False", "(1, 3, 2, 2)", &le(&[0.0; 12])));
+    put("nan.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 0.0, f32::NAN, 0.0])));
+    put("fortran.npy", &npy_file("<f4", "True", "(1, 1, 2, 2)", &le(&[0.0; 4])));
+    put("f8.npy", &npy_file("<f8", "False", "(1, 1, 2, 2)", &[0; 32]));
+    put("bytes.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 128.0, 255.0, 0.0])));
+    put("floats.npy", &npy_file("<f4", "False", "(2, 1, 2, 2)", &le(&[0.0; 8])));
+    put("not.png", b"\x89PNG\r\n\x1a\nnothing");
+    put("empty.idx", b"");
+    fs::create_dir(folder.path().join("none")).unwrap();
+    put("e.npy", b"old");
+
+    let both: [(&str, &[&str]); 14] = [
+        ("missing.idx", &["missing.idx"]),
+        ("truncated.idx", &["truncated.idx: truncated", "3136", "984"]),
+        ("magic.idx", &["magic.idx", "47, 49, 46"]),
+        ("kind.idx", &["kind.idx", "0x0d"]),
+        ("lying.idx", &["lying.idx", "4294967295x28x28", "4 GiB"]),
+        ("bomb.gz", &["bomb.gz: trailing garbage", "3136"]),
+        ("promised-bomb.gz", &["promised-bomb.gz", "4294967295x28x28"]),
+        ("trailing.gz", &["trailing.gz: trailing garbage"]),
+        ("broken.gz", &["broken.gz: truncated"]),
+        ("labels.idx", &["labels.idx", "holds labels", "0x00000801"]),
+        ("large.idx", &["large.idx", "1x40x40", "1x32x32"]),
+        ("fortran.npy", &["fortran.npy", "Fortran order"]),
+        ("f8.npy", &["f8.npy", "<f8", "f4"]),
+        ("empty.idx", &["empty.idx", "is empty"]),
+    ];
+    let images: [(&str, &[&str]); 5] = [
+        ("nan.npy", &["nan.npy", "NaN", "[0, 0, 1, 0]"]),
+        ("bytes.npy", &["bytes.npy", "128", "[0, 0, 0, 1]", "[-1, 1]"]),
+        ("colour.npy", &["colour.npy", "3x2x2", "1x32x32"]),
+        ("not.png", &["not.png", "PNG"]),
+        ("none", &["none", "no *.png"]),
+    ];
+    let mut refusals = Refusals::new(folder.path());
+    let energy = ["energy", "--model", GOLDEN, "--network=mnist-small", "--device=cpu", "--out=e.npy"];
+    let sample = ["sample", "--model", GOLDEN, "--network=mnist-small", "--device=cpu", "--count=1"];
+    for (name, facts) in both.iter().chain(&images) {
+        refusals.refused(&[&energy[..], &["--input", name]].concat(), facts);
+    }
+    for (name, facts) in both.iter().chain(&images) {
+        refusals.refused(&[&sample[..], &["--init", name]].concat(), facts);
+    }
+    for (name, facts) in both {
+        refusals.refused(&["train", "--device=cpu", "--data", name], facts);
+    }
+    refusals.refused(&["train", "--device=cpu", "--data=floats.npy"], &["floats.npy", "f4", "u1"]);
+    refusals.refused(&["train", "--device=cpu", "--data=none"], &["none", "train-images-idx3-ubyte"]);
+    refusals.refused(
+        &[
+            "sample",
+            "--model",
+            GOLDEN,
+            "--network=mnist-small",
+            "--device=cpu",
+            "--init=digits.idx",
+            "--count=81",
+        ],
+        &["digits.idx", "holds 80 images", "81"],
+    );
+    refusals.finish();
+}
+
+#[test]
+fn bad_models_are_refused() {
+    let folder = folder();
+    let checkpoint = train_tiny(folder.path());
+    let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    let (_, tensors) = load_tensors(GOLDEN).unwrap();
+    let (mut missing, mut misshapen, mut nan) = (tensors.clone(), tensors.clone(), tensors.clone());
+    missing.remove("conv2.bias");
+    let bias = &tensors["conv2.bias"];
+    misshapen.insert("conv2.bias".to_owned(), Tensor::f32(&[1, bias.shape[0]], floats(bias).to_vec()));
+    let TensorData::F32(values) = &mut nan.get_mut("dense1.weight").unwrap().data else { panic!() };
+    values[3] = f32::NAN;
+    put("missing.safetensors", &weights_file(&missing));
+    put("misshapen.safetensors", &weights_file(&misshapen));
+    put("nan.safetensors", &weights_file(&nan));
+    let whole = fs::read(GOLDEN).unwrap();
+    put("lying.safetensors", &[&u64::MAX.to_le_bytes()[..], &whole[8..]].concat());
+    put("truncated.safetensors", &whole[..whole.len() - 100]);
+    put("text.safetensors", b"these are no weights");
+    put("old.png", b"old");
+
+    // Checkpoints of another network: as a file edited by hand, and as a later version might write it.
+    let bytes = fs::read(&checkpoint).unwrap();
+    let (from, to) = (br#"preset\":\"mnist-small"#, br#"preset\":\"mnist-large"#);
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+    let mut edited = bytes.clone();
+    edited[at..at + to.len()].copy_from_slice(to);
+    put("edited.safetensors", &edited);
+    let mut other = Checkpoint::load(&checkpoint).unwrap();
+    other.header.network = "mnist-large".into();
+    fs::create_dir(folder.path().join("other")).unwrap();
+    other.save(folder.path().join("other/checkpoint.safetensors")).unwrap();
+    // One whose ring lies about its length.
+    let mut ring = Checkpoint::load(&checkpoint).unwrap();
+    let TensorData::U32(state) = &mut ring.tensors.get_mut("state").unwrap().data else { panic!() };
+    state[2] = 1 << 30;
+    fs::create_dir(folder.path().join("ring")).unwrap();
+    ring.save(folder.path().join("ring/checkpoint.safetensors")).unwrap();
+
+    let mut refusals = Refusals::new(folder.path());
+    let weights: [(&str, &[&str]); 7] = [
+        ("nowhere.safetensors", &["nowhere.safetensors"]),
+        ("missing.safetensors", &["missing.safetensors", "conv2.bias", "is missing"]),
+        ("misshapen.safetensors", &["misshapen.safetensors", "conv2.bias", "[1, 32]", "[32]"]),
+        ("nan.safetensors", &["nan.safetensors", "dense1.weight", "NaN", "[0, 3]"]),
+        ("lying.safetensors", &["lying.safetensors", "18446744073709551615"]),
+        ("truncated.safetensors", &["truncated.safetensors", "truncated"]),
+        ("text.safetensors", &["text.safetensors", "no safetensors file"]),
+    ];
+    for (name, facts) in weights {
+        let model = ["--device=cpu", "--network=mnist-small", "--model", name];
+        refusals.refused(&[&["sample", "--out=old.png"], &model[..]].concat(), facts);
+        refusals.refused(&[&["energy", "--input=digits.idx"], &model[..]].concat(), facts);
+    }
+    let models: [(&[&str], &[&str]); 7] = [
+        (&["--model", GOLDEN], &["mnist-small.safetensors", "weights alone", "--network mnist-small"]),
+        (&["--model", GOLDEN, "--network=mnist-smal"], &["mnist-smal", "did you mean `mnist-small`"]),
+        (
+            &["--model=run/checkpoint.safetensors", "--network=other"],
+            &["of network `mnist-small`", "`other`"],
+        ),
+        (&["--model=edited.safetensors"], &["edited.safetensors", "preset", "mnist-large"]),
+        (&["--model=other/checkpoint.safetensors"], &["other/checkpoint.safetensors", "mnist-large"]),
+        (&["--model=run"], &["run", "not a file"]),
+        (&["--model=digits.idx"], &["digits.idx"]),
+    ];
+    for (model, facts) in models {
+        refusals.refused(&[&["sample", "--device=cpu", "--out=old.png"], model].concat(), facts);
+        refusals.refused(&[&["energy", "--device=cpu", "--input=digits.idx"], model].concat(), facts);
+    }
+    let buffer = ["sample", "--device=cpu", "--init=buffer", "--model"];
+    refusals.refused(&[&buffer[..], &[GOLDEN, "--network=mnist-small"]].concat(), &["no replay buffer"]);
+    let run = "run/checkpoint.safetensors";
+    refusals.refused(&[&buffer[..], &[run, "--count=65"]].concat(), &["holds 64 images", "65"]);
+    refusals
+        .refused(&[&buffer[..], &["ring/checkpoint.safetensors"]].concat(), &["replay.ring", "1073741824"]);
+
+    let resume = ["train", "--resume", "--device=cpu", "--data=digits.idx", "--steps=4", "--out"];
+    refusals.refused(
+        &[&resume[..], &["nowhere"]].concat(),
+        &["nowhere/checkpoint.safetensors", "nothing to resume"],
+    );
+    refusals.refused(&[&resume[..], &["other"]].concat(), &["other/checkpoint.safetensors", "mnist-large"]);
+    refusals.refused(&[&resume[..], &["ring"]].concat(), &["ring/checkpoint.safetensors", "`state`"]);
+    refusals.refused(
+        &["train", "--resume", "--device=cpu"],
+        &["other data", "72 images", "9000 images", "--data"],
+    );
+    refusals.refused(&["train", "--resume", "--preset=mnist-small"], &["--preset", "--resume"]);
+    refusals.refused(
+        &[&["train", "--steps=2"], &TINY[..]].concat(),
+        &["run holds a run already", "--resume", "--out"],
+    );
+    refusals.finish();
+}
+
+#[test]
+fn bad_options_are_refused() {
+    let folder = folder();
+    fs::write(folder.path().join("bad.toml"), "[chain]\nstep = 60\n").unwrap();
+    fs::write(folder.path().join("m.safetensors"), fs::read(GOLDEN).unwrap()).unwrap();
+    let mut refusals = Refusals::new(folder.path());
+    let train: [(&[&str], &[&str]); 13] = [
+        (&["--set=chain.stepz=60"], &["chain.stepz", "did you mean `chain.steps`?"]),
+        (&["--set=chain.steps"], &["chain.steps", "no value"]),
+        (&["--set=train.batch=0"], &["train.batch", "from 1 to", "not `0`"]),
+        (&["--set=chain.noise=nan"], &["chain.noise", "not `nan`"]),
+        (&["--set=chain.step_size=-1"], &["chain.step_size", "not `-1`"]),
+        (&["--set=train.batch=9000"], &["train.batch", "replay.capacity", "8192"]),
+        (&["--config=bad.toml"], &["bad.toml", "line 2", "chain.step", "did you mean"]),
+        (&["--config=nowhere.toml"], &["nowhere.toml"]),
+        (&["--preset=mnist-smal"], &["mnist-smal", "did you mean `mnist-small`?"]),
+        (&["--epochs=0"], &["train.epochs", "from 1"]),
+        (&["--steps=0"], &["--steps 0"]),
+        (&["--steps", "-3"], &["--steps", "-3"]),
+        (&["--steps=3", "--epochs=3"], &["--steps", "--epochs"]),
+    ];
+    for (options, facts) in train {
+        refusals.refused(&[&["train", "--device=cpu", "--data=digits.idx"], options].concat(), facts);
+    }
+    let sample: [(&[&str], &[&str]); 18] = [
+        (&["--count=0"], &["--count", "0 is not in 1..=65536"]),
+        (&["--count=1000000"], &["--count", "1000000"]),
+        (&["--count=10001"], &["10001", "10000", "--npy"]),
+        (&["--count=10001", "--out=a.png", "--npy=a.npy"], &["--out a.png", "10001", "10000"]),
+        (&["--steps", "-1"], &["--steps", "-1 is not in 0..=1000000000"]),
+        (&["--steps=1000000001"], &["--steps", "1000000001"]),
+        (&["--step-size=nan"], &["--step-size", "nan", "a number from 0"]),
+        (&["--step-size=inf"], &["--step-size", "inf"]),
+        (&["--noise", "-0.1"], &["--noise", "-0.1", "a number from 0"]),
+        (&["--gradient-clip", "-1"], &["--gradient-clip", "-1"]),
+        (&["--seed", "-1"], &["--seed", "-1"]),
+        (&["--out=a.jpg"], &["--out a.jpg", ".png"]),
+        (&["--film=a"], &["--film a", ".png"]),
+        (&["--npy=a.png"], &["--npy a.png", ".npy"]),
+        (&["--out=a.png", "--film=./a.png"], &["--out", "--film", "same file"]),
+        (&["--out=nowhere/a.png"], &["nowhere/a.png", "nowhere does not exist"]),
+        (&["--out=digits.idx/a.png"], &["digits.idx"]),
+        (&["--init=nowhere"], &["nowhere", "noise", "buffer"]),
+    ];
+    for (options, facts) in sample {
+        let base = ["sample", "--device=cpu", "--model", "m.safetensors", "--network=mnist-small"];
+        refusals.refused(&[&base[..], options].concat(), facts);
+    }
+    // Before any work: that there is no such model has not been found out.
+    let energy: [(&[&str], &[&str]); 5] = [
+        (&["--out=e.txt"], &["--out e.txt", ".npy or .csv"]),
+        (&["--gradient=g.csv"], &["--gradient g.csv", ".npy"]),
+        (&["--out=nowhere/e.npy"], &["nowhere/e.npy", "does not exist"]),
+        (&["--out=e.npy", "--gradient=e.npy"], &["--out", "--gradient", "same file"]),
+        (&["--input=a.npy", "--out=a.npy"], &["--input", "--out", "same file"]),
+    ];
+    for (options, facts) in energy {
+        let input: &[&str] = if options[0].starts_with("--input") { &[] } else { &["--input=digits.idx"] };
+        refusals.refused(&[&["energy", "--device=cpu", "--model=nowhere"], input, options].concat(), facts);
+    }
+    refusals.refused(&["sample"], &["--model"]);
+    refusals.refused(&["tarin"], &["tarin", "train"]);
+    refusals.finish();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn folders_that_take_no_files_are_refused() {
+    let folder = folder();
+    fs::write(folder.path().join("file"), "content").unwrap();
+    for name in ["full.png", "full.npy"] {
+        std::os::unix::fs::symlink("/dev/full", folder.path().join(name)).unwrap();
+    }
+    for name in ["old.npy", "old.csv", "old.png"] {
+        fs::write(folder.path().join(name), "old").unwrap();
+    }
+    let mut refusals = Refusals::new(folder.path());
+    for out in ["file", "file/run", "/proc/run", "/dev/full"] {
+        refusals.refused(&[&["train", "--steps=1", "--out", out], &TINY[..]].concat(), &[out]);
+    }
+    let model = ["--model", GOLDEN, "--network=mnist-small", "--device=cpu"];
+    for out in ["file/a.png", "/proc/a.png", "full.png"] {
+        refusals
+            .refused(&[&["sample", "--out", out], &model[..]].concat(), &[out.trim_end_matches("/a.png")]);
+    }
+    for out in ["file/a.npy", "/proc/a.npy", "full.npy"] {
+        let arguments = [&["energy", "--input=digits.idx", "--out", out], &model[..]].concat();
+        refusals.refused(&arguments, &[out.trim_end_matches("/a.npy")]);
+    }
+    // Files of at most 5 or 10 KiB (dash's or bash's blocks): as if the disk ran full amid writing.
+    let limited = |arguments: &[&str]| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; ulimit -f 10; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_thalweg")]);
+        shell.current_dir(folder.path()).args(arguments).stdin(Stdio::null()).output().unwrap()
+    };
+    let works: [&[&str]; 4] = [
+        &["energy", "--input=digits.idx", "--gradient=old.npy"],
+        &["sample", "--steps=0", "--out=old.png"],
+        &["sample", "--steps=0", "--count=10001", "--npy=old.npy"],
+        &["sample", "--steps=0", "--count=10001", "--film=old.png"],
+    ];
+    for arguments in works {
+        let arguments = [arguments, &model[..]].concat();
+        refusals.check(&limited(&arguments), &arguments, &["could not write old.", "too large"]);
+    }
+    let arguments = [&["train", "--steps=1"], &TINY[..]].concat();
+    let facts = ["could not write run/checkpoint.safetensors", "too large"];
+    refusals.check(&limited(&arguments), &arguments, &facts);
+    refusals.finish();
+}
+
+// ---- devices
+
+/// A software adapter if there is one, else any.
+fn adapter() -> thalweg::gpu::Adapter {
+    let adapters = pollster::block_on(thalweg::gpu::adapters());
+    let software = adapters.iter().find(|a| !a.is_gpu()).or(adapters.first());
+    software.expect("no Vulkan, Metal or DX12 adapter: run ./test.sh, which installs a software one").clone()
+}
+
+#[test]
+fn devices_are_listed_and_wrong_ones_refused() {
+    let (folder, adapter) = (folder(), adapter());
+    let stdout = works(folder.path(), &["devices"]);
+    let max_binding = format!("{} MiB", adapter.max_binding >> 20);
+    for fact in [&adapter.name, &adapter.backend, &adapter.driver, adapter.kind, &max_binding] {
+        assert!(stdout.contains(fact), "{fact}: {stdout}");
+    }
+    for fact in ["cpu: ", "threads", "`auto` takes", "subgroup sizes", "workgroup memory", "features"] {
+        assert!(stdout.contains(fact), "{fact}: {stdout}");
+    }
+    let mut refusals = Refusals::new(folder.path());
+    for device in ["GeForce 9999", "99", " "] {
+        let facts = ["nothing here matches", device.trim(), "auto cpu", &adapter.name];
+        refusals.refused(&["train", "--steps=1", "--device", device], &facts);
+        let model = ["--model", GOLDEN, "--network=mnist-small"];
+        refusals.refused(&[&["sample", "--device", device], &model[..]].concat(), &facts);
+        let input = ["--input=digits.idx"];
+        refusals.refused(&[&["energy", "--device", device], &model[..], &input].concat(), &facts);
+    }
+    // 2 x 2^20 images of the first layer's 4,096 values take 32 GiB.
+    let huge = ["--set=train.batch=1048576", "--set=replay.capacity=1048576", "--data=digits.idx"];
+    let facts = [&adapter.name, "too small", "buffer `", "MiB at most", "--set train.batch"];
+    refusals.refused(&[&["train", "--device", &adapter.name][..], &huge].concat(), &facts);
+    refusals.finish();
+}
+
+// ---- help
+
+#[test]
+fn help_names_every_option_and_its_default() {
+    let commands: [(&str, &[(&str, &str)]); 6] = [
+        (
+            "train",
+            &[
+                ("--data", "[default: digits]"),
+                ("--preset", "[default: mnist-small]"),
+                ("--epochs", "[default: 10"),
+                ("--steps", "instead of --epochs"),
+                ("--out", "[default: run]"),
+                ("--seed", "[default: 0]"),
+                ("--device", "[default: auto]"),
+                ("--chain-path", "[default: auto]"),
+                ("--resume", ""),
+                ("--config", ""),
+                ("--set", "`--set help` lists them"),
+            ],
+        ),
+        (
+            "sample",
+            &[
+                ("--model", ""),
+                ("--network", "[default: the one"),
+                ("--count", "[default: 16]"),
+                ("--steps", "[default: 500]"),
+                ("--step-size", "[default: 20]"),
+                ("--noise", "[default: 0.005]"),
+                ("--gradient-clip", "[default: 0.03]"),
+                ("--init", "[default: noise]"),
+                ("--seed", "[default: 0]"),
+                ("--device", "[default: auto]"),
+                ("--chain-path", "[default: auto]"),
+                ("--out", "[default: grid.png"),
+                ("--film", "[default: none]"),
+                ("--npy", "[default: none]"),
+            ],
+        ),
+        (
+            "energy",
+            &[
+                ("--model", ""),
+                ("--network", "[default: the one"),
+                ("--input", ""),
+                ("--out", "[default: none"),
+                ("--gradient", "[default: none]"),
+                ("--device", "[default: auto]"),
+            ],
+        ),
+        ("devices", &[]),
+        (
+            "bench",
+            &[
+                ("--device", "[default: auto]"),
+                ("--chain-path", "[default: auto]"),
+                ("--preset", "[default: mnist-small]"),
+                ("--batch", "[default: the preset's]"),
+                ("--chain", "[default: the preset's]"),
+                ("--runs", "[default: 9]"),
+                ("--json", "[default: none]"),
+            ],
+        ),
+        (
+            "compare",
+            &[
+                ("--device", "[default: auto]"),
+                ("--chain-path", "[default: auto]"),
+                ("--steps", "[default: 1]"),
+                ("--set", "on top of train.batch=32"),
+            ],
+        ),
+    ];
+    let folder = folder();
+    for (name, options) in commands {
+        let help = works(folder.path(), &[name, "--help"]);
+        // What stands between an option and the next.
+        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        let mut current = None;
+        for line in help.lines().skip_while(|line| *line != "Options:").skip(1) {
+            let start = line.trim_start();
+            let start = start.strip_prefix("-h, ").unwrap_or(start);
+            if line.starts_with("  ") && line.len() - line.trim_start().len() < 8 && start.starts_with("--") {
+                current = start.split([' ', '=']).next().map(str::to_owned);
+            }
+            let text = found.entry(current.clone().unwrap_or_default()).or_default();
+            *text += &format!("{} ", line.trim());
+        }
+        assert!(found.remove("--help").is_some(), "{help}");
+        for (option, default) in options {
+            let text = found.remove(*option).unwrap_or_else(|| panic!("{name}: no {option}\n{help}"));
+            assert!(text.contains(default), "{name} {option}: no `{default}` in `{text}`");
+        }
+        assert!(found.is_empty(), "{name}: options that this test does not know: {found:?}");
+    }
+    let help = works(folder.path(), &["--help"]);
+    assert!(commands.iter().all(|(name, _)| help.contains(name)), "{help}");
+
+    let settings = works(folder.path(), &["train", "--set", "help"]);
+    for (key, default, doc) in Config::describe() {
+        let line = settings.lines().find(|line| line.split(' ').next() == Some(key));
+        assert!(line.is_some_and(|l| l.contains(default) && l.contains(doc)), "{key}: {settings}");
+    }
+}
+
+// ---- stopping and going on
+
+/// Parameters, optimiser, replay ring and counters of a run, and its metrics without the seconds.
+fn outcome(run: &Path) -> (BTreeMap<String, Tensor>, Vec<String>) {
+    let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    let rows = metrics.lines().map(|row| row.rsplit_once(',').unwrap().0.to_owned()).collect();
+    (Checkpoint::load(run.join("checkpoint.safetensors")).unwrap().tensors, rows)
+}
+
+fn start(folder: &Path, arguments: &[&str]) -> Child {
+    command(folder, arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Whatever happens to a test, no process of its stays.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_saves_and_the_run_goes_on_bit_for_bit() {
+    let folder = folder();
+    // One epoch of 300 steps of the shipped digits, so that no save but Ctrl-C's comes between.
+    let settings = ["--set=chain.steps=4", "--set=train.batch=16", "--set=sample.steps=2", "--device=cpu"];
+    let train = [&["train", "--steps=300"], &settings[..]].concat();
+    works(folder.path(), &[&train[..], &["--out=straight"]].concat());
+    let run = folder.path().join("run");
+    let mut running = Running(start(folder.path(), &[&train[..], &["--out=run"]].concat()));
+    let began = Instant::now();
+    let rows = || fs::read_to_string(run.join("metrics.csv")).map_or(0, |text| text.lines().count());
+    while rows() < 5 {
+        assert!(began.elapsed() < Duration::from_secs(60), "no step in a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let id = running.0.id().to_string();
+    assert!(Command::new("sh").args(["-c", "kill -INT \"$1\"", "sh", &id]).status().unwrap().success());
+    let stdout = BufReader::new(running.0.stdout.take().unwrap());
+    let last = stdout.lines().map_while(Result::ok).last().unwrap_or_default();
+    assert_eq!(running.0.wait().unwrap().code(), Some(0), "{last}");
+    assert!(
+        last.contains("Stopped after step") && last.contains("of 300") && last.contains("--resume"),
+        "{last}"
+    );
+    let stopped = Checkpoint::load(run.join("checkpoint.safetensors")).unwrap().header.step;
+    assert!(last.contains(&format!("step {stopped} ")) && (4..300).contains(&stopped), "{stopped}: {last}");
+    assert_eq!(rows() as u64, 1 + stopped);
+
+    let stdout = works(folder.path(), &["train", "--resume", "--out=run", "--device=cpu"]);
+    assert!(
+        stdout.contains(&format!("Resumed at step {stopped}; {} steps to go", 300 - stopped)),
+        "{stdout}"
+    );
+    assert!(outcome(&run) == outcome(&folder.path().join("straight")), "the resumed run differs");
+    let stdout = works(folder.path(), &["train", "--resume", "--out=run", "--device=cpu"]);
+    assert!(stdout.contains("All 300 steps are done already"), "{stdout}");
+}
+
+#[test]
+fn a_killed_run_goes_on_bit_for_bit() {
+    let folder = folder();
+    // 5 steps an epoch: a checkpoint and two pictures every few milliseconds.
+    let train = [&["train", "--steps=60"], &TINY[..]].concat();
+    works(folder.path(), &[&train[..], &["--out=straight"]].concat());
+    let run = folder.path().join("run");
+    works(folder.path(), &[&["train", "--steps=1"], &TINY[..]].concat());
+    let resume = ["train", "--resume", "--steps=60", "--device=cpu", "--data=digits.idx"];
+    let mut random = 12345_u64;
+    let mut steps = vec![1];
+    for _ in 0..12 {
+        let mut running = Running(start(folder.path(), &resume));
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis((random >> 33) % 150));
+        running.0.kill().unwrap(); // SIGKILL
+        running.0.wait().unwrap();
+        let checkpoint = Checkpoint::load(run.join("checkpoint.safetensors")).unwrap();
+        steps.push(checkpoint.header.step);
+    }
+    assert!(steps.is_sorted(), "{steps:?}");
+    works(folder.path(), &resume);
+    assert!(outcome(&run) == outcome(&folder.path().join("straight")), "the resumed run differs; {steps:?}");
+}
+
+/// A run that is killed before its first save by the clock or an epoch.
+#[test]
+fn a_run_killed_early_can_be_resumed() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    let train = ["train", "--steps=40", "--set=train.batch=16", "--set=chain.steps=20", "--device=cpu"];
+    let mut running = Running(start(folder.path(), &train));
+    let began = Instant::now();
+    while !run.join("metrics.csv").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no run in a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    running.0.kill().unwrap();
+    running.0.wait().unwrap();
+    assert_eq!(Checkpoint::load(run.join("checkpoint.safetensors")).unwrap().header.step, 0);
+    works(folder.path(), &["train", "--resume", "--steps=2", "--device=cpu"]);
+    assert_eq!(outcome(&run).1.len(), 3);
+}
