@@ -93,7 +93,7 @@ impl Device {
     /// The sizes that plans for it should have, to work on `images` at a time.
     pub fn target(&self, images: usize) -> Target {
         match self {
-            Self::Cpu(_) => Target::CPU,
+            Self::Cpu(_) => Target::cpu(images),
             Self::Gpu(_) => Target::gpu(images),
         }
     }

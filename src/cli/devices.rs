@@ -32,12 +32,18 @@ fn describe(number: usize, adapter: &Adapter) -> String {
         (min, max) if min == max => min.to_string(),
         (min, max) => format!("{min} to {max}"),
     };
+    let chains = if adapter.is_gpu() {
+        "runs chains fused, many Langevin steps a dispatch: launches and barriers between layers cost a GPU more \
+         than they do (--chain-path layers does without)"
+    } else {
+        "runs chains layer by layer: software is faster that way (--chain-path fused forces the other)"
+    };
     let features = match adapter.features.as_slice() {
         [] => "none of those that matter".to_owned(),
         features => features.join(", "),
     };
     format!(
-        "{number}: {}\n   {}, {}; driver: {}\n   \
+        "{number}: {}\n   {}, {}; driver: {}\n   {chains}\n   \
          binds up to {} MiB (needs 128), buffers up to {} MiB; workgroup memory {kib} KiB (needs 16); \
          subgroup sizes: {subgroups}\n   features: {features}\n",
         adapter.name,

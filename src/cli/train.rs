@@ -115,6 +115,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         dataset.held_out.count(),
         dataset.name
     ));
+    if let Device::Gpu(_) = device {
+        say(format_args!("Chains run {}.", device.explain_chain(trainer.network())));
+    }
     let left = trainer.total_steps().saturating_sub(trainer.step());
     if left == 0 {
         say(format_args!(

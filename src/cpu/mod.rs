@@ -175,6 +175,8 @@ impl Machine {
         if !Isa::available().contains(&isa) {
             return Err(Error::Device(format!("this processor has no {isa}")));
         }
+        // A register must not be wider than a block.
+        let isa = if isa == Isa::Avx512 && !plan.lanes.is_multiple_of(16) { Isa::Avx2 } else { isa };
         // Pages of zeros come from the system untouched: a buffer costs memory when it is first written.
         let buffer = |(i, spec): (usize, &BufferSpec)| {
             let len = plan.len_of(BufferId(i));

@@ -49,7 +49,22 @@ impl Langevin {
     /// arithmetic is the twin's, so the results are its bit for bit.
     #[inline(always)]
     pub(crate) fn block(&self, state: &State, index: u32, gradient: &[f32], x: &mut [f32]) {
-        const CHUNK: usize = 16; // lanes of a plain loop that the compiler turns into SIMD
+        if self.lanes.is_multiple_of(16) {
+            self.block_in_chunks::<16>(state, index, gradient, x);
+        } else {
+            self.block_in_chunks::<8>(state, index, gradient, x);
+        }
+    }
+
+    /// CHUNK lanes at a time, in plain loops that the compiler turns into SIMD.
+    #[inline(always)]
+    fn block_in_chunks<const CHUNK: usize>(
+        &self,
+        state: &State,
+        index: u32,
+        gradient: &[f32],
+        x: &mut [f32],
+    ) {
         let lanes = self.lanes as usize;
         for (quad, (xs, gs)) in x.chunks_mut(4 * lanes).zip(gradient.chunks(4 * lanes)).enumerate() {
             if self.moves {

@@ -194,6 +194,12 @@ impl Target {
     pub const CPU: Self =
         Self { lanes: 16, tile_channels: 4, tile_pixels: 4, fours: false, chunk_blocks: 4, fused_steps: 0 };
 
+    /// For the CPU executor, to work on `images` at a time: a few images are split among more blocks, and so among
+    /// more threads.
+    pub fn cpu(images: usize) -> Self {
+        if images < 64 { Self { lanes: 8, chunk_blocks: 8, ..Self::CPU } } else { Self::CPU }
+    }
+
     /// For a GPU that is to work on `images` at a time.
     pub fn gpu(images: usize) -> Self {
         let lanes = images.next_power_of_two().clamp(16, 64) as u32;
