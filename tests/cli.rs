@@ -210,6 +210,25 @@ fn assert_near(values: &[f32], reference: &[f32], tolerance: f32) {
     }
 }
 
+#[test]
+fn the_checks_can_fail() {
+    let folder = folder();
+    let output = run(folder.path(), &["train", "--set=help"]);
+    assert_eq!(faults_of(&output, &[]).len(), 2); // exit code, no error
+    let output = run(folder.path(), &["sample", "--model=nowhere"]);
+    assert_eq!(faults_of(&output, &["nowhere"]), Vec::<String>::new());
+    assert_eq!(faults_of(&output, &["elsewhere"]).len(), 1);
+
+    let mut refusals = Refusals::new(folder.path());
+    fs::write(folder.path().join("half"), "written").unwrap();
+    refusals.check(&output, &[], &["nowhere"]);
+    assert_eq!(refusals.faults.len(), 1);
+    for value in [1.001, f32::NAN] {
+        let near = std::panic::catch_unwind(|| assert_near(&[1.0, value], &[1.0, 1.0], 1e-5));
+        assert!(near.is_err(), "{value} passes for 1");
+    }
+}
+
 // ---- energy
 
 #[test]
@@ -676,6 +695,20 @@ fn devices_are_listed_and_wrong_ones_refused() {
     refusals.finish();
 }
 
+/// On a GPU as on the CPU: a film's stops on the way change nothing.
+#[test]
+fn a_film_changes_no_sample_on_an_adapter() {
+    let (folder, adapter) = (folder(), adapter());
+    let base = ["sample", "--model", GOLDEN, "--network=mnist-small", "--count=3", "--steps=12"];
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    for path in ["fused", "layers"] {
+        let base = [&base[..], &["--device", &adapter.name, "--chain-path", path]].concat();
+        works(folder.path(), &[&base[..], &["--npy=straight.npy"]].concat());
+        works(folder.path(), &[&base[..], &["--npy=stops.npy", "--film=film.png"]].concat());
+        assert!(read("straight.npy") == read("stops.npy"), "{path}: the film changes the samples");
+    }
+}
+
 // ---- help
 
 #[test]
@@ -848,23 +881,26 @@ fn ctrl_c_saves_and_the_run_goes_on_bit_for_bit() {
 fn a_killed_run_goes_on_bit_for_bit() {
     let folder = folder();
     // 5 steps an epoch: a checkpoint and two pictures every few milliseconds.
-    let train = [&["train", "--steps=60"], &TINY[..]].concat();
+    let train = [&["train", "--steps=120"], &TINY[..]].concat();
+    let began = Instant::now();
     works(folder.path(), &[&train[..], &["--out=straight"]].concat());
+    let whole = began.elapsed();
     let run = folder.path().join("run");
     works(folder.path(), &[&["train", "--steps=1"], &TINY[..]].concat());
-    let resume = ["train", "--resume", "--steps=60", "--device=cpu", "--data=digits.idx"];
+    let resume = ["train", "--resume", "--steps=120", "--device=cpu", "--data=digits.idx"];
     let mut random = 12345_u64;
     let mut steps = vec![1];
-    for _ in 0..12 {
+    for _ in 0..20 {
         let mut running = Running(start(folder.path(), &resume));
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_millis((random >> 33) % 150));
+        std::thread::sleep(whole.mul_f64((random >> 33) as f64 / (1_u64 << 31) as f64 / 8.0));
         running.0.kill().unwrap(); // SIGKILL
         running.0.wait().unwrap();
         let checkpoint = Checkpoint::load(run.join("checkpoint.safetensors")).unwrap();
         steps.push(checkpoint.header.step);
     }
     assert!(steps.is_sorted(), "{steps:?}");
+    assert!(steps.iter().any(|step| (2..120).contains(step)), "no kill came amid the run: {steps:?}");
     works(folder.path(), &resume);
     assert!(outcome(&run) == outcome(&folder.path().join("straight")), "the resumed run differs; {steps:?}");
 }

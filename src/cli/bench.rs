@@ -1,5 +1,6 @@
 //! `thalweg bench`: what the engine reaches here, in numbers that anyone can reproduce.
 
+use super::say;
 use std::path::PathBuf;
 use std::time::Instant;
 use thalweg::bench::{Figures, measure};
@@ -56,34 +57,34 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
 }
 
 fn print(f: &Figures) {
-    println!(
+    say(format_args!(
         "{}, {}, batch {}, {} Langevin steps a training step",
         f.device, f.preset, f.batch, f.chain_steps
-    );
-    println!("chains            {}", f.chain);
+    ));
+    say(format_args!("chains            {}", f.chain));
     let spread = |t: &thalweg::bench::Timing| format!("{:.3} to {:.3}, {} runs", t.min, t.max, t.runs);
-    println!("Langevin step     {:10.3} ms  ({})", f.langevin_step_ms, spread(&f.langevin_step));
-    println!("training step     {:10.3} ms  ({})", f.training_step_ms, spread(&f.training_step));
-    println!("samples           {:10.1} /s  (500 Langevin steps each)", f.images_per_s);
-    print!("arithmetic        {:10.1} GFLOP/s", f.gflops);
-    match (f.peak_gflops, f.peak_share) {
-        (Some(peak), Some(share)) => println!(" of {peak:.1} on registers: {:.0} %", 100.0 * share),
-        _ => println!(),
-    }
-    println!("cold start        {:10.3} s to the end of the first training step", f.cold_start_s);
+    say(format_args!("Langevin step     {:10.3} ms  ({})", f.langevin_step_ms, spread(&f.langevin_step)));
+    say(format_args!("training step     {:10.3} ms  ({})", f.training_step_ms, spread(&f.training_step)));
+    say(format_args!("samples           {:10.1} /s  (500 Langevin steps each)", f.images_per_s));
+    let of_peak = match (f.peak_gflops, f.peak_share) {
+        (Some(peak), Some(share)) => format!(" of {peak:.1} on registers: {:.0} %", 100.0 * share),
+        _ => String::new(),
+    };
+    say(format_args!("arithmetic        {:10.1} GFLOP/s{of_peak}", f.gflops));
+    say(format_args!("cold start        {:10.3} s to the end of the first training step", f.cold_start_s));
     if let Some(memory) = f.peak_memory_mb {
-        println!("peak memory       {memory:10.1} MB");
+        say(format_args!("peak memory       {memory:10.1} MB"));
     }
-    println!(
+    say(format_args!(
         "a training step   {:10.1} submissions, {} dispatches, {} bytes uploaded, {} waits",
         f.submissions_per_step, f.dispatches_per_step, f.uploaded_bytes_per_step, f.waits_per_step
-    );
-    println!("\n{:24}{:>10}{:>12}{:>8}", "kernel, by itself", "launches", "ms", "share");
+    ));
+    say(format_args!("\n{:24}{:>10}{:>12}{:>8}", "kernel, by itself", "launches", "ms", "share"));
     let total: f64 = f.kernels.values().map(|k| k.ms).sum();
     let mut kernels: Vec<_> = f.kernels.iter().collect();
     kernels.sort_by(|a, b| b.1.ms.total_cmp(&a.1.ms));
     for (name, kernel) in kernels {
         let share = 100.0 * kernel.ms / total;
-        println!("{name:24}{:>10}{:>12.3}{share:>7.1}%", kernel.launches, kernel.ms);
+        say(format_args!("{name:24}{:>10}{:>12.3}{share:>7.1}%", kernel.launches, kernel.ms));
     }
 }

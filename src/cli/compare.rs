@@ -1,5 +1,6 @@
 //! `thalweg compare`: whole training steps launch by launch, on a device and on the reference, and where they part.
 
+use super::say;
 use std::process::ExitCode;
 use thalweg::compare::Report;
 use thalweg::cpu::Isa;
@@ -46,10 +47,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         for _ in 0..arguments.steps {
             report.add(trainer.compare_step().await?);
         }
-        println!(
+        say(format_args!(
             "{device} against the reference, batch {}, {} steps:\n{report}\n",
             config.train.batch, arguments.steps
-        );
+        ));
         parted |= report.parted().is_some();
     }
     Ok(if parted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
