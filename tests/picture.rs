@@ -187,5 +187,5 @@ fn a_saved_picture_reads_back_and_replaces_an_older_one() {
 
     let nowhere = folder.path().join("missing").join("grid.png");
     let message = save_png(&nowhere, &picture).unwrap_err().to_string();
-    assert!(message.contains("could not write") && message.contains("missing"), "{message}");
+    assert!(message.contains("does not exist") && message.contains("missing"), "{message}");
 }
