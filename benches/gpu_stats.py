@@ -26,6 +26,7 @@ def listing(device, executable):
     import vulkan as vk
 
     get = vk.lib.vkGetDeviceProcAddr(device, b"vkGetPipelineExecutableInternalRepresentationsKHR")
+    executable = vk.ffi.addressof(executable)
     get = vk.ffi.cast("PFN_vkGetPipelineExecutableInternalRepresentationsKHR", get)
     count = vk.ffi.new("uint32_t*")
     get(device, executable, count, vk.ffi.NULL)
@@ -109,7 +110,7 @@ def one(path, n_storage):
         for name, listed in listings.items():
             with open(f"{folder}/{os.path.basename(path)}.{family}.{name.replace(' ', '_')}", "w") as file:
                 file.write(listed)
-    result["fused"], result["vector"] = hot_loop(listings.get("ACO IR") or listings.get("Assembly") or "")
+    result["fused"], result["vector"] = hot_loop(listings.get("Assembly") or "")
     print(json.dumps(result))
     sys.stdout.flush()
     os._exit(0)  # some versions crash when they take the device down
