@@ -65,31 +65,63 @@ struct Params {
 
 const LANGEVIN: u32 = 4u;
 const TILE: u32 = 4u; // pixels
+const PIXELS = vec4u(0u, 1u, 2u, 3u); // of a tile: columns of a matrix, as drivers keep those in registers
 
 var<workgroup> image_x: array<f32, FEATURES>;
 var<workgroup> parts: array<vec4f, 2u * SIZE>;
+
+struct Pair {
+    a: vec4f,
+    b: vec4f,
+}
 
 fn fours(channels: u32) -> u32 {
     return (channels + 3u) / 4u;
 }
 
-// Adds the sums of the invocations that share a tile, in order; the first of them gets the total.
-fn add_parts(index: u32, split: u32, sum: array<vec4f, TILE>) -> array<vec4f, TILE> {
-    var total = sum;
+// Adds two columns of the sums of the invocations that share a tile, in order; the first of them gets the total.
+fn add_parts(index: u32, split: u32, a: vec4f, b: vec4f) -> Pair {
     let share = SIZE / split;
-    for (var p = 0u; p < TILE; p += 2u) {
-        parts[index] = total[p];
-        parts[SIZE + index] = total[p + 1u];
-        workgroupBarrier();
-        if (index < share) {
-            for (var part = 1u; part < split; part++) {
-                total[p] += parts[part * share + index];
-                total[p + 1u] += parts[SIZE + part * share + index];
-            }
+    parts[index] = a;
+    parts[SIZE + index] = b;
+    workgroupBarrier();
+    var total = Pair(a, b);
+    if (index < share) {
+        for (var part = 1u; part < split; part++) {
+            total.a += parts[part * share + index];
+            total.b += parts[SIZE + part * share + index];
         }
-        workgroupBarrier();
     }
+    workgroupBarrier();
     return total;
+}
+
+fn add_tiles(index: u32, split: u32, sum: mat4x4f) -> mat4x4f {
+    let first = add_parts(index, split, sum[0], sum[1]);
+    let second = add_parts(index, split, sum[2], sum[3]);
+    return mat4x4f(first.a, first.b, second.a, second.b);
+}
+
+// sum + w v, by columns: one multiply-add after the other.
+fn multiply_add(sum: vec4f, w: mat4x4f, v: vec4f) -> vec4f {
+    return sum + v.x * w[0] + v.y * w[1] + v.z * w[2] + v.w * w[3];
+}
+
+// Adds input channels c of a tile's pixels, by their weights.
+fn add_products(sum: mat4x4f, w: mat4x4f, places: vec4u, c: u32) -> mat4x4f {
+    return mat4x4f(
+        multiply_add(sum[0], w, scratch[places.x + c]),
+        multiply_add(sum[1], w, scratch[places.y + c]),
+        multiply_add(sum[2], w, scratch[places.z + c]),
+        multiply_add(sum[3], w, scratch[places.w + c]),
+    );
+}
+
+// Value and slope of one pixel's four channels, 0 for those that are not used.
+fn store_activated(n: Layer, at: u32, z: vec4f, used: vec4<bool>) {
+    let a = activate(n.activation, z);
+    scratch[n.value + at] = select(vec4f(0.0), a.value, used);
+    scratch[n.gradient + at] = select(vec4f(0.0), a.slope, used);
 }
 
 // Layer l's values and slopes.
@@ -111,49 +143,42 @@ fn forward(l: u32, index: u32, base: u32) {
         let item = first + index % share;
         let channel = item % out4;
         let pixel = item / out4 * TILE;
-        var sum = array<vec4f, TILE>();
+        var sum = mat4x4f();
         if (item < items) {
             for (var ky = 0u; ky < n.kernel_height; ky++) {
                 for (var kx = 0u; kx < n.kernel_width; kx++) {
-                    var places: array<u32, TILE>;
-                    var inside: array<bool, TILE>;
-                    for (var p = 0u; p < TILE; p++) {
-                        let o = min(pixel + p, pixels - 1u);
-                        let iy = i32(o / n.out_width * n.stride_y + ky) - i32(n.pad_top);
-                        let ix = i32(o % n.out_width * n.stride_x + kx) - i32(n.pad_left);
-                        inside[p] = iy >= 0 && iy < i32(n.in_height) && ix >= 0 && ix < i32(n.in_width);
-                        places[p] = u32(max(iy, 0)) * n.in_width + u32(max(ix, 0));
-                    }
+                    let o = min(pixel + PIXELS, vec4u(pixels - 1u));
+                    let iy = vec4i(o / n.out_width * n.stride_y + ky) - i32(n.pad_top);
+                    let ix = vec4i(o % n.out_width * n.stride_x + kx) - i32(n.pad_left);
+                    let nothing = vec4i(0);
+                    let inside = (iy >= nothing) & (iy < vec4i(i32(n.in_height)))
+                        & (ix >= nothing) & (ix < vec4i(i32(n.in_width)));
+                    let place = vec4u(max(iy, nothing)) * n.in_width + vec4u(max(ix, nothing));
                     let tap = n.forward_weights + (ky * n.kernel_width + kx) * n.in_channels * out4 + channel;
                     if (l == 0u) {
                         for (var c = 0u; c < n.in_channels; c++) {
                             let w = weights[tap + c * out4];
-                            for (var p = 0u; p < TILE; p++) {
-                                let at = min(places[p] * n.in_channels + c, FEATURES - 1u);
-                                sum[p] += select(0.0, image_x[at], inside[p]) * w;
-                            }
+                            let at = min(place * n.in_channels + c, vec4u(FEATURES - 1u));
+                            let pixel_x = vec4f(image_x[at.x], image_x[at.y], image_x[at.z], image_x[at.w]);
+                            let v = select(vec4f(0.0), pixel_x, inside);
+                            sum += mat4x4f(v.x * w, v.y * w, v.z * w, v.w * w);
                         }
                         continue;
                     }
-                    for (var p = 0u; p < TILE; p++) {
-                        places[p] = select(base, input + places[p] * in4, inside[p]);
-                    }
+                    let places = select(vec4u(base), input + place * in4, inside);
                     for (var c = c_begin; c < c_end; c++) {
                         let at = tap + c * 4u * out4;
                         let w0 = weights[at];
                         let w1 = weights[at + out4];
                         let w2 = weights[at + 2u * out4];
                         let w3 = weights[at + 3u * out4];
-                        for (var p = 0u; p < TILE; p++) {
-                            let v = scratch[places[p] + c];
-                            sum[p] += v.x * w0 + v.y * w1 + v.z * w2 + v.w * w3;
-                        }
+                        sum = add_products(sum, mat4x4f(w0, w1, w2, w3), places, c);
                     }
                 }
             }
         }
         if (n.forward_split > 1u) {
-            sum = add_parts(index, n.forward_split, sum);
+            sum = add_tiles(index, n.forward_split, sum);
         }
         if (part == 0u && item < items) {
             let b = n.bias + channel * 4u;
@@ -165,13 +190,17 @@ fn forward(l: u32, index: u32, base: u32) {
                 parameters[min(b + 3u, last)],
             );
             let used = vec4u(0u, 1u, 2u, 3u) + channel * 4u < vec4u(n.out_channels);
-            for (var p = 0u; p < TILE; p++) {
-                if (pixel + p < pixels) {
-                    let a = activate(n.activation, sum[p] + bias);
-                    let at = base + (pixel + p) * out4 + channel;
-                    scratch[n.value + at] = select(vec4f(0.0), a.value, used);
-                    scratch[n.gradient + at] = select(vec4f(0.0), a.slope, used);
-                }
+            let at = base + pixel * out4 + channel;
+            let n_pixels = pixels - pixel;
+            store_activated(n, at, sum[0] + bias, used);
+            if (n_pixels > 1u) {
+                store_activated(n, at + out4, sum[1] + bias, used);
+            }
+            if (n_pixels > 2u) {
+                store_activated(n, at + 2u * out4, sum[2] + bias, used);
+            }
+            if (n_pixels > 3u) {
+                store_activated(n, at + 3u * out4, sum[3] + bias, used);
             }
         }
     }
@@ -185,6 +214,13 @@ fn column(n: Layer, kx: u32) -> u32 {
         before += (n.kernel_width + n.stride_x - 1u - p) / n.stride_x;
     }
     return before + (n.kernel_width + n.stride_x - 1u - phase) / n.stride_x - 1u - kx / n.stride_x;
+}
+
+// A slope becomes a gradient.
+fn times(at: u32, sum: vec4f, used: bool) {
+    if (used) {
+        scratch[at] = scratch[at] * sum;
+    }
 }
 
 // The gradient of layer l - 1's pre-activation from that of layer l's. Tiles are of pixels of one phase: those that
@@ -209,20 +245,20 @@ fn backward(l: u32, index: u32, base: u32) {
         let phase = item / in4 / tiles;
         let phase_y = phase / n.stride_x;
         let phase_x = phase % n.stride_x;
-        var sum = array<vec4f, TILE>();
+        var sum = mat4x4f();
         if (item < items) {
             for (var ky = (phase_y + n.pad_top) % n.stride_y; ky < n.kernel_height; ky += n.stride_y) {
                 for (var kx = (phase_x + n.pad_left) % n.stride_x; kx < n.kernel_width; kx += n.stride_x) {
-                    var places: array<u32, TILE>;
-                    for (var p = 0u; p < TILE; p++) {
-                        let i = min(pixel + p, rows * columns - 1u);
-                        let y = i32(phase_y + i / columns * n.stride_y + n.pad_top) - i32(ky);
-                        let x = i32(phase_x + i % columns * n.stride_x + n.pad_left) - i32(kx);
-                        let oy = u32(max(y, 0)) / n.stride_y;
-                        let ox = u32(max(x, 0)) / n.stride_x;
-                        let inside = y >= 0 && x >= 0 && oy < n.out_height && ox < n.out_width;
-                        places[p] = base + select(0u, n.gradient + (oy * n.out_width + ox) * out4, inside);
-                    }
+                    let i = min(pixel + PIXELS, vec4u(rows * columns - 1u));
+                    let y = vec4i(phase_y + i / columns * n.stride_y + n.pad_top) - i32(ky);
+                    let x = vec4i(phase_x + i % columns * n.stride_x + n.pad_left) - i32(kx);
+                    let nothing = vec4i(0);
+                    let oy = vec4u(max(y, nothing)) / n.stride_y;
+                    let ox = vec4u(max(x, nothing)) / n.stride_x;
+                    let inside = (y >= nothing) & (x >= nothing)
+                        & (oy < vec4u(n.out_height)) & (ox < vec4u(n.out_width));
+                    let place = n.gradient + (oy * n.out_width + ox) * out4;
+                    let places = base + select(vec4u(0u), place, inside);
                     let tap = n.backward_weights
                         + (ky * n.kernel_width + column(n, kx)) * n.out_channels * in4 + channel;
                     for (var c = c_begin; c < c_end; c++) {
@@ -233,27 +269,24 @@ fn backward(l: u32, index: u32, base: u32) {
                         let w1 = weights[at.y];
                         let w2 = weights[at.z];
                         let w3 = weights[at.w];
-                        for (var p = 0u; p < TILE; p++) {
-                            let v = scratch[places[p] + c];
-                            sum[p] += v.x * w0 + v.y * w1 + v.z * w2 + v.w * w3;
-                        }
+                        sum = add_products(sum, mat4x4f(w0, w1, w2, w3), places, c);
                     }
                 }
             }
         }
         if (n.backward_split > 1u) {
-            sum = add_parts(index, n.backward_split, sum);
+            sum = add_tiles(index, n.backward_split, sum);
         }
         if (part == 0u && item < items) {
-            for (var p = 0u; p < TILE; p++) {
-                let i = pixel + p;
-                let iy = phase_y + i / columns * n.stride_y;
-                let ix = phase_x + i % columns * n.stride_x;
-                if (i < rows * columns && iy < n.in_height && ix < n.in_width) {
-                    let at = before + (iy * n.in_width + ix) * in4 + channel;
-                    scratch[at] = scratch[at] * sum[p];
-                }
-            }
+            let i = pixel + PIXELS;
+            let iy = phase_y + i / columns * n.stride_y;
+            let ix = phase_x + i % columns * n.stride_x;
+            let used = (i < vec4u(rows * columns)) & (iy < vec4u(n.in_height)) & (ix < vec4u(n.in_width));
+            let at = before + (iy * n.in_width + ix) * in4 + channel;
+            times(at.x, sum[0], used.x);
+            times(at.y, sum[1], used.y);
+            times(at.z, sum[2], used.z);
+            times(at.w, sum[3], used.w);
         }
     }
 }

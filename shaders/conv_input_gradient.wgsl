@@ -6,7 +6,7 @@
 // 4 TILE_VECTORS input channels, of one image: x = (row, phase, tile) by lane, y = channel tile, z = block.
 // 1 g, 2 weights packed [channel tile][ky][column][oc][TILE_CHANNELS], 3 slope, 4 grad;
 // g, slope and grad [block][y][x][channel][lane].
-// The prelude declares TILE_PIXELS and TILE_VECTORS.
+// The tile is that of lib/tile.wgsl.
 
 override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
@@ -50,6 +50,41 @@ fn store(base: u32, channel: u32, value: f32) {
     }
 }
 
+fn store_four(at: u32, channel: u32, sum: vec4f) {
+    store(at, channel, sum.x);
+    store(at, channel + 1u, sum.y);
+    store(at, channel + 2u, sum.z);
+    store(at, channel + 3u, sum.w);
+}
+
+fn store_pixel(at: u32, channel: u32, sum: Pixel) {
+    store_four(at, channel, sum.v0);
+    if (TILE_VECTORS > 1u) {
+        store_four(at, channel + 4u, sum.v1);
+    }
+    if (TILE_VECTORS > 2u) {
+        store_four(at, channel + 8u, sum.v2);
+    }
+    if (TILE_VECTORS > 3u) {
+        store_four(at, channel + 12u, sum.v3);
+    }
+}
+
+// The tile's pixels, of one channel.
+fn values(at: vec4u) -> vec4f {
+    var v = vec4f(g[at.x], 0.0, 0.0, 0.0);
+    if (TILE_PIXELS > 1u) {
+        v.y = g[at.y];
+    }
+    if (TILE_PIXELS > 2u) {
+        v.z = g[at.z];
+    }
+    if (TILE_PIXELS > 3u) {
+        v.w = g[at.w];
+    }
+    return v;
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: vec3u) {
     let tiles = (IN_WIDTH + STRIDE_X * TILE_PIXELS - 1u) / (STRIDE_X * TILE_PIXELS);
@@ -69,7 +104,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: 
         first_column += taps_of_phase(p);
     }
 
-    var sum: array<array<vec4f, TILE_VECTORS>, TILE_PIXELS>;
+    var tile = Tile();
     let image = block * (OUT_HEIGHT * OUT_WIDTH * OUT_CHANNELS * LANES) + lane;
     for (var ky = (iy + PAD_TOP) % STRIDE_Y; ky < KERNEL_HEIGHT; ky += STRIDE_Y) {
         let oy = (i32(iy + PAD_TOP) - i32(ky)) / i32(STRIDE_Y);
@@ -79,41 +114,30 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: 
         // Tap t is kx = phase + (n_taps - 1 - t) STRIDE_X: ox grows with t.
         for (var t = 0u; t < n_taps; t++) {
             let kx = phase + (n_taps - 1u - t) * STRIDE_X;
-            var place: array<u32, TILE_PIXELS>;
-            var inside: array<f32, TILE_PIXELS>;
-            for (var p = 0u; p < TILE_PIXELS; p++) {
-                let reach = i32(ix + p * STRIDE_X + PAD_LEFT) - i32(kx);
-                let ox = reach / i32(STRIDE_X);
-                inside[p] = select(0.0, 1.0, reach >= 0 && ox < i32(OUT_WIDTH));
-                let column = u32(clamp(ox, 0, i32(OUT_WIDTH) - 1));
-                place[p] = image + (u32(oy) * OUT_WIDTH + column) * (OUT_CHANNELS * LANES);
-            }
+            let reach = vec4i(ix + PIXELS * STRIDE_X + PAD_LEFT) - i32(kx);
+            let ox = reach / i32(STRIDE_X);
+            let inside = select(vec4f(0.0), vec4f(1.0), (reach >= vec4i(0)) & (ox < vec4i(i32(OUT_WIDTH))));
+            let column = vec4u(clamp(ox, vec4i(0), vec4i(i32(OUT_WIDTH) - 1)));
+            let place = image + (u32(oy) * OUT_WIDTH + column) * (OUT_CHANNELS * LANES);
             let tap = ((group.y * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + first_column + t) * OUT_CHANNELS * TILE_VECTORS;
             for (var oc = 0u; oc < OUT_CHANNELS; oc++) {
-                var value: array<f32, TILE_PIXELS>;
-                for (var p = 0u; p < TILE_PIXELS; p++) {
-                    value[p] = g[place[p] + oc * LANES] * inside[p];
-                }
-                for (var v = 0u; v < TILE_VECTORS; v++) {
-                    let weight = weights[tap + oc * TILE_VECTORS + v];
-                    for (var p = 0u; p < TILE_PIXELS; p++) {
-                        sum[p][v] += value[p] * weight;
-                    }
-                }
+                tile = add_products(tile, tap + oc * TILE_VECTORS, values(place + oc * LANES) * inside);
             }
         }
     }
-    for (var p = 0u; p < TILE_PIXELS; p++) {
-        let column = ix + p * STRIDE_X;
-        if (column < IN_WIDTH) {
-            let base = ((block * IN_HEIGHT + iy) * IN_WIDTH + column) * (IN_CHANNELS * LANES) + lane;
-            for (var v = 0u; v < TILE_VECTORS; v++) {
-                let c = (group.y * TILE_VECTORS + v) * 4u;
-                store(base, c, sum[p][v].x);
-                store(base, c + 1u, sum[p][v].y);
-                store(base, c + 2u, sum[p][v].z);
-                store(base, c + 3u, sum[p][v].w);
-            }
-        }
+    let channel = group.y * TILE_VECTORS * 4u;
+    let step = STRIDE_X * IN_CHANNELS * LANES;
+    let at = ((block * IN_HEIGHT + iy) * IN_WIDTH + ix) * (IN_CHANNELS * LANES) + lane;
+    if (ix < IN_WIDTH) {
+        store_pixel(at, channel, Pixel(tile.v0[0], tile.v1[0], tile.v2[0], tile.v3[0]));
+    }
+    if (TILE_PIXELS > 1u && ix + STRIDE_X < IN_WIDTH) {
+        store_pixel(at + step, channel, Pixel(tile.v0[1], tile.v1[1], tile.v2[1], tile.v3[1]));
+    }
+    if (TILE_PIXELS > 2u && ix + 2u * STRIDE_X < IN_WIDTH) {
+        store_pixel(at + 2u * step, channel, Pixel(tile.v0[2], tile.v1[2], tile.v2[2], tile.v3[2]));
+    }
+    if (TILE_PIXELS > 3u && ix + 3u * STRIDE_X < IN_WIDTH) {
+        store_pixel(at + 3u * step, channel, Pixel(tile.v0[3], tile.v1[3], tile.v2[3], tile.v3[3]));
     }
 }

@@ -90,6 +90,7 @@ impl Describe for ConvForward {
     const NAME: &'static str = "conv_forward";
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/activation.wgsl"),
+        include_str!("../../shaders/lib/tile.wgsl"),
         include_str!("../../shaders/conv_forward.wgsl")
     );
     /// Input; packed weights; parameters; output; slope.

@@ -67,7 +67,10 @@ impl ConvInputGradient {
 
 impl Describe for ConvInputGradient {
     const NAME: &'static str = "conv_input_gradient";
-    const SOURCE: &'static str = include_str!("../../shaders/conv_input_gradient.wgsl");
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/tile.wgsl"),
+        include_str!("../../shaders/conv_input_gradient.wgsl")
+    );
     /// Gradient of the pre-activation; packed weights; slope (anything where there is none); gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
 
