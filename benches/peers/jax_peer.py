@@ -36,15 +36,17 @@ gradient = jax.grad(lambda x, p: energy(p, x).sum())
 
 
 @jax.jit
-def refine(p, x, key, steps):
-    def step(_, state):
-        x, key = state
-        key, use = jax.random.split(key)
-        x = jnp.clip(x + c.NOISE * jax.random.normal(use, x.shape), -1, 1)
-        x = x - c.STEP_SIZE * jnp.clip(gradient(x, p), -c.CLIP, c.CLIP)
-        return jnp.clip(x, -1, 1), key
+def step(p, x, key):
+    key, use = jax.random.split(key)
+    x = jnp.clip(x + c.NOISE * jax.random.normal(use, x.shape), -1, 1)
+    x = x - c.STEP_SIZE * jnp.clip(gradient(x, p), -c.CLIP, c.CLIP)
+    return jnp.clip(x, -1, 1), key
 
-    return jax.lax.fori_loop(0, steps, step, (x, key))  # 5 % faster than a call a step
+
+def refine(p, x, key, steps):
+    for _ in range(steps):  # inside a fori_loop, XLA's convolutions take twice as long on two threads
+        x, key = step(p, x, key)
+    return x, key
 
 
 def loss(p, real, fake):
