@@ -28,3 +28,8 @@ pub use model::Model;
 pub use network::Network;
 pub use sample::Sampler;
 pub use train::{Config, Trainer};
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
