@@ -194,10 +194,10 @@ impl Target {
     pub const CPU: Self =
         Self { lanes: 16, tile_channels: 4, tile_pixels: 4, fours: false, chunk_blocks: 4, fused_steps: 0 };
 
-    /// For the CPU executor, to work on `images` at a time: a few images are split among more blocks, and so among
-    /// more threads.
+    /// For the CPU executor, to work on `images` at a time: 16, which would be one block and so one thread's, are split
+    /// in two.
     pub fn cpu(images: usize) -> Self {
-        if images < 64 { Self { lanes: 8, chunk_blocks: 8, ..Self::CPU } } else { Self::CPU }
+        if images <= 16 { Self { lanes: 8, chunk_blocks: 8, ..Self::CPU } } else { Self::CPU }
     }
 
     /// For a GPU that is to work on `images` at a time.
