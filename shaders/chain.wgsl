@@ -42,6 +42,10 @@ struct Layer {
     gradient: u32,         // of its pre-activation, and before that its slope
     forward_split: u32,
     backward_split: u32,
+    leak: f32,             // the activation's
+    spare0: u32,           // elements of an array of uniforms come in sixteen bytes
+    spare1: u32,
+    spare2: u32,
 }
 
 struct Params {
@@ -119,7 +123,7 @@ fn add_products(sum: mat4x4f, w: mat4x4f, places: vec4u, c: u32) -> mat4x4f {
 
 // Value and slope of one pixel's four channels, 0 for those that are not used.
 fn store_activated(n: Layer, at: u32, z: vec4f, used: vec4<bool>) {
-    let a = activate(n.activation, z);
+    let a = activate(n.activation, n.leak, z);
     scratch[n.value + at] = select(vec4f(0.0), a.value, used);
     scratch[n.gradient + at] = select(vec4f(0.0), a.slope, used);
 }

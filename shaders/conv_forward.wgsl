@@ -23,6 +23,7 @@ override PAD_TOP: u32 = 0;
 override PAD_LEFT: u32 = 0;
 override BIAS_OFFSET: u32 = 0;
 override ACTIVATION: u32 = 0;
+override LEAK: f32 = 0;
 
 struct Params {
     first_block: u32,
@@ -51,7 +52,7 @@ fn store(at: u32, channel: u32, value: f32, derivative: f32) {
 }
 
 fn store_four(at: u32, channel: u32, sum: vec4f) {
-    let a = activate(ACTIVATION, sum + bias4(channel));
+    let a = activate(ACTIVATION, LEAK, sum + bias4(channel));
     store(at, channel, a.value.x, a.slope.x);
     store(at, channel + 1u, a.value.y, a.slope.y);
     store(at, channel + 2u, a.value.z, a.slope.z);

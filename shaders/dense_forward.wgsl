@@ -11,6 +11,7 @@ override FEATURES: u32 = 1;
 override UNITS: u32 = 1;
 override BIAS_OFFSET: u32 = 0;
 override ACTIVATION: u32 = 0;
+override LEAK: f32 = 0;
 
 struct Params {
     first_block: u32,
@@ -58,7 +59,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let base = block * UNITS * LANES + lane;
     for (var v = 0u; v < TILE_VECTORS; v++) {
         let u = unit + v * 4u;
-        let a = activate(ACTIVATION, z[v]);
+        let a = activate(ACTIVATION, LEAK, z[v]);
         store(base, u, a.value.x, a.slope.x);
         store(base, u + 1u, a.value.y, a.slope.y);
         store(base, u + 2u, a.value.z, a.slope.z);

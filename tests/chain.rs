@@ -46,6 +46,13 @@ fn networks() -> Vec<Network> {
         new("wide", shape(1, 28, 28), &[conv(32, [3, 3], [1, 1], [1, 1, 1, 1]), energy]),
         new("one layer", shape(2, 5, 5), &[energy]),
     ]
+    .into_iter()
+    .chain(common::ACTIVATIONS.map(|activation| {
+        let padding = Padding { top: 1, bottom: 1, left: 1, right: 1 };
+        let conv = LayerSpec::Conv { channels: 8, kernel: [3, 3], stride: [2, 2], padding, activation };
+        new("activated", shape(1, 9, 9), &[conv, dense(12, activation), energy])
+    }))
+    .collect()
 }
 
 /// Chains of `steps` steps on `device`, from the seeded noise.

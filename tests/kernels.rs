@@ -34,7 +34,7 @@ use thalweg::kernels::push_replay::PushReplay;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::reduce_partials::ReducePartials;
 use thalweg::kernels::sum_squares::{GROUP, SumSquares};
-use thalweg::kernels::{Kernel, State};
+use thalweg::kernels::{Kernel, State, activate};
 use thalweg::network::{Activation, ConvShape, DenseShape};
 use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
 
@@ -278,7 +278,7 @@ fn tile_channels(for_gpu: bool, number: usize) -> usize {
 }
 
 fn activation(number: usize) -> Activation {
-    [Activation::Swish, Activation::Identity][number % 3 / 2]
+    common::ACTIVATIONS[number % common::ACTIVATIONS.len()]
 }
 
 /// Biases are of magnitude 1, or reach the activation's far ends, where exponentials overflow.
@@ -610,6 +610,62 @@ fn bodies_match_their_twins() {
         let bench = bench(lanes, false, if lanes <= 16 { (0, 1) } else { (i % 3, LANES.len()) });
         for isa in Isa::available().into_iter().filter(|isa| *isa != Isa::Reference) {
             failures.extend(bench.failures(&Device::Cpu(isa)));
+        }
+    }
+    assert_none(&failures);
+}
+
+/// Activations over all magnitudes, on every instruction set and in the shader, against double precision.
+#[test]
+fn activations_are_right_everywhere() {
+    let magnitudes = (-60..=12).map(|i| 2.0_f32.powf(0.5 * i as f32));
+    let mut zs: Vec<f32> = magnitudes.flat_map(|z| [z, -z]).chain([0.0, -0.0, 1e5, -1e5]).collect();
+    let lanes = 16;
+    zs.resize(zs.len().next_multiple_of(lanes), 0.5);
+    let n_blocks = (zs.len() / lanes) as u32;
+    let shape = DenseShape { in_channels: 1, in_pixels: 1, units: 1 };
+    let devices = Isa::available().into_iter().map(Device::Cpu).chain([gpu().clone()]);
+    let mut failures = Vec::new();
+    for device in devices {
+        let tile_channels = if matches!(device, Device::Gpu(_)) { 4 } else { 1 };
+        for activation in common::ACTIVATIONS {
+            let mut plan =
+                Plan { lanes: lanes as u32, n_blocks, buffers: Vec::new(), programs: vec![Vec::new()] };
+            let mut add = |name: &str, layout| {
+                plan.buffers.push(BufferSpec { name: name.to_owned(), layout, words: Words::Floats });
+                BufferId(plan.buffers.len() - 1)
+            };
+            let weights = add("weights", Layout::Flat(tile_channels));
+            let parameters = add("parameters", Layout::Flat(1));
+            let [input, output, slope] =
+                ["input", "output", "slope"].map(|name| add(name, Layout::PerBlock(1)));
+            let kernel =
+                DenseForward { lanes: lanes as u32, shape, tile_channels, bias_offset: 0, activation };
+            plan.programs[0].push(Launch {
+                kernel: kernel.into(),
+                bindings: vec![input, weights, parameters, output, slope],
+                blocks: 0..n_blocks,
+            });
+            let (output, slope) = pollster::block_on(async {
+                let mut machine = Machine::new(&device, plan).await.unwrap();
+                machine.write_floats(weights, &vec![1.0; tile_channels]);
+                machine.write_floats(input, &zs);
+                machine.run(ProgramId(0)).unwrap();
+                (machine.read_floats(output).await.unwrap(), machine.read_floats(slope).await.unwrap())
+            });
+            for ((z, y), slope) in zs.iter().zip(output).zip(slope) {
+                let want = activate(activation, f64::from(*z));
+                // 2e-30: below -80 exponentials are 2e-35 or 0. The rounding of 60 is 4e-6 of its exponential.
+                for (what, got, want, allowed) in
+                    [("value", y, want.0, 2e-30 + 4e-6 * want.0.abs()), ("slope", slope, want.1, 1e-6)]
+                {
+                    let ok = (f64::from(got) - want).abs() <= allowed;
+                    if !ok {
+                        failures
+                            .push(format!("{device}, {activation:?} at {z:e}: {what} {got:e}, not {want:e}"));
+                    }
+                }
+            }
         }
     }
     assert_none(&failures);

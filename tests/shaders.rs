@@ -210,7 +210,11 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
             value,
             gradient,
             forward_split,
-            backward_split
+            backward_split,
+            leak,
+            spare0,
+            spare1,
+            spare2
         });
         layout("Layer", module, handle, &fields, size_of::<chain::LayerParams>(), problems);
     }

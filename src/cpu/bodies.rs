@@ -231,19 +231,46 @@ fn taps_inside(first: isize, taps: usize, len: usize) -> Range<usize> {
 
 #[inline(always)]
 fn activate<S: Simd>(activation: Activation, z: S, output: &mut [f32], slope: &mut [f32]) {
-    match activation {
-        Activation::Identity => {
-            z.write(output);
-            S::splat(1.0).write(slope);
-        }
+    let (zero, one) = (S::splat(0.0), S::splat(1.0));
+    let (value, derivative) = match activation {
+        Activation::Identity => (z, one),
         Activation::Swish => {
             let s = z.sigmoid();
             let y = z.multiply(s);
-            y.write(output);
             // s + y (1 - s)
-            y.multiply_add(S::splat(1.0).add(s.multiply(S::splat(-1.0))), s).write(slope);
+            (y, y.multiply_add(one.add(s.multiply(S::splat(-1.0))), s))
         }
-    }
+        Activation::LeakyRelu(_) | Activation::Relu => {
+            let slope = z.where_positive(one, S::splat(activation.leak()));
+            (slope.multiply(z), slope)
+        }
+        Activation::Elu => {
+            let (scale, rest) = not_below_minus_80(z.where_positive(zero, z)).exp_parts();
+            let y = rest.multiply_add(scale, scale.subtract(one));
+            (z.where_positive(z, y), z.where_positive(one, rest.multiply_add(scale, scale)))
+        }
+        Activation::Softplus => {
+            let exp = not_below_minus_80(z.where_positive(zero.subtract(z), z)).exp();
+            (z.where_positive(z, zero).add(exp.ln_1_plus()), z.sigmoid())
+        }
+        Activation::Tanh => {
+            // e / (e + 2), e = exp(2 z) - 1; beyond 10 it is 1.
+            let ten = S::splat(10.0);
+            let low = z.subtract(ten).where_positive(ten, z);
+            let low = S::splat(-10.0).subtract(low).where_positive(S::splat(-10.0), low); // NaN stays
+            let e = low.add(low).exp_minus_1();
+            let y = e.divide(e.add(S::splat(2.0)));
+            (y, one.subtract(y.multiply(y)))
+        }
+    };
+    value.write(output);
+    derivative.write(slope);
+}
+
+/// What exponentials are taken of: `z` below -80 stands for 0 as well as -80 does. NaN stays.
+#[inline(always)]
+fn not_below_minus_80<S: Simd>(z: S) -> S {
+    S::splat(-80.0).subtract(z).where_positive(S::splat(-80.0), z)
 }
 
 #[inline(always)]

@@ -180,6 +180,10 @@ pub struct LayerParams {
     pub gradient: u32,
     pub forward_split: u32,
     pub backward_split: u32,
+    pub leak: f32,
+    pub spare0: u32,
+    pub spare1: u32,
+    pub spare2: u32,
 }
 
 /// `Params` of `shaders/chain.wgsl`.
@@ -242,6 +246,8 @@ impl Chain {
                 // The first layer reads x, whose channels are not split.
                 forward_split: if i == 0 { 1 } else { Self::split(forward_items, in4) },
                 backward_split: Self::split(backward_items, out4),
+                leak: layer.activation.leak(),
+                ..LayerParams::default()
             };
         }
         params

@@ -84,6 +84,7 @@ impl Describe for DenseForward {
             ("LANES", self.lanes.into()),
             ("BIAS_OFFSET", self.bias_offset as f64),
             ("ACTIVATION", self.activation.code().into()),
+            ("LEAK", self.activation.leak().into()),
         ]);
         overrides
     }

@@ -31,6 +31,7 @@ pub mod random;
 pub mod reduce_partials;
 pub mod sum_squares;
 
+use crate::network::Activation;
 use std::ops::Range;
 
 /// Invocations in a workgroup, of every kernel that leaves the choice open.
@@ -172,6 +173,7 @@ kernels! {
 /// A float that twins are generic over: `f32` as the engine computes, `f64` to judge it by.
 pub trait Real:
     Copy
+    + PartialOrd
     + std::ops::Add<Output = Self>
     + std::ops::Sub<Output = Self>
     + std::ops::Mul<Output = Self>
@@ -182,6 +184,12 @@ pub trait Real:
     fn from_f64(value: f64) -> Self;
     /// `e` to the power of it.
     fn exp(self) -> Self;
+    /// `exp(self) - 1`, right near 0, too.
+    fn exp_m1(self) -> Self;
+    /// `ln(1 + self)`, right near 0, too.
+    fn ln_1p(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
 }
 
 impl Real for f32 {
@@ -190,6 +198,15 @@ impl Real for f32 {
     }
     fn exp(self) -> Self {
         f32::exp(self)
+    }
+    fn exp_m1(self) -> Self {
+        f32::exp_m1(self)
+    }
+    fn ln_1p(self) -> Self {
+        f32::ln_1p(self)
+    }
+    fn tanh(self) -> Self {
+        f32::tanh(self)
     }
 }
 
@@ -200,17 +217,39 @@ impl Real for f64 {
     fn exp(self) -> Self {
         f64::exp(self)
     }
+    fn exp_m1(self) -> Self {
+        f64::exp_m1(self)
+    }
+    fn ln_1p(self) -> Self {
+        f64::ln_1p(self)
+    }
+    fn tanh(self) -> Self {
+        f64::tanh(self)
+    }
 }
 
-/// The activation's value and its derivative at `z` (`shaders/lib/activation.wgsl`).
-pub fn activate<R: Real>(activation: crate::network::Activation, z: R) -> (R, R) {
-    let one = R::from_f64(1.0);
+/// The activation's value and its derivative at `z` (`shaders/lib/activation.wgsl`). No `z` overflows.
+pub fn activate<R: Real>(activation: Activation, z: R) -> (R, R) {
+    let (zero, one) = (R::from_f64(0.0), R::from_f64(1.0));
+    let sigmoid = || one / (one + (zero - z).exp());
     match activation {
-        crate::network::Activation::Identity => (z, one),
-        crate::network::Activation::Swish => {
-            let s = one / (one + (R::from_f64(0.0) - z).exp());
+        Activation::Identity => (z, one),
+        Activation::Swish => {
+            let s = sigmoid();
             let y = z * s;
             (y, s + y * (one - s))
+        }
+        Activation::LeakyRelu(_) | Activation::Relu => {
+            let slope = if z > zero { one } else { R::from_f64(activation.leak().into()) };
+            (slope * z, slope)
+        }
+        Activation::Elu if z > zero => (z, one),
+        Activation::Elu => (z.exp_m1(), z.exp()),
+        Activation::Softplus if z > zero => (z + (zero - z).exp().ln_1p(), sigmoid()),
+        Activation::Softplus => (z.exp().ln_1p(), sigmoid()),
+        Activation::Tanh => {
+            let y = z.tanh();
+            (y, one - y * y)
         }
     }
 }

@@ -12,14 +12,26 @@ use serde::{Deserialize, Serialize};
 
 pub use presets::{PRESETS, preset};
 
-/// The non-linearity after a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The non-linearity after a layer. Where one has a kink, its derivative there is PyTorch's: that of the left side.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// `y = z`
     Identity,
     /// `y = z * sigmoid(z)`, also called SiLU (Ramachandran et al. 2017, <https://arxiv.org/abs/1710.05941>).
+    #[serde(alias = "silu")]
     Swish,
+    /// `y = z` above 0, and this slope times `z` from there down (Maas et al. 2013, "Rectifier Nonlinearities Improve
+    /// Neural Network Acoustic Models").
+    LeakyRelu(f32),
+    /// `y = max(z, 0)`: [`Self::LeakyRelu`] of slope 0.
+    Relu,
+    /// `y = z` above 0, `exp(z) - 1` from there down: alpha is 1 (Clevert et al. 2015, <https://arxiv.org/abs/1511.07289>).
+    Elu,
+    /// `y = ln(1 + exp(z))`
+    Softplus,
+    /// `y = tanh(z)`
+    Tanh,
 }
 
 impl Activation {
@@ -28,7 +40,16 @@ impl Activation {
         match self {
             Self::Identity => 0,
             Self::Swish => 1,
+            Self::LeakyRelu(_) | Self::Relu => 2,
+            Self::Elu => 3,
+            Self::Softplus => 4,
+            Self::Tanh => 5,
         }
+    }
+
+    /// The slope at and below 0 of those that are made of two straight lines; 0 for all others.
+    pub fn leak(self) -> f32 {
+        if let Self::LeakyRelu(slope) = self { slope } else { 0.0 }
     }
 }
 
@@ -46,7 +67,7 @@ pub struct Padding {
 }
 
 /// One layer as a user describes it. Input sizes follow from the layer before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "layer")]
 pub enum LayerSpec {
     /// Cross-correlation, as every deep-learning library calls convolution.
@@ -239,6 +260,9 @@ impl Network {
                 LayerSpec::Conv { activation, .. } => ("conv", *activation),
                 LayerSpec::Dense { activation, .. } => ("dense", *activation),
             };
+            if !activation.leak().is_finite() {
+                return fail(format!("{kind}: an activation's slope must be a finite number"));
+            }
             let number = 1 + layers.iter().filter(|l| l.name.starts_with(kind)).count();
             let layer_name = format!("{kind}{number}");
             let (operation, weight_len, out) = match *spec {

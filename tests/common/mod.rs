@@ -146,11 +146,22 @@ pub fn output_shape(input: ImageShape, spec: LayerSpec) -> ImageShape {
     }
 }
 
+/// Every activation, the commonest first.
+pub const ACTIVATIONS: [Activation; 7] = [
+    Activation::Swish,
+    Activation::Identity,
+    Activation::LeakyRelu(0.2),
+    Activation::Relu,
+    Activation::Elu,
+    Activation::Softplus,
+    Activation::Tanh,
+];
+
 /// A random small network: none to three convolutions, none or one dense layer, and the energy.
 pub fn random_network(rng: &mut Rng) -> Network {
     let input = random_shape(rng);
     let (mut shape, mut specs) = (input, Vec::new());
-    let activation = |rng: &mut Rng| rng.pick(&[Activation::Swish, Activation::Swish, Activation::Identity]);
+    let activation = |rng: &mut Rng| rng.pick(&ACTIVATIONS);
     for _ in 0..rng.below(4) {
         let activation = activation(rng);
         specs.push(random_conv(rng, shape, activation));
@@ -263,10 +274,21 @@ fn plain_layer(layer: &Layer, parameters: &[f64], x: &[f64]) -> Vec<f64> {
         Operation::Conv(s) => plain_conv(s, weights, bias, x),
         Operation::Dense(s) => plain_dense(s.units, weights, bias, x),
     };
-    if layer.activation == Activation::Swish {
-        z.iter_mut().for_each(|z| *z /= 1.0 + (-*z).exp());
-    }
+    z.iter_mut().for_each(|z| *z = plain_activation(layer.activation, *z));
     z
+}
+
+/// The activations' formulas, as papers write them.
+pub fn plain_activation(activation: Activation, z: f64) -> f64 {
+    match activation {
+        Activation::Identity => z,
+        Activation::Swish => z / (1.0 + (-z).exp()),
+        Activation::LeakyRelu(slope) => z.max(0.0) + f64::from(slope) * z.min(0.0),
+        Activation::Relu => z.max(0.0),
+        Activation::Elu => z.max(0.0) + z.min(0.0).exp() - 1.0,
+        Activation::Softplus => (1.0 + z.exp()).ln(),
+        Activation::Tanh => 1.0 - 2.0 / ((2.0 * z).exp() + 1.0),
+    }
 }
 
 /// The energy of one image `[channel][y][x]`.
