@@ -2,7 +2,7 @@
 
 use crate::device::{Device, Machine};
 use crate::kernels::State;
-use crate::plan::{SamplerNumbers, sampler_plan};
+use crate::plan::{SamplerNumbers, peak_plan, sampler_plan};
 use crate::train::Config;
 use crate::{Dataset, Result, Trainer};
 use serde::Serialize;
@@ -72,10 +72,14 @@ pub struct Figures {
     /// Counted floating-point operations of a Langevin step (2 a multiply-add, taps in the padding included) over its
     /// time.
     pub gflops: f64,
-    /// What the processor reached in this run on multiply-adds in registers; missing on a GPU.
-    pub peak_gflops: Option<f64>,
+    /// What the device reached in this run on multiply-adds in registers.
+    pub peak_gflops: f64,
     /// `gflops / peak_gflops`.
-    pub peak_share: Option<f64>,
+    pub peak_share: f64,
+    /// A Langevin step's time on one thread over its time on all; missing on a GPU.
+    pub thread_scaling: Option<f64>,
+    /// Threads that the CPU executor ran on; 0 on a GPU.
+    pub threads: usize,
     /// From the start of the process to the end of the first training step.
     pub cold_start_s: f64,
     /// Most memory that the process has held; missing where the system does not tell.
@@ -142,20 +146,41 @@ pub async fn measure(
     machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
     machine.run(plan.start)?;
     machine.run(plan.noise)?;
-    let (mut times, mut peaks) = (Vec::new(), Vec::new());
+    let threads = if let Device::Cpu(_) = device { rayon::current_num_threads() } else { 0 };
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().ok().filter(|_| threads > 1);
+    let peak = peak_plan();
+    let mut peak_machine = match device {
+        Device::Cpu(_) => None,
+        Device::Gpu(_) => Some(Machine::new(device, peak.plan.clone()).await?),
+    };
+    let (mut times, mut alone, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..=runs {
         let start = Instant::now();
         machine.run_and_read(plan.chains[0].1, 1, plan.state, 0..1)?.words().await?;
-        if run > 0 {
-            times.push(start.elapsed().as_secs_f64() * 1e3); // the run before warms up
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+        if let Some(pool) = &one_thread {
+            let start = Instant::now();
+            pool.install(|| machine.run(plan.chains[0].1))?;
+            alone.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        if let Device::Cpu(isa) = device {
-            peaks.push(crate::cpu::peak_gflops(*isa, 0.02));
+        peaks.push(match (device, &mut peak_machine) {
+            (Device::Gpu(_), Some(machine)) => {
+                let start = Instant::now();
+                machine.run_and_read(peak.run, 1, peak.result, 0..1)?.words().await?;
+                peak.flop / start.elapsed().as_secs_f64() * 1e-9
+            }
+            (Device::Cpu(isa), _) => crate::cpu::peak_gflops(*isa, 0.02),
+            _ => continue,
+        });
+        if run == 0 {
+            (times.clear(), alone.clear(), peaks.clear()); // this run warmed up
         }
     }
     let langevin_step = Timing::of(times).per(f64::from(CHAIN));
     let gflops = (model.network.langevin_flop() * batch) as f64 / (langevin_step.median * 1e6);
-    let peak_gflops = (!peaks.is_empty()).then(|| Timing::of(peaks).max);
+    let peak_gflops = Timing::of(peaks).max;
+    let thread_scaling =
+        (!alone.is_empty()).then(|| Timing::of(alone).median / f64::from(CHAIN) / langevin_step.median);
     Ok(Figures {
         device: device.to_string(),
         chain: device.explain_chain(&model.network),
@@ -169,7 +194,9 @@ pub async fn measure(
         images_per_s: batch as f64 / (500.0 * langevin_step.median * 1e-3),
         gflops,
         peak_gflops,
-        peak_share: peak_gflops.map(|peak| gflops / peak),
+        peak_share: gflops / peak_gflops,
+        thread_scaling,
+        threads,
         cold_start_s,
         peak_memory_mb,
         submissions_per_step: per_step(|c| c.submissions),

@@ -60,6 +60,8 @@ impl Tolerance {
             // Means in single precision by a tree of 8 levels, against double precision. The difference of two means
             // has the error of the means, whose magnitude the table's largest is well above.
             Kernel::ContrastiveLoss(_) => Self { absolute, relative: 2e-6, of_largest: 2e-7 },
+            // 1,024 roundings of numbers that shrink, and a sum of 32 of one sign.
+            Kernel::MultiplyAdds(_) => of_largest(1e-4),
             // Sums of squares: no cancellation, 12 roundings in a row, one root, one division.
             Kernel::SumSquares(_) | Kernel::ClipScale(_) => {
                 Self { absolute, relative: 2e-6, of_largest: 0.0 }

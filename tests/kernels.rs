@@ -29,6 +29,7 @@ use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::draw_negatives::DrawNegatives;
 use thalweg::kernels::draw_real::DrawReal;
 use thalweg::kernels::langevin::Langevin;
+use thalweg::kernels::multiply_adds::MultiplyAdds;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
 use thalweg::kernels::push_replay::PushReplay;
 use thalweg::kernels::random::{Distribution, Random, Stream};
@@ -574,6 +575,15 @@ fn add_update(bench: &mut Bench) {
     }
 }
 
+fn add_multiply_adds(bench: &mut Bench) {
+    for (invocations, turns) in [(1, 0), (70, 1), (200, 1024)] {
+        let result = bench.flat("result", invocations as usize);
+        let kernel = MultiplyAdds { invocations, turns };
+        let written = [(result, vec![0..invocations as usize])];
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[result], &written);
+    }
+}
+
 /// All cases, or those with a number that is `of.0` modulo `of.1` where each costs a pipeline.
 fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
     let mut bench = Bench::new(lanes);
@@ -587,6 +597,7 @@ fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
     add_random(&mut bench);
     add_draws(&mut bench);
     add_update(&mut bench);
+    add_multiply_adds(&mut bench);
     bench
 }
 

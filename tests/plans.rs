@@ -448,6 +448,7 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         ],
         Kernel::ReducePartials(k) => vec![Flat(k.n_chunks as usize * k.n_parameters), Flat(k.n_parameters)],
         Kernel::ContrastiveLoss(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
+        Kernel::MultiplyAdds(k) => vec![Flat(k.invocations as usize)],
         Kernel::SumSquares(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters.div_ceil(GROUP))],
         Kernel::ClipScale(k) => vec![state, Flat(k.n_partials), Flat(1), metrics],
         Kernel::Adam(k) => {

@@ -14,11 +14,11 @@ use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
     Access, BlockParams, Kernel, State, adam, chain, clip_scale, contrastive_loss, draw_negatives, draw_real,
-    langevin, random,
+    langevin, multiply_adds, random,
 };
 use thalweg::network::{Network, preset};
 use thalweg::plan::{
-    Plan, SamplerNumbers, Target, TrainingNumbers, energy_plan, sampler_plan, training_plan,
+    Plan, SamplerNumbers, Target, TrainingNumbers, energy_plan, peak_plan, sampler_plan, training_plan,
 };
 
 /// A struct's fields with their offsets. The pattern names every field, so that none can be left out.
@@ -67,6 +67,7 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
             log_beta1,
             log_beta2
         }),
+        Kernel::MultiplyAdds(_) => fields!(multiply_adds::Params { turns, factor, summand, spare }),
         Kernel::ConvForward(_)
         | Kernel::ConvInputGradient(_)
         | Kernel::ConvWeightGradient(_)
@@ -442,6 +443,7 @@ fn all_plans() -> Vec<(String, Plan)> {
         let target = Target::gpu(16);
         all.push((network.name.clone(), energy_plan(&network, 3, target).plan));
     }
+    all.push(("peak".to_owned(), peak_plan().plan));
     all
 }
 

@@ -66,11 +66,14 @@ fn print(f: &Figures) {
     say(format_args!("Langevin step     {:10.3} ms  ({})", f.langevin_step_ms, spread(&f.langevin_step)));
     say(format_args!("training step     {:10.3} ms  ({})", f.training_step_ms, spread(&f.training_step)));
     say(format_args!("samples           {:10.1} /s  (500 Langevin steps each)", f.images_per_s));
-    let of_peak = match (f.peak_gflops, f.peak_share) {
-        (Some(peak), Some(share)) => format!(" of {peak:.1} on registers: {:.0} %", 100.0 * share),
-        _ => String::new(),
-    };
-    say(format_args!("arithmetic        {:10.1} GFLOP/s{of_peak}", f.gflops));
+    let share = 100.0 * f.peak_share;
+    say(format_args!(
+        "arithmetic        {:10.1} GFLOP/s of {:.1} on registers: {share:.0} %",
+        f.gflops, f.peak_gflops
+    ));
+    if let Some(scaling) = f.thread_scaling {
+        say(format_args!("threads           {:10} {scaling:.2}x as fast as one", f.threads));
+    }
     say(format_args!("cold start        {:10.3} s to the end of the first training step", f.cold_start_s));
     if let Some(memory) = f.peak_memory_mb {
         say(format_args!("peak memory       {memory:10.1} MB"));

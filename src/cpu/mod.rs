@@ -30,6 +30,7 @@ pub enum Isa {
 impl Isa {
     /// Those that this processor has, slowest first.
     pub fn available() -> Vec<Self> {
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
         let mut sets = vec![Self::Reference, Self::Plain];
         #[cfg(target_arch = "x86_64")]
         {

@@ -25,6 +25,7 @@ pub mod dense_weight_gradient;
 pub mod draw_negatives;
 pub mod draw_real;
 pub mod langevin;
+pub mod multiply_adds;
 pub mod pack_weights;
 pub mod push_replay;
 pub mod random;
@@ -167,6 +168,7 @@ kernels! {
     Adam, adam, "Updates the parameters.", false;
     PackWeights, pack_weights, "Rearranges a layer's weights.", false;
     PushReplay, push_replay, "Puts refined chains into the replay ring.", false;
+    MultiplyAdds, multiply_adds, "Multiply-adds on registers, to be timed.", false;
     Advance, advance, "Ends a training step.", false;
 }
 

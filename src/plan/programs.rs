@@ -10,6 +10,7 @@ use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
 use crate::kernels::draw_negatives::DrawNegatives;
 use crate::kernels::draw_real::DrawReal;
 use crate::kernels::langevin::Langevin;
+use crate::kernels::multiply_adds::{CHAINS, MultiplyAdds};
 use crate::kernels::push_replay::PushReplay;
 use crate::kernels::random::{Distribution, Random, Stream};
 use crate::kernels::reduce_partials::ReducePartials;
@@ -364,4 +365,28 @@ pub fn energy_plan(network: &Network, count: usize, target: Target) -> EnergyPla
     pass.to_input(&mut gradients, &blocks);
     let (start, energies, gradients) = (plan.program(start), plan.program(energies), plan.program(gradients));
     EnergyPlan { plan, start, energies, gradients, pass }
+}
+
+/// Multiply-adds and nothing else.
+#[derive(Clone, Debug)]
+pub struct PeakPlan {
+    /// The plan.
+    pub plan: Plan,
+    /// Does the multiply-adds.
+    pub run: ProgramId,
+    /// What they come to.
+    pub result: BufferId,
+    /// Floating-point operations of one run: 2 a multiply-add.
+    pub flop: f64,
+}
+
+/// Plans a measurement of what a GPU can do on registers: 17 GFLOP a run, in one dispatch of enough invocations to fill
+/// the largest.
+pub fn peak_plan() -> PeakPlan {
+    let (invocations, turns) = (1 << 18, 1 << 10);
+    let mut plan = Plan::new(1, 1);
+    let result = plan.flat("result", invocations as usize);
+    let run = plan.program(vec![Launch::whole(MultiplyAdds { invocations, turns }, &[result])]);
+    let flop = 2.0 * CHAINS as f64 * f64::from(invocations) * f64::from(turns);
+    PeakPlan { plan, run, result, flop }
 }
