@@ -70,7 +70,7 @@ fn pipelines_of(target: Target) -> Result<BTreeMap<String, Pipeline>, Box<dyn Er
         n_images: 60_000,
         data_shape: ImageShape { channels: 1, height: 28, width: 28 },
         data_noise: 0.005,
-        chain: SamplerNumbers { steps: 100, step_size: 10.0, noise: 0.005, gradient_clip: 0.03 },
+        chain: SamplerNumbers::default(),
         ring_capacity: 8192,
         fresh: 0.05,
         alpha: 0.1,
@@ -79,6 +79,7 @@ fn pipelines_of(target: Target) -> Result<BTreeMap<String, Pipeline>, Box<dyn Er
         beta2: 0.999,
         epsilon: 1e-7,
         gradient_norm_clip: 0.0,
+        ..TrainingNumbers::default()
     };
     let plan = training_plan(&network, &numbers, target);
     let mut pipelines: BTreeMap<String, Pipeline> = BTreeMap::new();

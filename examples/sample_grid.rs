@@ -31,7 +31,7 @@ async fn draw(model: &str, picture: &Path, network: Option<&str>) -> Result<()> 
     // The first GPU, or the processor where there is none.
     let device = Device::open("auto").await?;
     // A step: x <- clamp(x + noise), then x <- clamp(x - step_size * clip(dE/dx)).
-    let numbers = SamplerNumbers { steps: STEPS, step_size: 20.0, noise: 0.005, gradient_clip: 0.03 };
+    let numbers = SamplerNumbers { steps: STEPS, step_size: 20.0, ..SamplerNumbers::default() };
     let mut sampler = Sampler::new(&device, &model, 16, &numbers, 0).await?;
     sampler.run(STEPS)?;
     let (images, energies) = (sampler.images().await?, sampler.energies().await?);

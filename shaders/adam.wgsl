@@ -1,6 +1,7 @@
 // Adam (Kingma and Ba 2015, algorithm 1), with PyTorch's place for epsilon, at step t = state.step + 1:
-//   g = scale grad; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2
-//   parameter -= learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+//   g = clamp(scale grad); m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2
+//   parameter = (1 - rate weight_decay) parameter - rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+//   rate = learning_rate decay(t) min(1, t / warm_up)
 // One invocation owns one parameter.
 // 1 state, 2 grad, 3 scale, 4 first moment m, 5 second moment v, 6 parameters.
 
@@ -16,6 +17,13 @@ struct Params {
     one_minus_beta2: f32,
     log_beta1: f32,
     log_beta2: f32,
+    gradient_clip: f32,
+    weight_decay: f32,
+    decay: u32, // 0 constant, 1 exponential, 2 cosine
+    log_factor: f32,
+    period: u32,
+    warm_up: u32,
+    spare: vec2u,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,18 +47,42 @@ fn correction(log_beta: f32) -> f32 {
     return -x * series;
 }
 
+// What the learning rate is multiplied by. (1 + cos(pi t)) / 2 is the square of cos(pi t / 2), whose polynomial is that of
+// lib/random.wgsl: drivers' own cosine may be off by 2^-11.
+fn factor() -> f32 {
+    var f = 1.0;
+    if (params.decay == 1u) {
+        f = exp(f32(state.step / params.period) * params.log_factor);
+    } else if (params.decay == 2u) {
+        let turns = 0.25 * f32(min(state.step, params.period)) / f32(params.period);
+        let s = turns * turns;
+        var cosine = 56.24053955078125;
+        cosine = cosine * s - 85.24009704589844;
+        cosine = cosine * s + 64.93457794189453;
+        cosine = cosine * s - 19.739171981811523;
+        cosine = cosine * s + 0.9999999403953552;
+        f = cosine * cosine;
+    }
+    if (state.step < params.warm_up) {
+        f *= f32(state.step + 1u) / f32(params.warm_up);
+    }
+    return f;
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
     let i = id.x;
     if (i >= N_PARAMETERS) {
         return;
     }
-    let g = scale[0] * grad[i];
+    let g = clamp(scale[0] * grad[i], -params.gradient_clip, params.gradient_clip);
     let m = params.beta1 * first_moment[i] + params.one_minus_beta1 * g;
     let v = params.beta2 * second_moment[i] + params.one_minus_beta2 * g * g;
     first_moment[i] = m;
     second_moment[i] = v;
     let m_hat = m / correction(params.log_beta1);
     let v_hat = v / correction(params.log_beta2);
-    parameters[i] -= params.learning_rate * m_hat / (sqrt(v_hat) + params.epsilon);
+    let rate = params.learning_rate * factor();
+    let kept = 1.0 - rate * params.weight_decay;
+    parameters[i] = kept * parameters[i] - rate * m_hat / (sqrt(v_hat) + params.epsilon);
 }

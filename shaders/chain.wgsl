@@ -1,6 +1,6 @@
 // The fused chain: whole Langevin steps in one dispatch. Chains do not look at each other, so a workgroup owns one
 // image, and only workgroup barriers stand between layers. A step is
-//   x <- clamp(x + noise N(0, 1)); g = dE/dx; x <- clamp(x - step_size clip(g))   (langevin.wgsl, recipe R1's form)
+//   x <- clamp(x + noise N(0, 1)); g = dE/dx; x <- clamp(x - drift clip(g)), or the noise comes last   (langevin.wgsl)
 // with g by the network's forward pass and its input gradient (conv_forward.wgsl, conv_input_gradient.wgsl); a dense
 // layer is a convolution with a kernel row for each pixel of its input.
 //
@@ -49,14 +49,11 @@ struct Layer {
 }
 
 struct Params {
+    dynamics: Dynamics,
     first_block: u32,
     chain_step: u32, // the first of this dispatch
     n_steps: u32,
-    step_size: f32,
-    noise: f32,
-    gradient_clip: f32,
-    spare0: u32,
-    spare1: u32,
+    spare: u32,
     layers: array<Layer, MAX_LAYERS>,
 }
 
@@ -322,6 +319,19 @@ fn input_gradient(feature: u32, base: u32) -> f32 {
     return sum.x + sum.y + sum.z + sum.w;
 }
 
+// Adds the noise of a step.
+fn perturb(index: u32, image: u32, step: u32, noise_scale: f32) {
+    let bound = params.dynamics.bound;
+    for (var quad = index; quad * 4u < FEATURES; quad += SIZE) {
+        let chain_step = state.chain_base + params.chain_step + step;
+        let counter = vec4u((LANGEVIN << 24u) | quad, image, chain_step, state.step);
+        let noise = noise_scale * normal_of(philox(counter, vec2u(state.seed_low, state.seed_high)));
+        for (var i = 0u; i < min(4u, FEATURES - quad * 4u); i++) {
+            image_x[quad * 4u + i] = clamp(image_x[quad * 4u + i] + noise[i], -bound, bound);
+        }
+    }
+}
+
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
     let image = group.x;
@@ -334,14 +344,15 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
         scratch[base + i] = vec4f(0.0);
     }
     workgroupBarrier();
+    let clip = params.dynamics.gradient_clip;
+    let now = move_of(params.dynamics, state.step);
+    let noise_first = params.dynamics.form == 0u;
     for (var step = 0u; step < params.n_steps; step++) {
-        for (var quad = index; quad * 4u < FEATURES; quad += SIZE) {
-            let chain_step = state.chain_base + params.chain_step + step;
-            let counter = vec4u((LANGEVIN << 24u) | quad, image, chain_step, state.step);
-            let noise = params.noise * normal_of(philox(counter, vec2u(state.seed_low, state.seed_high)));
-            for (var i = 0u; i < min(4u, FEATURES - quad * 4u); i++) {
-                image_x[quad * 4u + i] = clamp(image_x[quad * 4u + i] + noise[i], -1.0, 1.0);
-            }
+        // Noise that comes last is added when the next step begins, for no barrier to be spent on it.
+        if (noise_first) {
+            perturb(index, image, step, now.noise);
+        } else if (step > 0u) {
+            perturb(index, image, step - 1u, now.noise);
         }
         workgroupBarrier();
         for (var l = 0u; l < N_LAYERS; l++) {
@@ -353,12 +364,16 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
             storageBarrier();
         }
         for (var f = index; f < FEATURES; f += SIZE) {
-            let g = clamp(input_gradient(f, base), -params.gradient_clip, params.gradient_clip);
-            image_x[f] = clamp(image_x[f] - params.step_size * g, -1.0, 1.0);
+            let g = clamp(input_gradient(f, base), -clip, clip);
+            image_x[f] = clamp(image_x[f] - now.drift * g, -now.between, now.between);
         }
         workgroupBarrier();
         storageBarrier();
     }
+    if (!noise_first && params.n_steps > 0u) {
+        perturb(index, image, params.n_steps - 1u, now.noise);
+    }
+    workgroupBarrier();
     for (var f = index; f < FEATURES; f += SIZE) {
         x[image_base + f * LANES] = image_x[f];
     }

@@ -1,8 +1,9 @@
 // Energies to loss, metrics and seeds of the backward pass. With n_r real and n_f fake images:
 //   divergence = mean E(real) - mean E(fake)
-//   regularisation = alpha (mean E(real)^2 + mean E(fake)^2)
+//   regularisation = alpha (mean of E(real)^2 + mean of E(fake)^2)
 //   loss = divergence + regularisation
 //   seed = dloss/dE = (1 + 2 alpha E) / n_r for real images, (-1 + 2 alpha E) / n_f for fake ones, 0 for empty lanes.
+// With square_of_means the regularisation has the squares of the means, and the seeds the means instead of E.
 // One workgroup; sums in a fixed order.
 // 1 state, 2 energies [block][lane], real blocks first, 3 seeds, 4 metrics [row of 8].
 
@@ -13,6 +14,7 @@ override METRIC_ROWS: u32 = 1;
 
 struct Params {
     alpha: f32,
+    square_of_means: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -40,8 +42,6 @@ fn main(@builtin(local_invocation_index) index: u32) {
         if (is_fake) {
             sum += vec4f(0.0, fake, 0.0, fake * fake);
         }
-        seeds[i] = select(0.0, (1.0 + 2.0 * params.alpha * real) / f32(n_real), is_real);
-        seeds[half + i] = select(0.0, (-1.0 + 2.0 * params.alpha * fake) / f32(BATCH), is_fake);
     }
     sums[index] = sum;
     for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
@@ -50,10 +50,19 @@ fn main(@builtin(local_invocation_index) index: u32) {
             sums[index] += sums[index + stride];
         }
     }
+    workgroupBarrier();
+    let mean = sums[0] / vec4f(f32(n_real), f32(BATCH), f32(n_real), f32(BATCH));
+    let of_means = params.square_of_means != 0u;
+    for (var i = index; i < half; i += SIZE) {
+        let real = select(energies[i], mean.x, of_means);
+        let fake = select(energies[half + i], mean.y, of_means);
+        seeds[i] = select(0.0, (1.0 + 2.0 * params.alpha * real) / f32(n_real), i < n_real);
+        seeds[half + i] = select(0.0, (-1.0 + 2.0 * params.alpha * fake) / f32(BATCH), i < BATCH);
+    }
     if (index == 0u) {
-        let mean = sums[0] / vec4f(f32(n_real), f32(BATCH), f32(n_real), f32(BATCH));
+        let squares = select(mean.zw, mean.xy * mean.xy, of_means);
         let divergence = mean.x - mean.y;
-        let regularisation = params.alpha * (mean.z + mean.w);
+        let regularisation = params.alpha * (squares.x + squares.y);
         let row = (state.step % METRIC_ROWS) * 8u;
         metrics[row] = divergence + regularisation;
         metrics[row + 1u] = divergence;

@@ -133,12 +133,7 @@ pub async fn measure(
     }
 
     let (batch, model) = (config.train.batch, trainer.model().await?);
-    let numbers = SamplerNumbers {
-        steps: CHAIN,
-        step_size: config.chain.step_size as f32,
-        noise: config.chain.noise as f32,
-        gradient_clip: config.chain.gradient_clip as f32,
-    };
+    let numbers = SamplerNumbers { steps: CHAIN, ..config.chain_numbers(0) };
     let target = device.chain_target(&model.network, batch);
     let plan = sampler_plan(&model.network, batch, &numbers, &[CHAIN], target);
     let mut machine = Machine::new(device, plan.plan.clone()).await?;

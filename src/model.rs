@@ -3,6 +3,7 @@
 use crate::checkpoint::{Header, Tensors, load_tensors};
 use crate::data::{ImageShape, Images};
 use crate::network::{Network, preset};
+use crate::train::Config;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -25,6 +26,14 @@ impl Model {
     /// A file that can't be read or is damaged; weights alone and no `network`; a checkpoint of another network; a
     /// tensor that is missing, misshapen, or holds a number that is not finite.
     pub fn load(path: impl AsRef<Path>, network: Option<&str>) -> Result<Self> {
+        Self::load_with_recipe(path, network).map(|(model, _)| model)
+    }
+
+    /// [`Self::load`], with the configuration that it was trained with; for weights alone, that of the network's preset.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn load_with_recipe(path: impl AsRef<Path>, network: Option<&str>) -> Result<(Self, Config)> {
         let path = path.as_ref();
         let (header, tensors) = load_tensors(path)?;
         let name = match (&header, network) {
@@ -45,7 +54,11 @@ impl Model {
             check_network(path, header, &network)?;
         }
         let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), "")?;
-        Ok(Self { network, parameters })
+        let config = match header {
+            Some(header) => header.config,
+            None => Config::preset(&name).unwrap_or_default(),
+        };
+        Ok((Self { network, parameters }, config))
     }
 }
 

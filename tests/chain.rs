@@ -7,11 +7,19 @@ use thalweg::data::ImageShape;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::chain::chain_layers;
+use thalweg::kernels::dynamics::Form;
 use thalweg::network::{Activation, LayerSpec, Network, Padding, preset};
 use thalweg::plan::{SamplerNumbers, Target, sampler_plan};
 
-const NUMBERS: SamplerNumbers =
-    SamplerNumbers { steps: 0, step_size: 10.0, noise: 0.02, gradient_clip: 0.03 };
+/// The forms that the fused chain knows, with and without a clamp.
+fn numbers(form: Form) -> SamplerNumbers {
+    let r1 = SamplerNumbers { steps: 0, noise: 0.02, form, ..SamplerNumbers::default() };
+    match form {
+        Form::NoiseFirst => r1,
+        Form::NoiseLast => SamplerNumbers { clamp: 0.3, ..r1 },
+        _ => SamplerNumbers { step_size: 0.01, temperature: 0.5, gradient_clip: 0.0, clamp: 0.0, ..r1 },
+    }
+}
 
 fn conv(channels: usize, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 4]) -> LayerSpec {
     let [top, bottom, left, right] = padding;
@@ -56,8 +64,14 @@ fn networks() -> Vec<Network> {
 }
 
 /// Chains of `steps` steps on `device`, from the seeded noise.
-async fn chains(device: &Device, network: &Network, count: usize, steps: u32, target: Target) -> Vec<f32> {
-    let plan = sampler_plan(network, count, &NUMBERS, &[steps], target);
+async fn chains(
+    device: &Device,
+    network: &Network,
+    count: usize,
+    (form, steps): (Form, u32),
+    target: Target,
+) -> Vec<f32> {
+    let plan = sampler_plan(network, count, &numbers(form), &[steps], target);
     let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
     let parameters: Vec<f32> = network.initial_parameters(7).iter().map(|p| p * 1.5 + 0.01).collect();
     machine.write_floats(plan.pass.parameters, &parameters);
@@ -82,18 +96,20 @@ fn it_is_the_chain_by_layers() {
     let mut failures = common::Failures::default();
     for network in networks() {
         assert!(chain_layers(&network).is_some(), "{} does not fit", network.name);
-        for count in [1, 19] {
+        for (count, form) in
+            [(1, Form::NoiseFirst), (19, Form::NoiseFirst), (19, Form::NoiseLast), (3, Form::Theory)]
+        {
             pollster::block_on(async {
                 let target = Target::gpu(count);
                 let fused = Target { fused_steps: 3, ..target };
-                let layers = chains(&Device::cpu(), &network, count, 3, Target::CPU).await;
-                let ours = chains(&device, &network, count, 3, fused).await;
-                let moved = ours.iter().zip(chains(&device, &network, count, 1, target).await);
+                let layers = chains(&Device::cpu(), &network, count, (form, 3), Target::CPU).await;
+                let ours = chains(&device, &network, count, (form, 3), fused).await;
+                let moved = ours.iter().zip(chains(&device, &network, count, (form, 1), target).await);
                 failures.check(moved.filter(|(a, b)| *a != b).count() > ours.len() / 4, || {
                     format!("{}: the chain stands still", network.name)
                 });
                 let doubles = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
-                let name = format!("{} by {count}", network.name);
+                let name = format!("{} by {count}, {form:?}", network.name);
                 failures.close(&name, &doubles(&ours), &doubles(&layers), 1e-4, 0.0);
             });
         }
@@ -111,7 +127,7 @@ fn networks_that_do_not_fit_run_by_layers() {
     for network in [ragged, large] {
         assert!(chain_layers(&network).is_none());
         let target = Target { fused_steps: 8, ..Target::gpu(4) };
-        let plan = sampler_plan(&network, 4, &NUMBERS, &[2], target);
+        let plan = sampler_plan(&network, 4, &numbers(Form::NoiseFirst), &[2], target);
         assert!(plan.plan.programs[plan.chains[0].1.0].len() > 2);
     }
 }
@@ -121,7 +137,7 @@ fn launches_do_not_grow_with_steps() {
     let network = preset("mnist-small").unwrap();
     let target = Target { fused_steps: u32::MAX, ..Target::gpu(128) };
     let launches = |steps| {
-        let plan = sampler_plan(&network, 128, &NUMBERS, &[steps], target);
+        let plan = sampler_plan(&network, 128, &numbers(Form::NoiseFirst), &[steps], target);
         plan.plan.programs[plan.chains[0].1.0].len()
     };
     assert_eq!([launches(1), launches(60), launches(100)], [1, 1, 1]);

@@ -327,7 +327,7 @@ fn samples_are_the_librarys_and_repeat() {
     let model = Model::load(GOLDEN, Some("mnist-small")).unwrap();
     let straight = |steps: u32| {
         pollster::block_on(async {
-            let numbers = SamplerNumbers { steps, step_size: 20.0, noise: 0.005, gradient_clip: 0.03 };
+            let numbers = SamplerNumbers { steps, step_size: 20.0, ..SamplerNumbers::default() };
             let mut sampler = Sampler::new(&Device::cpu(), &model, 10, &numbers, 7).await.unwrap();
             sampler.run(steps).unwrap();
             (sampler.images().await.unwrap(), sampler.energies().await.unwrap())
@@ -736,10 +736,13 @@ fn help_names_every_option_and_its_default() {
                 ("--model", ""),
                 ("--network", "[default: the one"),
                 ("--count", "[default: 16]"),
-                ("--steps", "[default: 500]"),
-                ("--step-size", "[default: 20]"),
-                ("--noise", "[default: 0.005]"),
-                ("--gradient-clip", "[default: 0.03]"),
+                ("--steps", "`mnist-small`: 500]"),
+                ("--form", "`mnist-small`: noise-first]"),
+                ("--step-size", "`mnist-small`: 20]"),
+                ("--noise", "`mnist-small`: 0.005]"),
+                ("--temperature", "`mnist-small`: 1]"),
+                ("--gradient-clip", "`mnist-small`: 0.03]"),
+                ("--clamp", "`mnist-small`: 1]"),
                 ("--init", "[default: noise]"),
                 ("--seed", "[default: 0]"),
                 ("--device", "[default: auto]"),
@@ -809,9 +812,18 @@ fn help_names_every_option_and_its_default() {
     assert!(commands.iter().all(|(name, _)| help.contains(name)), "{help}");
 
     let settings = works(folder.path(), &["train", "--set", "help"]);
-    for (key, default, doc) in Config::describe() {
+    for (key, default, doc) in Config::default().describe() {
         let line = settings.lines().find(|line| line.split(' ').next() == Some(key));
-        assert!(line.is_some_and(|l| l.contains(default) && l.contains(doc)), "{key}: {settings}");
+        assert!(line.is_some_and(|l| l.contains(&default) && l.contains(doc)), "{key}: {settings}");
+    }
+    // Those of the preset, and what other options make of them.
+    let settings =
+        works(folder.path(), &["train", "--preset=conv-pool", "--set", "help", "--set=chain.steps=7"]);
+    let mut config = Config::preset("conv-pool").unwrap();
+    config.set("chain.steps=7").unwrap();
+    for (key, value, _) in config.describe() {
+        let line = settings.lines().find(|line| line.split(' ').next() == Some(key));
+        assert!(line.is_some_and(|l| l.split_whitespace().nth(1) == Some(&value)), "{key}: {settings}");
     }
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use thalweg::Error;
-use thalweg::train::config::{Config, PRESETS};
+use thalweg::kernels::dynamics::{Form, Path as Course};
+use thalweg::train::config::{Config, EnergyL2Form, PRESETS, RateSchedule};
 
 fn small() -> Config {
     Config::preset("mnist-small").unwrap()
@@ -58,7 +59,7 @@ fn recipe_r1() {
 #[test]
 fn table_and_struct_agree() {
     let leaves = leaves(&small());
-    let mut table = Config::describe();
+    let mut table = small().describe();
     table.sort();
     assert_eq!(
         leaves.iter().map(|l| l.0.as_str()).collect::<Vec<_>>(),
@@ -67,16 +68,56 @@ fn table_and_struct_agree() {
     let source = include_str!("../src/train/config.rs");
     for ((name, value), (_, default, doc)) in leaves.iter().zip(table) {
         match value {
-            Value::String(text) => assert_eq!(text, default, "{name}"),
+            Value::String(text) => assert_eq!(*text, default, "{name}"),
             number => assert_eq!(number.as_f64(), default.parse().ok(), "{name}"),
         }
         let field = name.rsplit('.').next().unwrap();
         let lines = format!("/// {doc}\n    pub {field}: ");
         assert!(source.contains(&lines), "{name}: the field's doc comment is not the table's description");
-        let mut config = small();
-        config.set(&format!("{name}={default}")).unwrap();
-        assert_eq!(config, small(), "{name}");
     }
+    for preset in PRESETS {
+        let preset = Config::preset(preset).unwrap();
+        for (name, value, _) in preset.describe() {
+            let mut config = preset.clone();
+            config.set(&format!("{name}={value}")).unwrap();
+            assert_eq!(config, preset, "{name}");
+        }
+    }
+}
+
+#[test]
+fn recipe_r2() {
+    let c = Config::preset("mnist-deep").unwrap();
+    let (chain, adam) = (&c.chain, &c.adam);
+    assert_eq!((c.train.epochs, c.train.batch), (60, 128));
+    assert_eq!(
+        (chain.form, chain.steps, chain.step_size, chain.noise, chain.gradient_clip, chain.clamp),
+        (Form::NoiseFirst, 60, 10.0, 0.005, 0.03, 1.0)
+    );
+    assert_eq!(
+        (adam.learning_rate, adam.beta1, adam.beta2, adam.gradient_norm_clip),
+        (1e-4, 0.0, 0.999, 0.1)
+    );
+    assert_eq!((c.schedule.learning_rate, c.schedule.factor), (RateSchedule::Exponential, 0.97));
+    assert_eq!((c.loss.energy_l2, c.loss.energy_l2_form), (0.1, EnergyL2Form::MeanOfSquares));
+    assert_eq!((c.replay.capacity, c.replay.fresh), (8192, 0.05));
+}
+
+#[test]
+fn recipe_r3() {
+    let c = Config::preset("conv-pool").unwrap();
+    let (chain, adam) = (&c.chain, &c.adam);
+    assert_eq!(
+        (chain.form, chain.steps, chain.step_size, chain.noise, chain.gradient_clip, chain.clamp),
+        (Form::NoiseLast, 60, 0.01, 0.005, 0.0, 1.0)
+    );
+    assert_eq!(
+        (adam.learning_rate, adam.beta1, adam.beta2, adam.gradient_norm_clip),
+        (1e-4, 0.9, 0.999, 1.0)
+    );
+    assert_eq!((c.loss.energy_l2, c.loss.energy_l2_form), (0.01, EnergyL2Form::SquareOfMeans));
+    assert_eq!((c.replay.capacity, c.replay.fresh), (10_000, 0.05));
+    assert_eq!(c.schedule.learning_rate, RateSchedule::Constant);
 }
 
 #[test]
@@ -123,6 +164,11 @@ fn set_refuses() {
         ("replay.fresh=1.01", &["from 0 to 1,"]),
         ("adam.beta1=1", &["from 0 to 0.9999999"]),
         ("adam.epsilon=0", &["from 1e-30"]),
+        (
+            "chain.form=noise-lats",
+            &["one of noise-first, noise-last, theory", "`noise-lats`", "did you mean `noise-last`?"],
+        ),
+        ("schedule.learning_rate=0.1", &["one of constant, exponential, cosine, not `0.1`"]),
         ("preset=mnist-smal", &["no preset `mnist-smal`", "did you mean `mnist-small`?"]),
     ] {
         let mut c = small();
@@ -144,7 +190,7 @@ fn presets() {
         &error,
         &["setting `preset`", "`mnist-smol`", "did you mean `mnist-small`?", "presets are: mnist-small"],
     );
-    assert_says(&Config::preset("").unwrap_err(), &["presets are: mnist-small"]);
+    assert_says(&Config::preset("").unwrap_err(), &["presets are: mnist-small, mnist-deep"]);
 }
 
 #[test]
@@ -176,6 +222,7 @@ fn toml_refuses() {
         ("[chain]\nsteps = 60.0\n", &["line 2", "a whole number", "`60.0`"]),
         ("[chain]\nsteps = -1\n", &["line 2", "`-1`"]),
         ("[chain.steps]\nx = 1\n", &["line 1", "`chain.steps`", "TOML table"]),
+        ("[chain]\nform = 5\n", &["line 2", "`chain.form`", "one of noise-first", "TOML integer"]),
         ("chain = 5\n", &["line 1", "`chain`", "no such setting"]),
         ("[[chain]]\nsteps = 5\n", &["`chain`", "no such setting"]),
         ("[chain]\nnoise = nan\n", &["line 2", "`nan`"]),
@@ -230,6 +277,9 @@ fn validate_names_each_impossible_value() {
         ("adam.beta2", |c| c.adam.beta2 = -0.1),
         ("adam.beta2", |c| c.adam.beta2 = 0.99999999999), // 1 as f32
         ("adam.epsilon", |c| c.adam.epsilon = 0.0),
+        ("chain.course", |c| {
+            (c.chain.course, c.chain.noise, c.chain.noise_end) = (Course::Geometric, 0.0, 0.1)
+        }),
         ("adam.gradient_norm_clip", |c| c.adam.gradient_norm_clip = f64::NAN),
         ("sample.count", |c| c.sample.count = 0),
         ("sample.steps", |c| c.sample.steps = 0),

@@ -87,7 +87,7 @@ fn check(golden: &Golden, device: &Device, target: Target) {
             n_images: 5,
             data_shape: network.input,
             data_noise: 0.0,
-            chain: SamplerNumbers { steps: 1, step_size: 10.0, noise: 0.0, gradient_clip: 0.03 },
+            chain: SamplerNumbers { steps: 1, noise: 0.0, ..SamplerNumbers::default() },
             ring_capacity: 5,
             fresh: 0.0,
             alpha: 0.1,
@@ -96,6 +96,7 @@ fn check(golden: &Golden, device: &Device, target: Target) {
             beta2: 0.999,
             epsilon: 1e-7,
             gradient_norm_clip: 0.0,
+            ..TrainingNumbers::default()
         };
         let plan = training_plan(network, &numbers, target);
         let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();

@@ -8,7 +8,7 @@ use common::{
     odd_network, pack, plain_activation, plain_conv, plain_dense, plain_energy, random_conv, random_network,
     random_shape, to_blocks, to_f64,
 };
-use thalweg::kernels::adam::Adam;
+use thalweg::kernels::adam::{Adam, Decay, Schedule};
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::conv_forward::ConvForward;
 use thalweg::kernels::conv_input_gradient::ConvInputGradient;
@@ -16,6 +16,7 @@ use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
 use thalweg::kernels::dense_forward::DenseForward;
 use thalweg::kernels::dense_input_gradient::DenseInputGradient;
 use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
+use thalweg::kernels::dynamics::{Dynamics, Form, Path};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
 use thalweg::kernels::random::{Stream, counter, normal_of, philox};
@@ -494,7 +495,7 @@ fn training_numbers(network: &Network, batch: u32, n_images: u32) -> TrainingNum
         n_images,
         data_shape: network.input,
         data_noise: 0.005,
-        chain: SamplerNumbers { steps: 2, step_size: 10.0, noise: 0.005, gradient_clip: 0.03 },
+        chain: SamplerNumbers { steps: 2, ..SamplerNumbers::default() },
         ring_capacity: 40,
         fresh: 0.3,
         alpha: 0.1,
@@ -503,6 +504,7 @@ fn training_numbers(network: &Network, batch: u32, n_images: u32) -> TrainingNum
         beta2: 0.999,
         epsilon: 1e-7,
         gradient_norm_clip: 0.5,
+        ..TrainingNumbers::default()
     }
 }
 
@@ -633,7 +635,18 @@ fn adam_and_the_norm_clip_follow_their_formulas() {
     for n in [1, 3, 17, 1023, 1024, 1025, 3000] {
         for (beta1, clip, scale) in [(0.9, 0.0, 1.0), (0.9, 0.1, 1.0), (0.0, 1.0, 1e-3), (0.9, 0.1, 1e-6)] {
             let (rate, beta2, epsilon) = (1e-3, 0.999, 1e-7);
-            let adam = Adam { n_parameters: n, learning_rate: rate, beta1, beta2, epsilon };
+            let (gradient_clip, weight_decay) = if clip == 1.0 { (0.5 * scale, 0.3) } else { (1e9, 0.0) };
+            let decay = Decay::Exponential { factor: 0.8, epoch: 2 };
+            let adam = Adam {
+                n_parameters: n,
+                learning_rate: rate,
+                beta1,
+                beta2,
+                epsilon,
+                schedule: Schedule { decay, warm_up: 3 },
+                gradient_clip: gradient_clip as f32,
+                weight_decay,
+            };
             let (mut p, mut m, mut v) = (rng.signeds(n), vec![0.0; n], vec![0.0; n]);
             let (mut p32, mut m32, mut v32) = (words(&p), words(&m), words(&v));
             for step in 0..5 {
@@ -677,11 +690,12 @@ fn adam_and_the_norm_clip_follow_their_formulas() {
                 );
                 let t = step as i32 + 1;
                 for i in 0..n {
-                    let g = want * grad[i];
+                    let g = (want * grad[i]).clamp(-gradient_clip, gradient_clip);
                     m[i] = beta1 * m[i] + (1.0 - beta1) * g;
                     v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
                     let (m_hat, v_hat) = (m[i] / (1.0 - beta1.powi(t)), v[i] / (1.0 - beta2.powi(t)));
-                    p[i] -= rate * m_hat / (v_hat.sqrt() + epsilon);
+                    let rate = rate * 0.8f64.powi(step as i32 / 2) * f64::from(t.min(3)) / 3.0;
+                    p[i] -= rate * (m_hat / (v_hat.sqrt() + epsilon) + weight_decay * p[i]);
                 }
                 let name = format!("{n} parameters, clip {clip}, step {step}");
                 failures.close(&format!("{name}: m"), &floats(&m32), &m, 1e-7 * scale, 1e-5);
@@ -699,21 +713,41 @@ fn langevin_follows_its_formula() {
     let (mut rng, mut failures) = (Rng(8), Failures::default());
     for lanes in [1, 3, 16, 17, 64] {
         for features in [1, 3, 4, 5, 17] {
-            for (moves, perturbs) in [(false, None), (false, Some(3)), (true, None), (true, Some(9))] {
-                let (step_size, noise, clip) = (10.0, 0.05, 0.03);
+            for (form, moves, perturbs) in [
+                (Form::NoiseFirst, false, None),
+                (Form::NoiseFirst, false, Some(3)),
+                (Form::NoiseFirst, true, None),
+                (Form::NoiseFirst, true, Some(9)),
+                (Form::NoiseLast, true, Some(9)),
+                (Form::Theory, true, Some(9)),
+            ] {
+                let temperature: f64 = 0.6;
+                let bound = if form == Form::Theory { f64::INFINITY } else { 0.8 };
+                let (step_size, noise, clip): (f64, f64, f64) =
+                    if form == Form::Theory { (0.2, 0.0, 0.7) } else { (10.0, 0.05, 0.03) };
                 let kernel = Langevin {
                     lanes,
                     features,
                     moves,
                     perturbs,
-                    step_size: step_size as f32,
-                    noise: noise as f32,
-                    gradient_clip: clip as f32,
+                    dynamics: Dynamics {
+                        form,
+                        step_size: step_size as f32,
+                        step_size_end: step_size as f32,
+                        noise: noise as f32,
+                        noise_end: noise as f32,
+                        path: Path::Linear,
+                        training_steps: 10,
+                        temperature: temperature as f32,
+                        gradient_clip: clip as f32,
+                        bound: bound as f32,
+                    },
                 };
                 let state =
                     State { step: 4, chain_base: 100, seed_low: 11, seed_high: 12, ..State::default() };
                 let n = features * lanes as usize;
-                let (x, g) = (rng.signeds(n), rng.signeds(n).iter().map(|g| g * 0.1).collect::<Vec<_>>());
+                let (x, g) =
+                    (rng.signeds(n), rng.signeds(n).iter().map(|g| g * 3.0 * clip).collect::<Vec<_>>());
                 let mut got = words(&x);
                 Kernel::from(kernel).run(
                     2,
@@ -726,17 +760,25 @@ fn langevin_follows_its_formula() {
                 let mut want = x.clone();
                 for (i, x) in want.iter_mut().enumerate() {
                     let (feature, lane) = (i / lanes as usize, i as u32 % lanes);
-                    if moves {
-                        *x = (*x - step_size * g[i].clamp(-clip, clip)).clamp(-1.0, 1.0);
-                    }
-                    if let Some(step) = perturbs {
+                    let normal = perturbs.map_or(0.0, |step| {
                         let image = 2 * lanes + lane;
                         let at = counter(Stream::Langevin, feature as u32 / 4, image, 100 + step, 4);
-                        let normal = normal_of(philox(at, [11, 12]))[feature % 4];
-                        *x = (*x + noise * f64::from(normal)).clamp(-1.0, 1.0);
-                    }
+                        f64::from(normal_of(philox(at, [11, 12]))[feature % 4])
+                    });
+                    let g = if moves { g[i].clamp(-clip, clip) } else { 0.0 };
+                    *x = match form {
+                        Form::NoiseFirst if !moves && perturbs.is_none() => *x,
+                        Form::NoiseFirst if !moves => (*x + noise * normal).clamp(-bound, bound),
+                        Form::NoiseFirst if perturbs.is_none() => (*x - step_size * g).clamp(-bound, bound),
+                        Form::NoiseFirst => {
+                            let moved = (*x - step_size * g).clamp(-bound, bound);
+                            (moved + noise * normal).clamp(-bound, bound)
+                        }
+                        Form::NoiseLast => (*x - step_size * g + noise * normal).clamp(-bound, bound),
+                        _ => *x - step_size / 2.0 * g + (step_size * temperature).sqrt() * normal,
+                    };
                 }
-                let name = format!("{lanes} lanes, {features} features, {moves}, {perturbs:?}");
+                let name = format!("{lanes} lanes, {features} features, {form:?}, {moves}, {perturbs:?}");
                 failures.close(&name, &floats(&got), &want, 1e-6, 0.0);
                 failures
                     .check((got == words(&x)) == (!moves && perturbs.is_none()), || format!("{name}: moved"));

@@ -16,7 +16,7 @@ use thalweg::compare::{Place, Tolerance, compare, compare_with, differences};
 use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
 use thalweg::device::{Device, Machine};
-use thalweg::kernels::adam::Adam;
+use thalweg::kernels::adam::{Adam, Decay, Schedule};
 use thalweg::kernels::advance::Advance;
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
@@ -28,6 +28,7 @@ use thalweg::kernels::dense_input_gradient::DenseInputGradient;
 use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::draw_negatives::DrawNegatives;
 use thalweg::kernels::draw_real::DrawReal;
+use thalweg::kernels::dynamics::{Dynamics, Form, Path};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::multiply_adds::MultiplyAdds;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
@@ -409,12 +410,14 @@ fn add_random(bench: &mut Bench) {
             let kernel = Random { lanes, features, stream: Stream::Langevin, distribution };
             bench.per_block_launch(format!("random {features}"), kernel, &[state, output]);
         }
-        for (moves, perturbs, clip) in [
-            (false, Some(0), 0.03),
-            (true, Some(3), 0.03),
-            (true, None, 0.03),
-            (true, Some(7), f32::INFINITY),
-            (true, None, f32::INFINITY),
+        for (moves, perturbs, clip, form, path) in [
+            (false, Some(0), 0.03, Form::NoiseFirst, Path::Linear),
+            (true, Some(3), 0.03, Form::NoiseFirst, Path::Geometric),
+            (true, None, 0.03, Form::NoiseFirst, Path::Linear),
+            (true, Some(7), f32::INFINITY, Form::NoiseLast, Path::Linear),
+            (true, Some(7), 0.05, Form::NoiseLast, Path::Geometric),
+            (true, Some(1), f32::INFINITY, Form::Theory, Path::Linear),
+            (true, None, f32::INFINITY, Form::NoiseFirst, Path::Linear),
         ] {
             let x = bench.random_blocks("x", features, &BLOCKS);
             let gradient = bench.per_block("gradient", features);
@@ -426,9 +429,18 @@ fn add_random(bench: &mut Bench) {
                 features,
                 moves,
                 perturbs,
-                step_size: 10.0,
-                noise: 0.3,
-                gradient_clip: clip,
+                dynamics: Dynamics {
+                    form,
+                    step_size: if form == Form::Theory { 0.3 } else { 10.0 },
+                    step_size_end: if form == Form::Theory { 0.1 } else { 7.0 },
+                    noise: 0.3,
+                    noise_end: 0.03,
+                    path,
+                    training_steps: 3001,
+                    temperature: 0.7,
+                    gradient_clip: clip,
+                    bound: if clip == 0.05 { f32::INFINITY } else { 1.0 },
+                },
             };
             bench.per_block_launch(format!("langevin {kernel:?}"), kernel, &[state, gradient, x]);
         }
@@ -521,7 +533,9 @@ fn add_update(bench: &mut Bench) {
         bench.fill(energies, half..half + batch as usize, 1.0);
         let seeds = bench.per_block("seeds", 1);
         let metrics = bench.flat("metrics", ROWS as usize * METRICS);
-        let kernel = ContrastiveLoss { lanes, batch, n_images, metric_rows: ROWS, alpha: 0.1 };
+        let square_of_means = n_images % 2 == 0;
+        let kernel =
+            ContrastiveLoss { lanes, batch, n_images, metric_rows: ROWS, alpha: 0.1, square_of_means };
         let row = (step % ROWS) as usize * METRICS;
         let written = [(seeds, vec![0..2 * half]), (metrics, vec![row..row + 5, row + 6..row + 8])];
         let bindings = [state, energies, seeds, metrics];
@@ -544,9 +558,17 @@ fn add_update(bench: &mut Bench) {
         bench.whole_launch(format!("{kernel:?}"), kernel, &[gradient, squares], &written);
 
         // Steps: the first, where 1 - beta^t cancels most; some; and where beta^t is 0 at last. A beta of 0, too.
-        for (step, beta1, beta2) in
-            [(0, 0.9, 0.999), (1, 0.0, 0.999), (40, 0.9, 0.9999999), (4_000_000, 0.9, 0.999)]
-        {
+        // With every schedule of the learning rate.
+        let exponential = Decay::Exponential { factor: 0.97, epoch: 17 };
+        let cosine = |training_steps| Decay::Cosine { training_steps };
+        for (step, beta1, beta2, decay, warm_up) in [
+            (0, 0.9, 0.999, Decay::Constant, 0),
+            (1, 0.0, 0.999, exponential, 3),
+            (40, 0.9, 0.9999999, exponential, 3),
+            (40, 0.9, 0.999, cosine(55), 100),
+            (4_000_000, 0.9, 0.999, cosine(4_000_000), 0),
+            (4_000_000, 0.9, 0.999, Decay::Constant, 0),
+        ] {
             let state = bench.state(State { step, ..State::default() });
             let gradient = bench.random_flat("gradient", n_parameters);
             let scale = bench.random_flat("scale", 1);
@@ -555,7 +577,16 @@ fn add_update(bench: &mut Bench) {
             bench.contents[second_moment.0].iter_mut().for_each(|v| *v &= 0x7fff_ffff);
             let parameters = bench.random_flat("parameters", n_parameters);
             // A step as long as the parameters are large, so that nothing of it hides behind them.
-            let kernel = Adam { n_parameters, learning_rate: 0.3, beta1, beta2, epsilon: 1e-7 };
+            let kernel = Adam {
+                n_parameters,
+                learning_rate: 0.3,
+                beta1,
+                beta2,
+                epsilon: 1e-7,
+                schedule: Schedule { decay, warm_up },
+                gradient_clip: if step == 40 { 0.2 } else { f32::INFINITY },
+                weight_decay: f64::from(step % 3),
+            };
             let written = [first_moment, second_moment, parameters].map(|id| (id, all.clone()));
             let bindings = [state, gradient, scale, first_moment, second_moment, parameters];
             bench.whole_launch(format!("{kernel:?} step {step}"), kernel, &bindings, &written);

@@ -284,7 +284,7 @@ struct Program {
 }
 
 fn chain_numbers(steps: u32) -> SamplerNumbers {
-    SamplerNumbers { steps, step_size: 10.0, noise: 0.005, gradient_clip: 0.03 }
+    SamplerNumbers { steps, ..SamplerNumbers::default() }
 }
 
 fn training_numbers(network: &Network, batch: u32) -> TrainingNumbers {
@@ -302,6 +302,7 @@ fn training_numbers(network: &Network, batch: u32) -> TrainingNumbers {
         beta2: 0.999,
         epsilon: 1e-7,
         gradient_norm_clip: 0.1,
+        ..TrainingNumbers::default()
     }
 }
 

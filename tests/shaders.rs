@@ -14,7 +14,7 @@ use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
     Access, BlockParams, Kernel, State, adam, chain, clip_scale, contrastive_loss, draw_negatives, draw_real,
-    langevin, multiply_adds, random,
+    dynamics, langevin, multiply_adds, random,
 };
 use thalweg::network::{Network, preset};
 use thalweg::plan::{
@@ -35,27 +35,13 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         Kernel::Random(_) => fields!(random::Params { first_block, stream, distribution }),
         Kernel::DrawReal(_) => fields!(draw_real::Params { first_block, noise }),
         Kernel::DrawNegatives(_) => fields!(draw_negatives::Params { first_block, fresh }),
-        Kernel::Langevin(_) => fields!(langevin::Params {
-            first_block,
-            moves,
-            perturbs,
-            chain_step,
-            step_size,
-            noise,
-            gradient_clip
-        }),
-        Kernel::Chain(_) => fields!(chain::Params {
-            first_block,
-            chain_step,
-            n_steps,
-            step_size,
-            noise,
-            gradient_clip,
-            spare0,
-            spare1,
-            layers
-        }),
-        Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha }),
+        Kernel::Langevin(_) => {
+            fields!(langevin::Params { dynamics, first_block, moves, perturbs, chain_step })
+        }
+        Kernel::Chain(_) => {
+            fields!(chain::Params { dynamics, first_block, chain_step, n_steps, spare, layers })
+        }
+        Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha, square_of_means }),
         Kernel::ClipScale(_) => fields!(clip_scale::Params { clip }),
         Kernel::Adam(_) => fields!(adam::Params {
             learning_rate,
@@ -65,7 +51,14 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
             one_minus_beta1,
             one_minus_beta2,
             log_beta1,
-            log_beta2
+            log_beta2,
+            gradient_clip,
+            weight_decay,
+            decay,
+            log_factor,
+            period,
+            warm_up,
+            spare
         }),
         Kernel::MultiplyAdds(_) => fields!(multiply_adds::Params { turns, factor, summand, spare }),
         Kernel::ConvForward(_)
@@ -218,6 +211,24 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
             spare2
         });
         layout("Layer", module, handle, &fields, size_of::<chain::LayerParams>(), problems);
+    }
+
+    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Dynamics")) {
+        let fields = fields!(dynamics::DynamicsParams {
+            form,
+            step_size,
+            step_size_change,
+            noise,
+            noise_change,
+            geometric,
+            last_step,
+            temperature,
+            gradient_clip,
+            bound,
+            spare0,
+            spare1
+        });
+        layout("Dynamics", module, handle, &fields, size_of::<dynamics::DynamicsParams>(), problems);
     }
 
     for (handle, ty) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("State")) {
@@ -398,7 +409,7 @@ fn entry_names<E: std::fmt::Display>(
 // ---- what is checked
 
 fn plans(network: &Network, target: Target) -> Vec<Plan> {
-    let chain = SamplerNumbers { steps: 2, step_size: 10.0, noise: 0.005, gradient_clip: 0.03 };
+    let chain = SamplerNumbers { steps: 2, ..SamplerNumbers::default() };
     let numbers = TrainingNumbers {
         batch: 19,
         n_images: 1000,
@@ -417,6 +428,7 @@ fn plans(network: &Network, target: Target) -> Vec<Plan> {
         beta2: 0.999,
         epsilon: 1e-7,
         gradient_norm_clip: 0.1,
+        ..TrainingNumbers::default()
     };
     let full = TrainingNumbers { batch: 128, n_images: 60_000, ring_capacity: 8192, ..numbers.clone() };
     vec![

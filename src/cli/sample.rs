@@ -9,7 +9,8 @@ use thalweg::device::ChainPath;
 use thalweg::model::replay_images;
 use thalweg::picture::{GridOptions, film, grid, save_png};
 use thalweg::plan::SamplerNumbers;
-use thalweg::{Device, Error, Model, Result, Sampler};
+use thalweg::train::config::SampleForm;
+use thalweg::{Config, Device, Error, Model, Result, Sampler};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]
@@ -24,19 +25,31 @@ pub struct Arguments {
     #[arg(long, default_value = "16", value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=65_536))]
     count: u32,
-    /// Langevin steps; 0 shows where the chains start
-    #[arg(long, default_value = "500", value_name = "N", allow_negative_numbers = true,
+    /// Langevin steps; 0 shows where the chains start [default: the model's recipe, `mnist-small`: 500]
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
-    steps: u32,
-    /// What the energy's gradient is multiplied by in a step
-    #[arg(long, default_value = "20", value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
-    step_size: f64,
-    /// Standard deviation of the Gaussian noise added in a step
-    #[arg(long, default_value = "0.005", value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 10.0))]
-    noise: f64,
-    /// Each element of the energy's gradient is clamped to +- this; 0 = off
-    #[arg(long, default_value = "0.03", value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
-    gradient_clip: f64,
+    steps: Option<u32>,
+    /// What a step is: `noise-first`, `noise-last`, or `theory`, which has a temperature and no --noise [default: the
+    /// model's recipe, `mnist-small`: noise-first]
+    #[arg(long, value_name = "FORM")]
+    form: Option<String>,
+    /// What the energy's gradient is multiplied by in a step, in `theory` half of it [default: the model's recipe,
+    /// `mnist-small`: 20]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
+    step_size: Option<f64>,
+    /// Standard deviation of the Gaussian noise added in a step [default: the model's recipe, `mnist-small`: 0.005]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 10.0))]
+    noise: Option<f64>,
+    /// Temperature T in `theory`, whose chains tend to exp(-E/T) [default: the model's recipe, `mnist-small`: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(1e-12, 1e6))]
+    temperature: Option<f64>,
+    /// Each element of the energy's gradient is clamped to +- this; 0 = off [default: the model's recipe,
+    /// `mnist-small`: 0.03]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
+    gradient_clip: Option<f64>,
+    /// Each value of a sample is clamped to +- this; 0 = off [default: the model's recipe, `mnist-small`: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
+    clamp: Option<f64>,
     /// Where chains start: uniform `noise`, the newest images of the checkpoint's replay `buffer`, or the first images
     /// of a file or folder (IDX, .npy, PNG)
     #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE")]
@@ -75,16 +88,12 @@ const SEGMENT: u32 = 100;
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let grid_path = check(&arguments)?;
-    let Arguments { count, steps, .. } = arguments;
-    let model = Model::load(&arguments.model, arguments.network.as_deref())?;
+    let count = arguments.count;
+    let (model, recipe) = Model::load_with_recipe(&arguments.model, arguments.network.as_deref())?;
+    let numbers = numbers(&arguments, recipe)?;
+    let steps = numbers.steps;
     let start = start_images(&arguments, &model)?;
     let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
-    let numbers = SamplerNumbers {
-        steps,
-        step_size: arguments.step_size as f32,
-        noise: arguments.noise as f32,
-        gradient_clip: arguments.gradient_clip as f32,
-    };
     let mut sampler = Sampler::new(&device, &model, count as usize, &numbers, arguments.seed).await?;
     if let Some(images) = &start {
         sampler.start_from(images)?;
@@ -138,6 +147,25 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         say(format_args!("Wrote {}: f32, shape {dims:?}.", path.display()));
     }
     Ok(())
+}
+
+/// The recipe's numbers for sampling, but for those that options give.
+fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<SamplerNumbers> {
+    if let Some(form) = &arguments.form {
+        recipe.set(&format!("chain.form={form}"))?;
+        recipe.sample.form = SampleForm::Chain;
+    }
+    let recipe = recipe.sample_numbers();
+    let or = |option: Option<f64>, recipe: f32| option.map_or(recipe, |value| value as f32);
+    Ok(SamplerNumbers {
+        steps: arguments.steps.unwrap_or(recipe.steps),
+        step_size: or(arguments.step_size, recipe.step_size),
+        noise: or(arguments.noise, recipe.noise),
+        temperature: or(arguments.temperature, recipe.temperature),
+        gradient_clip: or(arguments.gradient_clip, recipe.gradient_clip),
+        clamp: or(arguments.clamp, recipe.clamp),
+        ..recipe
+    })
 }
 
 /// Refuses what can't be before any work is done; gives the path of the grid, if there is to be one.

@@ -11,7 +11,7 @@ use thalweg::data::{ImageShape, Images};
 use thalweg::device::ChainPath;
 use thalweg::kernels::random::{Philox, Stream};
 use thalweg::picture::{GridOptions, grid, save_png};
-use thalweg::plan::{METRIC_ROWS, SamplerNumbers};
+use thalweg::plan::METRIC_ROWS;
 use thalweg::train::PendingMetrics;
 use thalweg::train::metrics::{MetricsFile, MetricsMean, StepMetrics};
 use thalweg::{Config, Dataset, Device, EnergyModel, Error, Result, Sampler, Trainer};
@@ -69,13 +69,16 @@ const SUBMISSION: Duration = Duration::from_millis(250);
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
     if arguments.set.iter().any(|s| s == "help") {
-        for (key, default, doc) in Config::describe() {
+        for (key, default, doc) in configure(&arguments)?.describe() {
             say(format_args!("{key:<26} {default:<12} {doc}"));
         }
         return Ok(());
     }
     let path = arguments.out.join(CHECKPOINT);
-    let resumed = if arguments.resume { Some(load(&path)?) } else { None };
+    let mut resumed = if arguments.resume { Some(load(&path)?) } else { None };
+    if let Some(checkpoint) = &mut resumed {
+        set_length(&mut checkpoint.header.config, &arguments);
+    }
     let config = match &resumed {
         Some(checkpoint) => checkpoint.header.config.clone(),
         None => configure(&arguments)?,
@@ -88,14 +91,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     let dataset = Dataset::open(&arguments.data)?;
     let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
-    let mut trainer = match resumed {
+    let trainer = match resumed {
         Some(checkpoint) => Trainer::resume(&device, &path, checkpoint, &dataset).await?,
         None => Trainer::new(&device, &config, &dataset).await?,
     };
-    if arguments.resume && (arguments.epochs.is_some() || arguments.steps.is_some()) {
-        let epochs = arguments.epochs.unwrap_or(config.train.epochs);
-        trainer.set_length(epochs, arguments.steps.unwrap_or(0))?;
-    }
     std::fs::create_dir_all(&arguments.out).map_err(Error::io("create", &arguments.out))?;
     let metrics_path = arguments.out.join("metrics.csv");
     let metrics = match arguments.resume {
@@ -148,23 +147,28 @@ fn configure(arguments: &Arguments) -> Result<Config> {
     if let Some(path) = &arguments.config {
         config = Config::from_toml_file(path, config)?;
     }
-    for assignment in &arguments.set {
+    for assignment in arguments.set.iter().filter(|assignment| *assignment != "help") {
         config.set(assignment)?;
     }
     if let Some(seed) = arguments.seed {
         config.seed = seed;
     }
+    if arguments.steps == Some(0) {
+        return Err(Error::Usage("--steps 0: a run has at least one step".to_owned()));
+    }
+    set_length(&mut config, arguments);
+    config.validate()?;
+    Ok(config)
+}
+
+/// How long the run is, if an option says so.
+fn set_length(config: &mut Config, arguments: &Arguments) {
     if let Some(epochs) = arguments.epochs {
         (config.train.epochs, config.train.steps) = (epochs, 0);
     }
     if let Some(steps) = arguments.steps {
-        if steps == 0 {
-            return Err(Error::Usage("--steps 0: a run has at least one step".to_owned()));
-        }
         config.train.steps = steps;
     }
-    config.validate()?;
-    Ok(config)
 }
 
 /// Times that Ctrl-C was pressed.
@@ -322,12 +326,7 @@ impl<'a> Run<'a> {
             });
         }
         let config = self.trainer.config();
-        let numbers = SamplerNumbers {
-            steps: config.sample.steps as u32,
-            step_size: config.sample.step_size as f32,
-            noise: config.sample.noise as f32,
-            gradient_clip: config.chain.gradient_clip as f32,
-        };
+        let numbers = config.sample_numbers();
         let seed = config.seed.wrapping_add(epoch);
         let mut sampler =
             Sampler::new(self.trainer.device(), &model, config.sample.count, &numbers, seed).await?;

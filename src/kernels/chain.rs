@@ -5,6 +5,7 @@
 
 use super::conv_forward::ConvForward;
 use super::conv_input_gradient::ConvInputGradient;
+use super::dynamics::{Dynamics, DynamicsParams, Form};
 use super::langevin::Langevin;
 use super::pack_weights::{PackWeights, Packing, Tile};
 use super::{Access, Binding, Describe, State};
@@ -33,12 +34,8 @@ pub struct Chain {
     pub first_step: u32,
     /// Steps.
     pub n_steps: u32,
-    /// What the clipped gradient is multiplied by.
-    pub step_size: f32,
-    /// Standard deviation of the noise.
-    pub noise: f32,
-    /// Largest magnitude of a gradient element; infinite for no clip.
-    pub gradient_clip: f32,
+    /// How they move: any form but [`Form::Mala`].
+    pub dynamics: Dynamics,
     /// The range's first block: the twin is handed all of them.
     pub first_block: u32,
 }
@@ -191,14 +188,11 @@ pub struct LayerParams {
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 #[allow(missing_docs, reason = "the shader's own text says what they are")]
 pub struct Params {
+    pub dynamics: DynamicsParams,
     pub first_block: u32,
     pub chain_step: u32,
     pub n_steps: u32,
-    pub step_size: f32,
-    pub noise: f32,
-    pub gradient_clip: f32,
-    pub spare0: u32,
-    pub spare1: u32,
+    pub spare: u32,
     pub layers: [LayerParams; MAX_LAYERS],
 }
 
@@ -264,6 +258,7 @@ impl Describe for Chain {
         include_str!("../../shaders/lib/state.wgsl"),
         include_str!("../../shaders/lib/activation.wgsl"),
         include_str!("../../shaders/lib/random.wgsl"),
+        include_str!("../../shaders/lib/dynamics.wgsl"),
         include_str!("../../shaders/chain.wgsl")
     );
     /// State; packed weights; parameters; x; scratch.
@@ -286,14 +281,11 @@ impl Describe for Chain {
 
     fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
         let params = Params {
+            dynamics: self.dynamics.params(),
             first_block: self.first_block,
             chain_step: self.first_step,
             n_steps: self.n_steps,
-            step_size: self.step_size,
-            noise: self.noise,
-            gradient_clip: self.gradient_clip.min(f32::MAX),
-            spare0: 0,
-            spare1: 0,
+            spare: 0,
             layers: self.layer_params(),
         };
         bytemuck::bytes_of(&params).to_vec()
@@ -323,12 +315,13 @@ impl Describe for Chain {
                     features,
                     moves,
                     perturbs,
-                    step_size: self.step_size,
-                    noise: self.noise,
-                    gradient_clip: self.gradient_clip,
+                    dynamics: self.dynamics,
                 };
-                // No gradient has come yet: anything of its size will do.
-                langevin(false, Some(step)).block(&state, index as u32, &untouched, x);
+                let noise_first = self.dynamics.form == Form::NoiseFirst;
+                if noise_first {
+                    // No gradient has come yet: anything of its size will do.
+                    langevin(false, Some(step)).block(&state, index as u32, &untouched, x);
+                }
                 let mut input: &[f32] = x;
                 for (layer, (value, slope)) in self.layers.iter().zip(values.iter_mut().zip(&mut slopes)) {
                     let kernel = ConvForward {
@@ -356,7 +349,8 @@ impl Describe for Chain {
                     kernel.reference(&gradient, &weights[layer.backward..], slope, &mut to);
                     gradient = to;
                 }
-                langevin(true, None).block(&state, index as u32, &gradient, x);
+                let noise = if noise_first { None } else { Some(step) };
+                langevin(true, noise).block(&state, index as u32, &gradient, x);
             }
             // Lanes beyond the last image have no workgroup.
             let n = (self.n_images as usize - index * lanes).min(lanes);

@@ -1,5 +1,6 @@
 //! Energies to loss, metrics and seeds: contrastive divergence (Hinton 2002) with an L2 penalty on energies
-//! (Du and Mordatch 2019): `loss = mean E(real) - mean E(fake) + alpha * mean(E(real)^2 + E(fake)^2)`.
+//! (Du and Mordatch 2019): `loss = mean E(real) - mean E(fake) + alpha * (mean E(real)^2 + mean E(fake)^2)`, or with the
+//! squares of the means in the penalty.
 
 use super::draw_real::Epoch;
 use super::{Access, Binding, Describe, State};
@@ -22,6 +23,8 @@ pub struct ContrastiveLoss {
     pub metric_rows: u32,
     /// Weight of the energies' L2 penalty.
     pub alpha: f32,
+    /// Whether the penalty is of the means' squares, and not of the squares' means.
+    pub square_of_means: bool,
 }
 
 /// `Params` of `shaders/contrastive_loss.wgsl`.
@@ -30,6 +33,8 @@ pub struct ContrastiveLoss {
 pub struct Params {
     /// Weight of the energies' L2 penalty.
     pub alpha: f32,
+    /// 1 for a penalty of the means' squares.
+    pub square_of_means: u32,
 }
 
 impl Describe for ContrastiveLoss {
@@ -52,7 +57,8 @@ impl Describe for ContrastiveLoss {
     }
 
     fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { alpha: self.alpha }).to_vec()
+        let params = Params { alpha: self.alpha, square_of_means: self.square_of_means.into() };
+        bytemuck::bytes_of(&params).to_vec()
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -70,16 +76,17 @@ impl Describe for ContrastiveLoss {
         let (energies, seeds) = (energies.floats(), seeds.floats_mut());
         let mut side = |first: usize, n: usize, sign: f32| {
             let (mut sum, mut squares) = (0.0_f64, 0.0_f64);
+            for e in &energies[first..first + n] {
+                sum += f64::from(*e);
+                squares += f64::from(e * e);
+            }
+            let (mean, squares) = ((sum / n as f64) as f32, (squares / n as f64) as f32);
             for i in 0..half {
-                let e = energies[first + i];
+                let e = if self.square_of_means { mean } else { energies[first + i] };
                 let seed = (sign + 2.0 * self.alpha * e) / n as f32;
                 seeds[first + i] = if i < n { seed } else { 0.0 };
-                if i < n {
-                    sum += f64::from(e);
-                    squares += f64::from(e * e);
-                }
             }
-            ((sum / n as f64) as f32, (squares / n as f64) as f32)
+            (mean, if self.square_of_means { mean * mean } else { squares })
         };
         let (real, real_squares) = side(0, n_real, 1.0);
         let (fake, fake_squares) = side(half, n_fake, -1.0);

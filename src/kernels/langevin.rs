@@ -1,47 +1,39 @@
-//! Moves the chains: Langevin dynamics in recipe R1's form,
-//! `x <- clamp(x + noise)`, `g = dE/dx`, `x <- clamp(x - step_size * clip(g))`.
+//! Moves the chains: Langevin dynamics in the forms of [`Form`](super::dynamics::Form) that accept every step.
 
+use super::dynamics::{Dynamics, DynamicsParams, Move};
 use super::random::{Stream, counter, normal_of, philox};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use std::ops::Range;
 
-/// Ends the Langevin step before it, begins the next, or both: see `shaders/langevin.wgsl`.
+/// Moves down a gradient that has come, adds a step's noise, or both: see `shaders/langevin.wgsl`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Langevin {
     /// Images in a block.
     pub lanes: u32,
     /// Values of one image.
     pub features: usize,
-    /// Whether the gradient of a step has come: move down it.
+    /// Whether to move down the gradient.
     pub moves: bool,
-    /// The step that begins: add its noise.
+    /// Add the noise of this step.
     pub perturbs: Option<u32>,
-    /// What the clipped gradient is multiplied by.
-    pub step_size: f32,
-    /// Standard deviation of the noise.
-    pub noise: f32,
-    /// Largest magnitude of a gradient element; infinite for no clip.
-    pub gradient_clip: f32,
+    /// How.
+    pub dynamics: Dynamics,
 }
 
 /// `Params` of `shaders/langevin.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
+    /// The numbers of a step.
+    pub dynamics: DynamicsParams,
     /// The first block of the launch's range.
     pub first_block: u32,
     /// 1 to move down the gradient.
     pub moves: u32,
     /// 1 to add noise.
     pub perturbs: u32,
-    /// The step that begins.
+    /// The step whose noise is added.
     pub chain_step: u32,
-    /// What the clipped gradient is multiplied by.
-    pub step_size: f32,
-    /// Standard deviation of the noise.
-    pub noise: f32,
-    /// Largest magnitude of a gradient element.
-    pub gradient_clip: f32,
 }
 
 impl Langevin {
@@ -66,11 +58,13 @@ impl Langevin {
         x: &mut [f32],
     ) {
         let lanes = self.lanes as usize;
+        let (clip, bound) = (self.dynamics.gradient_clip, self.dynamics.bound);
+        let Move { drift, noise: deviation, between } = self.dynamics.at(state.step);
         for (quad, (xs, gs)) in x.chunks_mut(4 * lanes).zip(gradient.chunks(4 * lanes)).enumerate() {
             if self.moves {
                 for (x, g) in xs.iter_mut().zip(gs) {
-                    let g = g.clamp(-self.gradient_clip, self.gradient_clip); // a NaN stays one, and is seen
-                    *x = (*x - self.step_size * g).clamp(-1.0, 1.0);
+                    let g = g.clamp(-clip, clip); // a NaN stays one, and is seen
+                    *x = (*x - drift * g).clamp(-between, between);
                 }
             }
             let Some(step) = self.perturbs else { continue };
@@ -88,7 +82,7 @@ impl Langevin {
                 for (row, noise) in xs.chunks_mut(lanes).zip(&noise) {
                     let end = lanes.min(first + CHUNK);
                     for (x, noise) in row[first..end].iter_mut().zip(noise) {
-                        *x = (*x + self.noise * noise).clamp(-1.0, 1.0);
+                        *x = (*x + deviation * noise).clamp(-bound, bound);
                     }
                 }
             }
@@ -101,6 +95,7 @@ impl Describe for Langevin {
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/state.wgsl"),
         include_str!("../../shaders/lib/random.wgsl"),
+        include_str!("../../shaders/lib/dynamics.wgsl"),
         include_str!("../../shaders/langevin.wgsl")
     );
     /// State; gradient; x.
@@ -116,13 +111,11 @@ impl Describe for Langevin {
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
         let params = Params {
+            dynamics: self.dynamics.params(),
             first_block: blocks.start,
             moves: self.moves.into(),
             perturbs: self.perturbs.is_some().into(),
             chain_step: self.perturbs.unwrap_or(0),
-            step_size: self.step_size,
-            noise: self.noise,
-            gradient_clip: self.gradient_clip.min(f32::MAX),
         };
         bytemuck::bytes_of(&params).to_vec()
     }

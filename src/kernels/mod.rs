@@ -24,6 +24,7 @@ pub mod dense_input_gradient;
 pub mod dense_weight_gradient;
 pub mod draw_negatives;
 pub mod draw_real;
+pub mod dynamics;
 pub mod langevin;
 pub mod multiply_adds;
 pub mod pack_weights;

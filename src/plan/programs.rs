@@ -2,13 +2,14 @@
 
 use super::{BufferId, Launch, NetworkPass, Plan, ProgramId, Target};
 use crate::data::ImageShape;
-use crate::kernels::adam::Adam;
+use crate::kernels::adam::{Adam, Schedule};
 use crate::kernels::advance::Advance;
 use crate::kernels::chain::{Chain, ChainLayer, chain_layers, pack_chain, packed_len, scratch_len};
 use crate::kernels::clip_scale::ClipScale;
 use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
 use crate::kernels::draw_negatives::DrawNegatives;
 use crate::kernels::draw_real::DrawReal;
+use crate::kernels::dynamics::{Dynamics, Form, Path};
 use crate::kernels::langevin::Langevin;
 use crate::kernels::multiply_adds::{CHAINS, MultiplyAdds};
 use crate::kernels::push_replay::PushReplay;
@@ -21,20 +22,81 @@ use std::ops::Range;
 /// Rows of the resident metrics table: training steps that may be under way before the host reads it.
 pub const METRIC_ROWS: u32 = 64;
 
-/// The numbers of a Langevin chain.
+/// The numbers of a Langevin chain. The default is recipe R1's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplerNumbers {
     /// Langevin steps.
     pub steps: u32,
+    /// What a step is.
+    pub form: Form,
     /// What the clipped gradient is multiplied by.
     pub step_size: f32,
-    /// Standard deviation of the noise before each gradient.
+    /// Standard deviation of the noise, in the forms that have no temperature.
     pub noise: f32,
+    /// Temperature, in the forms that have one.
+    pub temperature: f32,
     /// Largest magnitude of a gradient element; 0 for no clip.
     pub gradient_clip: f32,
+    /// Largest magnitude of a value; 0 for no clamp.
+    pub clamp: f32,
+    /// How step size and noise change over training.
+    pub change: Option<SamplerChange>,
 }
 
-/// The numbers of a training step.
+/// How step size and noise change over training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplerChange {
+    /// The step size in the last training step.
+    pub step_size_end: f32,
+    /// The noise in the last training step.
+    pub noise_end: f32,
+    /// The way there.
+    pub path: Path,
+    /// Training steps of the run.
+    pub training_steps: u32,
+}
+
+impl Default for SamplerNumbers {
+    fn default() -> Self {
+        Self {
+            steps: 100,
+            form: Form::NoiseFirst,
+            step_size: 10.0,
+            noise: 0.005,
+            temperature: 1.0,
+            gradient_clip: 0.03,
+            clamp: 1.0,
+            change: None,
+        }
+    }
+}
+
+impl SamplerNumbers {
+    /// As kernels take them.
+    fn dynamics(&self) -> Dynamics {
+        let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
+        let change = self.change.unwrap_or(SamplerChange {
+            step_size_end: self.step_size,
+            noise_end: self.noise,
+            path: Path::Linear,
+            training_steps: 0,
+        });
+        Dynamics {
+            form: self.form,
+            step_size: self.step_size,
+            step_size_end: change.step_size_end,
+            noise: self.noise,
+            noise_end: change.noise_end,
+            path: change.path,
+            training_steps: change.training_steps,
+            temperature: self.temperature,
+            gradient_clip: or_infinite(self.gradient_clip),
+            bound: or_infinite(self.clamp),
+        }
+    }
+}
+
+/// The numbers of a training step. The default is recipe R1's, for no data set yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingNumbers {
     /// Real images, and chains, a step.
@@ -53,8 +115,12 @@ pub struct TrainingNumbers {
     pub fresh: f32,
     /// Weight of the energies' L2 penalty.
     pub alpha: f32,
+    /// Whether that penalty is of the mean energies' squares, and not of the squared energies' means.
+    pub square_of_means: bool,
     /// Adam's step length.
     pub learning_rate: f64,
+    /// What it is multiplied by as training goes on.
+    pub schedule: Schedule,
     /// Adam's decay of the first moment.
     pub beta1: f64,
     /// Adam's decay of the second moment.
@@ -63,6 +129,34 @@ pub struct TrainingNumbers {
     pub epsilon: f64,
     /// Largest norm of the gradient; 0 for no clip.
     pub gradient_norm_clip: f32,
+    /// Largest magnitude of the gradient's elements, after that; 0 for no clip.
+    pub gradient_clip: f32,
+    /// Share of itself, times the learning rate, that each parameter loses in a step.
+    pub weight_decay: f64,
+}
+
+impl Default for TrainingNumbers {
+    fn default() -> Self {
+        Self {
+            batch: 128,
+            n_images: 0,
+            data_shape: ImageShape { channels: 1, height: 28, width: 28 },
+            data_noise: 0.005,
+            chain: SamplerNumbers::default(),
+            ring_capacity: 8192,
+            fresh: 0.05,
+            alpha: 0.1,
+            square_of_means: false,
+            learning_rate: 1e-4,
+            schedule: Schedule::default(),
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-7,
+            gradient_norm_clip: 0.0,
+            gradient_clip: 0.0,
+            weight_decay: 0.0,
+        }
+    }
 }
 
 /// Floating-point operations of one dispatch of the fused chain, at most: a desktop stays responsive, and a driver's
@@ -125,8 +219,7 @@ impl ChainPass {
         numbers: &SamplerNumbers,
     ) {
         let (lanes, features) = (pass.lanes(), network.input.len());
-        let gradient_clip = if numbers.gradient_clip > 0.0 { numbers.gradient_clip } else { f32::INFINITY };
-        let (step_size, noise) = (numbers.step_size, numbers.noise);
+        let dynamics = numbers.dynamics();
         if let Some(fused) = &self.fused {
             let flop = network.langevin_flop() * self.n_images as usize;
             let at_once = ((DISPATCH_FLOP / flop).max(1) as u32).min(fused.steps);
@@ -137,9 +230,7 @@ impl ChainPass {
                     layers: fused.layers.clone(),
                     first_step,
                     n_steps: (numbers.steps - first_step).min(at_once),
-                    step_size,
-                    noise,
-                    gradient_clip,
+                    dynamics,
                     first_block: self.blocks.start,
                 };
                 let bindings = [self.state, fused.weights, pass.parameters, pass.x, fused.scratch];
@@ -147,19 +238,20 @@ impl ChainPass {
             }
             return;
         }
-        for step in 0..=numbers.steps {
-            let perturbs = (step < numbers.steps).then_some(step);
-            let kernel =
-                Langevin { lanes, features, moves: step > 0, perturbs, step_size, noise, gradient_clip };
-            launches.push(Launch::per_block(
-                kernel,
-                &self.blocks,
-                &[self.state, pass.input_gradient, pass.x],
-            ));
-            if step < numbers.steps {
-                pass.forward(launches, &self.blocks);
-                pass.to_input(launches, &self.blocks);
-            }
+        let langevin = |launches: &mut Vec<Launch>, moves, perturbs| {
+            let kernel = Langevin { lanes, features, moves, perturbs, dynamics };
+            let bindings = [self.state, pass.input_gradient, pass.x];
+            launches.push(Launch::per_block(kernel, &self.blocks, &bindings));
+        };
+        let noise_first = dynamics.form == Form::NoiseFirst;
+        if noise_first {
+            langevin(launches, false, (numbers.steps > 0).then_some(0));
+        }
+        for step in 0..numbers.steps {
+            pass.forward(launches, &self.blocks);
+            pass.to_input(launches, &self.blocks);
+            let next = if noise_first { step + 1 } else { step };
+            langevin(launches, true, (next < numbers.steps).then_some(next));
         }
     }
 }
@@ -198,88 +290,175 @@ pub struct TrainingPlan {
 /// Plans a training step: draw real images, draw chain starts, run the chain, push it into the ring, energies, loss,
 /// parameter gradient, Adam.
 pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Target) -> TrainingPlan {
-    let half_blocks = target.blocks(numbers.batch as usize);
-    let mut plan = Plan::new(target.lanes, 2 * half_blocks);
-    let (real, fake, all) = (0..half_blocks, half_blocks..2 * half_blocks, 0..2 * half_blocks);
-    let (lanes, features, n_parameters) = (target.lanes, network.input.len(), network.n_parameters);
-    let TrainingNumbers { batch, n_images, .. } = *numbers;
-    let chunks = target.chunks(2 * half_blocks);
-
-    let state = plan.integers("state", 8);
-    let data = plan.integers("data", (n_images as usize * numbers.data_shape.len()).div_ceil(4));
-    let ring = plan.flat("replay ring", numbers.ring_capacity as usize * features);
-    let metrics = plan.flat("metrics", METRIC_ROWS as usize * METRICS);
-    let first_moment = plan.flat("first moment", n_parameters);
-    let second_moment = plan.flat("second moment", n_parameters);
-    let gradient = plan.flat("parameter gradient", n_parameters);
-    let partials = plan.flat("partial gradients", chunks.count() as usize * n_parameters);
-    let n_partials = n_parameters.div_ceil(GROUP);
-    let squares = plan.flat("sums of squares", n_partials);
-    let scale = plan.flat("clip scale", 1);
-    let pass = NetworkPass::new(&mut plan, network, target);
-
-    let chain = ChainPass::new(&mut plan, network, state, &fake, batch, target);
+    let training = Training::new(network, numbers, target);
     let mut start = Vec::new();
-    pass.pack(&mut start);
-    chain.pack(&mut start, &pass);
-
+    training.pack(&mut start);
     let mut step = Vec::new();
-    let draw = DrawReal {
-        lanes,
-        batch,
-        n_images,
-        shape: network.input,
-        data_shape: numbers.data_shape,
-        noise: numbers.data_noise,
-    };
-    step.push(Launch::per_block(draw, &real, &[state, data, pass.x]));
-    let draw = DrawNegatives { lanes, features, fresh: numbers.fresh };
-    step.push(Launch::per_block(draw, &fake, &[state, ring, pass.x]));
-    chain.run(&mut step, &pass, network, &numbers.chain);
-    let capacity = numbers.ring_capacity;
-    let push = PushReplay { lanes, features, batch, capacity, first_block: half_blocks };
-    step.push(Launch::whole(push, &[state, pass.x, ring]));
-
+    training.draw(&mut step);
+    training.chains(&mut step);
     let n_sampling = step.len();
-    pass.forward(&mut step, &all);
-    let loss = ContrastiveLoss { lanes, batch, n_images, metric_rows: METRIC_ROWS, alpha: numbers.alpha };
-    step.push(Launch::whole(loss, &[state, pass.energies, pass.seeds, metrics]));
-    pass.to_layers(&mut step, &all);
-    pass.to_parameters(&mut step, chunks, partials);
-    let reduce = ReducePartials { n_parameters, n_chunks: chunks.count() };
-    step.push(Launch::whole(reduce, &[partials, gradient]));
-    step.push(Launch::whole(SumSquares { n_parameters }, &[gradient, squares]));
-    let clip = ClipScale { n_partials, metric_rows: METRIC_ROWS, clip: numbers.gradient_norm_clip };
-    step.push(Launch::whole(clip, &[state, squares, scale, metrics]));
-    let adam = Adam {
-        n_parameters,
-        learning_rate: numbers.learning_rate,
-        beta1: numbers.beta1,
-        beta2: numbers.beta2,
-        epsilon: numbers.epsilon,
-    };
-    let bindings = [state, gradient, scale, first_moment, second_moment, pass.parameters];
-    step.push(Launch::whole(adam, &bindings));
-    pass.pack(&mut step);
-    chain.pack(&mut step, &pass);
-    step.push(Launch::whole(Advance { batch, capacity }, &[state]));
-
+    training.loss(&mut step);
+    training.gradient(&mut step);
+    training.update(&mut step);
     let update = step[n_sampling..].to_vec();
+    let mut plan = training.plan;
     let (start, step, update) = (plan.program(start), plan.program(step), plan.program(update));
-    TrainingPlan {
-        plan,
-        start,
-        step,
-        update,
-        state,
-        data,
-        ring,
-        metrics,
-        first_moment,
-        second_moment,
-        gradient,
-        pass,
-        half_blocks,
+    TrainingPlan { plan, start, step, update, ..training.buffers }
+}
+
+/// A training step in the making.
+struct Training<'a> {
+    plan: Plan,
+    network: &'a Network,
+    numbers: &'a TrainingNumbers,
+    target: Target,
+    buffers: TrainingPlan, // its plan is empty
+    chain: ChainPass,
+    partials: BufferId,
+    squares: BufferId,
+    scale: BufferId,
+}
+
+impl<'a> Training<'a> {
+    /// Settles the buffers.
+    fn new(network: &'a Network, numbers: &'a TrainingNumbers, target: Target) -> Self {
+        let half_blocks = target.blocks(numbers.batch as usize);
+        let mut plan = Plan::new(target.lanes, 2 * half_blocks);
+        let (features, n_parameters) = (network.input.len(), network.n_parameters);
+        let data_len = numbers.n_images as usize * numbers.data_shape.len();
+        let chunks = target.chunks(2 * half_blocks);
+        let state = plan.integers("state", 8);
+        let data = plan.integers("data", data_len.div_ceil(4));
+        let ring = plan.flat("replay ring", numbers.ring_capacity as usize * features);
+        let metrics = plan.flat("metrics", METRIC_ROWS as usize * METRICS);
+        let first_moment = plan.flat("first moment", n_parameters);
+        let second_moment = plan.flat("second moment", n_parameters);
+        let gradient = plan.flat("parameter gradient", n_parameters);
+        let partials = plan.flat("partial gradients", chunks.count() as usize * n_parameters);
+        let squares = plan.flat("sums of squares", n_parameters.div_ceil(GROUP));
+        let scale = plan.flat("clip scale", 1);
+        let pass = NetworkPass::new(&mut plan, network, target);
+        let fake = half_blocks..2 * half_blocks;
+        let chain = ChainPass::new(&mut plan, network, state, &fake, numbers.batch, target);
+        let none = ProgramId(0);
+        let buffers = TrainingPlan {
+            plan: Plan::new(target.lanes, 0),
+            start: none,
+            step: none,
+            update: none,
+            state,
+            data,
+            ring,
+            metrics,
+            first_moment,
+            second_moment,
+            gradient,
+            pass,
+            half_blocks,
+        };
+        Self { plan, network, numbers, target, buffers, chain, partials, squares, scale }
+    }
+
+    fn real(&self) -> Range<u32> {
+        0..self.buffers.half_blocks
+    }
+
+    fn fake(&self) -> Range<u32> {
+        self.buffers.half_blocks..2 * self.buffers.half_blocks
+    }
+
+    fn all(&self) -> Range<u32> {
+        0..self.plan.n_blocks
+    }
+
+    /// Packs the weights.
+    fn pack(&self, launches: &mut Vec<Launch>) {
+        self.buffers.pass.pack(launches);
+        self.chain.pack(launches, &self.buffers.pass);
+    }
+
+    /// Real images.
+    fn draw(&self, launches: &mut Vec<Launch>) {
+        let TrainingPlan { state, data, pass, .. } = &self.buffers;
+        let draw = DrawReal {
+            lanes: self.target.lanes,
+            batch: self.numbers.batch,
+            n_images: self.numbers.n_images,
+            shape: self.network.input,
+            data_shape: self.numbers.data_shape,
+            noise: self.numbers.data_noise,
+        };
+        launches.push(Launch::per_block(draw, &self.real(), &[*state, *data, pass.x]));
+    }
+
+    /// Fake images: chains from their starts on, and into the ring.
+    fn chains(&self, launches: &mut Vec<Launch>) {
+        let TrainingPlan { state, ring, pass, half_blocks, .. } = &self.buffers;
+        let (lanes, features) = (self.target.lanes, self.network.input.len());
+        let draw = DrawNegatives { lanes, features, fresh: self.numbers.fresh };
+        launches.push(Launch::per_block(draw, &self.fake(), &[*state, *ring, pass.x]));
+        self.chain.run(launches, pass, self.network, &self.numbers.chain);
+        let push = PushReplay {
+            lanes,
+            features,
+            batch: self.numbers.batch,
+            capacity: self.numbers.ring_capacity,
+            first_block: *half_blocks,
+        };
+        launches.push(Launch::whole(push, &[*state, pass.x, *ring]));
+    }
+
+    /// Energies, the loss, and its derivative with respect to the energies.
+    fn loss(&self, launches: &mut Vec<Launch>) {
+        let TrainingPlan { state, metrics, pass, .. } = &self.buffers;
+        pass.forward(launches, &self.all());
+        let loss = ContrastiveLoss {
+            lanes: self.target.lanes,
+            batch: self.numbers.batch,
+            n_images: self.numbers.n_images,
+            metric_rows: METRIC_ROWS,
+            alpha: self.numbers.alpha,
+            square_of_means: self.numbers.square_of_means,
+        };
+        launches.push(Launch::whole(loss, &[*state, pass.energies, pass.seeds, *metrics]));
+    }
+
+    /// The parameter gradient, from the seeds on.
+    fn gradient(&self, launches: &mut Vec<Launch>) {
+        let TrainingPlan { gradient, pass, .. } = &self.buffers;
+        let chunks = self.target.chunks(self.plan.n_blocks);
+        pass.to_layers(launches, &self.all());
+        pass.to_parameters(launches, chunks, self.partials);
+        let reduce = ReducePartials { n_parameters: self.network.n_parameters, n_chunks: chunks.count() };
+        launches.push(Launch::whole(reduce, &[self.partials, *gradient]));
+    }
+
+    /// New parameters from the gradient, and the step's end.
+    fn update(&self, launches: &mut Vec<Launch>) {
+        let TrainingPlan { state, metrics, gradient, first_moment, second_moment, pass, .. } = &self.buffers;
+        let (numbers, n_parameters) = (self.numbers, self.network.n_parameters);
+        launches.push(Launch::whole(SumSquares { n_parameters }, &[*gradient, self.squares]));
+        let clip = ClipScale {
+            n_partials: n_parameters.div_ceil(GROUP),
+            metric_rows: METRIC_ROWS,
+            clip: numbers.gradient_norm_clip,
+        };
+        launches.push(Launch::whole(clip, &[*state, self.squares, self.scale, *metrics]));
+        let adam = Adam {
+            n_parameters,
+            learning_rate: numbers.learning_rate,
+            beta1: numbers.beta1,
+            beta2: numbers.beta2,
+            epsilon: numbers.epsilon,
+            schedule: numbers.schedule,
+            gradient_clip: if numbers.gradient_clip > 0.0 { numbers.gradient_clip } else { f32::INFINITY },
+            weight_decay: numbers.weight_decay,
+        };
+        let bindings = [*state, *gradient, self.scale, *first_moment, *second_moment, pass.parameters];
+        launches.push(Launch::whole(adam, &bindings));
+        self.pack(launches);
+        let advance = Advance { batch: numbers.batch, capacity: numbers.ring_capacity };
+        launches.push(Launch::whole(advance, &[*state]));
     }
 }
 

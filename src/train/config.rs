@@ -11,6 +11,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
+use crate::kernels::dynamics::{Form, Path as Course};
+use crate::plan::{SamplerChange, SamplerNumbers};
 use crate::{Error, Result};
 
 /// Everything that decides what a run computes, besides the data and the device.
@@ -33,6 +35,8 @@ pub struct Config {
     pub loss: Loss,
     /// The optimiser.
     pub adam: Adam,
+    /// How the learning rate goes on.
+    pub schedule: Schedule,
     /// The sample grid drawn after every epoch.
     pub sample: Sample,
 }
@@ -63,12 +67,24 @@ pub struct Data {
 pub struct Chain {
     /// Langevin steps that refine each chain in a training step.
     pub steps: usize,
-    /// What the energy's gradient is multiplied by in a Langevin step.
+    /// What a Langevin step is (see `docs/objectives.md`).
+    pub form: Form,
+    /// What the energy's gradient is multiplied by in a Langevin step; in `theory` half of it.
     pub step_size: f64,
-    /// Standard deviation of the Gaussian noise added in a Langevin step.
+    /// Standard deviation of the Gaussian noise added in a Langevin step; `theory` has its own, sqrt(step_size * temperature).
     pub noise: f64,
+    /// Temperature T in `theory`: chains tend to exp(-E/T).
+    pub temperature: f64,
     /// Each element of the energy's gradient is clamped to +- this; 0 = off.
     pub gradient_clip: f64,
+    /// Each value of a chain is clamped to +- this, in sampling too; 0 = off.
+    pub clamp: f64,
+    /// The step size in the run's last training step; 0 = no change.
+    pub step_size_end: f64,
+    /// The noise in the run's last training step; 0 = no change.
+    pub noise_end: f64,
+    /// How step size and noise change over the run.
+    pub course: Course,
 }
 
 /// The replay buffer, where chains start.
@@ -87,8 +103,21 @@ pub struct Replay {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Loss {
-    /// Weight (alpha) of mean(E(real)^2 + E(fake)^2) in the loss.
+    /// Weight (alpha) of the energies' L2 penalty in the loss.
     pub energy_l2: f64,
+    /// What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2.
+    pub energy_l2_form: EnergyL2Form,
+}
+
+/// What the energies' L2 penalty is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnergyL2Form {
+    /// The mean of the squared energies: keeps every energy near 0.
+    #[default]
+    MeanOfSquares,
+    /// The square of the mean energy: keeps only the means near 0.
+    SquareOfMeans,
 }
 
 /// The optimiser.
@@ -105,6 +134,35 @@ pub struct Adam {
     pub epsilon: f64,
     /// Gradients whose norm over all parameters is larger are scaled down to it; 0 = off.
     pub gradient_norm_clip: f64,
+    /// Each element of the parameters' gradient is clamped to +- this, after the clip of its norm; 0 = off.
+    pub gradient_clip: f64,
+    /// Each parameter loses this share of itself, times the learning rate, in a step (AdamW); 0 = off.
+    pub weight_decay: f64,
+}
+
+/// How the learning rate goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// How adam.learning_rate goes on: not at all, times schedule.factor every epoch, or to 0 at the run's end.
+    pub learning_rate: RateSchedule,
+    /// What an `exponential` learning rate is multiplied by after every epoch.
+    pub factor: f64,
+    /// Training steps over which the learning rate rises from 0 at first; 0 = none.
+    pub warm_up: u64,
+}
+
+/// How the learning rate goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateSchedule {
+    /// It stays.
+    #[default]
+    Constant,
+    /// Times a factor every epoch.
+    Exponential,
+    /// Along half a cosine to 0 at the run's end.
+    Cosine,
 }
 
 /// The sample grid drawn after every epoch.
@@ -119,6 +177,27 @@ pub struct Sample {
     pub step_size: f64,
     /// Standard deviation of the Gaussian noise added in a Langevin step of sampling.
     pub noise: f64,
+    /// What a Langevin step of sampling is; `chain` = as chain.form.
+    pub form: SampleForm,
+    /// Temperature in sampling; 0 = chain.temperature.
+    pub temperature: f64,
+}
+
+/// What a Langevin step of sampling is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SampleForm {
+    /// What it is in training.
+    #[default]
+    Chain,
+    /// [`Form::NoiseFirst`].
+    NoiseFirst,
+    /// [`Form::NoiseLast`].
+    NoiseLast,
+    /// [`Form::Theory`].
+    Theory,
+    /// [`Form::Mala`].
+    Mala,
 }
 
 // Recipe R1 of docs/recipes.md, `mnist-small`.
@@ -133,6 +212,7 @@ impl Default for Config {
             replay: Replay::default(),
             loss: Loss::default(),
             adam: Adam::default(),
+            schedule: Schedule::default(),
             sample: Sample::default(),
         }
     }
@@ -152,7 +232,18 @@ impl Default for Data {
 
 impl Default for Chain {
     fn default() -> Self {
-        Self { steps: 100, step_size: 10.0, noise: 0.005, gradient_clip: 0.03 }
+        Self {
+            steps: 100,
+            form: Form::NoiseFirst,
+            step_size: 10.0,
+            noise: 0.005,
+            temperature: 1.0,
+            gradient_clip: 0.03,
+            clamp: 1.0,
+            step_size_end: 0.0,
+            noise_end: 0.0,
+            course: Course::Linear,
+        }
     }
 }
 
@@ -164,19 +255,40 @@ impl Default for Replay {
 
 impl Default for Loss {
     fn default() -> Self {
-        Self { energy_l2: 0.1 }
+        Self { energy_l2: 0.1, energy_l2_form: EnergyL2Form::MeanOfSquares }
     }
 }
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { learning_rate: 1e-4, beta1: 0.9, beta2: 0.999, epsilon: 1e-7, gradient_norm_clip: 0.0 }
+        Self {
+            learning_rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-7,
+            gradient_norm_clip: 0.0,
+            gradient_clip: 0.0,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { learning_rate: RateSchedule::Constant, factor: 0.97, warm_up: 0 }
     }
 }
 
 impl Default for Sample {
     fn default() -> Self {
-        Self { count: 16, steps: 500, step_size: 20.0, noise: 0.005 }
+        Self {
+            count: 16,
+            steps: 500,
+            step_size: 20.0,
+            noise: 0.005,
+            form: SampleForm::Chain,
+            temperature: 0.0,
+        }
     }
 }
 
@@ -184,6 +296,7 @@ impl Default for Sample {
 #[derive(Clone, Copy)]
 enum Values {
     Preset,
+    Choice(&'static [&'static str]),
     Whole(u64, u64),
     Real(f64, f64),
 }
@@ -192,6 +305,7 @@ impl std::fmt::Display for Values {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Values::Preset => write!(f, "the name of a preset ({})", PRESETS.join(", ")),
+            Values::Choice(names) => write!(f, "one of {}", names.join(", ")),
             Values::Whole(min, max) => write!(f, "a whole number from {min} to {max}"),
             Values::Real(min, max) => write!(f, "a number from {} to {}", short(*min), short(*max)),
         }
@@ -203,10 +317,10 @@ fn short(value: f64) -> String {
     if value != 0.0 && value.abs() < 1e-4 { format!("{value:e}") } else { value.to_string() }
 }
 
-use Values::{Preset, Real, Whole};
+use Values::{Choice, Preset, Real, Whole};
 
 /// The names that [`Config::preset`] knows.
-pub const PRESETS: &[&str] = &["mnist-small"];
+pub const PRESETS: &[&str] = &["mnist-small", "mnist-deep", "conv-pool"];
 
 // Lower ends such as 1e-12 stand for "more than 0" and stay above 0 as f32, which is what devices compute with; 0.9999999
 // stays below 1.
@@ -216,44 +330,65 @@ const CLIP: Values = Real(0.0, 1e6);
 const DECAY: Values = Real(0.0, 0.9999999);
 const CHAIN_STEPS: Values = Whole(1, 1_000_000);
 const BUFFER: Values = Whole(1, 1 << 24);
+const FORM: Values = Choice(&["noise-first", "noise-last", "theory"]);
 
-/// Name, default of `mnist-small`, allowed values, description (the field's own doc comment).
-type Setting = (&'static str, &'static str, Values, &'static str);
+/// Name, allowed values, description (the field's own doc comment).
+type Setting = (&'static str, Values, &'static str);
 
 #[rustfmt::skip]
 const SETTINGS: &[Setting] = &[
-    ("preset", "mnist-small", Preset, "The network and its recipe, by name; it decides the defaults of all other settings."),
-    ("seed", "0", Whole(0, u64::MAX), "Where all random numbers of the run come from."),
-    ("train.epochs", "10", Whole(1, 1_000_000), "Passes over the training images."),
-    ("train.batch", "128", Whole(1, 1 << 20), "Real images, and chains, in a training step."),
-    ("train.steps", "0", Whole(0, 1_000_000_000), "Training steps in all, whatever `train.epochs` says; 0 = by epochs."),
-    ("data.noise", "0.005", NOISE, "Standard deviation of the Gaussian noise added to real images, whose values lie in [-1, 1]."),
-    ("chain.steps", "100", CHAIN_STEPS, "Langevin steps that refine each chain in a training step."),
-    ("chain.step_size", "10", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step."),
-    ("chain.noise", "0.005", NOISE, "Standard deviation of the Gaussian noise added in a Langevin step."),
-    ("chain.gradient_clip", "0.03", CLIP, "Each element of the energy's gradient is clamped to +- this; 0 = off."),
-    ("replay.capacity", "8192", BUFFER, "Images the replay buffer holds; the oldest make room."),
-    ("replay.fresh", "0.05", Real(0.0, 1.0), "Probability that a chain starts from uniform noise and not from the replay buffer."),
-    ("replay.initial", "128", BUFFER, "Uniform-noise images in the replay buffer when training begins."),
-    ("loss.energy_l2", "0.1", Real(0.0, 1e6), "Weight (alpha) of mean(E(real)^2 + E(fake)^2) in the loss."),
-    ("adam.learning_rate", "0.0001", POSITIVE, "Adam's learning rate."),
-    ("adam.beta1", "0.9", DECAY, "Decay of Adam's mean of gradients, per step."),
-    ("adam.beta2", "0.999", DECAY, "Decay of Adam's mean of squared gradients, per step."),
-    ("adam.epsilon", "1e-7", Real(1e-30, 1.0), "Added to the root of the squared mean, against division by 0."),
-    ("adam.gradient_norm_clip", "0", CLIP, "Gradients whose norm over all parameters is larger are scaled down to it; 0 = off."),
-    ("sample.count", "16", Whole(1, 65_536), "Images in the grid."),
-    ("sample.steps", "500", CHAIN_STEPS, "Langevin steps from uniform noise to a sample."),
-    ("sample.step_size", "20", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step of sampling."),
-    ("sample.noise", "0.005", NOISE, "Standard deviation of the Gaussian noise added in a Langevin step of sampling."),
+    ("preset", Preset, "The network and its recipe, by name; it decides the defaults of all other settings."),
+    ("seed", Whole(0, u64::MAX), "Where all random numbers of the run come from."),
+    ("train.epochs", Whole(1, 1_000_000), "Passes over the training images."),
+    ("train.batch", Whole(1, 1 << 20), "Real images, and chains, in a training step."),
+    ("train.steps", Whole(0, 1_000_000_000), "Training steps in all, whatever `train.epochs` says; 0 = by epochs."),
+    ("data.noise", NOISE, "Standard deviation of the Gaussian noise added to real images, whose values lie in [-1, 1]."),
+    ("chain.steps", CHAIN_STEPS, "Langevin steps that refine each chain in a training step."),
+    ("chain.form", FORM, "What a Langevin step is (see `docs/objectives.md`)."),
+    ("chain.step_size", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step; in `theory` half of it."),
+    ("chain.noise", NOISE, "Standard deviation of the Gaussian noise added in a Langevin step; `theory` has its own, sqrt(step_size * temperature)."),
+    ("chain.temperature", POSITIVE, "Temperature T in `theory`: chains tend to exp(-E/T)."),
+    ("chain.gradient_clip", CLIP, "Each element of the energy's gradient is clamped to +- this; 0 = off."),
+    ("chain.clamp", CLIP, "Each value of a chain is clamped to +- this, in sampling too; 0 = off."),
+    ("chain.step_size_end", CLIP, "The step size in the run's last training step; 0 = no change."),
+    ("chain.noise_end", NOISE, "The noise in the run's last training step; 0 = no change."),
+    ("chain.course", Choice(&["linear", "geometric"]), "How step size and noise change over the run."),
+    ("replay.capacity", BUFFER, "Images the replay buffer holds; the oldest make room."),
+    ("replay.fresh", Real(0.0, 1.0), "Probability that a chain starts from uniform noise and not from the replay buffer."),
+    ("replay.initial", BUFFER, "Uniform-noise images in the replay buffer when training begins."),
+    ("loss.energy_l2", Real(0.0, 1e6), "Weight (alpha) of the energies' L2 penalty in the loss."),
+    ("loss.energy_l2_form", Choice(&["mean-of-squares", "square-of-means"]), "What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2."),
+    ("adam.learning_rate", POSITIVE, "Adam's learning rate."),
+    ("adam.beta1", DECAY, "Decay of Adam's mean of gradients, per step."),
+    ("adam.beta2", DECAY, "Decay of Adam's mean of squared gradients, per step."),
+    ("adam.epsilon", Real(1e-30, 1.0), "Added to the root of the squared mean, against division by 0."),
+    ("adam.gradient_norm_clip", CLIP, "Gradients whose norm over all parameters is larger are scaled down to it; 0 = off."),
+    ("adam.gradient_clip", CLIP, "Each element of the parameters' gradient is clamped to +- this, after the clip of its norm; 0 = off."),
+    ("adam.weight_decay", CLIP, "Each parameter loses this share of itself, times the learning rate, in a step (AdamW); 0 = off."),
+    ("schedule.learning_rate", Choice(&["constant", "exponential", "cosine"]), "How adam.learning_rate goes on: not at all, times schedule.factor every epoch, or to 0 at the run's end."),
+    ("schedule.factor", Real(1e-6, 1.0), "What an `exponential` learning rate is multiplied by after every epoch."),
+    ("schedule.warm_up", Whole(0, 1_000_000_000), "Training steps over which the learning rate rises from 0 at first; 0 = none."),
+    ("sample.count", Whole(1, 65_536), "Images in the grid."),
+    ("sample.steps", CHAIN_STEPS, "Langevin steps from uniform noise to a sample."),
+    ("sample.step_size", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step of sampling."),
+    ("sample.noise", NOISE, "Standard deviation of the Gaussian noise added in a Langevin step of sampling."),
+    ("sample.form", Choice(&["chain", "noise-first", "noise-last", "theory"]), "What a Langevin step of sampling is; `chain` = as chain.form."),
+    ("sample.temperature", Real(0.0, 1e6), "Temperature in sampling; 0 = chain.temperature."),
 ];
 
 impl Config {
     /// The settings of a named recipe; see [`PRESETS`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if there is none of that name.
     pub fn preset(name: &str) -> Result<Self> {
-        if !PRESETS.contains(&name) {
-            return Err(Error::setting("preset", unknown_preset(name)));
-        }
-        Ok(Self::default())
+        let base = Self { preset: name.to_owned(), ..Self::default() };
+        Ok(match name {
+            "mnist-small" => base,
+            "mnist-deep" => mnist_deep(base),
+            "conv-pool" => conv_pool(base),
+            _ => return Err(Error::setting("preset", unknown_preset(name))),
+        })
     }
 
     /// `base` with the settings of a TOML file on top; the file needs to name only what it changes. A `preset` in the
@@ -297,7 +432,7 @@ impl Config {
     fn assign(&mut self, name: &str, text: &str) -> std::result::Result<(), String> {
         use serde_json::Value;
         let wrong = |values| format!("must be {values}, not `{text}`");
-        let value = match find(name)?.2 {
+        let value = match find(name)?.1 {
             Preset if !PRESETS.contains(&text) => return Err(unknown_preset(text)),
             Preset if text != self.preset => {
                 return Err(
@@ -305,6 +440,11 @@ impl Config {
                 );
             }
             Preset => Value::from(text),
+            Choice(names) if !names.contains(&text) => {
+                let hint = nearest(text, names).map_or(String::new(), |hint| format!("; {hint}"));
+                return Err(wrong(Choice(names)) + &hint);
+            }
+            Choice(_) => Value::from(text),
             values @ Whole(min, max) => match text.parse::<u64>() {
                 Ok(n) if min <= n && n <= max => Value::from(n),
                 _ => return Err(wrong(values)),
@@ -323,16 +463,24 @@ impl Config {
     /// Checks each setting and those that depend on each other. A trainer can rely on a valid configuration.
     pub fn validate(&self) -> Result<()> {
         let tree = serde_json::to_value(self).expect("plain fields");
-        for &(name, _, values, _) in SETTINGS {
+        for &(name, values, _) in SETTINGS {
             let value = tree.pointer(&pointer(name)).expect("SETTINGS has the fields' names");
             let ok = match values {
                 Preset => PRESETS.contains(&self.preset.as_str()),
+                Choice(names) => value.as_str().is_some_and(|name| names.contains(&name)),
                 Whole(min, max) => value.as_u64().is_some_and(|n| min <= n && n <= max),
                 Real(min, max) => value.as_f64().is_some_and(|x| min <= x && x <= max),
             };
             if !ok {
                 return Err(Error::setting(name, format!("must be {values}, not {value}")));
             }
+        }
+        let geometric = self.chain.course == Course::Geometric && self.chain.noise_end > 0.0;
+        if geometric && self.chain.noise == 0.0 {
+            return Err(Error::setting(
+                "chain.course",
+                "is `geometric`, but no factor leads from chain.noise = 0 to chain.noise_end: take `linear`",
+            ));
         }
         let capacity = self.replay.capacity;
         for (name, count) in [("train.batch", self.train.batch), ("replay.initial", self.replay.initial)] {
@@ -350,9 +498,84 @@ impl Config {
         toml::to_string(self).expect("plain fields")
     }
 
-    /// Every setting: name, default (of `mnist-small`), description.
-    pub fn describe() -> Vec<(&'static str, &'static str, &'static str)> {
-        SETTINGS.iter().map(|&(name, default, _, doc)| (name, default, doc)).collect()
+    /// Every setting: name, value, description.
+    pub fn describe(&self) -> Vec<(&'static str, String, &'static str)> {
+        let tree = serde_json::to_value(self).expect("plain fields");
+        let text = |name: &str| match tree.pointer(&pointer(name)) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(value) if value.is_f64() => short(value.as_f64().unwrap_or(f64::NAN)),
+            value => value.map_or(String::new(), ToString::to_string),
+        };
+        SETTINGS.iter().map(|&(name, _, doc)| (name, text(name), doc)).collect()
+    }
+
+    /// The chains of training, `training_steps` steps long, as a plan takes them.
+    pub fn chain_numbers(&self, training_steps: u64) -> SamplerNumbers {
+        let c = &self.chain;
+        let end = |start: f64, end: f64| if end > 0.0 { end as f32 } else { start as f32 };
+        SamplerNumbers {
+            steps: c.steps as u32,
+            form: c.form,
+            step_size: c.step_size as f32,
+            noise: c.noise as f32,
+            temperature: c.temperature as f32,
+            gradient_clip: c.gradient_clip as f32,
+            clamp: c.clamp as f32,
+            change: (c.step_size_end > 0.0 || c.noise_end > 0.0).then(|| SamplerChange {
+                step_size_end: end(c.step_size, c.step_size_end),
+                noise_end: end(c.noise, c.noise_end),
+                path: c.course,
+                training_steps: u32::try_from(training_steps).unwrap_or(u32::MAX),
+            }),
+        }
+    }
+
+    /// The chains of sampling, as a plan takes them.
+    pub fn sample_numbers(&self) -> SamplerNumbers {
+        let s = &self.sample;
+        let temperature = if s.temperature > 0.0 { s.temperature } else { self.chain.temperature };
+        SamplerNumbers {
+            steps: s.steps as u32,
+            form: match s.form {
+                SampleForm::Chain => self.chain.form,
+                SampleForm::NoiseFirst => Form::NoiseFirst,
+                SampleForm::NoiseLast => Form::NoiseLast,
+                SampleForm::Theory => Form::Theory,
+                SampleForm::Mala => Form::Mala,
+            },
+            step_size: s.step_size as f32,
+            noise: s.noise as f32,
+            temperature: temperature as f32,
+            gradient_clip: self.chain.gradient_clip as f32,
+            clamp: self.chain.clamp as f32,
+            change: None,
+        }
+    }
+}
+
+/// Recipe R2: the book's and the UvA course's variant of R1.
+fn mnist_deep(base: Config) -> Config {
+    Config {
+        train: Train { epochs: 60, ..base.train },
+        chain: Chain { steps: 60, ..base.chain },
+        adam: Adam { beta1: 0.0, epsilon: 1e-8, gradient_norm_clip: 0.1, ..base.adam },
+        schedule: Schedule { learning_rate: RateSchedule::Exponential, factor: 0.97, ..base.schedule },
+        sample: Sample { steps: 256, step_size: 10.0, ..base.sample },
+        ..base
+    }
+}
+
+/// Recipe R3: noise last, no clip in the chain, and a penalty on the mean energies only.
+fn conv_pool(base: Config) -> Config {
+    Config {
+        train: Train { epochs: 50, ..base.train },
+        chain: Chain { steps: 60, form: Form::NoiseLast, step_size: 0.01, gradient_clip: 0.0, ..base.chain },
+        data: Data { noise: 0.0 },
+        replay: Replay { capacity: 10_000, ..base.replay },
+        loss: Loss { energy_l2: 0.01, energy_l2_form: EnergyL2Form::SquareOfMeans },
+        adam: Adam { epsilon: 1e-8, gradient_norm_clip: 1.0, ..base.adam },
+        sample: Sample { steps: 200, step_size: 0.01, ..base.sample },
+        ..base
     }
 }
 
@@ -372,8 +595,8 @@ fn flatten<'a>(prefix: &str, table: &'a DeTable<'_>, entries: &mut Vec<(String, 
 
 /// A TOML value as it would stand on the command line, if it is of the setting's type.
 fn toml_text(name: &str, value: &DeValue<'_>) -> std::result::Result<String, String> {
-    match (find(name)?.2, value) {
-        (Preset, DeValue::String(text)) => Ok(text.to_string()),
+    match (find(name)?.1, value) {
+        (Preset | Choice(_), DeValue::String(text)) => Ok(text.to_string()),
         (Whole(..) | Real(..), DeValue::Integer(n)) => match i128::from_str_radix(n.as_str(), n.radix()) {
             Ok(n) => Ok(n.to_string()),
             Err(_) => Ok(n.as_str().to_owned()),

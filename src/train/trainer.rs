@@ -1,17 +1,18 @@
 //! The training run: a plan on a device, advanced step by step, saved and resumed.
 
-use super::config::Config;
+use super::config::{Config, EnergyL2Form, RateSchedule};
 use super::metrics::StepMetrics;
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
 use crate::compare::{Report, compare};
 use crate::data::{Dataset, Images};
 use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
+use crate::kernels::adam::{Decay, Schedule};
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
 use crate::model::{Model, check_network, ring_images, take_parameters};
 use crate::network::{Network, preset};
-use crate::plan::{METRIC_ROWS, SamplerNumbers, TrainingNumbers, TrainingPlan, training_plan};
+use crate::plan::{METRIC_ROWS, TrainingNumbers, TrainingPlan, training_plan};
 use crate::{Error, Result};
 use rand::RngExt;
 use std::ops::Range;
@@ -147,6 +148,10 @@ impl Trainer {
         let n_images = u32::try_from(images.count())
             .map_err(|_| Error::Usage(format!("{}: more than 2^32 images", dataset.name)))?;
         let target = device.chain_target(&network, config.train.batch);
+        let steps = total_steps(config, n_images);
+        if steps > u64::from(u32::MAX) {
+            return Err(Error::setting("train.steps", format!("{steps} steps in all are more than 2^32")));
+        }
         let plan = training_plan(&network, &numbers(config, n_images, shape), target);
         let mut trainer = Self {
             device: device.clone(),
@@ -158,10 +163,6 @@ impl Trainer {
             network,
             step: 0,
         };
-        let last = trainer.total_steps();
-        if last > u64::from(u32::MAX) {
-            return Err(Error::setting("train.steps", format!("{last} steps in all are more than 2^32")));
-        }
         let mut bytes = images.bytes.clone();
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         trainer.machine.write(trainer.plan.data, 0, &bytemuck::pod_collect_to_vec(&bytes));
@@ -178,16 +179,6 @@ impl Trainer {
         &self.config
     }
 
-    /// Changes how long the run is; everything else of a run stays as it began.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] for an impossible length.
-    pub fn set_length(&mut self, epochs: usize, steps: u64) -> Result<()> {
-        self.config.train.epochs = epochs;
-        self.config.train.steps = steps;
-        self.config.validate()
-    }
-
     /// The network.
     pub fn network(&self) -> &Network {
         &self.network
@@ -200,15 +191,12 @@ impl Trainer {
 
     /// Training steps in one pass over the data.
     pub fn steps_per_epoch(&self) -> u64 {
-        u64::from(self.n_images).div_ceil(self.config.train.batch as u64)
+        steps_per_epoch(&self.config, self.n_images)
     }
 
     /// Training steps in the whole run.
     pub fn total_steps(&self) -> u64 {
-        match self.config.train.steps {
-            0 => self.config.train.epochs as u64 * self.steps_per_epoch(),
-            steps => steps,
-        }
+        total_steps(&self.config, self.n_images)
     }
 
     /// Submits some training steps, at most [`METRIC_ROWS`], and the reading of their metrics. On a GPU that is one
@@ -319,27 +307,49 @@ impl Trainer {
     }
 }
 
+fn steps_per_epoch(config: &Config, n_images: u32) -> u64 {
+    u64::from(n_images).div_ceil(config.train.batch as u64)
+}
+
+fn total_steps(config: &Config, n_images: u32) -> u64 {
+    match config.train.steps {
+        0 => config.train.epochs as u64 * steps_per_epoch(config, n_images),
+        steps => steps,
+    }
+}
+
 /// A run's numbers as its plan takes them.
 fn numbers(config: &Config, n_images: u32, data_shape: crate::data::ImageShape) -> TrainingNumbers {
+    let training_steps = total_steps(config, n_images);
+    let schedule = Schedule {
+        decay: match config.schedule.learning_rate {
+            RateSchedule::Constant => Decay::Constant,
+            RateSchedule::Exponential => Decay::Exponential {
+                factor: config.schedule.factor,
+                epoch: steps_per_epoch(config, n_images) as u32,
+            },
+            RateSchedule::Cosine => Decay::Cosine { training_steps: training_steps as u32 },
+        },
+        warm_up: config.schedule.warm_up as u32,
+    };
     TrainingNumbers {
         batch: config.train.batch as u32,
         n_images,
         data_shape,
         data_noise: config.data.noise as f32,
-        chain: SamplerNumbers {
-            steps: config.chain.steps as u32,
-            step_size: config.chain.step_size as f32,
-            noise: config.chain.noise as f32,
-            gradient_clip: config.chain.gradient_clip as f32,
-        },
+        chain: config.chain_numbers(training_steps),
         ring_capacity: config.replay.capacity as u32,
         fresh: config.replay.fresh as f32,
         alpha: config.loss.energy_l2 as f32,
+        square_of_means: config.loss.energy_l2_form == EnergyL2Form::SquareOfMeans,
         learning_rate: config.adam.learning_rate,
+        schedule,
         beta1: config.adam.beta1,
         beta2: config.adam.beta2,
         epsilon: config.adam.epsilon,
         gradient_norm_clip: config.adam.gradient_norm_clip as f32,
+        gradient_clip: config.adam.gradient_clip as f32,
+        weight_decay: config.adam.weight_decay,
     }
 }
 

@@ -1,0 +1,147 @@
+//! The numbers of a Langevin step, and how they change over training (`shaders/lib/dynamics.wgsl`).
+
+/// How a Langevin step moves `x`, with `g` the clipped gradient of the energy, `n` standard normal, and a clamp to the
+/// box of allowed values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u32)]
+pub enum Form {
+    /// `x <- clamp(x + noise n)`, then `x <- clamp(x - step_size g(x))`: the Keras notebooks and the UvA course.
+    #[default]
+    NoiseFirst = 0,
+    /// `x <- clamp(x - step_size g(x) + noise n)`.
+    NoiseLast = 1,
+    /// `x <- clamp(x - step_size/2 g(x) + sqrt(step_size T) n)`: the Euler-Maruyama step of the Langevin equation, whose
+    /// density is `exp(-E/T)` in the limit of small steps (Welling and Teh 2011,
+    /// <https://www.stats.ox.ac.uk/~teh/research/compstats/WelTeh2011a.pdf>, equation 3 without data).
+    Theory = 2,
+    /// The step of `Theory` as a proposal that is accepted or rejected (Metropolis-adjusted Langevin algorithm: Roberts
+    /// and Tweedie 1996, <https://doi.org/10.2307/3318418>): the density is exactly `exp(-E/T)`, whatever the step size.
+    /// A proposal beyond the box is rejected.
+    Mala = 3,
+}
+
+/// How a number goes from its start to its end over training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Path {
+    /// By the same difference each step.
+    #[default]
+    Linear,
+    /// By the same factor each step.
+    Geometric,
+}
+
+/// The numbers of a Langevin step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dynamics {
+    /// The form.
+    pub form: Form,
+    /// What the clipped gradient is multiplied by (half of it in the forms [`Form::Theory`] and [`Form::Mala`]).
+    pub step_size: f32,
+    /// What it has become in the last training step.
+    pub step_size_end: f32,
+    /// Standard deviation of the noise; the forms [`Form::Theory`] and [`Form::Mala`] have their own.
+    pub noise: f32,
+    /// What it has become in the last training step.
+    pub noise_end: f32,
+    /// The way from start to end.
+    pub path: Path,
+    /// Training steps of the run; 0 or 1 for no change.
+    pub training_steps: u32,
+    /// Temperature `T` of the forms that have one.
+    pub temperature: f32,
+    /// Largest magnitude of a gradient element; infinite for no clip.
+    pub gradient_clip: f32,
+    /// Largest magnitude of a value; infinite for no clamp.
+    pub bound: f32,
+}
+
+/// `Dynamics` of `shaders/lib/dynamics.wgsl`. Differences and logarithms are taken in f64, here.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[allow(missing_docs, reason = "the shader's own text says what they are")]
+pub struct DynamicsParams {
+    pub form: u32,
+    pub step_size: f32,
+    pub step_size_change: f32,
+    pub noise: f32,
+    pub noise_change: f32,
+    pub geometric: u32,
+    pub last_step: u32,
+    pub temperature: f32,
+    pub gradient_clip: f32,
+    pub bound: f32,
+    pub spare0: u32,
+    pub spare1: u32,
+}
+
+/// What one Langevin step does: `x <- clamp(between(x - drift g) + noise n)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Move {
+    /// What the clipped gradient is multiplied by.
+    pub drift: f32,
+    /// Standard deviation of the noise.
+    pub noise: f32,
+    /// Largest magnitude after the move and before the noise.
+    pub between: f32,
+}
+
+impl Dynamics {
+    /// The uniform struct.
+    pub fn params(&self) -> DynamicsParams {
+        let geometric = self.path == Path::Geometric;
+        let change = |start: f32, end: f32| {
+            let (start, end) = (f64::from(start), f64::from(end));
+            let change = if start == end {
+                0.0
+            } else if geometric {
+                (end / start).ln()
+            } else {
+                end - start
+            };
+            change as f32
+        };
+        DynamicsParams {
+            form: self.form as u32,
+            step_size: self.step_size,
+            step_size_change: change(self.step_size, self.step_size_end),
+            noise: self.noise,
+            noise_change: change(self.noise, self.noise_end),
+            geometric: geometric.into(),
+            last_step: self.training_steps.saturating_sub(1),
+            temperature: self.temperature,
+            gradient_clip: self.gradient_clip.min(f32::MAX),
+            bound: self.bound.min(f32::MAX),
+            spare0: 0,
+            spare1: 0,
+        }
+    }
+
+    /// The numbers in training step `step`, counted from 0.
+    pub fn at(&self, step: u32) -> Move {
+        let p = self.params();
+        let scheduled = |start: f32, change: f32| {
+            if change == 0.0 || p.last_step == 0 {
+                return start;
+            }
+            let t = (f64::from(step) / f64::from(p.last_step)).min(1.0);
+            let (start, change) = (f64::from(start), f64::from(change));
+            (if p.geometric != 0 { start * (t * change).exp() } else { start + t * change }) as f32
+        };
+        let step_size = scheduled(p.step_size, p.step_size_change);
+        match self.form {
+            Form::NoiseFirst => {
+                Move { drift: step_size, noise: scheduled(p.noise, p.noise_change), between: self.bound }
+            }
+            Form::NoiseLast => {
+                Move { drift: step_size, noise: scheduled(p.noise, p.noise_change), between: f32::INFINITY }
+            }
+            Form::Theory | Form::Mala => Move {
+                drift: 0.5 * step_size,
+                noise: (step_size * p.temperature).sqrt(),
+                between: f32::INFINITY,
+            },
+        }
+    }
+}
