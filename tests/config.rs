@@ -141,7 +141,7 @@ fn set_refuses() {
     for (text, words) in [
         ("chain.stpes=60", &["setting `chain.stpes`", "no such setting", "did you mean `chain.steps`?"][..]),
         ("steps=60", &["`train.steps`", "`chain.steps`", "`sample.steps`"]),
-        ("learning-rate=1", &["did you mean `adam.learning_rate`?"]),
+        ("learning-rate=1", &["did you mean `adam.learning_rate`"]),
         ("chain=1", &["no such setting", "chain."]),
         ("zzz=1", &["there are: preset, seed, "]),
         ("=1", &["no such setting"]),
