@@ -31,35 +31,6 @@ struct Params {
 const DATA_NOISE: u32 = 5u;
 const PERMUTATION: u32 = 6u;
 
-fn mix(value: u32) -> u32 {
-    var v = value;
-    v = (v ^ (v >> 16u)) * 0x7feb352du;
-    v = (v ^ (v >> 15u)) * 0x846ca68bu;
-    return v ^ (v >> 16u);
-}
-
-fn permute(index: u32, epoch: u32, key: vec2u) -> u32 {
-    let k0 = philox(vec4u(PERMUTATION << 24u, 0u, 0u, epoch), key);
-    let k1 = philox(vec4u(PERMUTATION << 24u, 1u, 0u, epoch), key);
-    let mask = (1u << HALF_BITS) - 1u;
-    var v = index;
-    loop {
-        var left = v >> HALF_BITS;
-        var right = v & mask;
-        for (var round = 0u; round < 8u; round++) {
-            let k = select(k0[round % 4u], k1[round % 4u], round >= 4u);
-            let next = left ^ (mix(right ^ k) & mask);
-            left = right;
-            right = next;
-        }
-        v = (left << HALF_BITS) | right;
-        if (v < N_IMAGES) {
-            break;
-        }
-    }
-    return v;
-}
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
     let features = CHANNELS * HEIGHT * WIDTH;
@@ -74,7 +45,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let present = image < epoch.n_real;
     var number = 0u;
     if (present) {
-        number = permute(epoch.position + image, epoch.number, key);
+        number = permute(PERMUTATION, epoch.position + image, N_IMAGES, HALF_BITS, epoch.number, key);
     }
     let noise = normal_of(philox(vec4u((DATA_NOISE << 24u) | quad, image, 0u, state.step), key));
     let base = (params.first_block + id.z) * features + quad * 4u;

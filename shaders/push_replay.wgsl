@@ -1,5 +1,6 @@
-// Replay ring: slot (head + i) mod capacity = image i of the refined batch. Drawing is uniform, so that a ring is the
-// same as putting the batch in front and cutting the tail off.
+// Puts refined chains into the ring. SUBSET 0: slot (head + i) mod capacity = image i of the batch; drawing is uniform,
+// so that a ring is the same as putting the batch in front and cutting the tail off. Else the chains are persistent, and
+// go back to their own slots: slot permute(i), as in draw_negatives.wgsl.
 // One invocation copies one feature of one image: x = feature by lane, z = block.
 // 1 state, 2 x [block][feature][lane], 3 ring [slot][feature].
 
@@ -8,6 +9,8 @@ override LANES: u32 = 16;
 override FEATURES: u32 = 4;
 override BATCH: u32 = 16;
 override CAPACITY: u32 = 16;
+override SUBSET: u32 = 0;
+override HALF_BITS: u32 = 1;
 
 struct Params {
     first_block: u32,
@@ -18,6 +21,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> ring: array<f32>;
 
+const SUBSETS: u32 = 10u;
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
     let lane = id.x % LANES;
@@ -26,6 +31,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if (feature >= FEATURES || image >= BATCH) {
         return;
     }
-    let slot = (state.ring_head + image) % CAPACITY;
+    var slot = (state.ring_head + image) % CAPACITY;
+    if (SUBSET > 0u) {
+        slot = permute(SUBSETS, image, SUBSET, HALF_BITS, state.step, vec2u(state.seed_low, state.seed_high));
+    }
     ring[slot * FEATURES + feature] = x[((params.first_block + id.z) * FEATURES + feature) * LANES + lane];
 }

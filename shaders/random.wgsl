@@ -1,4 +1,5 @@
-// Random numbers: output[block][feature][lane] = bits, uniform in [-1, 1), or standard normal, of the stream.
+// Random numbers: output[block][feature][lane] = bits, or `scale` times uniform in [-1, 1) or standard normal, clamped to
+// +-bound, of the stream.
 // One invocation writes one quad (four features) of one image: x = quad by lane, z = block.
 // 1 state, 2 output.
 
@@ -10,11 +11,17 @@ struct Params {
     first_block: u32,
     stream: u32,
     distribution: u32,
+    scale: f32,
+    bound: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> state: State;
 @group(0) @binding(2) var<storage, read_write> output: array<u32>;
+
+fn scaled(value: vec4f) -> vec4f {
+    return clamp(params.scale * value, vec4f(-params.bound), vec4f(params.bound));
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
@@ -28,10 +35,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let bits = philox(counter, vec2u(state.seed_low, state.seed_high));
     var words = bits;
     if (params.distribution == 1u) {
-        words = bitcast<vec4u>(uniform_of(bits));
+        words = bitcast<vec4u>(scaled(uniform_of(bits)));
     }
     if (params.distribution == 2u) {
-        words = bitcast<vec4u>(normal_of(bits));
+        words = bitcast<vec4u>(scaled(normal_of(bits)));
     }
     let base = (params.first_block + id.z) * FEATURES + quad * 4u;
     for (var i = 0u; i < min(4u, FEATURES - quad * 4u); i++) {

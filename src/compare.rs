@@ -36,13 +36,20 @@ impl Tolerance {
         let of_largest = |of_largest| Self { absolute, relative: 0.0, of_largest };
         match kernel {
             // Copies, integers, and uniform numbers, which are exact in 24 bits.
+            Kernel::DrawNegatives(k) if k.noise.distribution == Distribution::Normal => of_largest(1e-6),
             Kernel::DrawNegatives(_)
             | Kernel::PushReplay(_)
             | Kernel::PackWeights(_)
             | Kernel::Advance(_) => Self::EXACT,
             Kernel::Random(k) if k.distribution != Distribution::Normal => Self::EXACT,
             // Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
-            Kernel::Random(_) | Kernel::DrawReal(_) | Kernel::Langevin(_) => of_largest(1e-6),
+            Kernel::Random(_)
+            | Kernel::DrawReal(_)
+            | Kernel::CopyImages(_)
+            | Kernel::Langevin(_)
+            | Kernel::MalaPropose(_) => of_largest(1e-6),
+            // Decisions and counts, which are whole numbers, and energies, which are copied.
+            Kernel::MalaAccept(_) => Self::EXACT,
             // A dot product of n terms is off by sqrt(n) to n roundings of its terms, and its terms are smaller than
             // the largest output: 600 terms give 2e-6 to 4e-5, and in practice the former. The activation adds 2e-6.
             Kernel::ConvForward(_)
@@ -57,13 +64,22 @@ impl Tolerance {
             Kernel::ConvWeightGradient(_) | Kernel::DenseWeightGradient(_) => of_largest(5e-5),
             // The same sums in the same order.
             Kernel::ReducePartials(_) => of_largest(1e-7),
+            // Two roundings; the terms may cancel.
+            Kernel::WeightPenalty(_) | Kernel::AverageWeights(_) => {
+                Self { absolute, relative: 3e-7, of_largest: 3e-7 }
+            }
             // Means in single precision by a tree of 8 levels, against double precision. The difference of two means
             // has the error of the means, whose magnitude the table's largest is well above.
-            Kernel::ContrastiveLoss(_) => Self { absolute, relative: 2e-6, of_largest: 2e-7 },
+            Kernel::ContrastiveLoss(_) | Kernel::Smoothness(_) => {
+                Self { absolute, relative: 2e-6, of_largest: 2e-7 }
+            }
             // 1,024 roundings of numbers that shrink, and a sum of 32 of one sign.
             Kernel::MultiplyAdds(_) => of_largest(1e-4),
             // Sums of squares: no cancellation, 12 roundings in a row, one root, one division.
-            Kernel::SumSquares(_) | Kernel::ClipScale(_) => {
+            Kernel::SumSquares(_)
+            | Kernel::ClipScale(_)
+            | Kernel::AddPenalty(_)
+            | Kernel::MeanAcceptance(_) => {
                 Self { absolute, relative: 2e-6, of_largest: 0.0 }
             }
             // Four roundings; the moving mean and the parameter may cancel, by less than the largest.

@@ -7,6 +7,19 @@ use crate::train::Config;
 use crate::{Error, Result};
 use std::path::Path;
 
+/// What the tensors of the weights' moving average are called in files, before their own names.
+pub(crate) const AVERAGE: &str = "ema.";
+
+/// Which weights of a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weights {
+    /// Their moving average (`ema.decay`), if there is one.
+    #[default]
+    Average,
+    /// Those of the last training step.
+    Raw,
+}
+
 /// A network with its parameters: all that is needed to tell energies and to sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
@@ -19,21 +32,26 @@ pub struct Model {
 impl Model {
     /// Reads a model from a checkpoint, or from a safetensors file of weights in PyTorch's naming.
     ///
-    /// A checkpoint names its network; for weights alone `network` has to. Tensors that the network does not have are
+    /// The parameters are those of the weights' moving average where the file has one. A checkpoint names its network; for
+    /// weights alone `network` has to. Tensors that the network does not have are
     /// ignored.
     ///
     /// # Errors
     /// A file that can't be read or is damaged; weights alone and no `network`; a checkpoint of another network; a
     /// tensor that is missing, misshapen, or holds a number that is not finite.
     pub fn load(path: impl AsRef<Path>, network: Option<&str>) -> Result<Self> {
-        Self::load_with_recipe(path, network).map(|(model, _)| model)
+        Self::load_with_recipe(path, network, Weights::Average).map(|(model, _)| model)
     }
 
-    /// [`Self::load`], with the configuration that it was trained with; for weights alone, that of the network's preset.
+    /// [`Self::load`], of the weights of choice, with the configuration that it was trained with; for weights alone, that of the network's preset.
     ///
     /// # Errors
     /// Those of [`Self::load`].
-    pub fn load_with_recipe(path: impl AsRef<Path>, network: Option<&str>) -> Result<(Self, Config)> {
+    pub fn load_with_recipe(
+        path: impl AsRef<Path>,
+        network: Option<&str>,
+        weights: Weights,
+    ) -> Result<(Self, Config)> {
         let path = path.as_ref();
         let (header, tensors) = load_tensors(path)?;
         let name = match (&header, network) {
@@ -53,7 +71,9 @@ impl Model {
         if let Some(header) = &header {
             check_network(path, header, &network)?;
         }
-        let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), "")?;
+        let averaged = weights == Weights::Average && tensors.keys().any(|name| name.starts_with(AVERAGE));
+        let prefix = if averaged { AVERAGE } else { "" };
+        let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), prefix)?;
         let config = match header {
             Some(header) => header.config,
             None => Config::preset(&name).unwrap_or_default(),

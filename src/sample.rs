@@ -50,7 +50,7 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// Begins anew from given images, one for each chain; they begin from uniform noise otherwise.
+    /// Begins anew from given images, one for each chain; they begin from noise otherwise.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is not one image for each chain, or they do not fit the network.
@@ -63,6 +63,10 @@ impl Sampler {
         let pixels = self.shape.height * self.shape.width;
         let blocks = self.machine.plan().to_blocks(&images.values, self.shape.channels, pixels);
         self.machine.write_floats(self.plan.pass.x, &blocks);
+        if let Some(decisions) = self.plan.decisions {
+            let zeros = vec![0.0; self.machine.plan().len_of(decisions)];
+            self.machine.write_floats(decisions, &zeros);
+        }
         self.state.chain_base = 0;
         self.write_state();
         Ok(())
@@ -109,6 +113,19 @@ impl Sampler {
         let mut energies = self.machine.read_floats(self.plan.pass.energies).await?;
         energies.truncate(self.count);
         Ok(energies)
+    }
+
+    /// The share of proposals that were accepted so far: of MALA's chains, after a step.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn acceptance(&self) -> Result<Option<f64>> {
+        let Some(decisions) = self.plan.decisions else { return Ok(None) };
+        let blocks = self.machine.read_floats(decisions).await?;
+        let counts = self.machine.plan().from_blocks(&blocks, self.count, 2, 1);
+        let accepted: f64 = counts.chunks_exact(2).map(|image| f64::from(image[1])).sum();
+        let proposals = self.count as f64 * f64::from(self.steps());
+        Ok((proposals > 0.0).then(|| accepted / proposals))
     }
 
     fn write_state(&mut self) {

@@ -16,6 +16,8 @@ pub struct Arguments {
     /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
+    #[command(flatten)]
+    weights: super::WeightsOption,
     /// The images: IDX (gzipped or not), .npy (f32 in [-1, 1] or bytes; [n, channels, height, width] or [n, height,
     /// width]), PNG, a folder of PNG files, or a folder of IDX files under MNIST's names. Smaller ones than the
     /// network's input are padded with black
@@ -48,7 +50,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         ("--out", out),
         ("--gradient", gradient),
     ])?;
-    let model = Model::load(&arguments.model, arguments.network.as_deref())?;
+    let (path, network) = (&arguments.model, arguments.network.as_deref());
+    let (model, _) = Model::load_with_recipe(path, network, arguments.weights.choice())?;
     let images = read_fitting(&arguments.input, model.network.input)?;
     let device = Device::open(&arguments.device).await?;
     let mut energy_model = EnergyModel::new(&device, &model).await?;

@@ -11,7 +11,23 @@ pub mod train;
 use std::io::Write;
 use std::path::Path;
 use thalweg::data::{ImageShape, Images, read_images};
+use thalweg::model::Weights;
 use thalweg::{Error, Result};
+
+/// Which weights of a checkpoint a command is to use.
+#[derive(clap::Args)]
+pub struct WeightsOption {
+    /// Use the weights of the last training step, where the checkpoint has their moving average, too (`ema.decay`)
+    #[arg(long)]
+    raw_weights: bool,
+}
+
+impl WeightsOption {
+    /// The choice.
+    pub fn choice(&self) -> Weights {
+        if self.raw_weights { Weights::Raw } else { Weights::Average }
+    }
+}
 
 /// What stands under each sample of a grid.
 pub fn energy_titles(energies: &[f32]) -> Vec<String> {

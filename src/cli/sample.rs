@@ -21,6 +21,8 @@ pub struct Arguments {
     /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
+    #[command(flatten)]
+    weights: super::WeightsOption,
     /// Samples to draw, 1 to 65,536
     #[arg(long, default_value = "16", value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -29,18 +31,19 @@ pub struct Arguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
     steps: Option<u32>,
-    /// What a step is: `noise-first`, `noise-last`, or `theory`, which has a temperature and no --noise [default: the
-    /// model's recipe, `mnist-small`: noise-first]
+    /// What a step is: `noise-first`, `noise-last`, or `theory` and `mala` (accepted or rejected, so that the
+    /// density is exact), which have a temperature and no --noise [default: the model's recipe, `mnist-small`:
+    /// noise-first]
     #[arg(long, value_name = "FORM")]
     form: Option<String>,
-    /// What the energy's gradient is multiplied by in a step, in `theory` half of it [default: the model's recipe,
+    /// What the energy's gradient is multiplied by in a step, in `theory` and `mala` half of it [default: the model's recipe,
     /// `mnist-small`: 20]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     step_size: Option<f64>,
     /// Standard deviation of the Gaussian noise added in a step [default: the model's recipe, `mnist-small`: 0.005]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 10.0))]
     noise: Option<f64>,
-    /// Temperature T in `theory`, whose chains tend to exp(-E/T) [default: the model's recipe, `mnist-small`: 1]
+    /// Temperature T in `theory` and `mala`, whose chains tend to exp(-E/T) [default: the model's recipe, `mnist-small`: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(1e-12, 1e6))]
     temperature: Option<f64>,
     /// Each element of the energy's gradient is clamped to +- this; 0 = off [default: the model's recipe,
@@ -50,7 +53,7 @@ pub struct Arguments {
     /// Each value of a sample is clamped to +- this; 0 = off [default: the model's recipe, `mnist-small`: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     clamp: Option<f64>,
-    /// Where chains start: uniform `noise`, the newest images of the checkpoint's replay `buffer`, or the first images
+    /// Where chains start: `noise` (the recipe's: uniform or normal), the newest images of the checkpoint's replay `buffer`, or the first images
     /// of a file or folder (IDX, .npy, PNG)
     #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE")]
     init: String,
@@ -89,7 +92,8 @@ const SEGMENT: u32 = 100;
 pub async fn run(arguments: Arguments) -> Result<()> {
     let grid_path = check(&arguments)?;
     let count = arguments.count;
-    let (model, recipe) = Model::load_with_recipe(&arguments.model, arguments.network.as_deref())?;
+    let (path, network) = (&arguments.model, arguments.network.as_deref());
+    let (model, recipe) = Model::load_with_recipe(path, network, arguments.weights.choice())?;
     let numbers = numbers(&arguments, recipe)?;
     let steps = numbers.steps;
     let start = start_images(&arguments, &model)?;
@@ -127,6 +131,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     ));
     let Summary { mean, min, max, .. } = Summary::of(&energies);
     say(format_args!("energy: mean {mean:.6}, min {min:.6}, max {max:.6}"));
+    if let Some(acceptance) = sampler.acceptance().await? {
+        say(format_args!("{:.1} % of the proposals were accepted.", 100.0 * acceptance));
+    }
     let rate = f64::from(count) * f64::from(steps) / seconds;
     say(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
 

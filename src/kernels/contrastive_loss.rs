@@ -7,7 +7,8 @@ use super::{Access, Binding, Describe, State};
 use std::ops::Range;
 
 /// Floats in one step's row of the metrics table: loss, divergence, regularisation, mean energy of real images and of
-/// fake ones, gradient norm (written by [`super::clip_scale`]), number of real images, unused.
+/// fake ones, gradient norm (written by [`super::clip_scale`]), number of real images, share of accepted proposals (0, or written by
+/// [`super::mean_acceptance`]).
 pub const METRICS: usize = 8;
 
 /// Energies to loss, metrics and seeds.

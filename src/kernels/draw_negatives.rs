@@ -1,9 +1,36 @@
-//! Draws the chains' starts: fresh noise with a small probability, else a uniform draw with replacement from the
-//! replay ring (Du and Mordatch 2019, <https://arxiv.org/abs/1903.08689>).
+//! Draws the chains' starts: fresh noise with some probability, else a uniform draw with replacement from the replay
+//! ring (Du and Mordatch 2019, <https://arxiv.org/abs/1903.08689>), or persistent chains, each at most once a step
+//! (Tieleman 2008, "Training restricted Boltzmann machines using approximations to the likelihood gradient").
 
-use super::random::{Stream, counter, philox, uniform_of};
+use super::draw_real::{half_bits, permute_of};
+use super::random::{Distribution, Stream, counter, normal_of, philox, uniform_of};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use std::ops::Range;
+
+/// What fresh noise is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// Uniform in [-1, 1), or standard normal.
+    pub distribution: Distribution,
+    /// What it is multiplied by.
+    pub scale: f32,
+    /// Largest magnitude; infinite for no clamp.
+    pub bound: f32,
+}
+
+impl Noise {
+    /// Recipe R1's: uniform in [-1, 1).
+    pub const UNIFORM: Self = Self { distribution: Distribution::Uniform, scale: 1.0, bound: 1.0 };
+
+    /// One of four values.
+    fn of(&self, bits: [u32; 4], word: usize) -> f32 {
+        let value = match self.distribution {
+            Distribution::Normal => normal_of(bits)[word],
+            _ => uniform_of(bits[word]),
+        };
+        (self.scale * value).clamp(-self.bound, self.bound)
+    }
+}
 
 /// Draws the chains' starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,22 +41,28 @@ pub struct DrawNegatives {
     pub features: usize,
     /// Probability that a chain starts from fresh noise.
     pub fresh: f32,
+    /// What that is.
+    pub noise: Noise,
+    /// Persistent chains that the ring holds, no fewer than the batch; 0 for a replay ring, drawn from with replacement.
+    pub subset: u32,
 }
 
 /// Where one chain starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// From fresh uniform noise.
+    /// From fresh noise.
     Fresh,
     /// From this slot of the ring.
     Slot(u32),
 }
 
-/// Where chain `image` starts in the state's step.
-pub fn start(state: &State, image: u32, fresh: f32) -> Start {
+/// Where chain `image` starts in the state's step; `subset` as in [`DrawNegatives`].
+pub fn start(state: &State, image: u32, fresh: f32, subset: u32) -> Start {
     let choice = philox(counter(Stream::StartChoice, 0, image, 0, state.step), state.key());
     if ((choice[0] >> 8) as f32) * (1.0 / 16_777_216.0) < fresh {
         Start::Fresh
+    } else if subset > 0 {
+        Start::Slot(permute_of(Stream::Subsets, image % subset, subset, state.step, state.key()))
     } else {
         Start::Slot(((u64::from(choice[1]) * u64::from(state.ring_length)) >> 32) as u32)
     }
@@ -43,6 +76,10 @@ pub struct Params {
     pub first_block: u32,
     /// Probability that a chain starts from fresh noise.
     pub fresh: f32,
+    /// What noise is multiplied by.
+    pub scale: f32,
+    /// Largest magnitude of noise.
+    pub bound: f32,
 }
 
 impl Describe for DrawNegatives {
@@ -50,6 +87,7 @@ impl Describe for DrawNegatives {
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/state.wgsl"),
         include_str!("../../shaders/lib/random.wgsl"),
+        include_str!("../../shaders/lib/permute.wgsl"),
         include_str!("../../shaders/draw_negatives.wgsl")
     );
     /// State; ring; x.
@@ -60,11 +98,20 @@ impl Describe for DrawNegatives {
             ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
             ("LANES", self.lanes.into()),
             ("FEATURES", self.features as f64),
+            ("SUBSET", self.subset.into()),
+            ("HALF_BITS", half_bits(self.subset.max(1)).into()),
+            ("NORMAL", f64::from(u8::from(self.noise.distribution == Distribution::Normal))),
         ]
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { first_block: blocks.start, fresh: self.fresh }).to_vec()
+        let params = Params {
+            first_block: blocks.start,
+            fresh: self.fresh,
+            scale: self.noise.scale,
+            bound: self.noise.bound.min(f32::MAX),
+        };
+        bytemuck::bytes_of(&params).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -77,11 +124,11 @@ impl Describe for DrawNegatives {
         let lanes = self.lanes as usize;
         for lane in 0..lanes {
             let image = index * self.lanes + lane as u32;
-            match start(&state, image, self.fresh) {
+            match start(&state, image, self.fresh, self.subset) {
                 Start::Fresh => {
                     for feature in 0..self.features {
                         let at = counter(Stream::FreshStart, feature as u32 / 4, image, 0, state.step);
-                        x[feature * lanes + lane] = uniform_of(philox(at, state.key())[feature % 4]);
+                        x[feature * lanes + lane] = self.noise.of(philox(at, state.key()), feature % 4);
                     }
                 }
                 Start::Slot(slot) => {

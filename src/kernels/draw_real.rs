@@ -41,8 +41,13 @@ fn mix(mut v: u32) -> u32 {
 
 /// The image that stands at place `index` of the epoch's order.
 pub fn permute(index: u32, n_images: u32, epoch: u32, key: [u32; 2]) -> u32 {
-    let half_bits = half_bits(n_images);
-    let keys = [0, 1].map(|half| philox(counter(Stream::Permutation, 0, half, 0, epoch), key));
+    permute_of(Stream::Permutation, index, n_images, epoch, key)
+}
+
+/// The `number`th of a stream's bijections of the numbers below `n` (`shaders/lib/permute.wgsl`).
+pub fn permute_of(stream: Stream, index: u32, n: u32, number: u32, key: [u32; 2]) -> u32 {
+    let half_bits = half_bits(n);
+    let keys = [0, 1].map(|half| philox(counter(stream, 0, half, 0, number), key));
     let mask = (1 << half_bits) - 1;
     let mut v = index;
     loop {
@@ -51,7 +56,7 @@ pub fn permute(index: u32, n_images: u32, epoch: u32, key: [u32; 2]) -> u32 {
             (left, right) = (right, left ^ (mix(right ^ keys[round / 4][round % 4]) & mask));
         }
         v = left << half_bits | right;
-        if v < n_images {
+        if v < n {
             return v;
         }
     }
@@ -96,6 +101,7 @@ impl Describe for DrawReal {
         include_str!("../../shaders/lib/state.wgsl"),
         include_str!("../../shaders/lib/random.wgsl"),
         include_str!("../../shaders/lib/epoch.wgsl"),
+        include_str!("../../shaders/lib/permute.wgsl"),
         include_str!("../../shaders/draw_real.wgsl")
     );
     /// State; data; x.

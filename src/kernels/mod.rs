@@ -12,13 +12,16 @@
 //! (the others). Tests hold every shader, and every fast body in [`crate::cpu`], against it.
 
 pub mod adam;
+pub mod add_penalty;
 pub mod advance;
+pub mod average_weights;
 pub mod chain;
 pub mod clip_scale;
 pub mod contrastive_loss;
 pub mod conv_forward;
 pub mod conv_input_gradient;
 pub mod conv_weight_gradient;
+pub mod copy_images;
 pub mod dense_forward;
 pub mod dense_input_gradient;
 pub mod dense_weight_gradient;
@@ -26,12 +29,17 @@ pub mod draw_negatives;
 pub mod draw_real;
 pub mod dynamics;
 pub mod langevin;
+pub mod mala_accept;
+pub mod mala_propose;
+pub mod mean_acceptance;
 pub mod multiply_adds;
 pub mod pack_weights;
 pub mod push_replay;
 pub mod random;
 pub mod reduce_partials;
+pub mod smoothness;
 pub mod sum_squares;
+pub mod weight_penalty;
 
 use crate::network::Activation;
 use std::ops::Range;
@@ -154,7 +162,11 @@ kernels! {
     Random, random, "Fills a per-block buffer with random numbers.", true;
     DrawReal, draw_real, "Draws a batch of the data set.", true;
     DrawNegatives, draw_negatives, "Draws the chains' starts.", true;
+    CopyImages, copy_images, "Copies the real images, with noise.", false;
     Langevin, langevin, "Moves the chains.", true;
+    MalaAccept, mala_accept, "Accepts or rejects proposals of chains.", true;
+    MalaPropose, mala_propose, "Moves chains to accepted proposals, and makes the next.", true;
+    MeanAcceptance, mean_acceptance, "The share of proposals that were accepted.", false;
     Chain, chain, "Whole Langevin steps.", false;
     ConvForward, conv_forward, "Convolution and activation.", true;
     ConvInputGradient, conv_input_gradient, "Gradient with respect to a convolution's input.", true;
@@ -164,6 +176,10 @@ kernels! {
     DenseWeightGradient, dense_weight_gradient, "Partial sums of the gradient of a dense layer's weights and biases.", false;
     ReducePartials, reduce_partials, "Adds up partial gradients.", false;
     ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and seeds.", false;
+    Smoothness, smoothness, "Adds the smoothness penalty.", false;
+    WeightPenalty, weight_penalty, "Adds the weights' L2 penalty to the gradient.", false;
+    AddPenalty, add_penalty, "Adds the weights' L2 penalty to the metrics.", false;
+    AverageWeights, average_weights, "Moves the average of the parameters on.", false;
     SumSquares, sum_squares, "Partial sums of squares of the gradient.", false;
     ClipScale, clip_scale, "Gradient norm and the factor that clips it.", false;
     Adam, adam, "Updates the parameters.", false;

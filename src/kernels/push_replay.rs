@@ -1,9 +1,11 @@
-//! Puts refined chains into the replay ring.
+//! Puts refined chains into the replay ring, or back to the slots that they came from.
 
+use super::draw_real::{half_bits, permute_of};
+use super::random::Stream;
 use super::{Access, Binding, BlockParams, Describe, State, WORKGROUP_SIZE, groups};
 use std::ops::Range;
 
-/// Puts the first `batch` images of a range of blocks into the ring, from its head on.
+/// Puts the first `batch` images of a range of blocks into the ring.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PushReplay {
     /// Images in a block.
@@ -16,12 +18,20 @@ pub struct PushReplay {
     pub capacity: u32,
     /// The range's first block: the twin is handed all of them.
     pub first_block: u32,
+    /// False: from the ring's head on. True: the ring holds persistent chains, which go back to their own slots
+    /// ([`super::draw_negatives`]).
+    pub subset: bool,
 }
 
 impl Describe for PushReplay {
     const NAME: &'static str = "push_replay";
     const SOURCE: &'static str =
-        concat!(include_str!("../../shaders/lib/state.wgsl"), include_str!("../../shaders/push_replay.wgsl"));
+        concat!(
+            include_str!("../../shaders/lib/state.wgsl"),
+            include_str!("../../shaders/lib/random.wgsl"),
+            include_str!("../../shaders/lib/permute.wgsl"),
+            include_str!("../../shaders/push_replay.wgsl")
+        );
     /// State; x; ring.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
@@ -32,6 +42,8 @@ impl Describe for PushReplay {
             ("FEATURES", self.features as f64),
             ("BATCH", self.batch.into()),
             ("CAPACITY", self.capacity.into()),
+            ("SUBSET", if self.subset { self.capacity.into() } else { 0.0 }),
+            ("HALF_BITS", half_bits(self.capacity).into()),
         ]
     }
 
@@ -48,7 +60,11 @@ impl Describe for PushReplay {
         let (state, x, ring) = (State::of(state.words()), x.floats(), ring.floats_mut());
         let lanes = self.lanes as usize;
         for image in 0..self.batch as usize {
-            let slot = (state.ring_head as usize + image) % self.capacity as usize;
+            let slot = if self.subset {
+                permute_of(Stream::Subsets, image as u32, self.capacity, state.step, state.key()) as usize
+            } else {
+                (state.ring_head as usize + image) % self.capacity as usize
+            };
             let block = self.first_block as usize + image / lanes;
             let to = &mut ring[slot * self.features..][..self.features];
             for (feature, value) in to.iter_mut().enumerate() {

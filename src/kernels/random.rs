@@ -31,10 +31,16 @@ pub enum Stream {
     SamplerStart = 7,
     /// Noise images that held-out images are compared with.
     HeldOutNoise = 8,
+    /// Whether a proposal of MALA is accepted.
+    Accept = 9,
+    /// Which persistent chains a training step moves.
+    Subsets = 10,
+    /// Noise on copies of real images.
+    CopyNoise = 11,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 9] = [
+pub const STREAMS: [Stream; 12] = [
     Stream::Parameters,
     Stream::RingStart,
     Stream::FreshStart,
@@ -44,6 +50,9 @@ pub const STREAMS: [Stream; 9] = [
     Stream::Permutation,
     Stream::SamplerStart,
     Stream::HeldOutNoise,
+    Stream::Accept,
+    Stream::Subsets,
+    Stream::CopyNoise,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.
@@ -96,7 +105,7 @@ pub const SIN: [f32; 5] = [39.535_812, -76.549_66, 81.601, -41.341_656, 6.283_18
 
 /// Natural logarithm of `u` in (0, 1].
 #[inline(always)]
-fn log_unit(u: f32) -> f32 {
+pub fn log_unit(u: f32) -> f32 {
     let shifted = u.to_bits().wrapping_sub(0x3f35_04f3);
     let e = (shifted as i32 >> 23) as f32;
     let r = f32::from_bits((shifted & 0x7f_ffff).wrapping_add(0x3f35_04f3)) - 1.0;
@@ -195,6 +204,10 @@ pub struct Random {
     pub stream: Stream,
     /// What to write.
     pub distribution: Distribution,
+    /// What uniform and normal numbers are multiplied by.
+    pub scale: f32,
+    /// Largest magnitude of those; infinite for no clamp.
+    pub bound: f32,
 }
 
 /// `Params` of `shaders/random.wgsl`.
@@ -207,6 +220,10 @@ pub struct Params {
     pub stream: u32,
     /// [`Distribution`].
     pub distribution: u32,
+    /// What numbers are multiplied by.
+    pub scale: f32,
+    /// Largest magnitude.
+    pub bound: f32,
 }
 
 impl Describe for Random {
@@ -229,7 +246,13 @@ impl Describe for Random {
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
         let distribution = self.distribution as u32;
-        let params = Params { first_block: blocks.start, stream: self.stream as u32, distribution };
+        let params = Params {
+            first_block: blocks.start,
+            stream: self.stream as u32,
+            distribution,
+            scale: self.scale,
+            bound: self.bound.min(f32::MAX),
+        };
         bytemuck::bytes_of(&params).to_vec()
     }
 
@@ -241,6 +264,7 @@ impl Describe for Random {
         let [state, output] = bindings else { panic!("{} takes two bindings", Self::NAME) };
         let state = State::of(state.words());
         let lanes = self.lanes as usize;
+        let scaled = |value: f32| (self.scale * value).clamp(-self.bound, self.bound);
         for (feature, row) in output.words_mut().chunks_exact_mut(lanes).enumerate() {
             for (lane, value) in row.iter_mut().enumerate() {
                 let image = index * self.lanes + lane as u32;
@@ -248,8 +272,8 @@ impl Describe for Random {
                 let bits = philox(at, state.key());
                 *value = match self.distribution {
                     Distribution::Bits => bits[feature % 4],
-                    Distribution::Uniform => uniform_of(bits[feature % 4]).to_bits(),
-                    Distribution::Normal => normal_of(bits)[feature % 4].to_bits(),
+                    Distribution::Uniform => scaled(uniform_of(bits[feature % 4])).to_bits(),
+                    Distribution::Normal => scaled(normal_of(bits)[feature % 4]).to_bits(),
                 };
             }
         }

@@ -8,7 +8,7 @@ mod programs;
 
 pub use network_pass::NetworkPass;
 pub use programs::{
-    EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, TrainingNumbers,
+    EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Starts, TrainingNumbers,
     TrainingPlan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
 

@@ -67,6 +67,11 @@ impl NetworkPass {
         Self { network: network.clone(), target, parameters, x, energies, input_gradient, seeds, layers }
     }
 
+    /// Values of one image.
+    pub(super) fn features(&self) -> usize {
+        self.network.input.len()
+    }
+
     /// Images in a block.
     pub(super) fn lanes(&self) -> u32 {
         self.target.lanes

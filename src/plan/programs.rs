@@ -3,19 +3,27 @@
 use super::{BufferId, Launch, NetworkPass, Plan, ProgramId, Target};
 use crate::data::ImageShape;
 use crate::kernels::adam::{Adam, Schedule};
+use crate::kernels::add_penalty::AddPenalty;
 use crate::kernels::advance::Advance;
+use crate::kernels::average_weights::AverageWeights;
 use crate::kernels::chain::{Chain, ChainLayer, chain_layers, pack_chain, packed_len, scratch_len};
 use crate::kernels::clip_scale::ClipScale;
 use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
-use crate::kernels::draw_negatives::DrawNegatives;
+use crate::kernels::copy_images::CopyImages;
+use crate::kernels::draw_negatives::{DrawNegatives, Noise};
 use crate::kernels::draw_real::DrawReal;
 use crate::kernels::dynamics::{Dynamics, Form, Path};
 use crate::kernels::langevin::Langevin;
+use crate::kernels::mala_accept::MalaAccept;
+use crate::kernels::mala_propose::MalaPropose;
+use crate::kernels::mean_acceptance::MeanAcceptance;
 use crate::kernels::multiply_adds::{CHAINS, MultiplyAdds};
 use crate::kernels::push_replay::PushReplay;
-use crate::kernels::random::{Distribution, Random, Stream};
+use crate::kernels::random::{Random, Stream};
 use crate::kernels::reduce_partials::ReducePartials;
+use crate::kernels::smoothness::Smoothness;
 use crate::kernels::sum_squares::{GROUP, SumSquares};
+use crate::kernels::weight_penalty::WeightPenalty;
 use crate::network::Network;
 use std::ops::Range;
 
@@ -41,6 +49,8 @@ pub struct SamplerNumbers {
     pub clamp: f32,
     /// How step size and noise change over training.
     pub change: Option<SamplerChange>,
+    /// What chains start from, in sampling.
+    pub start: Noise,
 }
 
 /// How step size and noise change over training.
@@ -67,6 +77,7 @@ impl Default for SamplerNumbers {
             gradient_clip: 0.03,
             clamp: 1.0,
             change: None,
+            start: Noise::UNIFORM,
         }
     }
 }
@@ -109,14 +120,25 @@ pub struct TrainingNumbers {
     pub data_noise: f32,
     /// The chain.
     pub chain: SamplerNumbers,
-    /// Slots of the replay ring.
+    /// Where chains start.
+    pub starts: Starts,
+    /// What fresh noise is.
+    pub noise: Noise,
+    /// Slots of the ring: of the replay ring, persistent chains, or else as many as the batch has images, for the chains
+    /// of the last step to be looked at.
     pub ring_capacity: u32,
-    /// Probability that a chain starts from fresh noise.
+    /// Probability that a chain starts from fresh noise and not from the ring.
     pub fresh: f32,
     /// Weight of the energies' L2 penalty.
     pub alpha: f32,
     /// Whether that penalty is of the mean energies' squares, and not of the squared energies' means.
     pub square_of_means: bool,
+    /// Weight of the smoothness penalty; 0 for none.
+    pub smoothness: f32,
+    /// Standard deviation of that penalty's noise.
+    pub smoothness_noise: f32,
+    /// Weight of the weights' L2 penalty; 0 for none.
+    pub weight_l2: f32,
     /// Adam's step length.
     pub learning_rate: f64,
     /// What it is multiplied by as training goes on.
@@ -133,6 +155,22 @@ pub struct TrainingNumbers {
     pub gradient_clip: f32,
     /// Share of itself, times the learning rate, that each parameter loses in a step.
     pub weight_decay: f64,
+    /// Share of itself that the parameters' moving average keeps in a step; 0 for no average.
+    pub average_decay: f64,
+}
+
+/// Where a training step's chains start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Starts {
+    /// In the replay ring, drawn from with replacement, or fresh.
+    #[default]
+    Replay,
+    /// Where persistent chains are, each at most once a step, or fresh.
+    Persistent,
+    /// Fresh.
+    Noise,
+    /// At the step's real images.
+    Data,
 }
 
 impl Default for TrainingNumbers {
@@ -143,10 +181,15 @@ impl Default for TrainingNumbers {
             data_shape: ImageShape { channels: 1, height: 28, width: 28 },
             data_noise: 0.005,
             chain: SamplerNumbers::default(),
+            starts: Starts::Replay,
+            noise: Noise::UNIFORM,
             ring_capacity: 8192,
             fresh: 0.05,
             alpha: 0.1,
             square_of_means: false,
+            smoothness: 0.0,
+            smoothness_noise: 0.01,
+            weight_l2: 0.0,
             learning_rate: 1e-4,
             schedule: Schedule::default(),
             beta1: 0.9,
@@ -155,6 +198,7 @@ impl Default for TrainingNumbers {
             gradient_norm_clip: 0.0,
             gradient_clip: 0.0,
             weight_decay: 0.0,
+            average_decay: 0.0,
         }
     }
 }
@@ -170,6 +214,17 @@ struct ChainPass {
     blocks: Range<u32>,
     n_images: u32,
     fused: Option<FusedPass>,
+    adjusted: Option<AdjustedPass>,
+    counts_anew: bool, // accepted proposals, with every chain
+}
+
+/// MALA's own buffers: a chain's place, beside its proposal in `x`.
+#[derive(Clone, Copy, Debug)]
+struct AdjustedPass {
+    x: BufferId,
+    gradient: BufferId,
+    energies: BufferId,
+    decisions: BufferId,
 }
 
 /// The fused chain's own buffers.
@@ -189,16 +244,24 @@ impl ChainPass {
         state: BufferId,
         blocks: &Range<u32>,
         n_images: u32,
+        form: Form,
         target: Target,
     ) -> Self {
-        let layers = if target.fused_steps > 0 { chain_layers(network) } else { None };
+        let adjusted = (form == Form::Mala).then(|| AdjustedPass {
+            x: plan.per_block("chain's x", network.input.len()),
+            gradient: plan.per_block("chain's gradient", network.input.len()),
+            energies: plan.per_block("chain's energies", 1),
+            decisions: plan.per_block("decisions", 2),
+        });
+        let fuses = target.fused_steps > 0 && adjusted.is_none();
+        let layers = if fuses { chain_layers(network) } else { None };
         let fused = layers.map(|layers| FusedPass {
             steps: target.fused_steps,
             weights: plan.flat("chain's packed weights", packed_len(&layers)),
             scratch: plan.flat("chain's scratch", n_images as usize * scratch_len(&layers)),
             layers,
         });
-        Self { state, blocks: blocks.clone(), n_images, fused }
+        Self { state, blocks: blocks.clone(), n_images, fused, adjusted, counts_anew: true }
     }
 
     /// Packs the weights; needed after every change of the parameters.
@@ -243,6 +306,10 @@ impl ChainPass {
             let bindings = [self.state, pass.input_gradient, pass.x];
             launches.push(Launch::per_block(kernel, &self.blocks, &bindings));
         };
+        if let Some(adjusted) = &self.adjusted {
+            self.run_adjusted(launches, pass, adjusted, &dynamics, numbers.steps);
+            return;
+        }
         let noise_first = dynamics.form == Form::NoiseFirst;
         if noise_first {
             langevin(launches, false, (numbers.steps > 0).then_some(0));
@@ -252,6 +319,44 @@ impl ChainPass {
             pass.to_input(launches, &self.blocks);
             let next = if noise_first { step + 1 } else { step };
             langevin(launches, true, (next < numbers.steps).then_some(next));
+        }
+    }
+}
+
+impl ChainPass {
+    /// Adds a MALA chain's launches: energy and gradient where it begins, then proposals, each with its energy and
+    /// gradient, accepted or rejected.
+    fn run_adjusted(
+        &self,
+        launches: &mut Vec<Launch>,
+        pass: &NetworkPass,
+        own: &AdjustedPass,
+        dynamics: &Dynamics,
+        steps: u32,
+    ) {
+        let (lanes, dynamics) = (pass.lanes(), *dynamics);
+        let features = pass.features();
+        for proposal in 0..=steps {
+            pass.forward(launches, &self.blocks);
+            pass.to_input(launches, &self.blocks);
+            let (step, resets) = (proposal.checked_sub(1), self.counts_anew);
+            let accept = MalaAccept { lanes, features, step, resets, dynamics };
+            let bindings = [
+                self.state,
+                pass.energies,
+                pass.input_gradient,
+                pass.x,
+                own.x,
+                own.gradient,
+                own.energies,
+                own.decisions,
+            ];
+            launches.push(Launch::per_block(accept, &self.blocks, &bindings));
+            let perturbs = (proposal < steps).then_some(proposal);
+            let propose = MalaPropose { lanes, features, perturbs, dynamics };
+            let bindings =
+                [self.state, pass.input_gradient, own.decisions, pass.x, own.x, own.gradient];
+            launches.push(Launch::per_block(propose, &self.blocks, &bindings));
         }
     }
 }
@@ -281,6 +386,8 @@ pub struct TrainingPlan {
     pub second_moment: BufferId,
     /// The gradient of the last step, before clipping.
     pub gradient: BufferId,
+    /// The moving average of the parameters, if there is one.
+    pub average: Option<BufferId>,
     /// The network's buffers: blocks of the real half first, then as many of the fake half.
     pub pass: NetworkPass,
     /// Blocks of each half.
@@ -323,10 +430,11 @@ impl<'a> Training<'a> {
     /// Settles the buffers.
     fn new(network: &'a Network, numbers: &'a TrainingNumbers, target: Target) -> Self {
         let half_blocks = target.blocks(numbers.batch as usize);
-        let mut plan = Plan::new(target.lanes, 2 * half_blocks);
+        let parts = if numbers.smoothness > 0.0 { 3 } else { 2 };
+        let mut plan = Plan::new(target.lanes, parts * half_blocks);
         let (features, n_parameters) = (network.input.len(), network.n_parameters);
         let data_len = numbers.n_images as usize * numbers.data_shape.len();
-        let chunks = target.chunks(2 * half_blocks);
+        let chunks = target.chunks(parts * half_blocks);
         let state = plan.integers("state", 8);
         let data = plan.integers("data", data_len.div_ceil(4));
         let ring = plan.flat("replay ring", numbers.ring_capacity as usize * features);
@@ -337,9 +445,10 @@ impl<'a> Training<'a> {
         let partials = plan.flat("partial gradients", chunks.count() as usize * n_parameters);
         let squares = plan.flat("sums of squares", n_parameters.div_ceil(GROUP));
         let scale = plan.flat("clip scale", 1);
+        let average = (numbers.average_decay > 0.0).then(|| plan.flat("average", n_parameters));
         let pass = NetworkPass::new(&mut plan, network, target);
         let fake = half_blocks..2 * half_blocks;
-        let chain = ChainPass::new(&mut plan, network, state, &fake, numbers.batch, target);
+        let chain = ChainPass::new(&mut plan, network, state, &fake, numbers.batch, numbers.chain.form, target);
         let none = ProgramId(0);
         let buffers = TrainingPlan {
             plan: Plan::new(target.lanes, 0),
@@ -353,6 +462,7 @@ impl<'a> Training<'a> {
             first_moment,
             second_moment,
             gradient,
+            average,
             pass,
             half_blocks,
         };
@@ -395,32 +505,65 @@ impl<'a> Training<'a> {
     fn chains(&self, launches: &mut Vec<Launch>) {
         let TrainingPlan { state, ring, pass, half_blocks, .. } = &self.buffers;
         let (lanes, features) = (self.target.lanes, self.network.input.len());
-        let draw = DrawNegatives { lanes, features, fresh: self.numbers.fresh };
-        launches.push(Launch::per_block(draw, &self.fake(), &[*state, *ring, pass.x]));
+        let TrainingNumbers { batch, starts, noise, fresh, ring_capacity: capacity, .. } = *self.numbers;
+        let persistent = starts == Starts::Persistent;
+        if starts == Starts::Data {
+            self.copy(launches, *half_blocks, 0.0);
+        } else {
+            let fresh = if starts == Starts::Noise { 1.0 } else { fresh };
+            let subset = if persistent { capacity } else { 0 };
+            let draw = DrawNegatives { lanes, features, fresh, noise, subset };
+            launches.push(Launch::per_block(draw, &self.fake(), &[*state, *ring, pass.x]));
+        }
         self.chain.run(launches, pass, self.network, &self.numbers.chain);
-        let push = PushReplay {
-            lanes,
-            features,
-            batch: self.numbers.batch,
-            capacity: self.numbers.ring_capacity,
-            first_block: *half_blocks,
-        };
+        let first_block = *half_blocks;
+        let push = PushReplay { lanes, features, batch, capacity, first_block, subset: persistent };
         launches.push(Launch::whole(push, &[*state, pass.x, *ring]));
+    }
+
+    /// Copies the real images to the blocks from `first_block` on, with noise.
+    fn copy(&self, launches: &mut Vec<Launch>, first_block: u32, noise: f32) {
+        let copy = CopyImages {
+            lanes: self.target.lanes,
+            features: self.network.input.len(),
+            batch: self.numbers.batch,
+            n_images: self.numbers.n_images,
+            first_block,
+            noise,
+        };
+        launches.push(Launch::whole(copy, &[self.buffers.state, self.buffers.pass.x]));
     }
 
     /// Energies, the loss, and its derivative with respect to the energies.
     fn loss(&self, launches: &mut Vec<Launch>) {
-        let TrainingPlan { state, metrics, pass, .. } = &self.buffers;
+        let TrainingPlan { state, metrics, pass, half_blocks, .. } = &self.buffers;
+        let TrainingNumbers { batch, n_images, smoothness, chain, .. } = *self.numbers;
+        let lanes = self.target.lanes;
+        if smoothness > 0.0 {
+            self.copy(launches, 2 * half_blocks, self.numbers.smoothness_noise);
+        }
         pass.forward(launches, &self.all());
         let loss = ContrastiveLoss {
-            lanes: self.target.lanes,
-            batch: self.numbers.batch,
-            n_images: self.numbers.n_images,
+            lanes,
+            batch,
+            n_images,
             metric_rows: METRIC_ROWS,
             alpha: self.numbers.alpha,
             square_of_means: self.numbers.square_of_means,
         };
-        launches.push(Launch::whole(loss, &[*state, pass.energies, pass.seeds, *metrics]));
+        let bindings = [*state, pass.energies, pass.seeds, *metrics];
+        launches.push(Launch::whole(loss, &bindings));
+        if smoothness > 0.0 {
+            let first_block = 2 * half_blocks;
+            let (metric_rows, weight) = (METRIC_ROWS, smoothness);
+            let penalty = Smoothness { lanes, batch, n_images, first_block, metric_rows, weight };
+            launches.push(Launch::whole(penalty, &bindings));
+        }
+        if let Some(adjusted) = &self.chain.adjusted {
+            let (first_block, steps, metric_rows) = (*half_blocks, chain.steps, METRIC_ROWS);
+            let mean = MeanAcceptance { lanes, batch, first_block, steps, metric_rows };
+            launches.push(Launch::whole(mean, &[*state, adjusted.decisions, *metrics]));
+        }
     }
 
     /// The parameter gradient, from the seeds on.
@@ -431,6 +574,16 @@ impl<'a> Training<'a> {
         pass.to_parameters(launches, chunks, self.partials);
         let reduce = ReducePartials { n_parameters: self.network.n_parameters, n_chunks: chunks.count() };
         launches.push(Launch::whole(reduce, &[self.partials, *gradient]));
+        let (n_parameters, weight) = (self.network.n_parameters, self.numbers.weight_l2);
+        if weight > 0.0 {
+            let TrainingPlan { state, metrics, .. } = &self.buffers;
+            let (n_partials, metric_rows) = (n_parameters.div_ceil(GROUP), METRIC_ROWS);
+            let derivative = WeightPenalty { n_parameters, weight };
+            launches.push(Launch::whole(derivative, &[pass.parameters, *gradient]));
+            launches.push(Launch::whole(SumSquares { n_parameters }, &[pass.parameters, self.squares]));
+            let penalty = AddPenalty { n_partials, metric_rows, weight };
+            launches.push(Launch::whole(penalty, &[*state, self.squares, *metrics]));
+        }
     }
 
     /// New parameters from the gradient, and the step's end.
@@ -457,7 +610,13 @@ impl<'a> Training<'a> {
         let bindings = [*state, *gradient, self.scale, *first_moment, *second_moment, pass.parameters];
         launches.push(Launch::whole(adam, &bindings));
         self.pack(launches);
-        let advance = Advance { batch: numbers.batch, capacity: numbers.ring_capacity };
+        if let Some(average) = self.buffers.average {
+            let kernel = AverageWeights { n_parameters, decay: numbers.average_decay };
+            launches.push(Launch::whole(kernel, &[pass.parameters, average]));
+        }
+        // Persistent chains stay in their slots: the ring has no head.
+        let pushed = if numbers.starts == Starts::Persistent { 0 } else { numbers.batch };
+        let advance = Advance { batch: pushed, capacity: numbers.ring_capacity };
         launches.push(Launch::whole(advance, &[*state]));
     }
 }
@@ -469,7 +628,7 @@ pub struct SamplerPlan {
     pub plan: Plan,
     /// Packs the weights: run once after parameters were written.
     pub start: ProgramId,
-    /// Fills `x` with uniform noise.
+    /// Fills `x` with noise.
     pub noise: ProgramId,
     /// Langevin steps, as many as the key says, from [`crate::kernels::State::chain_base`] on.
     pub chains: Vec<(u32, ProgramId)>,
@@ -477,6 +636,8 @@ pub struct SamplerPlan {
     pub energies: ProgramId,
     /// [`crate::kernels::State`].
     pub state: BufferId,
+    /// In MALA, `[block][2][lane]`: the last decision on each chain's proposal, and how many were accepted so far.
+    pub decisions: Option<BufferId>,
     /// The network's buffers.
     pub pass: NetworkPass,
 }
@@ -494,13 +655,15 @@ pub fn sampler_plan(
     let (lanes, features, blocks) = (target.lanes, network.input.len(), 0..n_blocks);
     let state = plan.integers("state", 8);
     let pass = NetworkPass::new(&mut plan, network, target);
-    let chain = ChainPass::new(&mut plan, network, state, &blocks, count as u32, target);
+    let mut chain =
+        ChainPass::new(&mut plan, network, state, &blocks, count as u32, numbers.form, target);
+    chain.counts_anew = false;
     let mut start = Vec::new();
     pass.pack(&mut start);
     chain.pack(&mut start, &pass);
     let start = plan.program(start);
-    let random =
-        Random { lanes, features, stream: Stream::SamplerStart, distribution: Distribution::Uniform };
+    let Noise { distribution, scale, bound } = numbers.start;
+    let random = Random { lanes, features, stream: Stream::SamplerStart, distribution, scale, bound };
     let noise = plan.program(vec![Launch::per_block(random, &blocks, &[state, pass.x])]);
     let mut chains = Vec::new();
     for &steps in lengths {
@@ -512,7 +675,8 @@ pub fn sampler_plan(
     let mut energies = Vec::new();
     pass.forward(&mut energies, &blocks);
     let energies = plan.program(energies);
-    SamplerPlan { plan, start, noise, chains, energies, state, pass }
+    let decisions = chain.adjusted.map(|adjusted| adjusted.decisions);
+    SamplerPlan { plan, start, noise, chains, energies, state, decisions, pass }
 }
 
 /// Energies and input gradients of given images.

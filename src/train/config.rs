@@ -11,7 +11,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
+use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
+use crate::kernels::random::Distribution;
 use crate::plan::{SamplerChange, SamplerNumbers};
 use crate::{Error, Result};
 
@@ -21,6 +23,8 @@ use crate::{Error, Result};
 pub struct Config {
     /// The network and its recipe, by name; it decides the defaults of all other settings.
     pub preset: String,
+    /// What is trained for (see `docs/objectives.md`).
+    pub objective: Objective,
     /// Where all random numbers of the run come from.
     pub seed: u64,
     /// How long to train.
@@ -31,14 +35,33 @@ pub struct Config {
     pub chain: Chain,
     /// The replay buffer, where chains start.
     pub replay: Replay,
+    /// Chains that start anew in every step.
+    pub cd: Cd,
+    /// Persistent chains.
+    pub pcd: Pcd,
     /// The loss.
     pub loss: Loss,
     /// The optimiser.
     pub adam: Adam,
     /// How the learning rate goes on.
     pub schedule: Schedule,
+    /// The moving average of the weights.
+    pub ema: Ema,
     /// The sample grid drawn after every epoch.
     pub sample: Sample,
+}
+
+/// What is trained for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// Contrastive divergence; chains start from a replay buffer.
+    #[default]
+    Replay,
+    /// Contrastive divergence; chains start from noise or from the data in every step.
+    Cd,
+    /// Contrastive divergence; persistent chains.
+    Pcd,
 }
 
 /// How long to train.
@@ -69,11 +92,11 @@ pub struct Chain {
     pub steps: usize,
     /// What a Langevin step is (see `docs/objectives.md`).
     pub form: Form,
-    /// What the energy's gradient is multiplied by in a Langevin step; in `theory` half of it.
+    /// What the energy's gradient is multiplied by in a Langevin step; in `theory` and `mala` half of it.
     pub step_size: f64,
-    /// Standard deviation of the Gaussian noise added in a Langevin step; `theory` has its own, sqrt(step_size * temperature).
+    /// Standard deviation of the Gaussian noise added in a Langevin step; `theory` and `mala` have their own, sqrt(step_size * temperature).
     pub noise: f64,
-    /// Temperature T in `theory`: chains tend to exp(-E/T).
+    /// Temperature T in `theory` and `mala`: chains tend to exp(-E/T).
     pub temperature: f64,
     /// Each element of the energy's gradient is clamped to +- this; 0 = off.
     pub gradient_clip: f64,
@@ -97,6 +120,58 @@ pub struct Replay {
     pub fresh: f64,
     /// Uniform-noise images in the replay buffer when training begins.
     pub initial: usize,
+    /// What all fresh starts are drawn from, in `cd`, `pcd` and sampling too: uniform in [-1, 1) or standard normal.
+    pub start: Start,
+    /// What fresh starts are multiplied by, before they are clamped to +- chain.clamp.
+    pub start_scale: f64,
+}
+
+/// What fresh starts of chains are drawn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Uniform in [-1, 1).
+    #[default]
+    Uniform,
+    /// Standard normal.
+    Normal,
+}
+
+/// Chains that start anew in every step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cd {
+    /// Where the chains of objective `cd` start: from fresh noise, or from the step's real images.
+    pub start: CdStart,
+}
+
+/// Where the chains of objective `cd` start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CdStart {
+    /// From fresh noise.
+    #[default]
+    Noise,
+    /// From the real images of the step.
+    Data,
+}
+
+/// Persistent chains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pcd {
+    /// Persistent chains of objective `pcd`; each step moves a random train.batch of them.
+    pub chains: usize,
+    /// Probability that a persistent chain starts anew when it is its turn.
+    pub fresh: f64,
+}
+
+/// The moving average of the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ema {
+    /// Share of itself that the weights' moving average keeps in a step, which samples and energies are then of; 0 = off.
+    pub decay: f64,
 }
 
 /// The loss: contrastive divergence and a penalty that keeps energies near 0.
@@ -107,6 +182,12 @@ pub struct Loss {
     pub energy_l2: f64,
     /// What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2.
     pub energy_l2_form: EnergyL2Form,
+    /// Weight of the sum of all squared parameters in the loss.
+    pub weight_l2: f64,
+    /// Weight of mean((E(real + noise) - E(real))^2) in the loss.
+    pub smoothness: f64,
+    /// Standard deviation of the noise in that penalty.
+    pub smoothness_noise: f64,
 }
 
 /// What the energies' L2 penalty is of.
@@ -205,14 +286,18 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             preset: "mnist-small".into(),
+            objective: Objective::Replay,
             seed: 0,
             train: Train::default(),
             data: Data::default(),
             chain: Chain::default(),
             replay: Replay::default(),
+            cd: Cd::default(),
+            pcd: Pcd::default(),
             loss: Loss::default(),
             adam: Adam::default(),
             schedule: Schedule::default(),
+            ema: Ema::default(),
             sample: Sample::default(),
         }
     }
@@ -249,13 +334,37 @@ impl Default for Chain {
 
 impl Default for Replay {
     fn default() -> Self {
-        Self { capacity: 8192, fresh: 0.05, initial: 128 }
+        Self { capacity: 8192, fresh: 0.05, initial: 128, start: Start::Uniform, start_scale: 1.0 }
+    }
+}
+
+impl Default for Cd {
+    fn default() -> Self {
+        Self { start: CdStart::Noise }
+    }
+}
+
+impl Default for Pcd {
+    fn default() -> Self {
+        Self { chains: 1000, fresh: 0.0 }
+    }
+}
+
+impl Default for Ema {
+    fn default() -> Self {
+        Self { decay: 0.0 }
     }
 }
 
 impl Default for Loss {
     fn default() -> Self {
-        Self { energy_l2: 0.1, energy_l2_form: EnergyL2Form::MeanOfSquares }
+        Self {
+            energy_l2: 0.1,
+            energy_l2_form: EnergyL2Form::MeanOfSquares,
+            weight_l2: 0.0,
+            smoothness: 0.0,
+            smoothness_noise: 0.01,
+        }
     }
 }
 
@@ -320,7 +429,7 @@ fn short(value: f64) -> String {
 use Values::{Choice, Preset, Real, Whole};
 
 /// The names that [`Config::preset`] knows.
-pub const PRESETS: &[&str] = &["mnist-small", "mnist-deep", "conv-pool"];
+pub const PRESETS: &[&str] = &["mnist-small", "mnist-deep", "conv-pool", "image-leaky", "mlp", "mlp-silu"];
 
 // Lower ends such as 1e-12 stand for "more than 0" and stay above 0 as f32, which is what devices compute with; 0.9999999
 // stays below 1.
@@ -330,7 +439,7 @@ const CLIP: Values = Real(0.0, 1e6);
 const DECAY: Values = Real(0.0, 0.9999999);
 const CHAIN_STEPS: Values = Whole(1, 1_000_000);
 const BUFFER: Values = Whole(1, 1 << 24);
-const FORM: Values = Choice(&["noise-first", "noise-last", "theory"]);
+const FORM: Values = Choice(&["noise-first", "noise-last", "theory", "mala"]);
 
 /// Name, allowed values, description (the field's own doc comment).
 type Setting = (&'static str, Values, &'static str);
@@ -338,6 +447,7 @@ type Setting = (&'static str, Values, &'static str);
 #[rustfmt::skip]
 const SETTINGS: &[Setting] = &[
     ("preset", Preset, "The network and its recipe, by name; it decides the defaults of all other settings."),
+    ("objective", Choice(&["replay", "cd", "pcd"]), "What is trained for (see `docs/objectives.md`)."),
     ("seed", Whole(0, u64::MAX), "Where all random numbers of the run come from."),
     ("train.epochs", Whole(1, 1_000_000), "Passes over the training images."),
     ("train.batch", Whole(1, 1 << 20), "Real images, and chains, in a training step."),
@@ -345,9 +455,9 @@ const SETTINGS: &[Setting] = &[
     ("data.noise", NOISE, "Standard deviation of the Gaussian noise added to real images, whose values lie in [-1, 1]."),
     ("chain.steps", CHAIN_STEPS, "Langevin steps that refine each chain in a training step."),
     ("chain.form", FORM, "What a Langevin step is (see `docs/objectives.md`)."),
-    ("chain.step_size", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step; in `theory` half of it."),
-    ("chain.noise", NOISE, "Standard deviation of the Gaussian noise added in a Langevin step; `theory` has its own, sqrt(step_size * temperature)."),
-    ("chain.temperature", POSITIVE, "Temperature T in `theory`: chains tend to exp(-E/T)."),
+    ("chain.step_size", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step; in `theory` and `mala` half of it."),
+    ("chain.noise", NOISE, "Standard deviation of the Gaussian noise added in a Langevin step; `theory` and `mala` have their own, sqrt(step_size * temperature)."),
+    ("chain.temperature", POSITIVE, "Temperature T in `theory` and `mala`: chains tend to exp(-E/T)."),
     ("chain.gradient_clip", CLIP, "Each element of the energy's gradient is clamped to +- this; 0 = off."),
     ("chain.clamp", CLIP, "Each value of a chain is clamped to +- this, in sampling too; 0 = off."),
     ("chain.step_size_end", CLIP, "The step size in the run's last training step; 0 = no change."),
@@ -356,8 +466,16 @@ const SETTINGS: &[Setting] = &[
     ("replay.capacity", BUFFER, "Images the replay buffer holds; the oldest make room."),
     ("replay.fresh", Real(0.0, 1.0), "Probability that a chain starts from uniform noise and not from the replay buffer."),
     ("replay.initial", BUFFER, "Uniform-noise images in the replay buffer when training begins."),
+    ("replay.start", Choice(&["uniform", "normal"]), "What all fresh starts are drawn from, in `cd`, `pcd` and sampling too: uniform in [-1, 1) or standard normal."),
+    ("replay.start_scale", POSITIVE, "What fresh starts are multiplied by, before they are clamped to +- chain.clamp."),
+    ("cd.start", Choice(&["noise", "data"]), "Where the chains of objective `cd` start: from fresh noise, or from the step's real images."),
+    ("pcd.chains", BUFFER, "Persistent chains of objective `pcd`; each step moves a random train.batch of them."),
+    ("pcd.fresh", Real(0.0, 1.0), "Probability that a persistent chain starts anew when it is its turn."),
     ("loss.energy_l2", Real(0.0, 1e6), "Weight (alpha) of the energies' L2 penalty in the loss."),
     ("loss.energy_l2_form", Choice(&["mean-of-squares", "square-of-means"]), "What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2."),
+    ("loss.weight_l2", CLIP, "Weight of the sum of all squared parameters in the loss."),
+    ("loss.smoothness", CLIP, "Weight of mean((E(real + noise) - E(real))^2) in the loss."),
+    ("loss.smoothness_noise", NOISE, "Standard deviation of the noise in that penalty."),
     ("adam.learning_rate", POSITIVE, "Adam's learning rate."),
     ("adam.beta1", DECAY, "Decay of Adam's mean of gradients, per step."),
     ("adam.beta2", DECAY, "Decay of Adam's mean of squared gradients, per step."),
@@ -368,11 +486,12 @@ const SETTINGS: &[Setting] = &[
     ("schedule.learning_rate", Choice(&["constant", "exponential", "cosine"]), "How adam.learning_rate goes on: not at all, times schedule.factor every epoch, or to 0 at the run's end."),
     ("schedule.factor", Real(1e-6, 1.0), "What an `exponential` learning rate is multiplied by after every epoch."),
     ("schedule.warm_up", Whole(0, 1_000_000_000), "Training steps over which the learning rate rises from 0 at first; 0 = none."),
+    ("ema.decay", DECAY, "Share of itself that the weights' moving average keeps in a step, which samples and energies are then of; 0 = off."),
     ("sample.count", Whole(1, 65_536), "Images in the grid."),
     ("sample.steps", CHAIN_STEPS, "Langevin steps from uniform noise to a sample."),
     ("sample.step_size", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step of sampling."),
     ("sample.noise", NOISE, "Standard deviation of the Gaussian noise added in a Langevin step of sampling."),
-    ("sample.form", Choice(&["chain", "noise-first", "noise-last", "theory"]), "What a Langevin step of sampling is; `chain` = as chain.form."),
+    ("sample.form", Choice(&["chain", "noise-first", "noise-last", "theory", "mala"]), "What a Langevin step of sampling is; `chain` = as chain.form."),
     ("sample.temperature", Real(0.0, 1e6), "Temperature in sampling; 0 = chain.temperature."),
 ];
 
@@ -387,6 +506,8 @@ impl Config {
             "mnist-small" => base,
             "mnist-deep" => mnist_deep(base),
             "conv-pool" => conv_pool(base),
+            "image-leaky" => image_leaky(base),
+            "mlp" | "mlp-silu" => mlp(base),
             _ => return Err(Error::setting("preset", unknown_preset(name))),
         })
     }
@@ -482,12 +603,17 @@ impl Config {
                 "is `geometric`, but no factor leads from chain.noise = 0 to chain.noise_end: take `linear`",
             ));
         }
-        let capacity = self.replay.capacity;
-        for (name, count) in [("train.batch", self.train.batch), ("replay.initial", self.replay.initial)] {
-            if count > capacity {
-                let problem =
-                    format!("is {count}, but can't be more than replay.capacity, which is {capacity}");
-                return Err(Error::setting(name, problem));
+        let batch = ("train.batch", self.train.batch);
+        let initial = ("replay.initial", self.replay.initial);
+        let (slots, most, counts) = match self.objective {
+            Objective::Replay => ("replay.capacity", self.replay.capacity, &[batch, initial][..]),
+            Objective::Pcd => ("pcd.chains", self.pcd.chains, &[batch][..]),
+            Objective::Cd => ("", 0, &[][..]),
+        };
+        for (name, count) in counts {
+            if *count > most {
+                let problem = format!("is {count}, but can't be more than {slots}, which is {most}");
+                return Err(Error::setting(*name, problem));
             }
         }
         Ok(())
@@ -527,6 +653,26 @@ impl Config {
                 path: c.course,
                 training_steps: u32::try_from(training_steps).unwrap_or(u32::MAX),
             }),
+            start: self.start_noise(),
+        }
+    }
+
+    /// What fresh starts of chains are.
+    pub fn start_noise(&self) -> Noise {
+        let bound = if self.chain.clamp > 0.0 { self.chain.clamp as f32 } else { f32::INFINITY };
+        let distribution = match self.replay.start {
+            Start::Uniform => Distribution::Uniform,
+            Start::Normal => Distribution::Normal,
+        };
+        Noise { distribution, scale: self.replay.start_scale as f32, bound }
+    }
+
+    /// Slots of the ring that chains start from and end in, and how many are filled when training begins.
+    pub fn ring(&self) -> (usize, usize) {
+        match self.objective {
+            Objective::Replay => (self.replay.capacity, self.replay.initial),
+            Objective::Pcd => (self.pcd.chains, self.pcd.chains),
+            Objective::Cd => (self.train.batch, self.train.batch),
         }
     }
 
@@ -549,6 +695,7 @@ impl Config {
             gradient_clip: self.chain.gradient_clip as f32,
             clamp: self.chain.clamp as f32,
             change: None,
+            start: self.start_noise(),
         }
     }
 }
@@ -572,9 +719,53 @@ fn conv_pool(base: Config) -> Config {
         chain: Chain { steps: 60, form: Form::NoiseLast, step_size: 0.01, gradient_clip: 0.0, ..base.chain },
         data: Data { noise: 0.0 },
         replay: Replay { capacity: 10_000, ..base.replay },
-        loss: Loss { energy_l2: 0.01, energy_l2_form: EnergyL2Form::SquareOfMeans },
+        loss: Loss { energy_l2: 0.01, energy_l2_form: EnergyL2Form::SquareOfMeans, ..base.loss },
         adam: Adam { epsilon: 1e-8, gradient_norm_clip: 1.0, ..base.adam },
         sample: Sample { steps: 200, step_size: 0.01, ..base.sample },
+        ..base
+    }
+}
+
+/// What 001 has in common for points and images: `theory` with TorchEBM's step of 0.01, which is half of ours, from normal
+/// noise; Adam with PyTorch's epsilon; no penalty on energies.
+fn torchebm(base: Config) -> Config {
+    Config {
+        chain: Chain {
+            steps: 10,
+            form: Form::Theory,
+            step_size: 0.02,
+            gradient_clip: 0.0,
+            clamp: 0.0,
+            ..base.chain
+        },
+        data: Data { noise: 0.0 },
+        replay: Replay { start: Start::Normal, ..base.replay },
+        loss: Loss { energy_l2: 0.0, ..base.loss },
+        adam: Adam { epsilon: 1e-8, ..base.adam },
+        sample: Sample { steps: 1000, step_size: 0.02, ..base.sample },
+        ..base
+    }
+}
+
+/// Recipe R4: ten steps from noise, on images.
+fn image_leaky(base: Config) -> Config {
+    let base = torchebm(base);
+    Config {
+        objective: Objective::Cd,
+        chain: Chain { clamp: 1.0, ..base.chain },
+        loss: Loss { energy_l2: 0.1, ..base.loss },
+        adam: Adam { learning_rate: 1e-3, gradient_norm_clip: 1.0, ..base.adam },
+        ..base
+    }
+}
+
+/// Recipe R5: points in the plane, with persistent chains.
+fn mlp(base: Config) -> Config {
+    let base = torchebm(base);
+    Config {
+        objective: Objective::Pcd,
+        train: Train { epochs: 200, ..base.train },
+        sample: Sample { count: 5000, ..base.sample },
         ..base
     }
 }

@@ -24,8 +24,8 @@ pub struct StepMetrics {
     pub gradient_norm: f32,
     /// Real images in the batch.
     pub n_real: f32,
-    /// Nothing; makes the size a multiple of 16 bytes.
-    pub spare: f32,
+    /// Share of the chains' proposals that were accepted, in MALA; else 0.
+    pub acceptance: f32,
 }
 
 /// The plain mean of [`StepMetrics`] over steps, each step counting the same, whatever its batch.
@@ -62,7 +62,11 @@ impl MetricsMean {
 }
 
 /// The first line of a metrics file.
-pub const METRICS_HEADER: &str = "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds";
+pub const METRICS_HEADER: &str =
+    "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,acceptance,seconds";
+
+/// The first line of a metrics file from before there was an acceptance, which was 0.
+const HEADER_BEFORE: &str = "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds";
 
 /// `metrics.csv` in a run's folder: one row a training step.
 ///
@@ -114,10 +118,10 @@ impl MetricsFile {
     /// # Errors
     /// [`Error::Io`] if it can't be written, as on a full disk.
     pub fn append(&mut self, step: u64, epoch: u64, metrics: &StepMetrics, seconds: f64) -> Result<()> {
-        let StepMetrics { loss, divergence, regularisation, energy_real, energy_fake, gradient_norm, .. } =
-            *metrics;
+        let m = metrics;
+        let figures = [m.loss, m.divergence, m.regularisation, m.energy_real, m.energy_fake, m.gradient_norm];
         let mut row = format!("{step},{epoch}");
-        for value in [loss, divergence, regularisation, energy_real, energy_fake, gradient_norm] {
+        for value in figures.into_iter().chain([m.acceptance]) {
             row += &if value.is_nan() { ",nan".to_owned() } else { format!(",{value}") };
         }
         row += &format!(",{seconds:.3}\n");
@@ -135,23 +139,34 @@ impl MetricsFile {
 /// wrong with it.
 fn rows_until(content: &[u8], step: u64) -> std::result::Result<(String, f64), String> {
     let whole = content.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-    if whole == 0 && METRICS_HEADER.as_bytes().starts_with(content) {
+    let begins = |header: &str| header.as_bytes().starts_with(content);
+    if whole == 0 && (begins(METRICS_HEADER) || begins(HEADER_BEFORE)) {
         return Ok((format!("{METRICS_HEADER}\n"), 0.0)); // killed before the header was written
     }
     let text = String::from_utf8_lossy(&content[..whole]);
     let mut lines = text.lines();
-    if lines.next() != Some(METRICS_HEADER) {
-        return Err(format!("line 1 is not `{METRICS_HEADER}`, so this is no metrics file of this program"));
-    }
+    let is_old = match lines.next() {
+        Some(METRICS_HEADER) => false,
+        Some(HEADER_BEFORE) => true,
+        _ => {
+            return Err(format!(
+                "line 1 is not `{METRICS_HEADER}`, so this is no metrics file of this program"
+            ));
+        }
+    };
     let mut kept = format!("{METRICS_HEADER}\n");
     let mut seconds = 0.0;
     for (ix, row) in lines.enumerate() {
-        let parsed = parse_row(row);
+        let row = match row.rsplit_once(',') {
+            Some((figures, seconds)) if is_old => format!("{figures},0,{seconds}"),
+            _ => row.to_owned(),
+        };
+        let parsed = parse_row(&row);
         let (row_step, row_seconds) = parsed.ok_or_else(|| {
-            format!("line {} is not nine numbers, `{METRICS_HEADER}`; mend it, or move the file away", ix + 2)
+            format!("line {} is not ten numbers, `{METRICS_HEADER}`; mend it, or move the file away", ix + 2)
         })?;
         if row_step <= step {
-            kept += row;
+            kept += &row;
             kept.push('\n');
             seconds = row_seconds;
         }
@@ -165,5 +180,5 @@ fn parse_row(row: &str) -> Option<(u64, f64)> {
     let [step, epoch, figures @ .., seconds] = cells.as_slice() else { return None };
     epoch.parse::<u64>().ok()?;
     let numbers = figures.iter().filter(|cell| cell.parse::<f32>().is_ok()).count();
-    (figures.len() == 6 && numbers == 6).then_some((step.parse().ok()?, seconds.parse().ok()?))
+    (figures.len() == 7 && numbers == 7).then_some((step.parse().ok()?, seconds.parse().ok()?))
 }

@@ -1,6 +1,6 @@
 //! The training run: a plan on a device, advanced step by step, saved and resumed.
 
-use super::config::{Config, EnergyL2Form, RateSchedule};
+use super::config::{CdStart, Config, EnergyL2Form, Objective, RateSchedule};
 use super::metrics::StepMetrics;
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
 use crate::compare::{Report, compare};
@@ -9,10 +9,11 @@ use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
 use crate::kernels::adam::{Decay, Schedule};
 use crate::kernels::contrastive_loss::METRICS;
-use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
-use crate::model::{Model, check_network, ring_images, take_parameters};
+use crate::kernels::draw_negatives::Noise;
+use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
+use crate::model::{AVERAGE, Model, check_network, ring_images, take_parameters};
 use crate::network::{Network, preset};
-use crate::plan::{METRIC_ROWS, TrainingNumbers, TrainingPlan, training_plan};
+use crate::plan::{METRIC_ROWS, Starts, TrainingNumbers, TrainingPlan, training_plan};
 use crate::{Error, Result};
 use rand::RngExt;
 use std::ops::Range;
@@ -69,13 +70,14 @@ impl Trainer {
     pub async fn new(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
         let mut trainer = Self::empty(device, config, dataset).await?;
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
-        let initial = trainer.config.replay.initial;
-        let capacity = trainer.config.replay.capacity;
+        let (capacity, initial) = trainer.config.ring();
         let parameters = trainer.network.initial_parameters(seed);
         trainer.machine.write_floats(plan.pass.parameters, &parameters);
-        let mut rng = Philox::new(seed, Stream::RingStart);
+        if let Some(average) = plan.average {
+            trainer.machine.write_floats(average, &parameters);
+        }
         let n_values = initial * trainer.network.input.len();
-        let ring: Vec<f32> = (0..n_values).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
+        let ring = starts(seed, n_values, &trainer.config.start_noise());
         trainer.machine.write_floats(plan.ring, &ring);
         let state = State {
             ring_head: (initial % capacity) as u32,
@@ -115,9 +117,12 @@ impl Trainer {
         {
             machine.write_floats(buffer, &take_parameters(network, &mut tensors, prefix)?);
         }
+        if let Some(average) = plan.average {
+            machine.write_floats(average, &take_parameters(network, &mut tensors, AVERAGE)?);
+        }
         let words = tensors.take_u32("state", &[8])?;
         let state = State::of(&words);
-        let (length, capacity) = (state.ring_length as usize, header.config.replay.capacity);
+        let (length, capacity) = (state.ring_length as usize, header.config.ring().0);
         let consistent = u64::from(state.step) == header.step
             && (1..=capacity).contains(&length)
             && (state.ring_head as usize) < capacity;
@@ -247,12 +252,13 @@ impl Trainer {
         self.machine.time_launches(self.plan.step).await
     }
 
-    /// The model as it is now.
+    /// The model as it is now: of the weights' moving average where there is one (`ema.decay`).
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn model(&self) -> Result<Model> {
-        let parameters = self.machine.read_floats(self.plan.pass.parameters).await?;
+        let parameters = self.plan.average.unwrap_or(self.plan.pass.parameters);
+        let parameters = self.machine.read_floats(parameters).await?;
         Ok(Model { network: self.network.clone(), parameters })
     }
 
@@ -274,11 +280,15 @@ impl Trainer {
     /// [`Error::Device`] if the device was lost.
     pub async fn checkpoint(&self, metrics: serde_json::Value) -> Result<Checkpoint> {
         let mut tensors = std::collections::BTreeMap::new();
+        let average = self.plan.average.map(|average| (average, AVERAGE));
         for (buffer, prefix) in [
             (self.plan.pass.parameters, ""),
             (self.plan.first_moment, "adam.m."),
             (self.plan.second_moment, "adam.v."),
-        ] {
+        ]
+        .into_iter()
+        .chain(average)
+        {
             let values = self.machine.read_floats(buffer).await?;
             for tensor in self.network.tensors() {
                 let part = Tensor::f32(&tensor.shape, values[tensor.range()].to_vec());
@@ -305,6 +315,22 @@ impl Trainer {
         };
         Ok(Checkpoint { header, tensors })
     }
+}
+
+/// What the ring begins with: `n` values.
+fn starts(seed: u64, n: usize, noise: &Noise) -> Vec<f32> {
+    let mut rng = Philox::new(seed, Stream::RingStart);
+    if noise.distribution == Distribution::Uniform {
+        let value = |_| (noise.scale * rng.random_range(-1.0_f32..1.0)).clamp(-noise.bound, noise.bound);
+        return (0..n).map(value).collect();
+    }
+    let mut values = Vec::with_capacity(n + 3);
+    while values.len() < n {
+        let normal = normal_of([0; 4].map(|_| rng.random()));
+        values.extend(normal.map(|value| (noise.scale * value).clamp(-noise.bound, noise.bound)));
+    }
+    values.truncate(n);
+    values
 }
 
 fn steps_per_epoch(config: &Config, n_images: u32) -> u64 {
@@ -338,10 +364,23 @@ fn numbers(config: &Config, n_images: u32, data_shape: crate::data::ImageShape) 
         data_shape,
         data_noise: config.data.noise as f32,
         chain: config.chain_numbers(training_steps),
-        ring_capacity: config.replay.capacity as u32,
-        fresh: config.replay.fresh as f32,
+        starts: match (config.objective, config.cd.start) {
+            (Objective::Replay, _) => Starts::Replay,
+            (Objective::Pcd, _) => Starts::Persistent,
+            (Objective::Cd, CdStart::Noise) => Starts::Noise,
+            (Objective::Cd, CdStart::Data) => Starts::Data,
+        },
+        noise: config.start_noise(),
+        ring_capacity: config.ring().0 as u32,
+        fresh: match config.objective {
+            Objective::Pcd => config.pcd.fresh as f32,
+            _ => config.replay.fresh as f32,
+        },
         alpha: config.loss.energy_l2 as f32,
         square_of_means: config.loss.energy_l2_form == EnergyL2Form::SquareOfMeans,
+        smoothness: config.loss.smoothness as f32,
+        smoothness_noise: config.loss.smoothness_noise as f32,
+        weight_l2: config.loss.weight_l2 as f32,
         learning_rate: config.adam.learning_rate,
         schedule,
         beta1: config.adam.beta1,
@@ -350,6 +389,7 @@ fn numbers(config: &Config, n_images: u32, data_shape: crate::data::ImageShape) 
         gradient_norm_clip: config.adam.gradient_norm_clip as f32,
         gradient_clip: config.adam.gradient_clip as f32,
         weight_decay: config.adam.weight_decay,
+        average_decay: config.ema.decay,
     }
 }
 

@@ -1,0 +1,50 @@
+//! The exponential moving average of the parameters.
+
+use super::{Access, Binding, Describe, WORKGROUP_SIZE};
+use std::ops::Range;
+
+/// Moves the average on: `average = decay average + (1 - decay) parameter`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AverageWeights {
+    /// Length of the parameter vector.
+    pub n_parameters: usize,
+    /// Share of itself that the average keeps.
+    pub decay: f64,
+}
+
+/// `Params` of `shaders/average_weights.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Share of itself that the average keeps.
+    pub decay: f32,
+    /// `1 - decay`.
+    pub one_minus_decay: f32,
+}
+
+impl Describe for AverageWeights {
+    const NAME: &'static str = "average_weights";
+    const SOURCE: &'static str = include_str!("../../shaders/average_weights.wgsl");
+    /// Parameters; average.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("N_PARAMETERS", self.n_parameters as f64)]
+    }
+
+    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&Params { decay: self.decay as f32, one_minus_decay: (1.0 - self.decay) as f32 }).to_vec()
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [(self.n_parameters as u32).div_ceil(WORKGROUP_SIZE), 1, 1]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [parameters, average] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let (decay, share) = (self.decay as f32, (1.0 - self.decay) as f32);
+        for (average, parameter) in average.floats_mut().iter_mut().zip(parameters.floats()) {
+            *average = decay * *average + share * parameter;
+        }
+    }
+}
