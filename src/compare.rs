@@ -79,9 +79,7 @@ impl Tolerance {
             Kernel::SumSquares(_)
             | Kernel::ClipScale(_)
             | Kernel::AddPenalty(_)
-            | Kernel::MeanAcceptance(_) => {
-                Self { absolute, relative: 2e-6, of_largest: 0.0 }
-            }
+            | Kernel::MeanAcceptance(_) => Self { absolute, relative: 2e-6, of_largest: 0.0 },
             // Four roundings; the moving mean and the parameter may cancel, by less than the largest.
             Kernel::Adam(_) => Self { absolute, relative: 1e-6, of_largest: 3e-7 },
         }

@@ -619,6 +619,99 @@ fn parameter_gradients_of_the_loss_match_differences() {
     failures.assert_none();
 }
 
+/// The loss with every penalty: loss, seeds and parameter gradient, for ragged batches too.
+#[test]
+fn parameter_gradients_of_the_penalties_match_differences() {
+    let (mut rng, mut failures) = (Rng(16), Failures::default());
+    for network in networks(&mut rng, 8) {
+        let target = random_target(&mut rng);
+        let batch = 1 + rng.below(2 * target.lanes as usize) as u32;
+        let n_real = 1 + rng.below(batch as usize) as u32;
+        let numbers = TrainingNumbers {
+            square_of_means: true,
+            smoothness: 0.25,
+            weight_l2: 0.125,
+            ..training_numbers(&network, batch, batch + n_real)
+        };
+        let plan = training_plan(&network, &numbers, target);
+        let parameters = random_parameters(&mut rng, &network);
+        let (channels, lanes) = (network.input.channels, target.lanes as usize);
+        let [real, noisy] = [0; 2].map(|_| images(&mut rng, n_real as usize, network.input.len()));
+        let fake = images(&mut rng, batch as usize, network.input.len());
+        let half = plan.half_blocks as usize * lanes;
+        let fill = |images: &[Vec<f64>], rng: &mut Rng| {
+            let mut images = images.to_vec();
+            images.resize_with(half, || rng.signeds(network.input.len()));
+            to_blocks(&images, channels, lanes, 0.0)
+        };
+        let x = [fill(&real, &mut rng), fill(&fake, &mut rng), fill(&noisy, &mut rng)].concat();
+        let mean = |parameters: &[f64], images: &[Vec<f64>]| {
+            images.iter().map(|x| plain_energy(&network, parameters, x)).sum::<f64>() / images.len() as f64
+        };
+        let value = |parameters: &[f64]| {
+            let (e_real, e_fake) = (mean(parameters, &real), mean(parameters, &fake));
+            let rough = real.iter().zip(&noisy).map(|(x, y)| {
+                (plain_energy(&network, parameters, y) - plain_energy(&network, parameters, x)).powi(2)
+            });
+            let alpha = f64::from(numbers.alpha);
+            e_real - e_fake
+                + alpha * (e_real * e_real + e_fake * e_fake)
+                + 0.25 * rough.sum::<f64>() / real.len() as f64
+                + 0.125 * dot(parameters, parameters)
+        };
+
+        // Energies and gradients in f64, loss and penalties in f32, which the seeds come from.
+        let step = &plan.plan.programs[plan.step.0];
+        let place = |name: &str| step.iter().position(|l| l.kernel.name() == name).unwrap();
+        let (copy, loss, smooth) = (place("copy_images"), place("contrastive_loss"), place("smoothness"));
+        let last = step.iter().rposition(|l| l.kernel.name() == "sum_squares").unwrap();
+        let mut machine = Machine64::new(&plan.plan);
+        machine.set(plan.pass.parameters, &parameters);
+        machine.set(plan.pass.x, &x);
+        machine.run(&plan.plan.programs[plan.start.0]);
+        machine.run(&step[copy + 1..loss]);
+        let mut machine32 = Machine32::new(&plan.plan);
+        let state = State { step: 5, seed_low: 1, ..State::default() };
+        machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
+        machine32.set(plan.pass.energies, machine.get(plan.pass.energies));
+        machine32.set(plan.pass.parameters, &parameters);
+        machine32.run(&step[loss..=smooth]);
+        let (squares, penalty) = (place("sum_squares"), place("add_penalty"));
+        machine32.run(&step[squares..=penalty]);
+        let name = format!("{:?} {target:?} {n_real} of {batch}", network.layers);
+        let row = &machine32.floats(plan.metrics)[5 * 8..][..3];
+        let total = value(&parameters);
+        let cdiv = mean(&parameters, &real) - mean(&parameters, &fake);
+        let tolerance = 1e-5 * (1.0 + total.abs());
+        failures.close(&format!("{name}: metrics"), row, &[total, cdiv, total - cdiv], tolerance, 0.0);
+
+        machine.set(plan.pass.seeds, &machine32.floats(plan.pass.seeds));
+        let backward = step[smooth + 1..last]
+            .iter()
+            .filter(|l| !["sum_squares", "add_penalty"].contains(&l.kernel.name()));
+        backward.for_each(|launch| machine.run(std::slice::from_ref(launch)));
+        let gradient = machine.get(plan.gradient).to_vec();
+        let places = sample(&mut rng, parameters.len(), 40);
+        let want: Vec<f64> = places
+            .iter()
+            .map(|at| {
+                derivative(|step| {
+                    let mut parameters = parameters.clone();
+                    parameters[*at] += step;
+                    value(&parameters)
+                })
+            })
+            .collect();
+        let got: Vec<f64> = places.iter().map(|at| gradient[*at]).collect();
+        // The seeds' rounding, by the largest of many terms.
+        let tolerance = 1e-5 * largest(&gradient).max(1e-3);
+        failures.close(&format!("{name}: dL/dparameters"), &got, &want, tolerance, 0.0);
+        let spoiled: Vec<f64> = got.iter().map(|g| g * 1.001 + 3.0 * tolerance).collect();
+        assert!(difference("spoiled", &spoiled, &want, tolerance, 0.0).is_some());
+    }
+    failures.assert_none();
+}
+
 // ---- the optimiser's and the chain's arithmetic
 
 fn words(values: &[f64]) -> Vec<u32> {

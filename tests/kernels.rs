@@ -17,25 +17,33 @@ use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::adam::{Adam, Decay, Schedule};
+use thalweg::kernels::add_penalty::AddPenalty;
 use thalweg::kernels::advance::Advance;
+use thalweg::kernels::average_weights::AverageWeights;
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
 use thalweg::kernels::conv_forward::ConvForward;
 use thalweg::kernels::conv_input_gradient::ConvInputGradient;
 use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
+use thalweg::kernels::copy_images::CopyImages;
 use thalweg::kernels::dense_forward::DenseForward;
 use thalweg::kernels::dense_input_gradient::DenseInputGradient;
 use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
-use thalweg::kernels::draw_negatives::DrawNegatives;
-use thalweg::kernels::draw_real::DrawReal;
+use thalweg::kernels::draw_negatives::{DrawNegatives, Noise};
+use thalweg::kernels::draw_real::{DrawReal, permute_of};
 use thalweg::kernels::dynamics::{Dynamics, Form, Path};
 use thalweg::kernels::langevin::Langevin;
+use thalweg::kernels::mala_accept::MalaAccept;
+use thalweg::kernels::mala_propose::MalaPropose;
+use thalweg::kernels::mean_acceptance::MeanAcceptance;
 use thalweg::kernels::multiply_adds::MultiplyAdds;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
 use thalweg::kernels::push_replay::PushReplay;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::reduce_partials::ReducePartials;
+use thalweg::kernels::smoothness::Smoothness;
 use thalweg::kernels::sum_squares::{GROUP, SumSquares};
+use thalweg::kernels::weight_penalty::WeightPenalty;
 use thalweg::kernels::{Kernel, State, activate};
 use thalweg::network::{Activation, ConvShape, DenseShape};
 use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
@@ -404,10 +412,13 @@ fn add_random(bench: &mut Bench) {
     let lanes = bench.plan.lanes;
     for (i, features) in [1, 3, 4, 17, 65].into_iter().enumerate() {
         let state = bench.state(State { step: 1000 * i as u32, chain_base: i as u32, ..State::default() });
-        for distribution in [Distribution::Bits, Distribution::Uniform, Distribution::Normal] {
+        for (distribution, scale) in
+            [(Distribution::Bits, 2.0), (Distribution::Uniform, 1.5), (Distribution::Normal, 0.7)]
+        {
             let words = if distribution == Distribution::Bits { Words::Integers } else { Words::Floats };
             let output = bench.add("output", Layout::PerBlock(features), words);
-            let kernel = Random { lanes, features, stream: Stream::Langevin, distribution };
+            let kernel =
+                Random { lanes, features, stream: Stream::Langevin, distribution, scale, bound: 0.9 };
             bench.per_block_launch(format!("random {features}"), kernel, &[state, output]);
         }
         for (moves, perturbs, clip, form, path) in [
@@ -444,6 +455,36 @@ fn add_random(bench: &mut Bench) {
             };
             bench.per_block_launch(format!("langevin {kernel:?}"), kernel, &[state, gradient, x]);
         }
+        // MALA where a chain begins, goes on, and ends; with steps so long that some proposals are rejected.
+        for (step, resets, clip) in
+            [(None, true, 0.3), (None, false, 0.3), (Some(3), true, f32::INFINITY), (Some(4), false, 0.3)]
+        {
+            let dynamics = Dynamics {
+                form: Form::Mala,
+                step_size: 0.5,
+                step_size_end: 0.4,
+                noise: 0.0,
+                noise_end: 0.0,
+                path: Path::Linear,
+                training_steps: 5000,
+                temperature: 0.7,
+                gradient_clip: clip,
+                bound: if resets { f32::INFINITY } else { 0.97 },
+            };
+            let block =
+                |bench: &mut Bench, name: &str, features| bench.random_blocks(name, features, &BLOCKS);
+            let [energies, gradient, y] = [("energies", 1), ("gradient", features), ("y", features)]
+                .map(|(name, features)| block(bench, name, features));
+            let [x, x_gradient, x_energies, decisions] =
+                [("x", features), ("x gradient", features), ("x energies", 1), ("decisions", 2)]
+                    .map(|(name, features)| block(bench, name, features));
+            let kernel = MalaAccept { lanes, features, step, resets, dynamics };
+            let bindings = [state, energies, gradient, y, x, x_gradient, x_energies, decisions];
+            bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
+            let kernel = MalaPropose { lanes, features, perturbs: step, dynamics };
+            let bindings = [state, gradient, decisions, y, x, x_gradient];
+            bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
+        }
     }
 }
 
@@ -477,9 +518,39 @@ fn add_draws(bench: &mut Bench) {
         let state = bench.state(State { step, ring_length, ..State::default() });
         let ring = bench.flat("ring", capacity * features);
         bench.fill(ring, 0..length * features, 1.0);
+        for distribution in [Distribution::Uniform, Distribution::Normal] {
+            let noise = Noise { distribution, scale: 0.7, bound: 0.6 };
+            let x = bench.per_block("x", features);
+            let kernel = DrawNegatives { lanes, features, fresh, noise, subset: 0 };
+            bench.per_block_launch(format!("{kernel:?}"), kernel, &[state, ring, x]);
+        }
+    }
+    // Persistent chains: as many as the batch has, or more; and back to their slots.
+    for (features, batch, chains, fresh) in
+        [(3, 2 * lanes, 2 * lanes, 0.0), (5, lanes, 257, 0.2), (1, 1, 1, 0.0)]
+    {
+        let state = bench.state(State { step: 77, ring_length: chains, ..State::default() });
+        let ring = bench.random_flat("ring", chains as usize * features);
         let x = bench.per_block("x", features);
-        let kernel = DrawNegatives { lanes, features, fresh };
+        let kernel = DrawNegatives { lanes, features, fresh, noise: Noise::UNIFORM, subset: chains };
         bench.per_block_launch(format!("{kernel:?}"), kernel, &[state, ring, x]);
+
+        let [low, high] = [3, 4].map(|word| bench.contents[state.0][word]);
+        let (first_block, capacity) = (N_BLOCKS - u32::div_ceil(batch, lanes), chains);
+        let x = bench.random_blocks("x", features, &(first_block..N_BLOCKS));
+        let ring = bench.flat("ring", chains as usize * features);
+        let kernel = PushReplay { lanes, features, batch, capacity, first_block, subset: true };
+        let slots = (0..batch).map(|i| permute_of(Stream::Subsets, i, chains, 77, [low, high]) as usize);
+        let ranges = slots.map(|slot| slot * features..(slot + 1) * features).collect();
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[state, x, ring], &[(ring, ranges)]);
+    }
+    // Copies of the real images; a batch may be short of them.
+    for (features, batch, n_images, step) in [(5, 2 * lanes, 3 * lanes, 1), (4, 1, 9, 3), (1, lanes, 50, 0)] {
+        let state = bench.state(State { step, ..State::default() });
+        let x = bench.random_blocks("x", features, &(0..batch.div_ceil(lanes)));
+        let kernel = CopyImages { lanes, features, batch, n_images, first_block: 2, noise: 0.1 };
+        let written = bench.words_of(features, &(2..2 + batch.div_ceil(lanes)));
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[state, x], &[(x, vec![written])]);
     }
     // Batch, capacity, head: around the end, over it, exactly to it, all of it.
     for (features, batch, capacity, head) in
@@ -490,7 +561,7 @@ fn add_draws(bench: &mut Bench) {
         let state = bench.state(State { ring_head: head, ring_length: capacity, ..State::default() });
         let x = bench.random_blocks("x", features, &(first_block..N_BLOCKS));
         let ring = bench.flat("ring", capacity as usize * features);
-        let kernel = PushReplay { lanes, features, batch, capacity, first_block };
+        let kernel = PushReplay { lanes, features, batch, capacity, first_block, subset: false };
         let end = (head + batch).min(capacity) as usize;
         let ranges =
             vec![head as usize * features..end * features, 0..((head + batch) as usize - end) * features];
@@ -540,6 +611,29 @@ fn add_update(bench: &mut Bench) {
         let written = [(seeds, vec![0..2 * half]), (metrics, vec![row..row + 5, row + 6..row + 8])];
         let bindings = [state, energies, seeds, metrics];
         bench.whole_launch(format!("{kernel:?} step {step}"), kernel, &bindings, &written);
+
+        // The penalty's part of the energies; all of the table's row is there already.
+        if batch <= lanes {
+            let energies = bench.random_blocks("energies", 1, &(0..N_BLOCKS));
+            let seeds = bench.random_blocks("seeds", 1, &(0..1));
+            let metrics = bench.random_flat("metrics", ROWS as usize * METRICS);
+            let kernel =
+                Smoothness { lanes, batch, n_images, first_block: 2, metric_rows: ROWS, weight: 0.3 };
+            let all = lanes as usize;
+            let written =
+                [(seeds, vec![0..all, 2 * all..3 * all]), (metrics, vec![row..row + 1, row + 2..row + 3])];
+            let bindings = [state, energies, seeds, metrics];
+            bench.whole_launch(format!("{kernel:?} step {step}"), kernel, &bindings, &written);
+        }
+        let decisions = bench.random_blocks("decisions", 2, &(1..1 + half_blocks));
+        let metrics = bench.flat("metrics", ROWS as usize * METRICS);
+        let kernel = MeanAcceptance { lanes, batch, first_block: 1, steps: 7, metric_rows: ROWS };
+        let written = [(metrics, vec![row + 7..row + 8])];
+        let bindings = [state, decisions, metrics];
+        for word in &mut bench.contents[decisions.0] {
+            *word &= if *word == GUARD { u32::MAX } else { 0x7fff_ffff }; // counts are not negative
+        }
+        bench.whole_launch(format!("{kernel:?} step {step}"), kernel, &bindings, &written);
     }
     for (i, n_parameters) in LENGTHS.into_iter().enumerate() {
         let n_chunks = [1, 3, 32][i % 3];
@@ -556,6 +650,16 @@ fn add_update(bench: &mut Bench) {
         let kernel = SumSquares { n_parameters };
         let written = [(squares, vec![0..n_partials])];
         bench.whole_launch(format!("{kernel:?}"), kernel, &[gradient, squares], &written);
+
+        let (parameters, gradient) =
+            (bench.random_flat("parameters", n_parameters), bench.random_flat("gradient", n_parameters));
+        let written = [(gradient, all.clone())];
+        let kernel = WeightPenalty { n_parameters, weight: 0.3 };
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[parameters, gradient], &written);
+        let average = bench.random_flat("average", n_parameters);
+        let written = [(average, all.clone())];
+        let kernel = AverageWeights { n_parameters, decay: 0.99 };
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[parameters, average], &written);
 
         // Steps: the first, where 1 - beta^t cancels most; some; and where beta^t is 0 at last. A beta of 0, too.
         // With every schedule of the learning rate.
@@ -603,6 +707,12 @@ fn add_update(bench: &mut Bench) {
         let at = (step % ROWS) as usize * METRICS + 5;
         let written = [(scale, vec![0..1]), (metrics, vec![at..at + 1])];
         bench.whole_launch(format!("{kernel:?}"), kernel, &[state, partial, scale, metrics], &written);
+
+        let metrics = bench.random_flat("metrics", ROWS as usize * METRICS);
+        bench.contents[metrics.0].iter_mut().for_each(|v| *v &= 0x7fff_ffff);
+        let kernel = AddPenalty { n_partials, metric_rows: ROWS, weight: 0.1 };
+        let written = [(metrics, vec![at - 5..at - 4, at - 3..at - 2])];
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[state, partial, metrics], &written);
     }
 }
 

@@ -22,7 +22,7 @@ fn metrics(step: u64) -> StepMetrics {
         energy_fake: -v,
         gradient_norm: v.abs(),
         n_real: 128.0,
-        spare: 0.0,
+        acceptance: v * v,
     }
 }
 
@@ -47,7 +47,7 @@ fn rows_round_trip() {
     file.append(7, 2, &bytemuck::cast(values), 1.25).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     let (header, row) = text.trim_end().split_once('\n').unwrap();
-    assert_eq!(header, "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds");
+    assert_eq!(header, "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,acceptance,seconds");
     assert!(row.starts_with("7,2,nan,inf,") && row.ends_with(",1.250"), "{row}");
     let back: Vec<u32> =
         row.split(',').skip(2).take(6).map(|cell| cell.parse::<f32>().unwrap().to_bits()).collect();
@@ -97,6 +97,22 @@ fn resume_begins_a_file_that_is_gone() {
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text.lines().count(), 3);
     assert!(text.starts_with(METRICS_HEADER));
+}
+
+/// A file from before there was an acceptance goes on with one, which was 0 so far.
+#[test]
+fn resume_of_an_older_file_adds_the_acceptance() {
+    let (_folder, path) = place();
+    let old = "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds\n1,1,1,2,3,4,5,6,0.125\n\
+               2,1,nan,2,3,4,5,6,0.250\n3,1,1,2";
+    fs::write(&path, old).unwrap();
+    let mut file = MetricsFile::resume(&path, 2).unwrap();
+    assert_eq!(file.seconds(), 0.25);
+    append(&mut file, 3..=3);
+    let text = fs::read_to_string(&path).unwrap();
+    let rows: Vec<_> = text.lines().collect();
+    assert_eq!(rows[..3], [METRICS_HEADER, "1,1,1,2,3,4,5,6,0,0.125", "2,1,nan,2,3,4,5,6,0,0.250"]);
+    assert_eq!(rows[3], unbroken(3).lines().nth(3).unwrap());
 }
 
 #[test]

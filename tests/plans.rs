@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use thalweg::data::ImageShape;
 use thalweg::kernels::contrastive_loss::METRICS;
+use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel};
 use thalweg::network::{Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
-    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, Target, TrainingNumbers, Words, energy_plan,
-    sampler_plan, training_plan,
+    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, Starts, Target, TrainingNumbers, Words,
+    energy_plan, sampler_plan, training_plan,
 };
 
 // ---- networks
@@ -376,7 +377,39 @@ fn plans(network: &Network, target: Target, batch: u32) -> Vec<(Plan, Vec<Progra
             outputs: vec!["input gradient"],
         },
     ];
-    vec![(training.plan, of_training), (sampler.plan, of_sampler), (energy.plan, of_energy)]
+    let mut plans = of_objectives(network, target, batch);
+    plans.extend([(training.plan, of_training), (sampler.plan, of_sampler), (energy.plan, of_energy)]);
+    plans
+}
+
+/// Training with other starts, with penalties, and with MALA; and sampling with it.
+fn of_objectives(network: &Network, target: Target, batch: u32) -> Vec<(Plan, Vec<Program>)> {
+    let base = training_numbers(network, batch);
+    let mala = SamplerNumbers { form: Form::Mala, ..chain_numbers(3) };
+    let penalties = TrainingNumbers {
+        starts: Starts::Data,
+        smoothness: 0.1,
+        weight_l2: 0.1,
+        average_decay: 0.9,
+        chain: mala,
+        ..base.clone()
+    };
+    let persistent = TrainingNumbers { starts: Starts::Persistent, ..base };
+    let own = ["state", "parameters", "packed", "first moment", "second moment"];
+    let mut plans = Vec::new();
+    for (numbers, more) in [(penalties, "average"), (persistent, "replay ring")] {
+        let training = training_plan(network, &numbers, target);
+        let launches = training.plan.programs[training.step.0].clone();
+        let inputs = [&own[..], &["data", more]].concat();
+        let outputs = [&own[..], &["metrics", more]].concat();
+        plans.push((training.plan, vec![Program { name: "step", launches, inputs, outputs }]));
+    }
+    let sampler = sampler_plan(network, batch as usize, &mala, &[4], target);
+    let launches = sampler.plan.programs[sampler.chains[0].1.0].clone();
+    assert_eq!(launches.iter().filter(|l| l.kernel.name() == "mala_accept").count(), 5);
+    let inputs = vec!["parameters", "packed", "x", "state"];
+    plans.push((sampler.plan, vec![Program { name: "chain", launches, inputs, outputs: vec!["x"] }]));
+    plans
 }
 
 fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
@@ -406,6 +439,20 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::DrawReal(k) => {
             vec![state, Flat((k.n_images as usize * k.data_shape.len()).div_ceil(4)), PerBlock(k.shape.len())]
         }
+        Kernel::CopyImages(k) => vec![state, PerBlock(k.features)],
+        Kernel::MalaAccept(k) => {
+            let x = PerBlock(k.features);
+            vec![state, PerBlock(1), x, x, x, x, PerBlock(1), PerBlock(2)]
+        }
+        Kernel::MalaPropose(k) => {
+            let x = PerBlock(k.features);
+            vec![state, x, PerBlock(2), x, x, x]
+        }
+        Kernel::MeanAcceptance(_) => vec![state, PerBlock(2), metrics],
+        Kernel::Smoothness(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
+        Kernel::WeightPenalty(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters)],
+        Kernel::AverageWeights(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters)],
+        Kernel::AddPenalty(k) => vec![state, Flat(k.n_partials), metrics],
         Kernel::DrawNegatives(k) => vec![state, Flat(100 * k.features), PerBlock(k.features)],
         Kernel::Langevin(k) => vec![state, PerBlock(k.features), PerBlock(k.features)],
         Kernel::Chain(_) => {
@@ -517,12 +564,12 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             let ok = lanes.is_none_or(|(_, lanes)| lanes == f64::from(plan.lanes));
             failures.check(ok, || format!("{what}: lanes {lanes:?}, not {}", plan.lanes));
             let whole_writes_blocks = !launch.kernel.is_per_block()
-                && launch.kernel.name() != "contrastive_loss"
+                && !["contrastive_loss", "smoothness", "copy_images"].contains(&launch.kernel.name())
                 && launch.written().any(|id| matches!(plan.buffers[id.0].layout, Layout::PerBlock(_)));
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 18, "{kernels:?}");
+    assert_eq!(kernels.len(), 26, "{kernels:?}");
     failures.assert_none();
 }
 
@@ -532,6 +579,11 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
         Kernel::ConvInputGradient(k) => binding != 2 || k.has_slope,
         Kernel::DenseInputGradient(k) => binding != 2 || k.has_slope,
         Kernel::Langevin(k) => binding != 1 || k.moves,
+        Kernel::MalaAccept(k) if k.step.is_none() => binding == 1,
+        // What is not accepted keeps its place; where a chain begins, everything is.
+        Kernel::MalaPropose(k) => k.perturbs != Some(0) || binding < 4,
+        // The copies are written only.
+        Kernel::CopyImages(_) => binding != 1,
         _ => true,
     }
 }
@@ -540,6 +592,8 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
 fn blocks_of(plan: &Plan, launch: &Launch) -> Range<u32> {
     match &launch.kernel {
         kernel if kernel.is_per_block() => launch.blocks.clone(),
+        Kernel::CopyImages(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
+        Kernel::MeanAcceptance(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
         Kernel::PushReplay(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
         _ => 0..plan.n_blocks,
     }

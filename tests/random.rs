@@ -37,7 +37,8 @@ fn philox_gives_the_published_vectors() {
 fn draw(distribution: Distribution, seed: u32, stream: Stream) -> Vec<[f64; 4]> {
     let (lanes, features, n_blocks) = (16, 1024, 80);
     let state = State { seed_low: seed, seed_high: !seed, step: 3, chain_base: 2, ..State::default() };
-    let kernel: Kernel = Random { lanes, features, stream, distribution }.into();
+    let kernel: Kernel =
+        Random { lanes, features, stream, distribution, scale: 1.0, bound: f32::INFINITY }.into();
     let mut quads = Vec::new();
     for index in 0..n_blocks {
         let mut words = vec![f32::NAN.to_bits(); features * lanes as usize];
@@ -284,7 +285,10 @@ fn streams_share_no_counter() {
             | Stream::DataNoise
             | Stream::Permutation
             | Stream::SamplerStart
-            | Stream::HeldOutNoise => {}
+            | Stream::HeldOutNoise
+            | Stream::Accept
+            | Stream::Subsets
+            | Stream::CopyNoise => {}
         }
     }
     let (mut counters, mut bits) = (BTreeSet::new(), BTreeSet::new());
@@ -343,7 +347,7 @@ fn the_host_sequence_is_its_stream_in_order() {
 #[test]
 fn numbers_depend_on_their_place_alone() {
     let kernel = |stream, lanes| -> Kernel {
-        Random { lanes, features: 7, stream, distribution: Distribution::Bits }.into()
+        Random { lanes, features: 7, stream, distribution: Distribution::Bits, scale: 1.0, bound: 1.0 }.into()
     };
     let run = |kernel: &Kernel, index, state: State, lanes: usize| {
         let mut words = vec![0; 7 * lanes];

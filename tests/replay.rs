@@ -12,7 +12,7 @@ mod common;
 use common::Failures;
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg::kernels::advance::Advance;
-use thalweg::kernels::draw_negatives::{DrawNegatives, Start, start};
+use thalweg::kernels::draw_negatives::{DrawNegatives, Noise, Start, start};
 use thalweg::kernels::push_replay::PushReplay;
 use thalweg::kernels::{Binding, Kernel, State};
 
@@ -79,7 +79,8 @@ impl Ring {
     /// Draws chain starts.
     fn draw(&mut self) {
         let Case { lanes, features, fresh, .. } = self.case;
-        let kernel: Kernel = DrawNegatives { lanes, features, fresh }.into();
+        let kernel: Kernel =
+            DrawNegatives { lanes, features, fresh, noise: Noise::UNIFORM, subset: 0 }.into();
         let (len, state) = (self.block_len(), [self.state]);
         for (index, block) in self.x[len..].chunks_exact_mut(len).enumerate() {
             let state = Binding::Read(bytemuck::cast_slice(&state));
@@ -109,7 +110,8 @@ impl Ring {
     /// Pushes the chains and ends the step.
     fn push(&mut self) {
         let Case { batch, capacity, lanes, features, .. } = self.case;
-        let push: Kernel = PushReplay { lanes, features, batch, capacity, first_block: 1 }.into();
+        let push: Kernel =
+            PushReplay { lanes, features, batch, capacity, first_block: 1, subset: false }.into();
         let state = [self.state];
         let state = Binding::Read(bytemuck::cast_slice(&state));
         let x = Binding::Read(bytemuck::cast_slice(&self.x));
@@ -285,7 +287,7 @@ fn draws_are_binomial_and_uniform_with_replacement() {
             fresh_counts.push(fresh as u32);
             for (i, id) in ids.iter().enumerate() {
                 // The kernel and the function that tells where a chain starts agree.
-                match start(&ring.state, i as u32, case.fresh) {
+                match start(&ring.state, i as u32, case.fresh, 0) {
                     Start::Fresh => assert_eq!(*id, None),
                     Start::Slot(slot) => {
                         assert!(slot < ring.state.ring_length);
@@ -343,7 +345,7 @@ fn fresh_zero_is_never_and_one_is_always() {
     for (fresh, want) in [(0.0, 0), (1.0, 1000)] {
         let n = (0..1000).filter(|step| {
             let state = State { step: *step, ring_length: 7, ..State::default() };
-            start(&state, step % 13, fresh) == Start::Fresh
+            start(&state, step % 13, fresh, 0) == Start::Fresh
         });
         assert_eq!(n.count(), want);
     }
@@ -353,7 +355,8 @@ fn fresh_zero_is_never_and_one_is_always() {
 #[test]
 fn counts_that_are_not_binomial_are_found() {
     let case = |i: u32| State { step: i, seed_low: 3, ring_length: 9, ..State::default() };
-    let count = |step: u32| (0..128).filter(|i| start(&case(step), *i, 0.05) == Start::Fresh).count() as u32;
+    let count =
+        |step: u32| (0..128).filter(|i| start(&case(step), *i, 0.05, 0) == Start::Fresh).count() as u32;
     let good: Vec<u32> = (0..2000).map(count).collect();
     let check = |counts: &[u32]| {
         let mut failures = Failures::default();

@@ -11,14 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use thalweg::data::ImageShape;
 use thalweg::kernels::contrastive_loss::METRICS;
+use thalweg::kernels::draw_negatives::Noise;
+use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
-    Access, BlockParams, Kernel, State, adam, chain, clip_scale, contrastive_loss, draw_negatives, draw_real,
-    dynamics, langevin, multiply_adds, random,
+    Access, BlockParams, Kernel, State, adam, add_penalty, average_weights, chain, clip_scale,
+    contrastive_loss, copy_images, draw_negatives, draw_real, dynamics, langevin, mala_accept, mala_propose,
+    mean_acceptance, multiply_adds, random, smoothness, weight_penalty,
 };
 use thalweg::network::{Network, preset};
 use thalweg::plan::{
-    Plan, SamplerNumbers, Target, TrainingNumbers, energy_plan, peak_plan, sampler_plan, training_plan,
+    Plan, SamplerNumbers, Starts, Target, TrainingNumbers, energy_plan, peak_plan, sampler_plan,
+    training_plan,
 };
 
 /// A struct's fields with their offsets. The pattern names every field, so that none can be left out.
@@ -32,15 +36,27 @@ macro_rules! fields {
 /// The fields of the struct that [`Kernel::uniform`] is the bytes of.
 fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
     match kernel {
-        Kernel::Random(_) => fields!(random::Params { first_block, stream, distribution }),
+        Kernel::Random(_) => fields!(random::Params { first_block, stream, distribution, scale, bound }),
         Kernel::DrawReal(_) => fields!(draw_real::Params { first_block, noise }),
-        Kernel::DrawNegatives(_) => fields!(draw_negatives::Params { first_block, fresh }),
+        Kernel::DrawNegatives(_) => fields!(draw_negatives::Params { first_block, fresh, scale, bound }),
         Kernel::Langevin(_) => {
             fields!(langevin::Params { dynamics, first_block, moves, perturbs, chain_step })
         }
         Kernel::Chain(_) => {
             fields!(chain::Params { dynamics, first_block, chain_step, n_steps, spare, layers })
         }
+        Kernel::CopyImages(_) => fields!(copy_images::Params { first_block, noise }),
+        Kernel::MalaAccept(_) => {
+            fields!(mala_accept::Params { dynamics, first_block, begins, resets, chain_step })
+        }
+        Kernel::MalaPropose(_) => {
+            fields!(mala_propose::Params { dynamics, first_block, perturbs, chain_step, spare })
+        }
+        Kernel::MeanAcceptance(_) => fields!(mean_acceptance::Params { first_block, steps }),
+        Kernel::Smoothness(_) => fields!(smoothness::Params { first_block, weight }),
+        Kernel::WeightPenalty(_) => fields!(weight_penalty::Params { weight }),
+        Kernel::AddPenalty(_) => fields!(add_penalty::Params { weight }),
+        Kernel::AverageWeights(_) => fields!(average_weights::Params { decay, one_minus_decay }),
         Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha, square_of_means }),
         Kernel::ClipScale(_) => fields!(clip_scale::Params { clip }),
         Kernel::Adam(_) => fields!(adam::Params {
@@ -245,6 +261,9 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
         ("LANGEVIN", Stream::Langevin),
         ("DATA_NOISE", Stream::DataNoise),
         ("PERMUTATION", Stream::Permutation),
+        ("ACCEPT", Stream::Accept),
+        ("SUBSETS", Stream::Subsets),
+        ("COPY_NOISE", Stream::CopyNoise),
     ] {
         for (_, constant) in module.constants.iter().filter(|(_, c)| c.name.as_deref() == Some(name)) {
             let want = naga::Expression::Literal(naga::Literal::U32(stream as u32));
@@ -431,8 +450,22 @@ fn plans(network: &Network, target: Target) -> Vec<Plan> {
         ..TrainingNumbers::default()
     };
     let full = TrainingNumbers { batch: 128, n_images: 60_000, ring_capacity: 8192, ..numbers.clone() };
+    let mala = SamplerNumbers { form: Form::Mala, ..chain };
+    let normal = Noise { distribution: Distribution::Normal, scale: 0.5, bound: f32::INFINITY };
+    let penalties = TrainingNumbers {
+        starts: Starts::Data,
+        smoothness: 0.1,
+        weight_l2: 0.001,
+        average_decay: 0.99,
+        chain: mala,
+        ..numbers.clone()
+    };
+    let persistent = TrainingNumbers { starts: Starts::Persistent, noise: normal, ..numbers.clone() };
     vec![
         training_plan(network, &numbers, target).plan,
+        training_plan(network, &penalties, target).plan,
+        training_plan(network, &persistent, target).plan,
+        sampler_plan(network, 10_000, &mala, &[2], target).plan,
         training_plan(network, &full, target).plan,
         sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
         energy_plan(network, 1000, target).plan,
@@ -464,7 +497,8 @@ fn every_pipeline_of_every_plan_is_portable() {
     let (mut failures, mut seen, mut names) = (Failures::default(), BTreeSet::new(), BTreeSet::new());
     let mut random: Vec<Kernel> = Vec::new();
     for distribution in [Distribution::Bits, Distribution::Uniform, Distribution::Normal] {
-        random.push(Random { lanes: 64, features: 5, stream: Stream::RingStart, distribution }.into());
+        let (stream, scale, bound) = (Stream::RingStart, 1.0, 1.0);
+        random.push(Random { lanes: 64, features: 5, stream, distribution, scale, bound }.into());
     }
     let plans = all_plans();
     let of_plans =

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::data::{ImageShape, Images};
 use thalweg::device::ChainPath;
+use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Philox, Stream};
 use thalweg::picture::{GridOptions, grid, save_png};
 use thalweg::plan::METRIC_ROWS;
@@ -114,7 +115,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         dataset.held_out.count(),
         dataset.name
     ));
-    if let Device::Gpu(_) = device {
+    if let (Device::Gpu(_), true) = (&device, trainer.config().chain.form != Form::Mala) {
         say(format_args!("Chains run {}.", device.explain_chain(trainer.network())));
     }
     let left = trainer.total_steps().saturating_sub(trainer.step());

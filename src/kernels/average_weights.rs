@@ -33,7 +33,8 @@ impl Describe for AverageWeights {
     }
 
     fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { decay: self.decay as f32, one_minus_decay: (1.0 - self.decay) as f32 }).to_vec()
+        bytemuck::bytes_of(&Params { decay: self.decay as f32, one_minus_decay: (1.0 - self.decay) as f32 })
+            .to_vec()
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

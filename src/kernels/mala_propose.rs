@@ -43,14 +43,8 @@ impl Describe for MalaPropose {
         include_str!("../../shaders/mala_propose.wgsl")
     );
     /// State; gradient at y; decisions; y; x; gradient at x.
-    const ACCESS: &'static [Access] = &[
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::ReadWrite,
-        Access::ReadWrite,
-        Access::ReadWrite,
-    ];
+    const ACCESS: &'static [Access] =
+        &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         vec![

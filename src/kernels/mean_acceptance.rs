@@ -31,12 +31,19 @@ pub struct Params {
 
 impl Describe for MeanAcceptance {
     const NAME: &'static str = "mean_acceptance";
-    const SOURCE: &'static str = concat!(include_str!("../../shaders/lib/state.wgsl"), include_str!("../../shaders/mean_acceptance.wgsl"));
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/mean_acceptance.wgsl")
+    );
     /// State; decisions; metrics.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("LANES", self.lanes.into()), ("BATCH", self.batch.into()), ("METRIC_ROWS", self.metric_rows.into())]
+        vec![
+            ("LANES", self.lanes.into()),
+            ("BATCH", self.batch.into()),
+            ("METRIC_ROWS", self.metric_rows.into()),
+        ]
     }
 
     fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
@@ -50,7 +57,8 @@ impl Describe for MeanAcceptance {
     fn run(&self, _: u32, bindings: &mut [Binding]) {
         let [state, decisions, metrics] = bindings else { panic!("{} takes three bindings", Self::NAME) };
         let (lanes, decisions) = (self.lanes as usize, decisions.floats());
-        let count = |i: usize| decisions[((self.first_block as usize + i / lanes) * 2 + 1) * lanes + i % lanes];
+        let count =
+            |i: usize| decisions[((self.first_block as usize + i / lanes) * 2 + 1) * lanes + i % lanes];
         let sum: f64 = (0..self.batch as usize).map(|i| f64::from(count(i))).sum();
         let row = (State::of(state.words()).step % self.metric_rows) as usize * METRICS;
         metrics.floats_mut()[row + 7] = (sum / (f64::from(self.batch) * f64::from(self.steps))) as f32;

@@ -25,13 +25,12 @@ pub struct PushReplay {
 
 impl Describe for PushReplay {
     const NAME: &'static str = "push_replay";
-    const SOURCE: &'static str =
-        concat!(
-            include_str!("../../shaders/lib/state.wgsl"),
-            include_str!("../../shaders/lib/random.wgsl"),
-            include_str!("../../shaders/lib/permute.wgsl"),
-            include_str!("../../shaders/push_replay.wgsl")
-        );
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/lib/random.wgsl"),
+        include_str!("../../shaders/lib/permute.wgsl"),
+        include_str!("../../shaders/push_replay.wgsl")
+    );
     /// State; x; ring.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 

@@ -354,8 +354,7 @@ impl ChainPass {
             launches.push(Launch::per_block(accept, &self.blocks, &bindings));
             let perturbs = (proposal < steps).then_some(proposal);
             let propose = MalaPropose { lanes, features, perturbs, dynamics };
-            let bindings =
-                [self.state, pass.input_gradient, own.decisions, pass.x, own.x, own.gradient];
+            let bindings = [self.state, pass.input_gradient, own.decisions, pass.x, own.x, own.gradient];
             launches.push(Launch::per_block(propose, &self.blocks, &bindings));
         }
     }
@@ -448,7 +447,8 @@ impl<'a> Training<'a> {
         let average = (numbers.average_decay > 0.0).then(|| plan.flat("average", n_parameters));
         let pass = NetworkPass::new(&mut plan, network, target);
         let fake = half_blocks..2 * half_blocks;
-        let chain = ChainPass::new(&mut plan, network, state, &fake, numbers.batch, numbers.chain.form, target);
+        let chain =
+            ChainPass::new(&mut plan, network, state, &fake, numbers.batch, numbers.chain.form, target);
         let none = ProgramId(0);
         let buffers = TrainingPlan {
             plan: Plan::new(target.lanes, 0),
@@ -655,8 +655,7 @@ pub fn sampler_plan(
     let (lanes, features, blocks) = (target.lanes, network.input.len(), 0..n_blocks);
     let state = plan.integers("state", 8);
     let pass = NetworkPass::new(&mut plan, network, target);
-    let mut chain =
-        ChainPass::new(&mut plan, network, state, &blocks, count as u32, numbers.form, target);
+    let mut chain = ChainPass::new(&mut plan, network, state, &blocks, count as u32, numbers.form, target);
     chain.counts_anew = false;
     let mut start = Vec::new();
     pass.pack(&mut start);

@@ -454,6 +454,11 @@ fn run_whole(kernel: &Kernel, views: &mut [Vec<f64>]) {
                 k.reference(&x[of(s.in_len())], &g[of(s.units)], grad);
             }
         }
+        (Kernel::WeightPenalty(k), [parameters, grad]) => {
+            for (grad, parameter) in grad.iter_mut().zip(parameters) {
+                *grad += 2.0 * f64::from(k.weight) * *parameter;
+            }
+        }
         (Kernel::ReducePartials(k), [partials, grad]) => {
             let n = k.n_parameters;
             assert_eq!(partials.len(), n * k.n_chunks as usize);

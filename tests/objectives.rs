@@ -1,0 +1,416 @@
+//! Chains and objectives: where chains start and end, MALA's density, averages of weights, and whole steps on both
+//! executors, resumed and uninterrupted.
+
+mod common;
+
+use thalweg::checkpoint::{Checkpoint, TensorData};
+use thalweg::cpu::Isa;
+use thalweg::data::{ImageShape, Images};
+use thalweg::device::{Device, Machine};
+use thalweg::kernels::State;
+use thalweg::kernels::draw_negatives::Noise;
+use thalweg::kernels::draw_real::permute_of;
+use thalweg::kernels::dynamics::{Dynamics, Form, Path};
+use thalweg::kernels::random::{Distribution, Stream};
+use thalweg::model::{Model, Weights};
+use thalweg::network::{Activation, LayerSpec, Network, preset};
+use thalweg::plan::{SamplerNumbers, Starts, Target, TrainingNumbers, training_plan};
+use thalweg::train::metrics::StepMetrics;
+use thalweg::{Config, Dataset, EnergyModel, Sampler, Trainer};
+
+/// Batches of 20, of 50 images: the third step of an epoch has 10.
+fn tiny(settings: &[&str]) -> (Config, Dataset) {
+    let mut config = Config::default();
+    let common = ["train.batch=20", "chain.steps=3", "replay.capacity=110", "replay.initial=20", "seed=7"];
+    for setting in common.iter().chain(settings) {
+        config.set(setting).unwrap();
+    }
+    let mut dataset = Dataset::open("digits").unwrap();
+    dataset.train.bytes.truncate(50 * dataset.train.shape.len());
+    (config, dataset)
+}
+
+/// Objectives, forms, penalties and schedules, several at a time.
+const VARIANTS: [&[&str]; 4] = [
+    &["objective=pcd", "pcd.chains=50", "pcd.fresh=0.1", "chain.form=noise-last", "ema.decay=0.5"],
+    &[
+        "objective=cd",
+        "replay.start=normal",
+        "chain.form=mala",
+        "chain.step_size=0.001",
+        "loss.smoothness=0.1",
+        "schedule.learning_rate=cosine",
+        "schedule.warm_up=2",
+    ],
+    &[
+        "objective=cd",
+        "cd.start=data",
+        "chain.form=theory",
+        "chain.step_size=0.01",
+        "chain.gradient_clip=0",
+        "chain.temperature=0.1",
+        "chain.step_size_end=0.001",
+        "chain.course=geometric",
+        "loss.weight_l2=0.001",
+    ],
+    &[
+        "loss.energy_l2_form=square-of-means",
+        "schedule.learning_rate=exponential",
+        "chain.noise_end=0.05",
+        "adam.gradient_clip=0.001",
+        "adam.weight_decay=0.1",
+        "ema.decay=0.9",
+        "replay.start_scale=0.5",
+    ],
+];
+
+async fn steps(trainer: &mut Trainer, pieces: &[u32]) -> Vec<StepMetrics> {
+    let mut metrics = Vec::new();
+    for piece in pieces {
+        metrics.extend(trainer.submit(*piece).unwrap().metrics().await.unwrap());
+    }
+    metrics
+}
+
+async fn checkpoint(trainer: &Trainer) -> Checkpoint {
+    trainer.checkpoint(serde_json::Value::Null).await.unwrap()
+}
+
+fn bits(checkpoint: &Checkpoint) -> Vec<(String, Vec<u32>)> {
+    let words = |data: &TensorData| match data {
+        TensorData::F32(values) => values.iter().map(|v| v.to_bits()).collect(),
+        TensorData::U32(values) => values.clone(),
+    };
+    checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), words(&tensor.data))).collect()
+}
+
+#[test]
+fn whole_steps_match_the_reference_launch_by_launch() {
+    pollster::block_on(async {
+        for device in [Device::cpu(), common::gpu()] {
+            for settings in VARIANTS {
+                let (config, dataset) = tiny(settings);
+                let mut trainer = Trainer::new(&device, &config, &dataset).await.unwrap();
+                for step in 0..3 {
+                    let report = trainer.compare_step().await.unwrap();
+                    assert!(report.parted().is_none(), "{device}, {settings:?}, step {step}:\n{report}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn resumed_is_uninterrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    pollster::block_on(async {
+        for settings in VARIANTS {
+            let (config, dataset) = tiny(settings);
+            let device = Device::cpu();
+            let mut whole = Trainer::new(&device, &config, &dataset).await.unwrap();
+            let metrics = steps(&mut whole, &[7]).await;
+            let mut first = Trainer::new(&device, &config, &dataset).await.unwrap();
+            let mut parts = steps(&mut first, &[3, 1]).await;
+            checkpoint(&first).await.save(&path).unwrap();
+            let mut second =
+                Trainer::resume(&device, &path, Checkpoint::load(&path).unwrap(), &dataset).await.unwrap();
+            parts.extend(steps(&mut second, &[1, 2]).await);
+            assert_eq!(metrics, parts, "{settings:?}");
+            let (whole, second) = (bits(&checkpoint(&whole).await), bits(&checkpoint(&second).await));
+            assert!(whole == second, "{settings:?}");
+            assert!(metrics.iter().all(|m| m.loss.is_finite()));
+            let is_mala = settings.contains(&"chain.form=mala");
+            let expected = |m: &StepMetrics| (m.acceptance > 0.0 && m.acceptance <= 1.0) == is_mala;
+            assert!(metrics.iter().all(expected), "{settings:?}: {metrics:?}");
+        }
+    });
+}
+
+/// Each step moves `batch` of the persistent chains, no two the same, and puts them back in their own places.
+#[test]
+fn persistent_chains_go_back_to_their_slots() {
+    pollster::block_on(async {
+        let (config, dataset) = tiny(&["objective=pcd", "pcd.chains=50", "replay.start=normal"]);
+        let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
+        let features = trainer.network().input.len();
+        let mut moved = vec![0; 50];
+        let mut before = trainer.machine().read_floats(trainer.plan().ring).await.unwrap();
+        assert_eq!(before.len(), 50 * features);
+        assert!(before.iter().all(|v| (-1.0..=1.0).contains(v)) && before.contains(&1.0), "clamped normals");
+        for step in 0..30 {
+            steps(&mut trainer, &[1]).await;
+            let ring = trainer.machine().read_floats(trainer.plan().ring).await.unwrap();
+            let mut slots: Vec<u32> =
+                (0..20).map(|i| permute_of(Stream::Subsets, i, 50, step, [7, 0])).collect();
+            let plan = trainer.plan();
+            let x = trainer.machine().read_floats(plan.pass.x).await.unwrap();
+            let lanes = plan.plan.lanes as usize;
+            let x = &x[plan.half_blocks as usize * lanes * features..];
+            for (i, slot) in slots.iter().enumerate() {
+                let chain = &ring[*slot as usize * features..][..features];
+                let is = |f: usize| x[(i / lanes * features + f) * lanes + i % lanes];
+                assert!((0..features).all(|f| chain[f] == is(f)), "chain {i} is not in slot {slot}");
+            }
+            slots.sort_unstable();
+            slots.dedup();
+            assert_eq!(slots.len(), 20, "drawn without replacement");
+            for (slot, count) in moved.iter_mut().enumerate() {
+                let range = slot * features..(slot + 1) * features;
+                let differs = ring[range.clone()] != before[range];
+                assert_eq!(differs, slots.contains(&(slot as u32)), "slot {slot} in step {step}");
+                *count += u32::from(differs);
+            }
+            before = ring;
+        }
+        // 12 times on average, with a deviation of 2.7.
+        assert!(moved.iter().all(|n| (2..=22).contains(n)), "{moved:?}");
+        let state = State::of(&trainer.machine().read(trainer.plan().state).await.unwrap());
+        assert_eq!((state.ring_head, state.ring_length), (0, 50));
+    });
+}
+
+/// Chains of no steps stay where they start.
+#[test]
+fn chains_start_where_they_should() {
+    let network = preset("mnist-small").unwrap();
+    let base = TrainingNumbers {
+        batch: 19,
+        n_images: 24, // the second step of an epoch has 5
+        data_shape: network.input,
+        ring_capacity: 19,
+        chain: SamplerNumbers { steps: 0, ..SamplerNumbers::default() },
+        ..TrainingNumbers::default()
+    };
+    let normal = Noise { distribution: Distribution::Normal, scale: 0.5, bound: f32::INFINITY };
+    let cases = [
+        (Starts::Data, Noise::UNIFORM),
+        (Starts::Noise, Noise::UNIFORM),
+        (Starts::Noise, normal),
+        (Starts::Noise, Noise { scale: 3.0, bound: 2.0, ..Noise::UNIFORM }),
+    ];
+    for (starts, noise) in cases {
+        let numbers = TrainingNumbers { starts, noise, ..base.clone() };
+        let plan = training_plan(&network, &numbers, Target::CPU);
+        pollster::block_on(async {
+            let mut machine = Machine::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
+            let len = plan.plan.len_of(plan.data);
+            machine.write(
+                plan.data,
+                0,
+                &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>(),
+            );
+            machine.write(
+                plan.state,
+                0,
+                bytemuck::cast_slice(&[State { step: 1, seed_low: 3, ..State::default() }]),
+            );
+            machine.run(plan.step).unwrap();
+            let x = machine.read_floats(plan.pass.x).await.unwrap();
+            let (real, fake) = x.split_at(x.len() / 2);
+            let pixels = network.input.len();
+            let real = plan.plan.from_blocks(real, 5, 1, pixels);
+            let fake = plan.plan.from_blocks(fake, 19, 1, pixels);
+            if starts == Starts::Data {
+                for (i, image) in fake.chunks_exact(pixels).enumerate() {
+                    assert!(image == &real[i % 5 * pixels..][..pixels], "chain {i}");
+                }
+                return;
+            }
+            let n = fake.len() as f64;
+            let mean = fake.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+            let square = fake.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
+            let most = fake.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let (want, highest) = match (noise.distribution, noise.bound) {
+                (Distribution::Normal, _) => (0.25, 1.5..4.0),
+                (_, 2.0) => (2.0 / 9.0 * 4.0 + 4.0 / 3.0, 2.0..2.0001), // a third of it is clamped to 2
+                _ => (1.0 / 3.0, 0.99..1.0),
+            };
+            assert!(mean.abs() < 5.0 * (want / n).sqrt(), "{noise:?}: mean {mean}");
+            assert!((square / want - 1.0).abs() < 5.0 * (2.0 / n).sqrt(), "{noise:?}: {square}, not {want}");
+            assert!(highest.contains(&most), "{noise:?}: {most}");
+        });
+    }
+}
+
+/// A network of two numbers, whose energy is a crooked bowl.
+fn bowl() -> Model {
+    let input = ImageShape { channels: 2, height: 1, width: 1 };
+    let dense = |units, activation| LayerSpec::Dense { units, activation };
+    let specs = [dense(6, Activation::Swish), dense(1, Activation::Identity)];
+    let network = Network::new("bowl", input, &specs).unwrap();
+    let weights = [2.0, 0.5, -2.0, 0.3, 0.4, 2.0, 0.2, -2.0, 1.5, 1.5, -1.0, 1.2];
+    let parameters =
+        weights.into_iter().chain([0.5, 1.0, -0.7, 0.2, -1.0, 0.3]).chain([1.0; 6]).chain([0.0]).collect();
+    Model { network, parameters }
+}
+
+/// Means and second moments `x, y, x^2, y^2, xy` of `exp(-E/T)` in the box of +-bound, by the midpoint rule.
+fn moments(energy: &mut EnergyModel, temperature: f64, bound: f64) -> [f64; 5] {
+    let n = 400;
+    let side = |i: usize| bound * ((i as f64 + 0.5) / f64::from(n) * 2.0 - 1.0);
+    let points: Vec<[f64; 2]> =
+        (0..n as usize * n as usize).map(|i| [side(i / n as usize), side(i % n as usize)]).collect();
+    let values = points.iter().flatten().map(|v| *v as f32).collect();
+    let shape = ImageShape { channels: 2, height: 1, width: 1 };
+    let energies = pollster::block_on(energy.energies(&Images { shape, values })).unwrap();
+    let (mut sums, mut total) = ([0.0; 5], 0.0);
+    for ([x, y], e) in points.into_iter().zip(energies) {
+        let weight = (-f64::from(e) / temperature).exp();
+        total += weight;
+        for (sum, value) in sums.iter_mut().zip([x, y, x * x, y * y, x * y]) {
+            *sum += weight * value;
+        }
+    }
+    sums.map(|sum| sum / total)
+}
+
+/// How many standard errors each moment of independent chains is off, and the share of accepted proposals.
+fn deviations(numbers: &SamplerNumbers, steps: u32, want: &[f64; 5]) -> ([f64; 5], Option<f64>) {
+    let model = bowl();
+    pollster::block_on(async {
+        let mut sampler = Sampler::new(&Device::cpu(), &model, 20_000, numbers, 5).await.unwrap();
+        sampler.run(steps).unwrap();
+        let images = sampler.images().await.unwrap();
+        let n = images.count() as f64;
+        let of = |f: fn(f64, f64) -> f64| {
+            let values = || images.values.chunks_exact(2).map(|p| f(f64::from(p[0]), f64::from(p[1])));
+            let mean = values().sum::<f64>() / n;
+            (mean, (values().map(|v| (v - mean).powi(2)).sum::<f64>() / n / n).sqrt())
+        };
+        let found = [of(|x, _| x), of(|_, y| y), of(|x, _| x * x), of(|_, y| y * y), of(|x, y| x * y)];
+        let mut off = [0.0; 5];
+        for (off, ((mean, error), want)) in off.iter_mut().zip(found.iter().zip(want)) {
+            *off = (mean - want) / error;
+        }
+        (off, sampler.acceptance().await.unwrap())
+    })
+}
+
+/// MALA leaves `exp(-E/T)` as it is whatever the step size, with a clip and in a box, too; the same step unadjusted does
+/// not, and comes near it with small steps only.
+#[test]
+fn mala_has_the_right_density_whatever_the_step_size() {
+    let mut energy = pollster::block_on(EnergyModel::new(&Device::cpu(), &bowl())).unwrap();
+    let normal = Noise { distribution: Distribution::Normal, scale: 1.0, bound: f32::INFINITY };
+    let free = SamplerNumbers {
+        form: Form::Mala,
+        step_size: 1.5,
+        gradient_clip: 0.0,
+        clamp: 0.0,
+        start: normal,
+        ..SamplerNumbers::default()
+    };
+    let boxed = SamplerNumbers { clamp: 0.6, start: Noise { bound: 0.6, ..normal }, ..free };
+    let cases = [
+        (free, 8.0),
+        (SamplerNumbers { temperature: 0.4, step_size: 1.0, ..free }, 8.0),
+        (SamplerNumbers { gradient_clip: 0.5, ..free }, 8.0),
+        (boxed, 0.6),
+    ];
+    for (numbers, bound) in cases {
+        let want = moments(&mut energy, numbers.temperature.into(), bound);
+        let (off, acceptance) = deviations(&numbers, 300, &want);
+        println!("{numbers:?}: {off:.1?} standard errors, acceptance {acceptance:?}, moments {want:.3?}");
+        assert!(off.iter().all(|off| off.abs() < 5.0), "{numbers:?}: {off:?}");
+        assert!(acceptance.is_some_and(|a| (0.1..0.95).contains(&a)), "{acceptance:?}");
+    }
+    let want = moments(&mut energy, 1.0, 8.0);
+    let unadjusted = SamplerNumbers { form: Form::Theory, ..free };
+    let (off, acceptance) = deviations(&unadjusted, 300, &want);
+    assert!(off.iter().any(|off| off.abs() > 15.0) && acceptance.is_none(), "{off:?}");
+    let small = SamplerNumbers { step_size: 0.02, ..unadjusted };
+    let (off, _) = deviations(&small, 1000, &want);
+    assert!(off.iter().all(|off| off.abs() < 5.0), "small steps: {off:?}");
+    // Noise of half the deviation is another density.
+    let cold = SamplerNumbers { temperature: 0.25, ..small };
+    assert!(deviations(&cold, 1000, &want).0.iter().any(|off| off.abs() > 15.0));
+}
+
+/// However a sampler's steps are shared out, chains and acceptance are the same bits.
+#[test]
+fn malas_steps_may_be_shared_out() {
+    let model = bowl();
+    let numbers =
+        SamplerNumbers { form: Form::Mala, step_size: 1.5, clamp: 0.0, ..SamplerNumbers::default() };
+    pollster::block_on(async {
+        for device in [Device::cpu(), common::gpu()] {
+            let mut outcomes = Vec::new();
+            for pieces in [&[23][..], &[1, 11, 11], &[10, 13]] {
+                let mut sampler = Sampler::new(&device, &model, 40, &numbers, 5).await.unwrap();
+                pieces.iter().for_each(|steps| sampler.run(*steps).unwrap());
+                outcomes.push((sampler.images().await.unwrap(), sampler.acceptance().await.unwrap()));
+            }
+            assert!(outcomes.iter().all(|o| *o == outcomes[0]), "{device}");
+            // Begun anew from images, it counts anew.
+            let mut sampler = Sampler::new(&device, &model, 40, &numbers, 5).await.unwrap();
+            let start = sampler.images().await.unwrap();
+            sampler.run(9).unwrap();
+            sampler.start_from(&start).unwrap();
+            assert_eq!(sampler.acceptance().await.unwrap(), None);
+            sampler.run(23).unwrap();
+            assert_eq!(sampler.acceptance().await.unwrap(), outcomes[0].1, "{device}");
+        }
+    });
+}
+
+#[test]
+fn averages_follow_their_formula_and_are_what_models_are_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    pollster::block_on(async {
+        let (config, dataset) = tiny(&["ema.decay=0.75", "adam.learning_rate=0.01"]);
+        let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
+        let mut average = common::to_f64(&trainer.model().await.unwrap().parameters);
+        for _ in 0..4 {
+            steps(&mut trainer, &[1]).await;
+            let raw = trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap();
+            for (average, raw) in average.iter_mut().zip(&raw) {
+                *average = 0.75 * *average + 0.25 * f64::from(*raw);
+            }
+            let model = trainer.model().await.unwrap();
+            let difference =
+                common::difference("average", &common::to_f64(&model.parameters), &average, 1e-7, 1e-6);
+            assert!(difference.is_none(), "{difference:?}");
+        }
+        checkpoint(&trainer).await.save(&path).unwrap();
+        let raw = trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap();
+        let model = trainer.model().await.unwrap();
+        assert_ne!(model.parameters, raw);
+        assert_eq!(Model::load(&path, None).unwrap(), model);
+        let (loaded, recipe) = Model::load_with_recipe(&path, None, Weights::Raw).unwrap();
+        assert_eq!(loaded.parameters, raw);
+        assert_eq!(recipe, config);
+        // Without an average both are the same.
+        let (config, dataset) = tiny(&[]);
+        let trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
+        checkpoint(&trainer).await.save(&path).unwrap();
+        let (loaded, _) = Model::load_with_recipe(&path, None, Weights::Raw).unwrap();
+        assert_eq!(Model::load(&path, None).unwrap(), loaded);
+    });
+}
+
+#[test]
+fn step_size_and_noise_go_from_start_to_end() {
+    let dynamics = Dynamics {
+        form: Form::NoiseLast,
+        step_size: 8.0,
+        step_size_end: 2.0,
+        noise: 0.1,
+        noise_end: 0.4,
+        path: Path::Linear,
+        training_steps: 5,
+        temperature: 1.0,
+        gradient_clip: f32::INFINITY,
+        bound: 1.0,
+    };
+    let at = |dynamics: &Dynamics, step| (dynamics.at(step).drift, dynamics.at(step).noise);
+    let close = |(a, b): (f32, f32), (c, d): (f32, f32)| (a - c).abs() < 1e-6 && (b - d).abs() < 1e-6;
+    assert!(at(&dynamics, 0) == (8.0, 0.1));
+    assert!(close(at(&dynamics, 2), (5.0, 0.25)) && close(at(&dynamics, 4), (2.0, 0.4)));
+    assert_eq!(at(&dynamics, 4), at(&dynamics, 9), "beyond the end nothing changes");
+    let geometric = Dynamics { path: Path::Geometric, ..dynamics };
+    assert!(close(at(&geometric, 2), (4.0, 0.2)) && close(at(&geometric, 4), (2.0, 0.4)));
+    let theory = Dynamics { form: Form::Theory, temperature: 0.5, ..geometric };
+    assert!(close(at(&theory, 4), (1.0, 1.0)));
+}
