@@ -200,9 +200,7 @@ fn check_big(golden: &Golden, device: &Device, target: Target) {
         let gradients = machine.read_floats(plan.pass.input_gradient).await.unwrap();
         let gradients = plan.plan.from_blocks(&gradients, 5, channels, pixels);
         let input_error = relative(&gradients, golden.get("big.input_grad.real"));
-        println!(
-            "{device}: energies, a tenth of the parameter gradient {errors:?}, input {input_error:.1e}"
-        );
+        println!("{device}: energies, a tenth of the parameter gradient {errors:?}, input {input_error:.1e}");
         assert!(errors.iter().all(|e| *e <= 1e-5) && input_error <= 1e-5, "{device}");
     });
 }

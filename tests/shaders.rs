@@ -419,8 +419,8 @@ fn plans(network: &Network, target: Target) -> Vec<Plan> {
         batch: 19,
         n_images: 1000,
         data_shape: ImageShape {
-            height: (network.input.height - 1).max(1),
-            width: (network.input.width - 4).max(1),
+            height: network.input.height.saturating_sub(1).max(1),
+            width: network.input.width.saturating_sub(4).max(1),
             ..network.input
         },
         data_noise: 0.005,

@@ -107,12 +107,14 @@ impl LstmBackward {
                 if k < n && !self.to_input || k >= n && step == 0 {
                     continue;
                 }
-                for lane in 0..lanes {
-                    let mut sum = zero;
-                    for row in 0..4 * hidden {
-                        let weight = packed[packing.backward_index(row % hidden, row / hidden, k)];
-                        sum += weight * trace[(now + row) * lanes + lane];
+                let mut sums = vec![zero; lanes];
+                for row in 0..4 * hidden {
+                    let weight = packed[packing.backward_index(row % hidden, row / hidden, k)];
+                    for (sum, g) in sums.iter_mut().zip(&trace[(now + row) * lanes..]) {
+                        *sum += weight * *g;
                     }
+                }
+                for (lane, sum) in sums.into_iter().enumerate() {
                     if k >= n {
                         carry[(k - n) * lanes + lane] = sum;
                         continue;

@@ -126,20 +126,24 @@ impl LstmForward {
             let now = cell.place_of(step) * cell.kept();
             let before = (step > 0).then(|| cell.place_of(step - 1) * cell.kept());
             for unit in 0..hidden {
-                for lane in 0..lanes {
-                    let mut z = [0, 1, 2, 3].map(|gate| bias(gate * hidden + unit));
-                    for k in 0..n + hidden {
-                        let value = if k < n {
-                            x[(cell.time_of(step) * n + k) * lanes + lane]
-                        } else if let Some(before) = before {
-                            trace[(before + 5 * hidden + k - n) * lanes + lane]
-                        } else {
-                            break;
-                        };
-                        for (gate, z) in z.iter_mut().enumerate() {
-                            *z += packed[packing.forward_index(unit, gate, k)] * value;
+                let mut z = [0, 1, 2, 3].map(|gate| vec![bias(gate * hidden + unit); lanes]);
+                for k in 0..n + hidden {
+                    let values = if k < n {
+                        &x[(cell.time_of(step) * n + k) * lanes..][..lanes]
+                    } else if let Some(before) = before {
+                        &trace[(before + 5 * hidden + k - n) * lanes..][..lanes]
+                    } else {
+                        break;
+                    };
+                    for (gate, z) in z.iter_mut().enumerate() {
+                        let weight = packed[packing.forward_index(unit, gate, k)];
+                        for (z, value) in z.iter_mut().zip(values) {
+                            *z += weight * *value;
                         }
                     }
+                }
+                for lane in 0..lanes {
+                    let z = [0, 1, 2, 3].map(|gate: usize| z[gate][lane]);
                     let [i, f, g, o] = [sigmoid(z[0]), sigmoid(z[1]), tanh(z[2]), sigmoid(z[3])];
                     let mut c = i * g;
                     if let Some(before) = before {
