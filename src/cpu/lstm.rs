@@ -1,5 +1,7 @@
 //! Fast bodies of the LSTM's kernels: a lane is an image, and a tile's sums are two units' gates, or eight inputs.
 
+#![allow(clippy::needless_range_loop, reason = "see simd.rs")]
+
 use super::bodies::WeightPiece;
 use super::simd::{Rows, Simd, accumulate, correlate};
 use crate::kernels::lstm_backward::LstmBackward;
