@@ -40,6 +40,7 @@ impl Tolerance {
             Kernel::DrawNegatives(_)
             | Kernel::PushReplay(_)
             | Kernel::PackWeights(_)
+            | Kernel::LstmPack(_)
             | Kernel::Advance(_) => Self::EXACT,
             Kernel::Random(k) if k.distribution != Distribution::Normal => Self::EXACT,
             // Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
@@ -56,12 +57,17 @@ impl Tolerance {
             | Kernel::ConvInputGradient(_)
             | Kernel::DenseForward(_)
             | Kernel::DenseInputGradient(_) => of_largest(1e-5),
+            // Dot products too, whose errors go from step to step; a gate's slope is at most 1 on the way, so that they
+            // grow with the steps only where the weights make the state itself grow.
+            Kernel::LstmForward(_) | Kernel::LstmBackward(_) => of_largest(2e-5),
             // A few Langevin steps of the whole network, each of which multiplies what went wrong before by its step
             // size and the energy's curvature. x itself is of magnitude 1.
             Kernel::Chain(_) => of_largest(1e-4),
             // The same over all pixels of a chunk's images, some 10,000 terms of both signs that the reference adds up
             // one by one.
-            Kernel::ConvWeightGradient(_) | Kernel::DenseWeightGradient(_) => of_largest(5e-5),
+            Kernel::ConvWeightGradient(_)
+            | Kernel::DenseWeightGradient(_)
+            | Kernel::LstmWeightGradient(_) => of_largest(5e-5),
             // The same sums in the same order.
             Kernel::ReducePartials(_) => of_largest(1e-7),
             // Two roundings; the terms may cancel.

@@ -17,6 +17,7 @@ pub mod model;
 pub mod network;
 pub mod picture;
 pub mod plan;
+pub mod plane;
 pub mod sample;
 pub mod train;
 

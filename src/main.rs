@@ -24,6 +24,8 @@ enum Command {
     Sample(cli::sample::Arguments),
     /// Tell the energies of images, low = likely, and their gradients
     Energy(cli::energy::Arguments),
+    /// Draw a run's curves, and the landscape of a model of points in the plane
+    Plot(cli::plot::Arguments),
     /// List what models can run on, and what `--device auto` takes
     Devices(cli::devices::Arguments),
     /// Measure speed and memory here
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
             Command::Train(arguments) => cli::train::run(arguments).await?,
             Command::Sample(arguments) => cli::sample::run(arguments).await?,
             Command::Energy(arguments) => cli::energy::run(arguments).await?,
+            Command::Plot(arguments) => cli::plot::run(arguments).await?,
             Command::Devices(arguments) => cli::devices::run(arguments).await?,
             Command::Bench(arguments) => cli::bench::run(arguments, process_start).await?,
             Command::Compare(arguments) => return cli::compare::run(arguments).await,

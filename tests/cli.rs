@@ -14,8 +14,9 @@ use tempfile::TempDir;
 use thalweg::checkpoint::{Checkpoint, Tensor, TensorData, load_tensors};
 use thalweg::data::{ByteImages, Dataset, Images, npy};
 use thalweg::model::replay_images;
-use thalweg::picture::{GridOptions, film, grid};
+use thalweg::picture::{GridOptions, film, grid, plot::curves};
 use thalweg::plan::SamplerNumbers;
+use thalweg::train::metrics::MetricsTable;
 use thalweg::{Config, Device, EnergyModel, Model, Sampler};
 
 // ---- helpers
@@ -572,7 +573,7 @@ fn bad_options_are_refused() {
     for (options, facts) in train {
         refusals.refused(&[&["train", "--device=cpu", "--data=digits.idx"], options].concat(), facts);
     }
-    let sample: [(&[&str], &[&str]); 18] = [
+    let sample: [(&[&str], &[&str]); 23] = [
         (&["--count=0"], &["--count", "0 is not in 1..=65536"]),
         (&["--count=1000000"], &["--count", "1000000"]),
         (&["--count=10001"], &["10001", "10000", "--npy"]),
@@ -591,6 +592,11 @@ fn bad_options_are_refused() {
         (&["--out=nowhere/a.png"], &["nowhere/a.png", "nowhere does not exist"]),
         (&["--out=digits.idx/a.png"], &["digits.idx"]),
         (&["--init=nowhere"], &["nowhere", "noise", "buffer"]),
+        (&["--trajectory=a.jpg"], &["--trajectory a.jpg", ".png"]),
+        (&["--trajectory=a.png", "--film=a.png"], &["--trajectory", "--film", "same file"]),
+        (&["--trajectory=a.png"], &["--trajectory", "2x1x1", "not of 1x32x32"]),
+        (&["--trajectory=a.png", "--step-sizes=0.1,-1"], &["--step-sizes", "-1", "a number from 0"]),
+        (&["--step-sizes=0.1"], &["--trajectory"]),
     ];
     for (options, facts) in sample {
         let base = ["sample", "--device=cpu", "--model", "m.safetensors", "--network=mnist-small"];
@@ -709,11 +715,63 @@ fn a_film_changes_no_sample_on_an_adapter() {
     }
 }
 
+// ---- plot
+
+#[test]
+fn a_runs_curves_are_drawn_and_drawn_again() {
+    let folder = folder();
+    train_tiny(folder.path());
+    let at = |name: &str| folder.path().join(name);
+    let table = MetricsTable::read(at("run/metrics.csv")).unwrap();
+    let open = |name: &str| {
+        let file = BufReader::new(fs::File::open(at(name)).unwrap());
+        image::DynamicImage::from_decoder(image::codecs::png::PngDecoder::new(file).unwrap())
+            .unwrap()
+            .to_rgb8()
+    };
+    assert!(open("run/curves.png") == curves(&table), "train draws other curves");
+    fs::remove_file(at("run/curves.png")).unwrap();
+    let stdout = works(folder.path(), &["plot"]);
+    assert!(stdout.contains("run/curves.png: 2 steps"), "{stdout}");
+    assert!(open("run/curves.png") == curves(&table), "plot draws other curves");
+    // Elsewhere, of other metrics.
+    let longer = fs::read_to_string(at("run/metrics.csv")).unwrap() + "3,1,0.5,0.5,0,1,0.5,1,9.5\n";
+    fs::write(at("more.csv"), longer).unwrap();
+    works(folder.path(), &["plot", "--metrics=more.csv", "--out=new/pictures"]);
+    assert!(open("new/pictures/curves.png") == curves(&MetricsTable::read(at("more.csv")).unwrap()));
+    assert!(open("new/pictures/curves.png") != curves(&table));
+
+    let put = |name: &str, content: &str| fs::write(at(name), content).unwrap();
+    put("empty.csv", "");
+    put("rows.csv", "step,loss\n");
+    put("ragged.csv", "step,loss\n1,2\n3\n");
+    put("words.csv", "step,loss\n1,2\n3,low\n");
+    fs::copy(at("run/checkpoint.safetensors"), at("alone.safetensors")).unwrap();
+    fs::write(at("weights.safetensors"), fs::read(GOLDEN).unwrap()).unwrap();
+    let mut refusals = Refusals::new(folder.path());
+    let plots: [(&[&str], &[&str]); 10] = [
+        (&["--model=nowhere"], &["nowhere"]),
+        (&["--model=alone.safetensors"], &["alone.safetensors", "no metrics.csv beside it", "--metrics"]),
+        (&["--model=weights.safetensors"], &["weights.safetensors", "--network"]),
+        (&["--metrics=nowhere.csv"], &["could not read nowhere.csv"]),
+        (&["--metrics=empty.csv"], &["empty.csv", "is empty"]),
+        (&["--metrics=rows.csv"], &["rows.csv", "no rows"]),
+        (&["--metrics=ragged.csv"], &["ragged.csv", "line 3", "1 cells", "2 columns"]),
+        (&["--metrics=words.csv"], &["words.csv", "line 3", "column `loss`", "`low`"]),
+        (&["--data=digits.idx"], &["run/checkpoint.safetensors", "--data", "2x1x1", "1x32x32"]),
+        (&["--out=more.csv/here"], &["more.csv/here"]),
+    ];
+    for (options, facts) in plots {
+        refusals.refused(&[&["plot", "--device=cpu"], options].concat(), facts);
+    }
+    refusals.finish();
+}
+
 // ---- help
 
 #[test]
 fn help_names_every_option_and_its_default() {
-    let commands: [(&str, &[(&str, &str)]); 6] = [
+    let commands: [(&str, &[(&str, &str)]); 7] = [
         (
             "train",
             &[
@@ -749,7 +807,21 @@ fn help_names_every_option_and_its_default() {
                 ("--chain-path", "[default: auto]"),
                 ("--out", "[default: grid.png"),
                 ("--film", "[default: none]"),
+                ("--trajectory", "[default: none]"),
+                ("--step-sizes", "[default: 0.001,0.01,0.1]"),
                 ("--npy", "[default: none]"),
+            ],
+        ),
+        (
+            "plot",
+            &[
+                ("--model", "[default: run/checkpoint.safetensors]"),
+                ("--network", "[default: the one"),
+                ("--metrics", "[default: metrics.csv beside"),
+                ("--data", "[default: none]"),
+                ("--out", "[default: the model's]"),
+                ("--seed", "[default: 0]"),
+                ("--device", "[default: auto]"),
             ],
         ),
         (

@@ -253,7 +253,7 @@ fn random_conv_shape(rng: &mut Rng) -> ConvShape {
     let network = Network::new("one", input, &[random_conv(rng, input, Activation::Identity), end]).unwrap();
     match network.layers[0].operation {
         Operation::Conv(shape) => shape,
-        Operation::Dense(_) => unreachable!(),
+        Operation::Dense(_) | Operation::Lstm(_) => unreachable!(),
     }
 }
 
@@ -408,8 +408,10 @@ fn random_target(rng: &mut Rng) -> Target {
 fn random_parameters(rng: &mut Rng, network: &Network) -> Vec<f64> {
     let mut parameters = rng.signeds(network.n_parameters);
     for layer in &network.layers {
-        let fan_in = layer.weight_len / layer.bias_len;
-        let scale = (3.0 / fan_in as f64).sqrt();
+        let scale = match layer.operation {
+            Operation::Lstm(s) => 2.0 / (s.hidden as f64).sqrt(),
+            _ => (3.0 / (layer.weight_len / layer.bias_len) as f64).sqrt(),
+        };
         parameters[layer.weight_offset..layer.bias_offset()].iter_mut().for_each(|w| *w *= scale);
     }
     parameters

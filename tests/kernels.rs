@@ -33,6 +33,10 @@ use thalweg::kernels::draw_negatives::{DrawNegatives, Noise};
 use thalweg::kernels::draw_real::{DrawReal, permute_of};
 use thalweg::kernels::dynamics::{Dynamics, Form, Path};
 use thalweg::kernels::langevin::Langevin;
+use thalweg::kernels::lstm_backward::LstmBackward;
+use thalweg::kernels::lstm_forward::LstmForward;
+use thalweg::kernels::lstm_pack::{CPU_TILE, GPU_TILE, LstmPack, LstmPacking};
+use thalweg::kernels::lstm_weight_gradient::LstmWeightGradient;
 use thalweg::kernels::mala_accept::MalaAccept;
 use thalweg::kernels::mala_propose::MalaPropose;
 use thalweg::kernels::mean_acceptance::MeanAcceptance;
@@ -45,7 +49,7 @@ use thalweg::kernels::smoothness::Smoothness;
 use thalweg::kernels::sum_squares::{GROUP, SumSquares};
 use thalweg::kernels::weight_penalty::WeightPenalty;
 use thalweg::kernels::{Kernel, State, activate};
-use thalweg::network::{Activation, ConvShape, DenseShape};
+use thalweg::network::{Activation, ConvShape, DenseShape, LstmShape};
 use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
 
 mod common;
@@ -408,6 +412,80 @@ fn dense_shapes() -> Vec<DenseShape> {
         .to_vec()
 }
 
+/// Channels, hidden units, time, layers, both directions.
+fn lstm_shapes() -> Vec<LstmShape> {
+    let shape = |(in_channels, hidden, time, layers, bidirectional)| LstmShape {
+        in_channels,
+        time,
+        hidden,
+        layers,
+        bidirectional,
+    };
+    [
+        (1, 1, 1, 1, false),
+        (3, 5, 7, 2, true),
+        (17, 8, 3, 1, true),
+        (2, 65, 3, 2, true),
+        (5, 3, 65, 2, false),
+        (1, 33, 2, 3, true),
+    ]
+    .map(shape)
+    .to_vec()
+}
+
+/// The launches of every cell, each with inputs of its own.
+fn add_lstm(bench: &mut Bench, number: usize, shape: LstmShape, for_gpu: bool) {
+    let (lanes, tile) = (bench.plan.lanes, if for_gpu { GPU_TILE } else { CPU_TILE });
+    for (i, cell) in shape.cells(OFFSET).into_iter().enumerate() {
+        let case = format!("LSTM {number} {cell:?}");
+        let n_parameters = OFFSET + shape.weight_len() + 5;
+        let own = cell.weight_offset..cell.weight_offset + cell.weight_len();
+        let parameters = bench.flat("parameters", n_parameters);
+        bench.fill(parameters, own.clone(), 1.0 / (cell.hidden as f32).sqrt());
+        let bias = own.start + 4 * cell.hidden * cell.in_channels;
+        bench.fill(parameters, bias..bias + 4 * cell.hidden, bias_scale(number));
+        let packing = LstmPacking::new(&cell, tile);
+        let packed = bench.flat("packed", packing.len());
+        let all = vec![0..packing.len()];
+        let kernel = LstmPack { cell, tile };
+        let mut weights = vec![f32::NAN; packing.len()];
+        kernel.reference(bytemuck::cast_slice(&bench.contents[parameters.0][own.clone()]), &mut weights);
+        bench.whole_launch(case.clone(), kernel, &[parameters, packed], &[(packed, all)]);
+        // The same, where they are when a launch begins.
+        let packed = bench.flat("packed weights", packing.len());
+        bench.contents[packed.0].copy_from_slice(bytemuck::cast_slice(&weights));
+
+        let steps = |first: usize, n: usize| (first, n.min(cell.steps - first));
+        // All steps at once, and the last but the first from where the first has left them.
+        let x = bench.random_blocks("x", cell.in_len(), &BLOCKS);
+        let ranges =
+            if cell.steps > 1 { vec![steps(0, cell.steps), steps(1, cell.steps)] } else { vec![(0, 1)] };
+        for (first_step, n_steps) in ranges {
+            let kernel = LstmForward { lanes, cell, tile, first_step, n_steps };
+            let trace = bench.random_blocks("trace", cell.trace_len(), &BLOCKS);
+            let output = bench.random_blocks("output", cell.out_len(), &BLOCKS);
+            let bindings = [x, packed, parameters, trace, output];
+            bench.per_block_launch(case.clone(), kernel, &bindings);
+
+            let has_slope = (number + i) % 3 == 0;
+            let (to_input, adds) = ((number + i) % 4 != 3, cell.reverse);
+            let kernel = LstmBackward { lanes, cell, tile, first_step, n_steps, to_input, adds, has_slope };
+            let grad_out = bench.random_blocks("grad out", cell.out_len(), &BLOCKS);
+            let slope =
+                if has_slope { bench.random_blocks("slope", cell.in_len(), &BLOCKS) } else { grad_out };
+            let trace = bench.random_blocks("trace", cell.trace_len(), &BLOCKS);
+            let carry = bench.random_blocks("carry", 2 * cell.hidden, &BLOCKS);
+            let grad = bench.random_blocks("grad", cell.in_len(), &BLOCKS);
+            let bindings = [grad_out, packed, slope, trace, carry, grad];
+            bench.per_block_launch(case.clone(), kernel, &bindings);
+        }
+        let (chunks, input, trace, partials, written) =
+            weight_buffers(bench, number, cell.in_len(), cell.trace_len(), own, n_parameters);
+        let kernel = LstmWeightGradient { lanes, cell, chunks, n_parameters };
+        bench.whole_launch(case, kernel, &[input, trace, partials], &[(partials, written)]);
+    }
+}
+
 fn add_random(bench: &mut Bench) {
     let lanes = bench.plan.lanes;
     for (i, features) in [1, 3, 4, 17, 65].into_iter().enumerate() {
@@ -734,6 +812,9 @@ fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
     }
     for (number, shape) in dense_shapes().into_iter().enumerate().filter(|(n, _)| own(n)) {
         add_dense(&mut bench, number, shape, for_gpu);
+    }
+    for (number, shape) in lstm_shapes().into_iter().enumerate().filter(|(n, _)| own(n)) {
+        add_lstm(&mut bench, number, shape, for_gpu);
     }
     add_random(&mut bench);
     add_draws(&mut bench);

@@ -51,7 +51,7 @@ fn mnist_small_is_the_recipes_network() {
         .iter()
         .filter_map(|l| match l.operation {
             Operation::Conv(s) => Some([s.out_channels, s.out_height, s.out_width]),
-            Operation::Dense(_) => None,
+            Operation::Dense(_) | Operation::Lstm(_) => None,
         })
         .collect();
     assert_eq!(sizes, [[16, 16, 16], [32, 8, 8], [64, 4, 4], [64, 2, 2]]);
@@ -82,6 +82,7 @@ fn initial_parameters_are_glorot_uniform() {
                     (s.in_channels * taps, s.out_channels * taps)
                 }
                 Operation::Dense(s) => (s.in_channels * s.in_pixels, s.units),
+                Operation::Lstm(_) => unreachable!(),
             };
             let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
             let weights = to_f64(&parameters[layer.weight_offset..layer.bias_offset()]);
@@ -112,12 +113,17 @@ fn offsets_leave_no_gap_and_sizes_follow_the_formula() {
         }
         assert_eq!(end, network.n_parameters);
         let names: BTreeSet<_> = network.tensors().into_iter().map(|t| t.name).collect();
-        assert_eq!(names.len(), 2 * network.layers.len());
+        let tensors = |l: &thalweg::network::Layer| match l.operation {
+            Operation::Lstm(s) => 4 * s.directions() * s.layers,
+            _ => 2,
+        };
+        assert_eq!(names.len(), network.layers.iter().map(tensors).sum::<usize>());
         let mut len = network.input.len();
         for layer in &network.layers {
             let (in_len, out_len) = match layer.operation {
                 Operation::Conv(s) => (s.in_len(), s.out_len()),
                 Operation::Dense(s) => (s.in_len(), s.units),
+                Operation::Lstm(s) => (s.in_channels * s.time, s.out_len()),
             };
             assert_eq!([in_len, out_len], [len, layer.out_len]);
             len = out_len;
@@ -155,7 +161,8 @@ fn impossible_networks_are_errors_that_name_the_layer_and_the_shapes() {
     };
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     let energy = dense(1, Activation::Identity);
-    let cases: [(ImageShape, Vec<LayerSpec>, &[&str]); 15] = [
+    let lstm = |hidden, layers| LayerSpec::Lstm { hidden, layers, bidirectional: true };
+    let cases: [(ImageShape, Vec<LayerSpec>, &[&str]); 21] = [
         (
             image(3, 8, 9),
             vec![conv(2, [3, 3], [2, 2]), conv(2, [6, 1], [1, 1]), energy],
@@ -175,6 +182,16 @@ fn impossible_networks_are_errors_that_name_the_layer_and_the_shapes() {
         (image(1, 4, 4), vec![], &["one number"]),
         (image(1, 1, 1), vec![], &["one number"]),
         (image(1, 4, 4), vec![dense(1, Activation::Swish)], &["last layer", "no activation"]),
+        (image(1, 28, 28), vec![lstm(8, 2), energy], &["lstm1", "1x28x28", "28 rows", "sequence"]),
+        (image(3, 8, 9), vec![conv(2, [3, 3], [2, 2]), lstm(8, 2), energy], &["lstm1", "2x4x4", "4 rows"]),
+        (image(3, 1, 9), vec![lstm(0, 2), energy], &["lstm1", "hidden", "at least 1"]),
+        (image(3, 1, 9), vec![lstm(8, 0), energy], &["lstm1", "layers", "at least 1"]),
+        (image(3, 1, 9), vec![lstm(1 << 20, 2), energy], &["lstm1", "too large"]),
+        (
+            image(3, 1, 9),
+            vec![LayerSpec::Lstm { hidden: 1, layers: 1, bidirectional: false }],
+            &["lstm1", "dense"],
+        ),
         (image(0, 4, 4), vec![energy], &["0x4x4", "no values"]),
         (image(1, 4, 0), vec![conv(1, [1, 1], [1, 1]), energy], &["1x4x0", "no values"]),
         (image(1, usize::MAX, 3), vec![energy], &["input", "more than"]),
@@ -494,6 +511,27 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
             PerBlock(k.shape.units),
             Flat(k.chunks.count() as usize * k.n_parameters),
         ],
+        Kernel::LstmForward(k) => vec![
+            PerBlock(k.cell.in_len()),
+            Flat(k.packing().len()),
+            Flat(0),
+            PerBlock(k.cell.trace_len()),
+            PerBlock(k.cell.out_len()),
+        ],
+        Kernel::LstmBackward(k) => vec![
+            PerBlock(k.cell.out_len()),
+            Flat(k.packing().len()),
+            PerBlock(if k.has_slope { k.cell.in_len() } else { k.cell.out_len() }),
+            PerBlock(k.cell.trace_len()),
+            PerBlock(2 * k.cell.hidden),
+            PerBlock(k.cell.in_len()),
+        ],
+        Kernel::LstmWeightGradient(k) => vec![
+            PerBlock(k.cell.in_len()),
+            PerBlock(k.cell.trace_len()),
+            Flat(k.chunks.count() as usize * k.n_parameters),
+        ],
+        Kernel::LstmPack(k) => vec![Flat(0), Flat(k.packing().len())],
         Kernel::ReducePartials(k) => vec![Flat(k.n_chunks as usize * k.n_parameters), Flat(k.n_parameters)],
         Kernel::ContrastiveLoss(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
         Kernel::MultiplyAdds(k) => vec![Flat(k.invocations as usize)],
@@ -569,11 +607,12 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 26, "{kernels:?}");
+    assert_eq!(kernels.len(), 30, "{kernels:?}");
     failures.assert_none();
 }
 
-/// Bindings that are there, but not read: the slope where there is none, the gradient before a chain's first move.
+/// Bindings that are there, but not read: the slope where there is none, the gradient before a chain's first move, an
+/// LSTM's states before its first step.
 fn is_read(kernel: &Kernel, binding: usize) -> bool {
     match kernel {
         Kernel::ConvInputGradient(k) => binding != 2 || k.has_slope,
@@ -584,6 +623,13 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
         Kernel::MalaPropose(k) => k.perturbs != Some(0) || binding < 4,
         // The copies are written only.
         Kernel::CopyImages(_) => binding != 1,
+        Kernel::LstmForward(k) => binding != 3 || k.first_step > 0,
+        Kernel::LstmBackward(k) => match binding {
+            2 => k.has_slope,
+            4 => k.first_step > 0,
+            5 => k.to_input && k.adds,
+            _ => true,
+        },
         _ => true,
     }
 }
@@ -695,6 +741,10 @@ fn partial_gradients_cover_all_blocks_and_all_parameters() {
                     Kernel::DenseWeightGradient(k) => {
                         let len = (k.shape.in_len() + 1) * k.shape.units;
                         (k.chunks, k.weight_offset..k.weight_offset + len, k.n_parameters)
+                    }
+                    Kernel::LstmWeightGradient(k) => {
+                        let at = k.cell.weight_offset..k.cell.weight_offset + k.cell.weight_len();
+                        (k.chunks, at, k.n_parameters)
                     }
                     Kernel::ReducePartials(k) => {
                         assert!(all_chunks.iter().all(|(_, count, _)| *count == k.n_chunks), "{name}");

@@ -16,8 +16,8 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
     Access, BlockParams, Kernel, State, adam, add_penalty, average_weights, chain, clip_scale,
-    contrastive_loss, copy_images, draw_negatives, draw_real, dynamics, langevin, mala_accept, mala_propose,
-    mean_acceptance, multiply_adds, random, smoothness, weight_penalty,
+    contrastive_loss, copy_images, draw_negatives, draw_real, dynamics, langevin, lstm_forward, mala_accept,
+    mala_propose, mean_acceptance, multiply_adds, random, smoothness, weight_penalty,
 };
 use thalweg::network::{Network, preset};
 use thalweg::plan::{
@@ -57,6 +57,9 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         Kernel::WeightPenalty(_) => fields!(weight_penalty::Params { weight }),
         Kernel::AddPenalty(_) => fields!(add_penalty::Params { weight }),
         Kernel::AverageWeights(_) => fields!(average_weights::Params { decay, one_minus_decay }),
+        Kernel::LstmForward(_) | Kernel::LstmBackward(_) => {
+            fields!(lstm_forward::Params { first_block, first_step, n_steps })
+        }
         Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha, square_of_means }),
         Kernel::ClipScale(_) => fields!(clip_scale::Params { clip }),
         Kernel::Adam(_) => fields!(adam::Params {
@@ -79,6 +82,8 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         Kernel::MultiplyAdds(_) => fields!(multiply_adds::Params { turns, factor, summand, spare }),
         Kernel::ConvForward(_)
         | Kernel::ConvInputGradient(_)
+        | Kernel::LstmPack(_)
+        | Kernel::LstmWeightGradient(_)
         | Kernel::ConvWeightGradient(_)
         | Kernel::DenseForward(_)
         | Kernel::DenseInputGradient(_)
@@ -433,8 +438,8 @@ fn plans(network: &Network, target: Target) -> Vec<Plan> {
         batch: 19,
         n_images: 1000,
         data_shape: ImageShape {
-            height: network.input.height - 1,
-            width: network.input.width - 4,
+            height: network.input.height.saturating_sub(1).max(1),
+            width: network.input.width.saturating_sub(4).max(1),
             ..network.input
         },
         data_noise: 0.005,
@@ -474,7 +479,8 @@ fn plans(network: &Network, target: Target) -> Vec<Plan> {
 
 fn all_plans() -> Vec<(String, Plan)> {
     let mut all = Vec::new();
-    let networks = [preset("mnist-small").unwrap()].into_iter().chain([common::odd_network()]);
+    let networks = [preset("mnist-small").unwrap(), common::odd_network()].into_iter();
+    let networks = networks.chain(common::lstm_networks());
     for network in networks.collect::<Vec<_>>() {
         for images in [16, 128] {
             for fused_steps in [0, u32::MAX] {

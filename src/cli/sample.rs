@@ -4,13 +4,14 @@ use super::{Summary, check_distinct, check_output, energy_titles, read_fitting, 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use thalweg::data::{Images, npy};
+use thalweg::data::{ImageShape, Images, npy};
 use thalweg::device::ChainPath;
 use thalweg::model::replay_images;
+use thalweg::picture::plot::{self, Square, thinned};
 use thalweg::picture::{GridOptions, film, grid, save_png};
 use thalweg::plan::SamplerNumbers;
 use thalweg::train::config::SampleForm;
-use thalweg::{Config, Device, Error, Model, Result, Sampler};
+use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler, plane};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]
@@ -67,13 +68,22 @@ pub struct Arguments {
     /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
     #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
     chain_path: ChainPath,
-    /// Picture of all samples, each with its energy under it [default: grid.png; none for more than 10,000 samples]
+    /// Picture of all samples, each with its energy under it [default: grid.png; none for more than 10,000 samples];
+    /// for points in the plane, the energy landscape with them on it [default: landscape.png]
     #[arg(long, value_name = "FILE.png")]
     out: Option<PathBuf>,
     /// Picture of the first 8 chains on their way, at steps 0, 1, 3, 5, 10, 30, 50, 100, 300 and the last [default:
     /// none]
     #[arg(long, value_name = "FILE.png")]
     film: Option<PathBuf>,
+    /// For points in the plane: picture of the first 8 chains on the energy landscape, step by step, once with each of
+    /// --step-sizes [default: none]
+    #[arg(long, value_name = "FILE.png")]
+    trajectory: Option<PathBuf>,
+    /// Step sizes of --trajectory
+    #[arg(long, default_value = "0.001,0.01,0.1", value_name = "X,X,...", value_delimiter = ',', requires = "trajectory",
+          allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
+    step_sizes: Vec<f64>,
     /// The samples as numbers in [-1, 1]: f32, [n, channels, height, width] [default: none]
     #[arg(long, value_name = "FILE.npy")]
     npy: Option<PathBuf>,
@@ -81,7 +91,11 @@ pub struct Arguments {
 
 /// Samples that a grid shows, at most: more make a picture that hardly any program opens.
 const MAX_GRID: u32 = 10_000;
-/// Chains in a film.
+/// Points on a landscape.
+const MAX_POINTS: usize = 2000;
+/// Step sizes of a picture of trajectories.
+const MAX_STEP_SIZES: usize = 8;
+/// Chains in a film, or in a picture of trajectories.
 const MAX_FILM: usize = 8;
 /// When a film looks at its chains, besides the last step.
 const FILM_STEPS: [u32; 9] = [0, 1, 3, 5, 10, 30, 50, 100, 300];
@@ -90,10 +104,11 @@ const SEGMENT: u32 = 100;
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let grid_path = check(&arguments)?;
+    let picture_path = check(&arguments)?;
     let count = arguments.count;
     let (path, network) = (&arguments.model, arguments.network.as_deref());
     let (model, recipe) = Model::load_with_recipe(path, network, arguments.weights.choice())?;
+    let picture_path = check_shape(&arguments, model.network.input, picture_path)?;
     let numbers = numbers(&arguments, recipe)?;
     let steps = numbers.steps;
     let start = start_images(&arguments, &model)?;
@@ -138,7 +153,30 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     say(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
 
     let titles = energy_titles(&energies);
-    if let Some(path) = grid_path {
+    if model.network.input == plane::POINT {
+        let mut energy_model = EnergyModel::new(&device, &model).await?;
+        if let Some(path) = picture_path {
+            let points = plane::points(&samples)?;
+            let map = plane::landscape(&mut energy_model, Square::around(points)).await?;
+            let name = format!("{steps} steps of {}", numbers.step_size);
+            save_png(&path, &plot::landscape(&map, &name, &[], &thinned(points, MAX_POINTS)))?;
+            say(format_args!("Wrote {}: the samples on the energy landscape.", path.display()));
+        }
+        if let Some(path) = &arguments.trajectory {
+            let sizes: Vec<f32> = arguments.step_sizes.iter().map(|size| *size as f32).collect();
+            let n = MAX_FILM.min(count as usize);
+            let start = start.map(|mut images| {
+                images.values.truncate(n * images.shape.len());
+                images
+            });
+            let seed = arguments.seed;
+            let chains =
+                plane::trajectories(&device, &model, n, start.as_ref(), &numbers, &sizes, seed).await?;
+            let map = plane::landscape(&mut energy_model, plot::Trajectories::square(&chains)).await?;
+            save_png(path, &plot::trajectories(&map, &chains))?;
+            say(format_args!("Wrote {}: {n} chains with {} step sizes.", path.display(), sizes.len()));
+        }
+    } else if let Some(path) = picture_path {
         save_png(&path, &grid(&samples, &titles, &GridOptions::default()))?;
         say(format_args!("Wrote {}: all samples, and their energies.", path.display()));
     }
@@ -189,19 +227,57 @@ fn check(arguments: &Arguments) -> Result<Option<PathBuf>> {
         Some(path) => Some(path.clone()),
         None => (count <= MAX_GRID).then(|| PathBuf::from("grid.png")),
     };
-    if grid_path.is_none() && arguments.film.is_none() && arguments.npy.is_none() {
+    let others = [&arguments.film, &arguments.trajectory, &arguments.npy];
+    if grid_path.is_none() && others.iter().all(|path| path.is_none()) {
         let text =
             format!("--count {count}: too many for a picture, the most is {MAX_GRID}; add --npy FILE.npy");
         return Err(Error::Usage(text));
     }
-    let outputs = [("--out", grid_path.as_deref()), ("--film", arguments.film.as_deref())];
+    let (film, trajectory) = (arguments.film.as_deref(), arguments.trajectory.as_deref());
+    let outputs = [("--out", grid_path.as_deref()), ("--film", film), ("--trajectory", trajectory)];
     for (option, path) in outputs {
         path.map_or(Ok(()), |path| check_output(option, path, &["png"]))?;
     }
     let npy = arguments.npy.as_deref();
     npy.map_or(Ok(()), |path| check_output("--npy", path, &["npy"]))?;
-    check_distinct(&[outputs[0], outputs[1], ("--npy", npy), ("--model", Some(&arguments.model))])?;
+    check_distinct(&[
+        outputs[0],
+        outputs[1],
+        outputs[2],
+        ("--npy", npy),
+        ("--model", Some(&arguments.model)),
+    ])?;
+    let n_sizes = arguments.step_sizes.len();
+    if n_sizes > MAX_STEP_SIZES {
+        let text = format!("--step-sizes: {n_sizes} of them; a picture shows {MAX_STEP_SIZES} at most");
+        return Err(Error::Usage(text));
+    }
     Ok(grid_path)
+}
+
+/// Refuses pictures that there are none of for samples of this shape; gives the path of the picture of all samples, if
+/// there is to be one.
+fn check_shape(arguments: &Arguments, shape: ImageShape, path: Option<PathBuf>) -> Result<Option<PathBuf>> {
+    let is_plane = shape == plane::POINT;
+    if !is_plane && arguments.trajectory.is_some() {
+        plane::check(shape).map_err(|error| Error::Usage(format!("--trajectory: {error}")))?;
+    }
+    let is_image = matches!(shape.channels, 1 | 3) && shape.height > 1;
+    if !is_image && arguments.film.is_some() {
+        return Err(Error::Usage(format!("--film shows images, but the model's samples are {shape}")));
+    }
+    if is_image || (is_plane && arguments.out.is_some()) {
+        return Ok(path);
+    }
+    if is_plane {
+        return Ok(path.map(|_| PathBuf::from("landscape.png")));
+    }
+    if arguments.out.is_some() || arguments.npy.is_none() {
+        let text =
+            format!("there is no picture of samples of {shape}; leave out --out and add --npy FILE.npy");
+        return Err(Error::Usage(text));
+    }
+    Ok(None)
 }
 
 /// The images that chains start from; none for noise.

@@ -1,5 +1,6 @@
 //! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
 
+use super::plot::draw_plane;
 use super::progress::{EpochFigures, HeldOutFigures, Progress, epoch_header, epoch_row};
 use super::say;
 use std::collections::VecDeque;
@@ -11,11 +12,12 @@ use thalweg::data::{ImageShape, Images};
 use thalweg::device::ChainPath;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Philox, Stream};
+use thalweg::picture::plot::{Square, curves, monitor, thinned};
 use thalweg::picture::{GridOptions, grid, save_png};
 use thalweg::plan::METRIC_ROWS;
 use thalweg::train::PendingMetrics;
-use thalweg::train::metrics::{MetricsFile, MetricsMean, StepMetrics};
-use thalweg::{Config, Dataset, Device, EnergyModel, Error, Result, Sampler, Trainer};
+use thalweg::train::metrics::{MetricsFile, MetricsMean, MetricsTable, StepMetrics};
+use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sampler, Trainer, plane};
 
 /// Options of `thalweg train`.
 #[derive(clap::Args)]
@@ -62,6 +64,10 @@ pub struct Arguments {
 const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Replay images in the picture of the buffer.
 const BUFFER_IMAGES: usize = 64;
+/// Monitors of a run on points in the plane, about.
+const MONITORS: u64 = 10;
+/// Points of a kind in a monitor.
+const MONITORED: usize = 1000;
 /// Between two checkpoints within an epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// What one submission should take, so that progress is smooth.
@@ -234,6 +240,7 @@ impl<'a> Run<'a> {
         let (total, per_epoch) = (self.trainer.total_steps(), self.trainer.steps_per_epoch());
         let mut pending: VecDeque<PendingMetrics> = VecDeque::new();
         let (mut at_once, mut saved) = (1, Instant::now());
+        let began = self.trainer.step();
         while self.trainer.step() < total && INTERRUPTS.load(Ordering::SeqCst) == 0 {
             let step = self.trainer.step();
             let to_epoch_end = per_epoch - step % per_epoch;
@@ -269,6 +276,9 @@ impl<'a> Run<'a> {
             self.take(oldest).await?;
         }
         let done = self.trainer.step();
+        if done > began {
+            self.draw_run().await?;
+        }
         let out = self.arguments.out.display();
         if done < total {
             self.save().await?;
@@ -326,22 +336,61 @@ impl<'a> Run<'a> {
                 energy_noise: energy_noise as f32,
             });
         }
-        let config = self.trainer.config();
-        let numbers = config.sample_numbers();
-        let seed = config.seed.wrapping_add(epoch);
-        let mut sampler =
-            Sampler::new(self.trainer.device(), &model, config.sample.count, &numbers, seed).await?;
-        sampler.run(numbers.steps)?;
-        let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
-        self.draw(&format!("samples-{epoch:04}.png"), &samples, &energies)?;
-        let buffer = self.trainer.replay_images(BUFFER_IMAGES).await?;
-        let energies = self.energies.energies(&buffer).await?;
-        self.draw(&format!("buffer-{epoch:04}.png"), &buffer, &energies)?;
+        if model.network.input == plane::POINT {
+            self.draw_monitor(&model, epoch).await?;
+        } else {
+            self.draw_images(&model, epoch).await?;
+        }
 
         let seconds = self.epoch_started.elapsed().as_secs_f64();
         self.epoch_started = Instant::now();
         let train = self.mean.take();
         self.progress.println(epoch_row(&EpochFigures { epoch, step, train, held_out, seconds }));
+        Ok(())
+    }
+
+    /// Draws samples and replay buffer.
+    async fn draw_images(&mut self, model: &Model, epoch: u64) -> Result<()> {
+        let config = self.trainer.config();
+        let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
+        let mut sampler =
+            Sampler::new(self.trainer.device(), model, config.sample.count, &numbers, seed).await?;
+        sampler.run(numbers.steps)?;
+        let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
+        self.draw(&format!("samples-{epoch:04}.png"), &samples, &energies)?;
+        let buffer = self.trainer.replay_images(BUFFER_IMAGES).await?;
+        let energies = self.energies.energies(&buffer).await?;
+        self.draw(&format!("buffer-{epoch:04}.png"), &buffer, &energies)
+    }
+
+    /// Draws data, samples and landscape, in every so-manieth epoch and in the last.
+    async fn draw_monitor(&mut self, model: &Model, epoch: u64) -> Result<()> {
+        let epochs = self.trainer.total_steps().div_ceil(self.trainer.steps_per_epoch());
+        if !epoch.is_multiple_of(epochs.div_ceil(MONITORS)) && epoch != epochs {
+            return Ok(());
+        }
+        let config = self.trainer.config();
+        let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
+        let samples = plane::samples(self.trainer.device(), model, MONITORED, &numbers, seed).await?;
+        let data = plane::points(&self.held_out)?;
+        let square = Square::around(if data.is_empty() { &samples } else { data });
+        let map = plane::landscape(&mut self.energies, square).await?;
+        let when = format!("epoch {epoch}, step {}", self.trainer.step());
+        let picture = monitor(&map, &when, &thinned(data, MONITORED), &samples);
+        save_png(&self.arguments.out.join(format!("monitor-{epoch:04}.png")), &picture)
+    }
+
+    /// Draws what a run comes to, finished or interrupted.
+    async fn draw_run(&mut self) -> Result<()> {
+        let out = &self.arguments.out;
+        save_png(&out.join("curves.png"), &curves(&MetricsTable::read(out.join("metrics.csv"))?))?;
+        let model = self.trainer.model().await?;
+        if model.network.input == plane::POINT {
+            let data = plane::points(&self.held_out)?;
+            let (config, name) =
+                (self.trainer.config(), format!("Energy after {} steps", self.trainer.step()));
+            draw_plane(self.trainer.device(), &model, config, data, config.seed, out, &name).await?;
+        }
         Ok(())
     }
 

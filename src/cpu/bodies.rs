@@ -1,6 +1,7 @@
 //! Fast bodies of the hot kernels, generic over the SIMD register; the twins in [`crate::kernels`] say what they
 //! compute. Whatever has no body here runs its twin.
 
+use super::lstm;
 use super::simd::{Rows, Simd, accumulate, correlate};
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
@@ -31,6 +32,15 @@ pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding])
         }
         (Kernel::DenseInputGradient(k), [g, weights, slope, grad]) => {
             dense_input_gradient::<S>(k, g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
+        }
+        (Kernel::LstmForward(k), [x, packed, parameters, trace, output]) => {
+            let parameters = &parameters.floats()[k.cell.weight_offset..][..k.cell.weight_len()];
+            let (trace, output) = (trace.floats_mut(), output.floats_mut());
+            lstm::forward::<S>(k, x.floats(), packed.floats(), parameters, trace, output);
+        }
+        (Kernel::LstmBackward(k), [grad_out, packed, slope, trace, carry, grad]) => {
+            let (trace, carry, grad) = (trace.floats_mut(), carry.floats_mut(), grad.floats_mut());
+            lstm::backward::<S>(k, grad_out.floats(), packed.floats(), slope.floats(), trace, carry, grad);
         }
         (Kernel::Langevin(k), [state, gradient, x]) => {
             k.block(&State::of(state.words()), index, gradient.floats(), x.floats_mut());
@@ -454,6 +464,8 @@ pub struct WeightPiece<'a> {
     pub biases: &'a mut [f32],
     /// The first of the piece's channels.
     pub first: usize,
+    /// Which of the layer's weights, where it has several: an LSTM cell's for its input, or for its state.
+    pub section: usize,
 }
 
 /// The weight gradient of one piece.
@@ -462,6 +474,7 @@ pub fn weight_piece<S: Simd>(kernel: &Kernel, piece: WeightPiece, input: &[f32],
     match kernel {
         Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S>(k, piece, input, g),
         Kernel::DenseWeightGradient(k) => dense_weight_gradient::<S>(k, piece, input, g),
+        Kernel::LstmWeightGradient(k) => lstm::weight_gradient::<S>(k, piece, input, g),
         _ => panic!("{} has no weight gradient", kernel.name()),
     }
 }
@@ -469,7 +482,7 @@ pub fn weight_piece<S: Simd>(kernel: &Kernel, piece: WeightPiece, input: &[f32],
 #[inline(always)]
 fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
     let (s, lanes) = (&k.shape, k.lanes as usize);
-    let WeightPiece { weights, biases, first } = piece;
+    let WeightPiece { weights, biases, first, .. } = piece;
     weights.fill(0.0);
     biases.fill(0.0);
     let (in_block, g_block) = (s.in_len() * lanes, s.out_len() * lanes);
@@ -578,7 +591,7 @@ impl WeightTile<'_> {
 #[inline(always)]
 fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
     let (s, lanes) = (&k.shape, k.lanes as usize);
-    let WeightPiece { weights, biases, first } = piece;
+    let WeightPiece { weights, biases, first, .. } = piece;
     weights.fill(0.0);
     for (i, (bias, row)) in biases.iter_mut().zip(weights.chunks_exact_mut(s.in_len())).enumerate() {
         let mut sum = S::splat(0.0);

@@ -5,12 +5,15 @@
 //! Results do not depend on the number of threads.
 
 mod bodies;
+mod lstm;
 mod simd;
 
+use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::{Access, Binding, Kernel};
 use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
 use crate::{Error, Result};
 use bodies::{PIECE, WeightPiece};
+
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -279,49 +282,80 @@ impl Machine {
                 Access::Write | Access::ReadWrite | Access::Scratch => Binding::Write(words),
             });
         }
-        let weights = match &launch.kernel {
-            _ if self.isa == Isa::Reference => None,
-            Kernel::ConvWeightGradient(k) => {
-                let s = &k.shape;
-                let row = s.weight_len() / s.out_channels;
-                Some((
-                    k.chunks,
-                    k.n_parameters,
-                    k.weight_offset,
-                    s.in_len(),
-                    s.out_len(),
-                    s.out_channels,
-                    row,
-                ))
-            }
-            Kernel::DenseWeightGradient(k) => {
-                let s = &k.shape;
-                Some((k.chunks, k.n_parameters, k.weight_offset, s.in_len(), s.units, s.units, s.in_len()))
-            }
-            _ => None,
-        };
-        let (Some((chunks, n_parameters, offset, in_len, out_len, channels, row)), [input, g, partials]) =
-            (weights, bindings.as_mut_slice())
-        else {
+        let work = if self.isa == Isa::Reference { None } else { WeightWork::of(&launch.kernel) };
+        let (Some(work), [input, g, partials]) = (work, bindings.as_mut_slice()) else {
             launch.kernel.run(0, &mut bindings);
             return;
         };
         // One piece of work: some output channels of one chunk of blocks.
         let (input, g, lanes, isa) = (input.floats(), g.floats(), self.plan.lanes as usize, self.isa);
         let mut pieces = Vec::new();
-        for (chunk, partial) in partials.floats_mut().chunks_exact_mut(n_parameters).enumerate() {
-            let blocks = chunks.blocks(chunk as u32);
+        for (chunk, partial) in partials.floats_mut().chunks_exact_mut(work.n_parameters).enumerate() {
+            let blocks = work.chunks.blocks(chunk as u32);
             let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
-            let (weights, biases) = partial[offset..][..channels * (row + 1)].split_at_mut(channels * row);
-            let parts = weights.chunks_mut(PIECE * row).zip(biases.chunks_mut(PIECE)).enumerate();
-            for (i, (weights, biases)) in parts {
-                let piece = WeightPiece { weights, biases, first: i * PIECE };
-                pieces.push((piece, &input[of(in_len)], &g[of(out_len)]));
+            let (mut rest, channels) = (&mut partial[work.offset..], work.channels);
+            for (section, &row) in work.rows.iter().enumerate() {
+                let (weights, others) = rest.split_at_mut(channels * row);
+                let (biases, others) = others.split_at_mut(channels);
+                rest = others;
+                let parts = weights.chunks_mut(PIECE * row).zip(biases.chunks_mut(PIECE)).enumerate();
+                for (i, (weights, biases)) in parts {
+                    let piece = WeightPiece { weights, biases, first: i * PIECE, section };
+                    pieces.push((piece, &input[of(work.in_len)], &g[of(work.out_len)]));
+                }
             }
         }
         pieces.into_par_iter().with_max_len(1).for_each(|(piece, input, g)| {
             weight_piece(isa, &launch.kernel, piece, input, g);
         });
+    }
+}
+
+/// How the gradient of a layer's weights and biases is split into pieces of work.
+struct WeightWork {
+    chunks: Chunks,
+    n_parameters: usize,
+    /// Where the layer's parameters begin: for each of `rows`, weights of that many columns, and then biases.
+    offset: usize,
+    rows: Vec<usize>,
+    /// Rows of weights, and biases.
+    channels: usize,
+    in_len: usize,
+    out_len: usize,
+}
+
+impl WeightWork {
+    fn of(kernel: &Kernel) -> Option<Self> {
+        Some(match kernel {
+            Kernel::ConvWeightGradient(k) => Self {
+                chunks: k.chunks,
+                n_parameters: k.n_parameters,
+                offset: k.weight_offset,
+                rows: vec![k.shape.weight_len() / k.shape.out_channels],
+                channels: k.shape.out_channels,
+                in_len: k.shape.in_len(),
+                out_len: k.shape.out_len(),
+            },
+            Kernel::DenseWeightGradient(k) => Self {
+                chunks: k.chunks,
+                n_parameters: k.n_parameters,
+                offset: k.weight_offset,
+                rows: vec![k.shape.in_len()],
+                channels: k.shape.units,
+                in_len: k.shape.in_len(),
+                out_len: k.shape.units,
+            },
+            Kernel::LstmWeightGradient(k) => Self {
+                chunks: k.chunks,
+                n_parameters: k.n_parameters,
+                offset: k.cell.weight_offset,
+                rows: vec![k.cell.in_channels, k.cell.hidden],
+                channels: 4 * k.cell.hidden,
+                in_len: k.cell.in_len(),
+                out_len: k.cell.trace_len(),
+            },
+            _ => return None,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A network maps one image to one number, its energy `E(x)`; low means likely.
 
+mod lstm;
 mod presets;
 
 use crate::data::ImageShape;
@@ -10,6 +11,7 @@ use crate::{Error, Result};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
+pub use lstm::{LstmCell, LstmShape};
 pub use presets::{PRESETS, preset};
 
 /// The non-linearity after a layer. Where one has a kink, its derivative there is PyTorch's: that of the left side.
@@ -90,6 +92,16 @@ pub enum LayerSpec {
         /// What follows.
         activation: Activation,
     },
+    /// A stack of LSTM layers over a sequence: an input of height 1, whose width is time. Its output is the last time's,
+    /// see [`LstmShape`].
+    Lstm {
+        /// Units of one layer and direction.
+        hidden: usize,
+        /// Layers, one upon the other.
+        layers: usize,
+        /// Whether each layer goes through time in both directions.
+        bidirectional: bool,
+    },
 }
 
 /// All sizes of one convolution. Also describes a dense layer's input (`in_*`) when it has to be flattened.
@@ -163,12 +175,14 @@ pub enum Operation {
     Conv(ConvShape),
     /// See [`LayerSpec::Dense`].
     Dense(DenseShape),
+    /// See [`LayerSpec::Lstm`].
+    Lstm(LstmShape),
 }
 
 /// One layer of a [`Network`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// `conv1`, `conv2`, ... and `dense1`, ...: the prefix of its tensors in files.
+    /// `conv1`, `conv2`, ..., `dense1`, ... and `lstm1`, ...: the prefix of its tensors in files.
     pub name: String,
     /// What it computes.
     pub operation: Operation,
@@ -176,9 +190,9 @@ pub struct Layer {
     pub activation: Activation,
     /// Where its weights begin in the flat parameter vector; the biases follow them directly.
     pub weight_offset: usize,
-    /// Number of weights.
+    /// Number of weights; of an LSTM, which has many tensors, all parameters.
     pub weight_len: usize,
-    /// Number of biases: the layer's output channels.
+    /// Number of biases: the layer's output channels; 0 of an LSTM.
     pub bias_len: usize,
     /// Values that one image has at the layer's output.
     pub out_len: usize,
@@ -195,6 +209,7 @@ impl Layer {
         match self.operation {
             Operation::Conv(s) => s.weight_len() * s.out_height * s.out_width,
             Operation::Dense(_) => self.weight_len,
+            Operation::Lstm(s) => s.cells(0).iter().map(LstmCell::multiply_adds).sum(),
         }
     }
 }
@@ -220,6 +235,9 @@ impl ParameterTensor {
 /// Parameters a network, and values an image's layer, may have at most: what shaders count with 32 bits, with room for
 /// an image's block.
 pub const MAX_VALUES: usize = 1 << 28;
+
+/// Layers that an LSTM may have at most.
+pub const MAX_LSTM_LAYERS: usize = 16;
 
 /// The product, if it is not more than [`MAX_VALUES`].
 fn product(sizes: &[usize]) -> Option<usize> {
@@ -259,6 +277,7 @@ impl Network {
             let (kind, activation) = match spec {
                 LayerSpec::Conv { activation, .. } => ("conv", *activation),
                 LayerSpec::Dense { activation, .. } => ("dense", *activation),
+                LayerSpec::Lstm { .. } => ("lstm", Activation::Identity),
             };
             if !activation.leak().is_finite() {
                 return fail(format!("{kind}: an activation's slope must be a finite number"));
@@ -321,6 +340,31 @@ impl Network {
                     let out = ImageShape { channels: units, height: 1, width: 1 };
                     (Operation::Dense(dense), product(&[dense.in_len(), units]), out)
                 }
+                LayerSpec::Lstm { hidden, layers, bidirectional } => {
+                    if hidden == 0 || layers == 0 {
+                        return fail(format!("{layer_name}: hidden and layers must be at least 1"));
+                    }
+                    if hidden > MAX_FEATURES || layers > MAX_LSTM_LAYERS {
+                        return fail(format!(
+                            "{layer_name}: hidden may be {MAX_FEATURES} and layers {MAX_LSTM_LAYERS} at most"
+                        ));
+                    }
+                    if shape.height != 1 {
+                        return fail(format!(
+                            "{layer_name}: an LSTM goes through a sequence, channels x 1 x time, but its input {shape} \
+                             has {} rows, as images have",
+                            shape.height
+                        ));
+                    }
+                    let (in_channels, time) = (shape.channels, shape.width);
+                    let lstm = LstmShape { in_channels, time, hidden, layers, bidirectional };
+                    let out = ImageShape { channels: lstm.out_len(), height: 1, width: 1 };
+                    // The largest cell's weights, and what a cell keeps of an image, before anything is added up.
+                    let widest = in_channels.max(lstm.out_len());
+                    let fits = product(&[4 * hidden, widest + hidden + 2, lstm.directions() * layers])
+                        .and(product(&[6 * hidden, time]));
+                    (Operation::Lstm(lstm), fits.map(|_| lstm.weight_len()), out)
+                }
             };
             let out_len = product(&[out.channels, out.height, out.width]);
             let (Some(weight_len), Some(out_len)) = (weight_len, out_len) else {
@@ -328,16 +372,17 @@ impl Network {
                     "{layer_name}: from {shape} to {out} is too large: at most {MAX_VALUES} weights and values"
                 ));
             };
+            let bias_len = if matches!(operation, Operation::Lstm(_)) { 0 } else { out.channels };
             layers.push(Layer {
                 name: layer_name,
                 operation,
                 activation,
                 weight_offset: offset,
                 weight_len,
-                bias_len: out.channels,
+                bias_len,
                 out_len,
             });
-            offset += weight_len + out.channels;
+            offset += weight_len + bias_len;
             if offset > MAX_VALUES {
                 return fail(format!("{offset} parameters are too many: at most {MAX_VALUES}"));
             }
@@ -345,6 +390,12 @@ impl Network {
         }
         if shape.len() != 1 || layers.is_empty() {
             return fail(format!("an energy is one number, but the last layer's output is {shape}"));
+        }
+        if let Some(last) = layers.last().filter(|l| matches!(l.operation, Operation::Lstm(_))) {
+            return fail(format!(
+                "the energy can't be the output of {}: add a dense layer of 1 unit",
+                last.name
+            ));
         }
         if layers.last().is_some_and(|l| l.activation != Activation::Identity) {
             return fail("the last layer's output is the energy: it has no activation".to_owned());
@@ -359,6 +410,11 @@ impl Network {
             let shape = match layer.operation {
                 Operation::Conv(s) => vec![s.out_channels, s.in_channels, s.kernel_height, s.kernel_width],
                 Operation::Dense(s) => vec![s.units, s.in_len()],
+                Operation::Lstm(s) => {
+                    let cells = s.cells(layer.weight_offset);
+                    tensors.extend(cells.iter().flat_map(|cell| cell.tensors(&layer.name)));
+                    continue;
+                }
             };
             tensors.push(ParameterTensor {
                 name: format!("{}.weight", layer.name),
@@ -375,19 +431,21 @@ impl Network {
     }
 
     /// Glorot-uniform weights and zero biases: `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))`
-    /// (Glorot and Bengio 2010, equation 16), where a convolution's fans count its kernel's taps.
+    /// (Glorot and Bengio 2010, equation 16), where a convolution's fans count its kernel's taps. An LSTM's weights and
+    /// biases are PyTorch's, `U(-a, a)` with `a = 1 / sqrt(hidden)`.
     pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
         let mut rng = Philox::new(seed, Stream::Parameters);
         let mut parameters = vec![0.0; self.n_parameters];
         for layer in &self.layers {
-            let (fan_in, fan_out) = match layer.operation {
+            let glorot = |fans: usize| (6.0 / fans as f64).sqrt() as f32;
+            let bound = match layer.operation {
                 Operation::Conv(s) => {
                     let taps = s.kernel_height * s.kernel_width;
-                    (s.in_channels * taps, s.out_channels * taps)
+                    glorot(s.in_channels * taps + s.out_channels * taps)
                 }
-                Operation::Dense(s) => (s.in_len(), s.units),
+                Operation::Dense(s) => glorot(s.in_len() + s.units),
+                Operation::Lstm(s) => (1.0 / s.hidden as f64).sqrt() as f32,
             };
-            let bound = (6.0 / (fan_in + fan_out) as f64).sqrt() as f32;
             for weight in &mut parameters[layer.weight_offset..layer.bias_offset()] {
                 *weight = rng.random_range(-bound..bound);
             }

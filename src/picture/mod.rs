@@ -5,6 +5,7 @@
 
 mod film;
 mod grid;
+pub mod plot;
 mod text;
 
 pub use film::film;

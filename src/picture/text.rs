@@ -4,10 +4,11 @@ use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 use image::{Rgb, RgbImage};
 use std::sync::LazyLock;
 
-static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
-    FontRef::try_from_slice(include_bytes!("../../assets/font/DejaVuSansMono-subset.ttf"))
-        .expect("a valid font")
-});
+/// The font, a file.
+pub(super) const FONT_BYTES: &[u8] = include_bytes!("../../assets/font/DejaVuSansMono-subset.ttf");
+
+static FONT: LazyLock<FontRef<'static>> =
+    LazyLock::new(|| FontRef::try_from_slice(FONT_BYTES).expect("a valid font"));
 
 /// Pixels from one character to the next: whole, so that equal characters look equal.
 const ADVANCE: usize = 8;

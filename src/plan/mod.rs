@@ -3,6 +3,7 @@
 //! A plan names buffers and lists kernel launches. Pure functions build it from a network, a batch size and numbers of
 //! the recipe; every size and launch count is settled here and can be tested with no device at all.
 
+mod lstm_pass;
 mod network_pass;
 mod programs;
 

@@ -1,15 +1,16 @@
 //! The network's part of every plan: packed weights, forward pass, backward pass, parameter gradient.
 
+use super::lstm_pass::{LstmInput, LstmPass};
 use super::{BufferId, Launch, Plan, Target};
+use crate::kernels::Kernel;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
 use crate::kernels::dense_forward::DenseForward;
 use crate::kernels::dense_input_gradient::DenseInputGradient;
 use crate::kernels::dense_weight_gradient::DenseWeightGradient;
-use crate::kernels::pack_weights::{PackWeights, Tile};
-use crate::kernels::{Kernel, pack_weights};
-use crate::network::{Network, Operation};
+use crate::kernels::pack_weights::{PackWeights, Packing, Tile};
+use crate::network::{ConvShape, DenseShape, Network, Operation};
 use std::ops::Range;
 
 /// The buffers that a network needs for a batch, and the launches that use them.
@@ -32,11 +33,34 @@ pub struct NetworkPass {
 
 #[derive(Clone, Debug)]
 struct LayerBuffers {
+    output: BufferId,   // after the activation
+    gradient: BufferId, // of the pre-activation; the last layer's is the seeds
+    own: OwnBuffers,
+}
+
+/// What a layer has besides.
+#[derive(Clone, Debug)]
+enum OwnBuffers {
+    Conv(ConvShape, SimpleBuffers),
+    Dense(DenseShape, SimpleBuffers),
+    Lstm(LstmPass),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SimpleBuffers {
     forward: BufferId,  // weights packed for the forward pass
     backward: BufferId, // weights packed for the input gradient
-    output: BufferId,   // after the activation
     slope: BufferId,    // the activation's derivative
-    gradient: BufferId, // of the pre-activation; the last layer's is the seeds
+}
+
+impl LayerBuffers {
+    /// The derivative of the layer's activation; an LSTM has none of its own.
+    fn slope(&self) -> Option<BufferId> {
+        match &self.own {
+            OwnBuffers::Conv(_, own) | OwnBuffers::Dense(_, own) => Some(own.slope),
+            OwnBuffers::Lstm(_) => None,
+        }
+    }
 }
 
 impl NetworkPass {
@@ -49,19 +73,23 @@ impl NetworkPass {
         let last = network.layers.len() - 1;
         let mut layers = Vec::new();
         for (i, layer) in network.layers.iter().enumerate() {
-            let (forward, backward) = packings(&layer.operation, target);
             let name = &layer.name;
-            layers.push(LayerBuffers {
+            let output = plan.per_block(format!("{name} output"), layer.out_len);
+            let gradient =
+                if i == last { seeds } else { plan.per_block(format!("{name} gradient"), layer.out_len) };
+            let mut simple = |(forward, backward): (Packing, Packing)| SimpleBuffers {
                 forward: plan.flat(format!("{name} packed forward"), forward.len()),
                 backward: plan.flat(format!("{name} packed backward"), backward.len()),
-                output: plan.per_block(format!("{name} output"), layer.out_len),
                 slope: plan.per_block(format!("{name} slope"), layer.out_len),
-                gradient: if i == last {
-                    seeds
-                } else {
-                    plan.per_block(format!("{name} gradient"), layer.out_len)
-                },
-            });
+            };
+            let own = match layer.operation {
+                Operation::Conv(shape) => OwnBuffers::Conv(shape, simple(conv_packings(&shape, target))),
+                Operation::Dense(shape) => OwnBuffers::Dense(shape, simple(dense_packings(&shape, target))),
+                Operation::Lstm(shape) => {
+                    OwnBuffers::Lstm(LstmPass::new(plan, layer, &shape, target, output, gradient))
+                }
+            };
+            layers.push(LayerBuffers { output, gradient, own });
         }
         let energies = layers[last].output;
         Self { network: network.clone(), target, parameters, x, energies, input_gradient, seeds, layers }
@@ -80,8 +108,15 @@ impl NetworkPass {
     /// Packs every layer's weights; needed after every change of the parameters.
     pub(super) fn pack(&self, launches: &mut Vec<Launch>) {
         for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
-            let (forward, backward) = packings(&layer.operation, self.target);
-            for (packing, to) in [(forward, buffers.forward), (backward, buffers.backward)] {
+            let (packings, own) = match &buffers.own {
+                OwnBuffers::Conv(shape, own) => (conv_packings(shape, self.target), own),
+                OwnBuffers::Dense(shape, own) => (dense_packings(shape, self.target), own),
+                OwnBuffers::Lstm(lstm) => {
+                    lstm.pack(launches, self.parameters);
+                    continue;
+                }
+            };
+            for (packing, to) in [(packings.0, own.forward), (packings.1, own.backward)] {
                 let kernel = PackWeights { packing, weight_offset: layer.weight_offset, packed_offset: 0 };
                 launches.push(Launch::whole(kernel, &[self.parameters, to]));
             }
@@ -93,17 +128,22 @@ impl NetworkPass {
         let mut input = self.x;
         for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
             let (lanes, bias_offset, activation) = (self.target.lanes, layer.bias_offset(), layer.activation);
-            let kernel: Kernel = match layer.operation {
-                Operation::Conv(shape) => {
-                    let tile = forward_tile(&shape, self.target);
-                    ConvForward { lanes, shape, tile, bias_offset, activation }.into()
+            let (kernel, own): (Kernel, _) = match &buffers.own {
+                OwnBuffers::Conv(shape, own) => {
+                    let (shape, tile) = (*shape, forward_tile(shape, self.target));
+                    (ConvForward { lanes, shape, tile, bias_offset, activation }.into(), own)
                 }
-                Operation::Dense(shape) => {
-                    let tile_channels = self.target.channels(shape.units);
-                    DenseForward { lanes, shape, tile_channels, bias_offset, activation }.into()
+                OwnBuffers::Dense(shape, own) => {
+                    let (shape, tile_channels) = (*shape, self.target.channels(shape.units));
+                    (DenseForward { lanes, shape, tile_channels, bias_offset, activation }.into(), own)
+                }
+                OwnBuffers::Lstm(lstm) => {
+                    lstm.forward(launches, blocks, input, self.parameters);
+                    input = buffers.output;
+                    continue;
                 }
             };
-            let bindings = [input, buffers.forward, self.parameters, buffers.output, buffers.slope];
+            let bindings = [input, own.forward, self.parameters, buffers.output, own.slope];
             launches.push(Launch::per_block(kernel, blocks, &bindings));
             input = buffers.output;
         }
@@ -112,7 +152,8 @@ impl NetworkPass {
     /// Gradient of the energy with respect to the input, after a forward pass.
     pub(super) fn to_input(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
         // An energy's derivative with respect to the last pre-activation is that layer's slope.
-        let top = self.layers[self.layers.len() - 1].slope;
+        let top = self.layers[self.layers.len() - 1].slope();
+        let top = top.expect("an LSTM is not the last layer of a network");
         self.backward(launches, blocks, top, true);
     }
 
@@ -123,28 +164,33 @@ impl NetworkPass {
 
     fn backward(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, top: BufferId, to_input: bool) {
         let mut gradient = top;
-        for (i, layer) in self.network.layers.iter().enumerate().rev() {
-            let has_slope = i > 0;
-            if !has_slope && !to_input {
-                break;
-            }
-            let lanes = self.target.lanes;
-            let kernel: Kernel = match layer.operation {
-                Operation::Conv(shape) => {
-                    let tile = backward_tile(&shape, self.target);
-                    ConvInputGradient { lanes, shape, tile, has_slope }.into()
+        for (i, buffers) in self.layers.iter().enumerate().rev() {
+            let before = i.checked_sub(1).map(|i| &self.layers[i]);
+            let (slope, to) = match before {
+                Some(before) => (before.slope(), before.gradient),
+                None => (None, self.input_gradient),
+            };
+            let to_input = to_input || before.is_some();
+            let (lanes, has_slope) = (self.target.lanes, slope.is_some());
+            let (kernel, own): (Kernel, _) = match &buffers.own {
+                OwnBuffers::Lstm(lstm) => {
+                    // Its gates' gradients are wanted whether or not its input's is.
+                    lstm.backward(launches, blocks, LstmInput { gradient: to, to_input, slope });
+                    gradient = to;
+                    continue;
                 }
-                Operation::Dense(shape) => {
-                    let tile_channels = self.target.channels(shape.in_channels);
-                    DenseInputGradient { lanes, shape, tile_channels, has_slope }.into()
+                _ if !to_input => break,
+                OwnBuffers::Conv(shape, own) => {
+                    let (shape, tile) = (*shape, backward_tile(shape, self.target));
+                    (ConvInputGradient { lanes, shape, tile, has_slope }.into(), own)
+                }
+                OwnBuffers::Dense(shape, own) => {
+                    let (shape, tile_channels) = (*shape, self.target.channels(shape.in_channels));
+                    (DenseInputGradient { lanes, shape, tile_channels, has_slope }.into(), own)
                 }
             };
-            let (slope, to) = if has_slope {
-                (self.layers[i - 1].slope, self.layers[i - 1].gradient)
-            } else {
-                (gradient, self.input_gradient)
-            };
-            launches.push(Launch::per_block(kernel, blocks, &[gradient, self.layers[i].backward, slope, to]));
+            let slope = slope.unwrap_or(gradient);
+            launches.push(Launch::per_block(kernel, blocks, &[gradient, own.backward, slope, to]));
             gradient = to;
         }
     }
@@ -155,12 +201,19 @@ impl NetworkPass {
         for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
             let (lanes, n_parameters) = (self.target.lanes, self.network.n_parameters);
             let weight_offset = layer.weight_offset;
-            let kernel: Kernel = match layer.operation {
-                Operation::Conv(shape) => {
+            let kernel: Kernel = match &buffers.own {
+                OwnBuffers::Conv(shape, _) => {
+                    let shape = *shape;
                     ConvWeightGradient { lanes, shape, chunks, weight_offset, n_parameters }.into()
                 }
-                Operation::Dense(shape) => {
+                OwnBuffers::Dense(shape, _) => {
+                    let shape = *shape;
                     DenseWeightGradient { lanes, shape, chunks, weight_offset, n_parameters }.into()
+                }
+                OwnBuffers::Lstm(lstm) => {
+                    lstm.to_parameters(launches, input, chunks, n_parameters, partials);
+                    input = buffers.output;
+                    continue;
                 }
             };
             launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials]));
@@ -169,26 +222,26 @@ impl NetworkPass {
     }
 }
 
-fn forward_tile(shape: &crate::network::ConvShape, target: Target) -> Tile {
+fn forward_tile(shape: &ConvShape, target: Target) -> Tile {
     let pixels = target.tile_pixels.min(shape.out_width);
     Tile { channels: target.channels(shape.out_channels), pixels }
 }
 
-fn backward_tile(shape: &crate::network::ConvShape, target: Target) -> Tile {
+fn backward_tile(shape: &ConvShape, target: Target) -> Tile {
     let pixels = target.tile_pixels.min(shape.in_width.div_ceil(shape.stride_x));
     Tile { channels: target.channels(shape.in_channels), pixels }
 }
 
-fn packings(operation: &Operation, target: Target) -> (pack_weights::Packing, pack_weights::Packing) {
-    use pack_weights::Packing;
-    match operation {
-        Operation::Conv(shape) => (
-            Packing::forward(*shape, forward_tile(shape, target).channels),
-            Packing::backward(*shape, backward_tile(shape, target).channels),
-        ),
-        Operation::Dense(shape) => (
-            Packing::dense(*shape, target.channels(shape.units), false),
-            Packing::dense(*shape, target.channels(shape.in_channels), true),
-        ),
-    }
+fn conv_packings(shape: &ConvShape, target: Target) -> (Packing, Packing) {
+    (
+        Packing::forward(*shape, forward_tile(shape, target).channels),
+        Packing::backward(*shape, backward_tile(shape, target).channels),
+    )
+}
+
+fn dense_packings(shape: &DenseShape, target: Target) -> (Packing, Packing) {
+    (
+        Packing::dense(*shape, target.channels(shape.units), false),
+        Packing::dense(*shape, target.channels(shape.in_channels), true),
+    )
 }

@@ -182,3 +182,70 @@ fn parse_row(row: &str) -> Option<(u64, f64)> {
     let numbers = figures.iter().filter(|cell| cell.parse::<f32>().is_ok()).count();
     (figures.len() == 7 && numbers == 7).then_some((step.parse().ok()?, seconds.parse().ok()?))
 }
+
+/// What stands in a `metrics.csv`, column by column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsTable {
+    columns: Vec<(String, Vec<f64>)>,
+}
+
+impl MetricsTable {
+    /// Reads a metrics file of this program or of another version of it: whatever columns its first line names, as long
+    /// as `step` is one. A last line that doesn't end, as a killed process may leave it, is left out.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it can't be read; [`Error::File`] if it is no metrics file, has no rows, a row of another
+    /// length than the first line, or a cell that is no number: with the line, and the column's name.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let content = std::fs::read(path).map_err(Error::io("read", path))?;
+        Self::parse(&content).map_err(|problem| Error::file(path, problem))
+    }
+
+    fn parse(content: &[u8]) -> std::result::Result<Self, String> {
+        if content.is_empty() {
+            return Err("is empty; a metrics file begins with the names of its columns".to_owned());
+        }
+        let end = content.iter().rposition(|&byte| byte == b'\n').unwrap_or(content.len());
+        let text = String::from_utf8_lossy(&content[..end]);
+        let mut lines = text.lines();
+        let header = lines.next().unwrap_or_default();
+        let mut columns: Vec<_> =
+            header.split(',').map(|name| (name.trim().to_owned(), Vec::new())).collect();
+        if !columns.iter().any(|(name, _)| name == "step") {
+            return Err(format!(
+                "line 1 names no column `step`, so this is no metrics file; `{METRICS_HEADER}` is one"
+            ));
+        }
+        for (ix, row) in lines.enumerate() {
+            let (line, n_columns) = (ix + 2, columns.len());
+            let cells: Vec<&str> = row.split(',').collect();
+            if cells.len() != n_columns {
+                return Err(format!(
+                    "line {line} has {} cells, but line 1 names {n_columns} columns",
+                    cells.len()
+                ));
+            }
+            for ((name, values), cell) in columns.iter_mut().zip(cells) {
+                let value = cell.trim().parse();
+                values.push(
+                    value.map_err(|_| format!("line {line}, column `{name}`: `{cell}` is not a number"))?,
+                );
+            }
+        }
+        if columns[0].1.is_empty() {
+            return Err("has no rows: no step of the run is done yet".to_owned());
+        }
+        Ok(Self { columns })
+    }
+
+    /// The names of its columns, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// A column's values, one a row; those that are not finite are what they are.
+    pub fn column(&self, name: &str) -> Option<&[f64]> {
+        self.columns.iter().find(|column| column.0 == name).map(|column| column.1.as_slice())
+    }
+}

@@ -9,7 +9,7 @@ use thalweg::device::{ChainPath, Device};
 use thalweg::gpu::{Gpu, adapters};
 use thalweg::kernels::pack_weights::Packing;
 use thalweg::kernels::{Access, Binding, Kernel};
-use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, Network, Operation, Padding};
+use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, LstmShape, Network, Operation, Padding};
 use thalweg::plan::{BufferId, Launch, Layout, Plan};
 
 /// The first adapter, be it software: tests of the GPU path never pass for want of one.
@@ -143,6 +143,7 @@ pub fn output_shape(input: ImageShape, spec: LayerSpec) -> ImageShape {
             ImageShape { channels: s.out_channels, height: s.out_height, width: s.out_width }
         }
         Operation::Dense(s) => ImageShape { channels: s.units, height: 1, width: 1 },
+        Operation::Lstm(s) => ImageShape { channels: s.out_len(), height: 1, width: 1 },
     }
 }
 
@@ -199,7 +200,34 @@ pub fn odd_network() -> Network {
     Network::new("odd", ImageShape { channels: 3, height: 13, width: 17 }, &specs).unwrap()
 }
 
-/// Small networks at the edges of what can be: one layer, ending in a convolution, a kernel of the input's size.
+/// An LSTM of `[hidden, layers]` over sequences of `[channels, time]`, and the energy.
+pub fn lstm_network(name: &str, [channels, width]: [usize; 2], specs: &[LayerSpec]) -> Network {
+    let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
+    Network::new(name, ImageShape { channels, height: 1, width }, &[specs, &[energy]].concat()).unwrap()
+}
+
+/// Networks over sequences: one number, one direction, a dense layer or a convolution beside, sizes off every tile.
+pub fn lstm_networks() -> Vec<Network> {
+    let lstm = |hidden, layers, bidirectional| LayerSpec::Lstm { hidden, layers, bidirectional };
+    let activation = Activation::Swish;
+    let conv = LayerSpec::Conv {
+        channels: 4,
+        kernel: [1, 3],
+        stride: [1, 2],
+        padding: Padding { left: 1, ..Padding::default() },
+        activation,
+    };
+    vec![
+        lstm_network("one step", [1, 1], &[lstm(1, 1, false)]),
+        lstm_network("one direction", [2, 7], &[lstm(9, 2, false)]),
+        lstm_network("one layer", [5, 3], &[lstm(3, 1, true)]),
+        lstm_network("two layers", [3, 7], &[lstm(6, 2, true), LayerSpec::Dense { units: 5, activation }]),
+        lstm_network("convolution and LSTM", [2, 9], &[conv, lstm(3, 3, true)]),
+    ]
+}
+
+/// Small networks at the edges of what can be: one layer, ending in a convolution, a kernel of the input's size; and
+/// [`lstm_networks`].
 pub fn edge_networks() -> Vec<Network> {
     let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
     let image = |channels, height, width| ImageShape { channels, height, width };
@@ -228,6 +256,7 @@ pub fn edge_networks() -> Vec<Network> {
     .into_iter()
     .map(|network| network.unwrap())
     .chain([odd_network()])
+    .chain(lstm_networks())
     .collect()
 }
 
@@ -267,12 +296,54 @@ pub fn plain_dense(units: usize, weights: &[f64], bias: &[f64], x: &[f64]) -> Ve
     (0..units).map(|unit| bias[unit] + row(unit).iter().zip(x).map(|(w, x)| w * x).sum::<f64>()).collect()
 }
 
+/// A stack of LSTMs over a sequence `[channel][time]`: both directions' outputs at the last time. The parameters lie as
+/// [`thalweg::network::LstmCell`] says.
+pub fn plain_lstm(s: &LstmShape, parameters: &[f64], x: &[f64]) -> Vec<f64> {
+    let mut rest = parameters;
+    let mut inputs: Vec<Vec<f64>> =
+        (0..s.time).map(|t| (0..s.in_channels).map(|c| x[c * s.time + t]).collect()).collect();
+    for _ in 0..s.layers {
+        let mut outputs = vec![Vec::new(); s.time];
+        for reverse in [false, true].into_iter().take(if s.bidirectional { 2 } else { 1 }) {
+            let rows = 4 * s.hidden;
+            let mut take = |n: usize| {
+                let (part, others) = rest.split_at(n);
+                rest = others;
+                part
+            };
+            let (w_ih, b_ih, w_hh, b_hh) =
+                (take(rows * inputs[0].len()), take(rows), take(rows * s.hidden), take(rows));
+            let (mut h, mut c) = (vec![0.0; s.hidden], vec![0.0; s.hidden]);
+            let mut times: Vec<usize> = (0..s.time).collect();
+            if reverse {
+                times.reverse();
+            }
+            for t in times {
+                let (of_x, of_h) =
+                    (plain_dense(rows, w_ih, b_ih, &inputs[t]), plain_dense(rows, w_hh, b_hh, &h));
+                let z =
+                    |gate: usize, unit: usize| of_x[gate * s.hidden + unit] + of_h[gate * s.hidden + unit];
+                let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
+                for unit in 0..s.hidden {
+                    c[unit] = sigmoid(z(1, unit)) * c[unit] + sigmoid(z(0, unit)) * z(2, unit).tanh();
+                    h[unit] = sigmoid(z(3, unit)) * c[unit].tanh();
+                }
+                outputs[t].extend(&h);
+            }
+        }
+        inputs = outputs;
+    }
+    assert!(rest.is_empty());
+    inputs.pop().unwrap()
+}
+
 fn plain_layer(layer: &Layer, parameters: &[f64], x: &[f64]) -> Vec<f64> {
     let weights = &parameters[layer.weight_offset..][..layer.weight_len];
     let bias = &parameters[layer.bias_offset()..][..layer.bias_len];
     let mut z = match &layer.operation {
         Operation::Conv(s) => plain_conv(s, weights, bias, x),
         Operation::Dense(s) => plain_dense(s.units, weights, bias, x),
+        Operation::Lstm(s) => plain_lstm(s, weights, x),
     };
     z.iter_mut().for_each(|z| *z = plain_activation(layer.activation, *z));
     z
@@ -423,6 +494,12 @@ fn run_block(kernel: &Kernel, views: &mut [Vec<f64>]) {
         (Kernel::DenseForward(k), [x, w, p, y, slope]) => k.reference(x, w, &p[k.bias_offset..], y, slope),
         (Kernel::ConvInputGradient(k), [g, w, slope, grad]) => k.reference(g, w, slope, grad),
         (Kernel::DenseInputGradient(k), [g, w, slope, grad]) => k.reference(g, w, slope, grad),
+        (Kernel::LstmForward(k), [x, w, p, trace, y]) => {
+            k.reference(x, w, &p[k.cell.weight_offset..], trace, y);
+        }
+        (Kernel::LstmBackward(k), [g, w, slope, trace, carry, grad]) => {
+            k.reference(g, w, slope, trace, carry, grad);
+        }
         _ => panic!("{} has no twin in f64", kernel.name()),
     }
 }
@@ -433,6 +510,19 @@ fn run_whole(kernel: &Kernel, views: &mut [Vec<f64>]) {
             let p = &k.packing;
             let n = p.out_channels * p.in_channels * p.kernel_height * p.kernel_width;
             *packed = pack(p, &parameters[k.weight_offset..][..n]);
+        }
+        (Kernel::LstmPack(k), [parameters, packed]) => {
+            k.reference(&parameters[k.cell.weight_offset..][..k.cell.weight_len()], packed);
+        }
+        (Kernel::LstmWeightGradient(k), [x, trace, partials]) => {
+            let (cell, lanes) = (&k.cell, k.lanes as usize);
+            for chunk in 0..k.chunks.count() {
+                let blocks = k.chunks.blocks(chunk);
+                let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
+                let at = chunk as usize * k.n_parameters + cell.weight_offset;
+                let grad = &mut partials[at..at + cell.weight_len()];
+                k.reference(&x[of(cell.in_len())], &trace[of(cell.trace_len())], grad);
+            }
         }
         (Kernel::ConvWeightGradient(k), [x, g, partials]) => {
             let (s, lanes) = (&k.shape, k.lanes as usize);

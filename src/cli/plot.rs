@@ -1,0 +1,104 @@
+//! `thalweg plot`: the pictures of a run, drawn anew from its files.
+
+use super::say;
+use std::path::{Path, PathBuf};
+use thalweg::data::{Images, read_images};
+use thalweg::picture::plot::{Point, Square, curves, histograms, landscape, thinned};
+use thalweg::picture::save_png;
+use thalweg::train::metrics::MetricsTable;
+use thalweg::{Config, Device, EnergyModel, Error, Model, Result, plane};
+
+/// Options of `thalweg plot`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The model: the run's checkpoint, or a safetensors file of weights (then --network says of which network)
+    #[arg(long, default_value = "run/checkpoint.safetensors", value_name = "FILE")]
+    model: PathBuf,
+    /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// The run's metrics, for curves.png [default: metrics.csv beside the model, if it is there]
+    #[arg(long, value_name = "FILE.csv")]
+    metrics: Option<PathBuf>,
+    /// Points to draw beside samples, for a model of points in the plane: a data set's name or file [default: none]
+    #[arg(long, value_name = "NAME|FILE")]
+    data: Option<String>,
+    /// Folder for the pictures [default: the model's]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Seed of the samples
+    #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
+    seed: u64,
+    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
+    /// (see `thalweg devices`)
+    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
+    device: String,
+}
+
+/// Samples in a histogram.
+const SAMPLES: usize = 5000;
+/// Points of a kind on a landscape, at most.
+const ON_MAP: usize = 500;
+
+/// Runs the command.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let path = &arguments.model;
+    let (model, recipe) = Model::load_with_recipe(path, arguments.network.as_deref())?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = folder.join("metrics.csv");
+    let metrics = arguments.metrics.clone().or_else(|| beside.exists().then_some(beside));
+    let table = metrics.map(MetricsTable::read).transpose()?;
+    let is_plane = model.network.input == plane::POINT;
+    if !is_plane && (table.is_none() || arguments.data.is_some()) {
+        let problem = match plane::check(model.network.input) {
+            Err(error) if arguments.data.is_some() => format!("--data has no use: {error}"),
+            _ => "there is no metrics.csv beside it to draw curves of; name one with --metrics".to_owned(),
+        };
+        return Err(Error::file(path, problem));
+    }
+    let data = arguments.data.as_deref().map(read_points).transpose()?;
+    let out = arguments.out.as_deref().unwrap_or(folder);
+    std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    if let Some(table) = table {
+        let path = out.join("curves.png");
+        save_png(&path, &curves(&table))?;
+        let steps = table.column("step").map_or(0, <[f64]>::len);
+        say(format_args!("Wrote {}: {steps} steps.", path.display()));
+    }
+    if is_plane {
+        let device = Device::open(&arguments.device).await?;
+        let data = data.as_ref().map(plane::points).transpose()?.unwrap_or_default();
+        let drawn = draw_plane(&device, &model, &recipe, data, arguments.seed, out, &model.network.name);
+        for path in drawn.await? {
+            say(format_args!("Wrote {}.", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// The points of a data set.
+fn read_points(name: &str) -> Result<Images> {
+    let images = read_images(name)?;
+    plane::check(images.shape).map_err(|error| Error::file(name, error.to_string()))?;
+    Ok(images)
+}
+
+/// Writes landscape.png and histograms.png to a folder; tells their paths.
+pub async fn draw_plane(
+    device: &Device,
+    model: &Model,
+    config: &Config,
+    data: &[Point],
+    seed: u64,
+    out: &Path,
+    name: &str,
+) -> Result<[PathBuf; 2]> {
+    let samples = plane::samples(device, model, SAMPLES, &config.sample_numbers(), seed).await?;
+    let square = Square::around(if data.is_empty() { &samples } else { data });
+    let map = plane::landscape(&mut EnergyModel::new(device, model).await?, square).await?;
+    let paths = ["landscape.png", "histograms.png"].map(|name| out.join(name));
+    let picture = landscape(&map, name, &thinned(data, ON_MAP), &thinned(&samples, ON_MAP));
+    save_png(&paths[0], &picture)?;
+    save_png(&paths[1], &histograms(square, data, &samples))?;
+    Ok(paths)
+}
