@@ -143,7 +143,7 @@ fn set_refuses() {
         ("steps=60", &["`train.steps`", "`chain.steps`", "`sample.steps`"]),
         ("learning-rate=1", &["did you mean `adam.learning_rate`"]),
         ("chain=1", &["no such setting", "chain"]),
-        ("zzz=1", &["there are: preset, seed, "]),
+        ("zzz=1", &["there are: preset, objective, seed, "]),
         ("=1", &["no such setting"]),
         ("chain.steps", &["has no value", "chain.steps=60"]),
         ("", &["has no value"]),

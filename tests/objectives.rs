@@ -36,6 +36,7 @@ const VARIANTS: [&[&str]; 4] = [
     &[
         "objective=cd",
         "replay.start=normal",
+        "replay.start_scale=0.2",
         "chain.form=mala",
         "chain.step_size=0.001",
         "loss.smoothness=0.1",
@@ -46,10 +47,10 @@ const VARIANTS: [&[&str]; 4] = [
         "objective=cd",
         "cd.start=data",
         "chain.form=theory",
-        "chain.step_size=0.01",
+        "chain.step_size=0.1",
         "chain.gradient_clip=0",
-        "chain.temperature=0.1",
-        "chain.step_size_end=0.001",
+        "chain.temperature=2",
+        "chain.step_size_end=0.01",
         "chain.course=geometric",
         "loss.weight_l2=0.001",
     ],
@@ -313,7 +314,7 @@ fn mala_has_the_right_density_whatever_the_step_size() {
         let (off, acceptance) = deviations(&numbers, 300, &want);
         println!("{numbers:?}: {off:.1?} standard errors, acceptance {acceptance:?}, moments {want:.3?}");
         assert!(off.iter().all(|off| off.abs() < 5.0), "{numbers:?}: {off:?}");
-        assert!(acceptance.is_some_and(|a| (0.1..0.95).contains(&a)), "{acceptance:?}");
+        assert!(acceptance.is_some_and(|a| (0.02..0.9).contains(&a)), "{acceptance:?}");
     }
     let want = moments(&mut energy, 1.0, 8.0);
     let unadjusted = SamplerNumbers { form: Form::Theory, ..free };

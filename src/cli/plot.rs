@@ -3,6 +3,7 @@
 use super::say;
 use std::path::{Path, PathBuf};
 use thalweg::data::{Images, read_images};
+use thalweg::model::Weights;
 use thalweg::picture::plot::{Point, Square, curves, histograms, landscape, thinned};
 use thalweg::picture::save_png;
 use thalweg::train::metrics::MetricsTable;
@@ -43,7 +44,7 @@ const ON_MAP: usize = 500;
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let path = &arguments.model;
-    let (model, recipe) = Model::load_with_recipe(path, arguments.network.as_deref())?;
+    let (model, recipe) = Model::load_with_recipe(path, arguments.network.as_deref(), Weights::Average)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = folder.join("metrics.csv");
     let metrics = arguments.metrics.clone().or_else(|| beside.exists().then_some(beside));
