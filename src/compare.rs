@@ -44,6 +44,8 @@ impl Tolerance {
             Kernel::Random(k) if k.distribution != Distribution::Normal => Self::EXACT,
             // Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
             Kernel::Random(_) | Kernel::DrawReal(_) | Kernel::Langevin(_) => of_largest(1e-6),
+            // The same; and an angle of up to 2.3 turns, whose rounding becomes an error of an arc of that length.
+            Kernel::DrawToy(_) => of_largest(3e-6),
             // A dot product of n terms is off by sqrt(n) to n roundings of its terms, and its terms are smaller than
             // the largest output: 600 terms give 2e-6 to 4e-5, and in practice the former. The activation adds 2e-6.
             Kernel::ConvForward(_)

@@ -9,7 +9,7 @@ mod programs;
 
 pub use network_pass::NetworkPass;
 pub use programs::{
-    EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, TrainingNumbers,
+    EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source, TrainingNumbers,
     TrainingPlan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
 
