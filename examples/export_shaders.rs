@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use thalweg::data::ImageShape;
 use thalweg::kernels::Kernel;
 use thalweg::network::preset;
-use thalweg::plan::{SamplerNumbers, Target, TrainingNumbers, training_plan};
+use thalweg::plan::{SamplerNumbers, Source, Target, TrainingNumbers, training_plan};
 
 const BATCH: u32 = 128;
 
@@ -67,6 +67,7 @@ fn pipelines_of(target: Target) -> Result<BTreeMap<String, Pipeline>, Box<dyn Er
     let network = preset("mnist-small")?;
     let numbers = TrainingNumbers {
         batch: BATCH,
+        source: Source::Bytes,
         n_images: 60_000,
         data_shape: ImageShape { channels: 1, height: 28, width: 28 },
         data_noise: 0.005,

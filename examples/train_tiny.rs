@@ -46,7 +46,7 @@ async fn train(folder: &Path) -> Result<()> {
 
     // Digits that were held out, next to the model's own chains: real ones should come to lie lower.
     let mut energy_model = EnergyModel::new(&device, &trainer.model().await?).await?;
-    let held_out = energy_model.energies(&dataset.held_out.to_images()).await?;
+    let held_out = energy_model.energies(&dataset.held_out).await?;
     let mean = held_out.iter().map(|e| f64::from(*e)).sum::<f64>() / held_out.len() as f64;
     println!("mean energy of {} held-out digits: {mean:.4}", held_out.len());
 

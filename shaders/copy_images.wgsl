@@ -18,7 +18,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> state: State;
 @group(0) @binding(2) var<storage, read_write> x: array<f32>;
 
-const COPY_NOISE: u32 = 11u;
+const COPY_NOISE: u32 = 13u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {

@@ -26,7 +26,7 @@ struct Params {
 
 const FRESH_START: u32 = 2u;
 const START_CHOICE: u32 = 3u;
-const SUBSETS: u32 = 10u;
+const SUBSETS: u32 = 12u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {

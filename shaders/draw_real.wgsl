@@ -1,9 +1,10 @@
-// Real batch: x[block][y, x, c][lane] = clamp(byte -> [-1, 1], padded with -1, + noise N(0, 1), -1, 1).
+// Real batch: x[block][y, x, c][lane] = clamp(byte -> [-1, 1], padded with -1, + noise N(0, 1), -1, 1); floats are taken
+// as they are, and not clamped.
 // Image i of the batch is number permute(position + i) of the data set, in the epoch's order: a Feistel network over
 // the smallest even-bit domain that holds the data set, walked until it lands inside (Black and Rogaway 2002). Lanes
 // without an image (the last batch of an epoch, or a batch that does not fill its blocks) are -1.
 // One invocation writes one quad (four features) of one image: x = quad by lane, z = block.
-// 1 state, 2 data [image][c][row][column] as bytes, 3 x.
+// 1 state, 2 data [image][c][row][column] as bytes or floats, 3 x.
 
 override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
@@ -17,6 +18,7 @@ override DATA_HEIGHT: u32 = 1;
 override DATA_WIDTH: u32 = 1;
 override PAD_TOP: u32 = 0;
 override PAD_LEFT: u32 = 0;
+override FLOATS: bool = false;
 
 struct Params {
     first_block: u32,
@@ -58,9 +60,16 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         var value = -1.0;
         if (row >= 0 && row < i32(DATA_HEIGHT) && column >= 0 && column < i32(DATA_WIDTH)) {
             let at = ((number * CHANNELS + channel) * DATA_HEIGHT + u32(row)) * DATA_WIDTH + u32(column);
-            value = (f32((data[at / 4u] >> (8u * (at % 4u))) & 0xffu) - 127.5) / 127.5;
+            if (FLOATS) {
+                value = bitcast<f32>(data[at]);
+            } else {
+                value = (f32((data[at / 4u] >> (8u * (at % 4u))) & 0xffu) - 127.5) / 127.5;
+            }
         }
-        value = clamp(value + params.noise * noise[i], -1.0, 1.0);
+        value += params.noise * noise[i];
+        if (!FLOATS) {
+            value = clamp(value, -1.0, 1.0);
+        }
         x[(base + i) * LANES + lane] = select(-1.0, value, present);
     }
 }

@@ -29,7 +29,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> x_energies: array<f32>;
 @group(0) @binding(8) var<storage, read_write> decisions: array<f32>;
 
-const ACCEPT: u32 = 9u;
+const ACCEPT: u32 = 11u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {

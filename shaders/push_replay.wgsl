@@ -21,7 +21,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> ring: array<f32>;
 
-const SUBSETS: u32 = 10u;
+const SUBSETS: u32 = 12u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {

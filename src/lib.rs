@@ -13,6 +13,7 @@ pub mod error;
 pub mod files;
 pub mod gpu;
 pub mod kernels;
+pub mod metrics;
 pub mod model;
 pub mod network;
 pub mod picture;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 use thalweg::checkpoint::{Checkpoint, Tensor, TensorData, load_tensors};
-use thalweg::data::{ByteImages, Dataset, Images, npy};
+use thalweg::data::{ByteImages, Dataset, Examples, Images, npy};
 use thalweg::model::replay_images;
 use thalweg::picture::{GridOptions, film, grid, plot::curves};
 use thalweg::plan::SamplerNumbers;
@@ -174,7 +174,7 @@ fn floats(tensor: &Tensor) -> &[f32] {
 
 /// Digits `first..first + count` of those that ship inside.
 fn digits(first: usize, count: usize) -> ByteImages {
-    let all = Dataset::open("digits").unwrap().train;
+    let Examples::Bytes(all) = Dataset::open("digits").unwrap().train else { panic!("digits are bytes") };
     let len = all.shape.len();
     ByteImages { shape: all.shape, bytes: all.bytes[first * len..][..count * len].to_vec() }
 }
@@ -395,7 +395,8 @@ fn bad_images_are_refused() {
     put("fortran.npy", &npy_file("<f4", "True", "(1, 1, 2, 2)", &le(&[0.0; 4])));
     put("f8.npy", &npy_file("<f8", "False", "(1, 1, 2, 2)", &[0; 32]));
     put("bytes.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 128.0, 255.0, 0.0])));
-    put("floats.npy", &npy_file("<f4", "False", "(2, 1, 2, 2)", &le(&[0.0; 8])));
+    put("rows.npy", &npy_file("<f4", "False", "(4, 2)", &le(&[0.0; 8])));
+    put("ragged.csv", b"x,y\n1,2\n3\n");
     put("not.png", b"\x89PNG\r\n\x1a\nnothing");
     put("empty.idx", b"");
     fs::create_dir(folder.path().join("none")).unwrap();
@@ -436,7 +437,8 @@ fn bad_images_are_refused() {
     for (name, facts) in both {
         refusals.refused(&["train", "--device=cpu", "--data", name], facts);
     }
-    refusals.refused(&["train", "--device=cpu", "--data=floats.npy"], &["floats.npy", "f4", "u1"]);
+    refusals.refused(&["train", "--device=cpu", "--data=rows.npy"], &["rows.npy", "2x1x1", "1x32x32"]);
+    refusals.refused(&["train", "--device=cpu", "--data=ragged.csv"], &["ragged.csv", "line 3", "1 cells"]);
     refusals.refused(&["train", "--device=cpu", "--data=none"], &["none", "train-images-idx3-ubyte"]);
     refusals.refused(
         &[

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 use thalweg::data::npy::Npy;
-use thalweg::data::{self, ByteImages, Dataset, ImageShape, Images, idx, npy, png};
+use thalweg::data::toy::TOYS;
+use thalweg::data::{self, ByteImages, Dataset, Examples, ImageShape, Images, idx, npy, picture_file};
 use thalweg::files::write_atomically;
 use thalweg::{Error, Result};
 
@@ -356,7 +357,7 @@ fn png_colours() {
         write_png(&path, color, 2, bytes);
         let width_2 = shape(channels, expected.len() / channels / 2, 2);
         let images = ByteImages { shape: width_2, bytes: expected.to_vec() };
-        assert_eq!(png::read_file(&path).unwrap(), images, "{color:?}");
+        assert_eq!(picture_file::read_file(&path).unwrap(), images, "{color:?}");
         assert_eq!(data::read_images(&path).unwrap(), images.to_images());
     }
 }
@@ -369,7 +370,7 @@ fn png_folder_in_order_of_names() {
     }
     fs::write(folder.path().join("notes.txt"), "not an image").unwrap();
     fs::write(folder.path().join("._a.png"), "not an image").unwrap();
-    assert_eq!(png::read_folder(folder.path()).unwrap().bytes, [1, 2, 3]);
+    assert_eq!(picture_file::read_folder(folder.path()).unwrap().bytes, [1, 2, 3]);
     assert_eq!(data::read_images(folder.path()).unwrap().count(), 3);
 
     let odd = folder.path().join("bb.png");
@@ -454,8 +455,9 @@ fn shipped_digits() {
     let digits = Dataset::open("digits").unwrap();
     assert_eq!(digits.name, "digits");
     assert_eq!((digits.train.count(), digits.held_out.count()), (9_000, 1_000));
-    assert_eq!((digits.train.shape, digits.held_out.shape), (shape(1, 28, 28), shape(1, 28, 28)));
-    let mean = digits.train.bytes.iter().map(|&byte| f64::from(byte)).sum::<f64>() / (9_000.0 * 784.0);
+    assert_eq!((digits.train.shape(), digits.held_out.shape), (shape(1, 28, 28), shape(1, 28, 28)));
+    let Examples::Bytes(train) = &digits.train else { panic!("digits are bytes") };
+    let mean = train.bytes.iter().map(|&byte| f64::from(byte)).sum::<f64>() / (9_000.0 * 784.0);
     assert!((32.0..35.0).contains(&mean), "mean {mean}; MNIST's is 33.3");
     // The best of five, as other tests run at the same time.
     let times = [(); 5].map(|()| {
@@ -482,7 +484,8 @@ fn folder_of_idx_files() {
         put(name, &gzip(&idx_images(25, 2, 3)));
         let alone = Dataset::open(dir).unwrap();
         assert_eq!((alone.train.count(), alone.held_out.count()), (23, 2));
-        assert_eq!(alone.held_out.bytes, (138..150).collect::<Vec<u8>>());
+        let last: Vec<f32> = (138..150).map(data::byte_to_value).collect();
+        assert_eq!(alone.held_out.values, last);
         assert_eq!(data::read_images(dir).unwrap().count(), 25);
 
         put("t10k-images-idx3-ubyte.gz", &idx_images(4, 2, 3));
@@ -508,14 +511,12 @@ fn one_file_as_a_data_set() {
     assert_eq!((set.train.count(), set.held_out.count()), (18, 2));
     let (_folder, path) = put("a.npy", &npy_file("'|u1'", "False", "(5, 3, 1, 1)", &[0; 15]));
     let set = open(&path).unwrap();
-    assert_eq!((set.train.count(), set.held_out.count(), set.train.shape), (4, 1, shape(3, 1, 1)));
+    assert_eq!((set.train.count(), set.held_out.count(), set.train.shape()), (4, 1, shape(3, 1, 1)));
 
-    let (_folder, path) = put("a.npy", &npy_file("'<f4'", "False", "(2, 1, 1)", &[0; 8]));
-    assert_says(open(&path), &path, &["dtype f4", "u1"]);
     let (_folder, path) = put("one.idx", &idx_images(1, 2, 3));
     assert_says(open(&path), &path, &["at least 2"]);
     let (_folder, path) = put("a.png", b"\x89PNG");
-    assert_says(open(&path), &path, &["PNG", "IDX"]);
+    assert_says(open(&path), &path, &["one picture", "IDX"]);
     let (_folder, path) = put("labels.gz", &gzip(&idx_file(0x801, &[3], &[1, 2, 3])));
     assert_says(open(&path), &path, &["holds labels", "not images"]);
     let (_folder, path) = put("words.txt", b"some words");
@@ -530,6 +531,168 @@ fn one_file_as_a_data_set() {
         &["no such file or folder", "`digits`", "train-images-idx3-ubyte", ".npy"],
     );
     assert_says(Dataset::open(""), Path::new(""), &["no such file or folder"]);
+}
+
+#[test]
+fn npy_of_points_and_sequences() {
+    let open = |path: &Path| Dataset::open(path.to_str().unwrap());
+    let values: Vec<f32> = (0..24).map(|i| i as f32 * 10.0 - 100.0).collect();
+    let wide: Vec<u8> = values.iter().flat_map(|v| f64::from(*v).to_be_bytes()).collect();
+    for (descr, bytes) in [("'<f4'", le(&values)), ("'>f8'", wide)] {
+        let (_folder, path) = put("a.npy", &npy_file(descr, "False", "(12, 2)", &bytes));
+        let set = open(&path).unwrap();
+        let Examples::Floats(train) = &set.train else { panic!("{set:?}") };
+        assert_eq!((train.shape, train.count(), set.held_out.count()), (shape(2, 1, 1), 11, 1));
+        assert_eq!([&train.values[..], &set.held_out.values].concat(), values);
+        assert_eq!(data::read_points(&path).unwrap().values, values);
+
+        // [n, time, d]: a channel's moments lie side by side in memory, and a moment's channels in the file.
+        let (_folder, path) = put("a.npy", &npy_file(descr, "False", "(2, 4, 3)", &bytes));
+        let sequences = data::read_points(&path).unwrap();
+        assert_eq!(sequences.shape, shape(3, 1, 4));
+        for (n, time, d) in [(0, 0, 0), (0, 1, 0), (0, 3, 2), (1, 2, 1)] {
+            assert_eq!(sequences.image(n)[d * 4 + time], values[(n * 4 + time) * 3 + d]);
+        }
+        assert_eq!(npy::swap(&sequences.values, 3, 4), values);
+    }
+    // Four dimensions are images, of floats as well.
+    let (_folder, path) = put("a.npy", &npy_file("'<f4'", "False", "(2, 1, 2, 2)", &le(&[0.5; 8])));
+    let set = open(&path).unwrap();
+    assert!(matches!(&set.train, Examples::Floats(images) if images.shape == shape(1, 2, 2)));
+    assert_says(data::read_points(&path), &path, &["holds images", "CSV"]);
+
+    let fails = |descr: &str, shape: &str, bytes: &[u8], words: &[&str]| {
+        let (_folder, path) = put("a.npy", &npy_file(descr, "False", shape, bytes));
+        assert_says(open(&path), &path, words);
+        assert_says(data::read_points(&path), &path, words);
+    };
+    fails("'<f4'", "(2, 2)", &le(&[0.0, 1.0, f32::NAN, 2.0]), &["NaN", "[1, 0]"]);
+    fails(
+        "'<f8'",
+        "(1, 1, 2)",
+        &[0.0_f64, 1e300].map(f64::to_le_bytes).concat(),
+        &["inf", "[0, 0, 1]", "32-bit"],
+    );
+    fails("'<f4'", "(3,)", &le(&[0.0; 3]), &["[3]", "[n, d]", "[n, time, d]"]);
+    fails("'<f4'", "(0, 2)", &[], &["no rows"]);
+    fails("'<f4'", "(2, 2)", &le(&[0.0; 3]), &["truncated", "16"]);
+    fails("'<i4'", "(2, 2)", &le(&[0.0; 4]), &["dtype <i4"]);
+    fails("'<f4'", "(99999999, 99999999)", &[], &["at most 4 GiB"]);
+}
+
+#[test]
+fn csv_files() {
+    let open = |path: &Path| Dataset::open(path.to_str().unwrap());
+    for text in [
+        "1,2.5\n-3e1,4\n5,6\n",
+        "x, y\r\n1, 2.5\r\n\r\n -30 ,4\r\n5,6",
+        "\u{feff}1,2.5\n-30,\"4\"\n5,6\n",
+        "\u{feff}\"a, b\",c\n1,2.5\n-30,4\n5,6\n",
+    ] {
+        let (_folder, path) = put("a.csv", text.as_bytes());
+        let points = data::read_points(&path).unwrap();
+        assert_eq!(
+            (points.shape, &points.values[..]),
+            (shape(2, 1, 1), &[1.0, 2.5, -30.0, 4.0, 5.0, 6.0][..])
+        );
+        let set = open(&path).unwrap();
+        assert_eq!((set.train.count(), set.held_out.count(), set.train.shape()), (2, 1, shape(2, 1, 1)));
+        assert_says(data::read_images(&path), &path, &["CSV", "images are needed"]);
+    }
+    let fails = |text: &str, words: &[&str]| {
+        let (_folder, path) = put("a.csv", text.as_bytes());
+        assert_says(open(&path), &path, words);
+        assert_says(data::read_points(&path), &path, words);
+    };
+    fails("", &["no rows of numbers"]);
+    fails("x,y\n\n", &["no rows of numbers"]);
+    fails("1,2\n3,4,5\n", &["line 2: has 3 cells", "first line has 2"]);
+    fails("x,y\n1,2\n\n3\n", &["line 4: has 1 cells"]);
+    fails("1,2\n3,four\n", &["line 2, column 2: `four` is not a number"]);
+    fails("x,2\n3,4\n", &["line 1, column 1: `x` is not a number"]);
+    fails("1,2\n3,\n", &["line 2, column 2: `` is not a number"]);
+    fails("1,2\nnan,3\n", &["line 2, column 1: `nan` is not a finite"]);
+    fails("1,2\n1,1e99\n", &["line 2, column 2: `1e99` is not a finite"]);
+    fails("1;2\n3;4\n", &["line 2, column 1: `3;4` is not a number", "commas"]);
+    let (_folder, path) = put("a.csv", b"1,2\n");
+    assert_says(open(&path), &path, &["1 example", "at least 2"]);
+}
+
+#[test]
+fn cifar_10_batches() {
+    let batch = |labels: &[u8]| -> Vec<u8> {
+        labels.iter().flat_map(|label| [&[*label][..], &[label * 10; 3072]].concat()).collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    put("data_batch_2.bin", &batch(&[3, 4]));
+    put("data_batch_1.bin", &batch(&[0, 1, 2]));
+    let Examples::Bytes(train) = Dataset::open(dir).unwrap().train else { panic!("bytes") };
+    assert_eq!((train.shape, train.count()), (shape(3, 32, 32), 4)); // one is held out
+    assert!((0..4).all(|i| train.image(i).iter().all(|byte| usize::from(*byte) == i * 10)));
+    assert_eq!(data::read_images(dir).unwrap().count(), 5);
+
+    put("test_batch.bin", &batch(&[9]));
+    let set = Dataset::open(dir).unwrap();
+    assert_eq!((set.train.count(), set.held_out.count()), (5, 1));
+    assert_eq!(set.held_out.values, vec![data::byte_to_value(90); 3072]);
+    assert_eq!(data::read_images(dir).unwrap(), set.held_out);
+
+    let one = folder.path().join("data_batch_1.bin");
+    let set = Dataset::open(one.to_str().unwrap()).unwrap();
+    assert_eq!((set.train.count(), set.held_out.count()), (2, 1));
+    put("data_batch_1.bin", &batch(&[0, 1])[1..]);
+    assert_says(Dataset::open(dir), &one, &["6145 bytes", "3073"]);
+    put("data_batch_1.bin", &batch(&[0, 10]));
+    assert_says(Dataset::open(one.to_str().unwrap()), &one, &["label 10 at offset 3073"]);
+    put("data_batch_1.bin", b"");
+    assert_says(Dataset::open(dir), &one, &["0 bytes"]);
+}
+
+#[test]
+fn folder_of_pictures_as_a_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let picture = |level: u8| image::RgbImage::from_pixel(8, 8, image::Rgb([level, 2 * level, 100]));
+    for level in 0..10 {
+        picture(level).save(folder.path().join(format!("{level}.png"))).unwrap();
+    }
+    let photo = folder.path().join("9b.JPG");
+    picture(50).save(&photo).unwrap();
+    let set = Dataset::open(dir).unwrap();
+    assert_eq!((set.train.count(), set.held_out.count(), set.train.shape()), (10, 1, shape(3, 8, 8)));
+    let Examples::Bytes(train) = &set.train else { panic!("bytes") };
+    assert_eq!([train.image(3)[0], train.image(3)[64], train.image(3)[128]], [3, 6, 100]);
+    // The photo comes last, and JPEG keeps a plain surface to within a level or two.
+    let close = |at: usize, level: u8| (set.held_out.values[at] - data::byte_to_value(level)).abs() < 0.03;
+    assert!(close(0, 50) && close(64, 100) && close(128, 100), "{:?}", set.held_out.image(0));
+
+    let odd = folder.path().join("5b.jpeg");
+    image::GrayImage::new(8, 8).save(&odd).unwrap();
+    assert_says(Dataset::open(dir), &odd, &["is 1x8x8", "0.png is 3x8x8", "one shape"]);
+}
+
+#[test]
+fn toy_sets() {
+    for toy in TOYS {
+        let set = Dataset::open(toy.name()).unwrap();
+        assert_eq!((&set.train, set.toy), (&Examples::Fresh(toy, 10_000), Some(toy)));
+        assert_eq!(
+            (set.train.shape(), set.held_out.shape, set.held_out.count()),
+            (shape(2, 1, 1), shape(2, 1, 1), 1000)
+        );
+        let fixed = Dataset::open(&format!("{}:500", toy.name())).unwrap();
+        let Examples::Floats(points) = &fixed.train else { panic!("{fixed:?}") };
+        assert_eq!((points.count(), fixed.held_out.count(), fixed.toy), (500, 50, Some(toy)));
+        assert_eq!(fixed, Dataset::open(&format!("{}:500", toy.name())).unwrap());
+        assert_ne!(points.values[..100], fixed.held_out.values[..], "held out is held out");
+    }
+    for (spec, words) in [("rings:1", "`1` is no number of points"), ("rings:many", "`many` is no number")] {
+        let error = Dataset::open(spec).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    assert_says(Dataset::open("ring"), Path::new("ring"), &["did you mean `rings`", "pinwheel", "`digits`"]);
 }
 
 // ---- writing

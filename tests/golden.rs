@@ -8,7 +8,7 @@ use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
 use thalweg::device::{Device, Machine};
 use thalweg::network::{Activation, LayerSpec, Network, preset};
-use thalweg::plan::{SamplerNumbers, Target, TrainingNumbers, energy_plan, training_plan};
+use thalweg::plan::{SamplerNumbers, Source, Target, TrainingNumbers, energy_plan, training_plan};
 
 mod common;
 
@@ -67,6 +67,7 @@ fn absolute(values: &[f32], reference: &[f32]) -> f64 {
 fn numbers(network: &Network) -> TrainingNumbers {
     TrainingNumbers {
         batch: 5,
+        source: Source::Bytes,
         n_images: 5,
         data_shape: network.input,
         data_noise: 0.0,

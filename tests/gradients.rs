@@ -24,7 +24,7 @@ use thalweg::kernels::sum_squares::SumSquares;
 use thalweg::kernels::{Binding, Kernel, State, activate};
 use thalweg::network::{Activation, ConvShape, DenseShape, LayerSpec, Network, Operation};
 use thalweg::plan::{
-    Launch, SamplerNumbers, Target, TrainingNumbers, TrainingPlan, energy_plan, training_plan,
+    Launch, SamplerNumbers, Source, Target, TrainingNumbers, TrainingPlan, energy_plan, training_plan,
 };
 
 // ---- comparators can fail
@@ -494,6 +494,7 @@ fn energies_and_input_gradients_of_networks_match_differences() {
 fn training_numbers(network: &Network, batch: u32, n_images: u32) -> TrainingNumbers {
     TrainingNumbers {
         batch,
+        source: Source::Bytes,
         n_images,
         data_shape: network.input,
         data_noise: 0.005,

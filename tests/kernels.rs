@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use thalweg::compare::{Place, Tolerance, compare, compare_with, differences};
 use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
+use thalweg::data::toy::TOYS;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::adam::{Adam, Decay, Schedule};
 use thalweg::kernels::add_penalty::AddPenalty;
@@ -31,6 +32,7 @@ use thalweg::kernels::dense_input_gradient::DenseInputGradient;
 use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::draw_negatives::{DrawNegatives, Noise};
 use thalweg::kernels::draw_real::{DrawReal, permute_of};
+use thalweg::kernels::draw_toy::DrawToy;
 use thalweg::kernels::dynamics::{Dynamics, Form, Path};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::lstm_backward::LstmBackward;
@@ -585,8 +587,23 @@ fn add_draws(bench: &mut Bench) {
                 bench.contents[data.0][i] = bench.rng.random();
             }
             let x = bench.per_block("x", shape.len());
-            let kernel = DrawReal { lanes, batch, n_images, shape, data_shape, noise: 0.2 };
+            let floats = false;
+            let kernel = DrawReal { lanes, batch, n_images, shape, data_shape, floats, noise: 0.2 };
             bench.per_block_launch(format!("{kernel:?} step {step}"), kernel, &[state, data, x]);
+            // Floats beyond [-1, 1], which stay there.
+            let data = bench.flat("data", n_images as usize * data_shape.len());
+            bench.fill(data, 0..n_images as usize * data_shape.len(), 5.0);
+            let x = bench.per_block("x", shape.len());
+            let kernel = DrawReal { lanes, batch, n_images, shape, data_shape, floats: true, noise: 0.2 };
+            bench.per_block_launch(format!("{kernel:?} step {step}"), kernel, &[state, data, x]);
+        }
+    }
+    for toy in TOYS {
+        for (step, noise) in [(0, 0.0), (1000, 0.5)] {
+            let state = bench.state(State { step, ..State::default() });
+            let x = bench.per_block("x", 2);
+            let kernel = DrawToy { lanes, toy, noise };
+            bench.per_block_launch(format!("{kernel:?} step {step}"), kernel, &[state, x]);
         }
     }
     for (features, capacity, length, fresh) in

@@ -195,9 +195,10 @@ fn chains_start_where_they_should() {
         let plan = training_plan(&network, &numbers, Target::CPU);
         pollster::block_on(async {
             let mut machine = Machine::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
-            let len = plan.plan.len_of(plan.data);
+            let data = plan.data.unwrap();
+            let len = plan.plan.len_of(data);
             machine.write(
-                plan.data,
+                data,
                 0,
                 &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>(),
             );

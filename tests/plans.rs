@@ -2,17 +2,19 @@
 
 mod common;
 
-use common::{Failures, Rng, edge_networks, from_blocks, odd_network, random_network, to_blocks, to_f64};
+use common::{Failures, Rng, edge_networks, from_blocks, odd_network, point_network, random_network};
+use common::{to_blocks, to_f64};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use thalweg::data::ImageShape;
+use thalweg::data::toy::Toy;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel};
 use thalweg::network::{Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
-    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, Starts, Target, TrainingNumbers, Words,
+    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, Source, Starts, Target, TrainingNumbers, Words,
     energy_plan, sampler_plan, training_plan,
 };
 
@@ -305,9 +307,10 @@ fn chain_numbers(steps: u32) -> SamplerNumbers {
     SamplerNumbers { steps, ..SamplerNumbers::default() }
 }
 
-fn training_numbers(network: &Network, batch: u32) -> TrainingNumbers {
+fn training_numbers(network: &Network, batch: u32, source: Source) -> TrainingNumbers {
     TrainingNumbers {
         batch,
+        source,
         n_images: 1001,
         data_shape: network.input,
         data_noise: 0.005,
@@ -324,8 +327,8 @@ fn training_numbers(network: &Network, batch: u32) -> TrainingNumbers {
     }
 }
 
-fn plans(network: &Network, target: Target, batch: u32) -> Vec<(Plan, Vec<Program>)> {
-    let training = training_plan(network, &training_numbers(network, batch), target);
+fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(Plan, Vec<Program>)> {
+    let training = training_plan(network, &training_numbers(network, batch, source), target);
     let sampler = sampler_plan(network, batch as usize, &chain_numbers(0), &[1, 4], target);
     let energy = energy_plan(network, batch as usize, target);
     let launches = |plan: &Plan, program: thalweg::plan::ProgramId| plan.programs[program.0].clone();
@@ -337,15 +340,10 @@ fn plans(network: &Network, target: Target, batch: u32) -> Vec<(Plan, Vec<Progra
         Program {
             name: "step",
             launches: launches(&training.plan, training.step),
-            inputs: vec![
-                "state",
-                "data",
-                "replay ring",
-                "parameters",
-                "packed",
-                "first moment",
-                "second moment",
-            ],
+            inputs: ["state", "replay ring", "parameters", "packed", "first moment", "second moment"]
+                .into_iter()
+                .chain((!matches!(source, Source::Fresh(_))).then_some("data"))
+                .collect(),
             outputs: vec![
                 "state",
                 "replay ring",
@@ -434,11 +432,17 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
     let mut all = Vec::new();
     let networks = [preset("mnist-small").unwrap()].into_iter().chain(edge_networks());
     let networks = networks.chain((0..8).map(|_| random_network(&mut rng)));
-    for network in networks.collect::<Vec<_>>() {
+    let networks = networks.map(|network| (network, Source::Bytes));
+    let points = [Source::Floats, Source::Fresh(Toy::Rings)].map(|source| (point_network(2), source));
+    for (network, source) in networks.chain(points).collect::<Vec<_>>() {
         for target in [Target::CPU, Target::gpu(16), Target::gpu(128)] {
             for batch in [1, 17, 64, 100] {
-                for (plan, programs) in plans(&network, target, batch) {
-                    all.push((format!("{} for {batch}, {target:?}", network.name), plan, programs));
+                for (plan, programs) in plans(&network, target, batch, source) {
+                    all.push((
+                        format!("{} from {source:?} for {batch}, {target:?}", network.name),
+                        plan,
+                        programs,
+                    ));
                 }
             }
         }
@@ -454,7 +458,8 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
     match kernel {
         Kernel::Random(k) => vec![state, PerBlock(k.features)],
         Kernel::DrawReal(k) => {
-            vec![state, Flat((k.n_images as usize * k.data_shape.len()).div_ceil(4)), PerBlock(k.shape.len())]
+            let len = k.n_images as usize * k.data_shape.len();
+            vec![state, Flat(if k.floats { len } else { len.div_ceil(4) }), PerBlock(k.shape.len())]
         }
         Kernel::CopyImages(k) => vec![state, PerBlock(k.features)],
         Kernel::MalaAccept(k) => {
@@ -470,6 +475,7 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::WeightPenalty(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters)],
         Kernel::AverageWeights(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters)],
         Kernel::AddPenalty(k) => vec![state, Flat(k.n_partials), metrics],
+        Kernel::DrawToy(_) => vec![state, PerBlock(2)],
         Kernel::DrawNegatives(k) => vec![state, Flat(100 * k.features), PerBlock(k.features)],
         Kernel::Langevin(k) => vec![state, PerBlock(k.features), PerBlock(k.features)],
         Kernel::Chain(_) => {
@@ -559,7 +565,8 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             };
             let ok = len > 0 && len == plan.len_of(BufferId(i)) && 4 * len <= 128 << 20;
             failures.check(ok, || format!("{name}: `{}` has {len} words", buffer.name));
-            let integers = ["state", "data"].contains(&buffer.name.as_str());
+            let bytes = buffer.name == "data" && !name.contains("Floats");
+            let integers = buffer.name == "state" || bytes;
             failures.check((buffer.words == Words::Integers) == integers, || {
                 format!("{name}: `{}`", buffer.name)
             });
@@ -607,7 +614,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 30, "{kernels:?}");
+    assert_eq!(kernels.len(), 31, "{kernels:?}");
     failures.assert_none();
 }
 
@@ -700,7 +707,7 @@ fn programs_read_what_they_were_given_or_wrote() {
 #[test]
 fn a_missing_launch_is_found() {
     let network = odd_network();
-    let plan = training_plan(&network, &training_numbers(&network, 17), Target::gpu(16));
+    let plan = training_plan(&network, &training_numbers(&network, 17, Source::Bytes), Target::gpu(16));
     let step = &plan.plan.programs[plan.step.0];
     let (all_inputs, all_outputs) = inputs_and_outputs(&plan.plan, step);
     for name in [
@@ -769,7 +776,7 @@ fn partial_gradients_cover_all_blocks_and_all_parameters() {
 #[test]
 fn a_training_step_is_in_order() {
     let network = preset("mnist-small").unwrap();
-    let plan = training_plan(&network, &training_numbers(&network, 128), Target::gpu(128));
+    let plan = training_plan(&network, &training_numbers(&network, 128, Source::Bytes), Target::gpu(128));
     let names: Vec<_> = plan.plan.programs[plan.step.0].iter().map(|l| l.kernel.name()).collect();
     let (n_layers, steps) = (5, 3);
     let parts = [

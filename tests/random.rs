@@ -286,6 +286,8 @@ fn streams_share_no_counter() {
             | Stream::Permutation
             | Stream::SamplerStart
             | Stream::HeldOutNoise
+            | Stream::Toy
+            | Stream::Projections
             | Stream::Accept
             | Stream::Subsets
             | Stream::CopyNoise => {}
@@ -506,7 +508,8 @@ fn real_batches_show_every_image_once_and_right() {
     data.resize(data.len().next_multiple_of(4), 0);
     let data: &[u32] = &bytemuck::pod_collect_to_vec::<u8, u32>(&data);
     let draw = |noise: f32, step: u32| -> Vec<f32> {
-        let kernel: Kernel = DrawReal { lanes, batch, n_images, shape, data_shape, noise }.into();
+        let kernel: Kernel =
+            DrawReal { lanes, batch, n_images, shape, data_shape, floats: false, noise }.into();
         let state = [State { step, seed_low: 4, ..State::default() }];
         let mut blocks = Vec::new();
         for index in 0..2 {

@@ -10,18 +10,19 @@ use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, Statement, Storag
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use thalweg::data::ImageShape;
+use thalweg::data::toy::TOYS;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
     Access, BlockParams, Kernel, State, adam, add_penalty, average_weights, chain, clip_scale,
-    contrastive_loss, copy_images, draw_negatives, draw_real, dynamics, langevin, lstm_forward, mala_accept,
-    mala_propose, mean_acceptance, multiply_adds, random, smoothness, weight_penalty,
+    contrastive_loss, copy_images, draw_negatives, draw_real, draw_toy, dynamics, langevin, lstm_forward,
+    mala_accept, mala_propose, mean_acceptance, multiply_adds, random, smoothness, weight_penalty,
 };
 use thalweg::network::{Network, preset};
 use thalweg::plan::{
-    Plan, SamplerNumbers, Starts, Target, TrainingNumbers, energy_plan, peak_plan, sampler_plan,
+    Plan, SamplerNumbers, Source, Starts, Target, TrainingNumbers, energy_plan, peak_plan, sampler_plan,
     training_plan,
 };
 
@@ -38,6 +39,7 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
     match kernel {
         Kernel::Random(_) => fields!(random::Params { first_block, stream, distribution, scale, bound }),
         Kernel::DrawReal(_) => fields!(draw_real::Params { first_block, noise }),
+        Kernel::DrawToy(_) => fields!(draw_toy::Params { first_block, noise }),
         Kernel::DrawNegatives(_) => fields!(draw_negatives::Params { first_block, fresh, scale, bound }),
         Kernel::Langevin(_) => {
             fields!(langevin::Params { dynamics, first_block, moves, perturbs, chain_step })
@@ -432,16 +434,18 @@ fn entry_names<E: std::fmt::Display>(
 
 // ---- what is checked
 
-fn plans(network: &Network, target: Target) -> Vec<Plan> {
+fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
     let chain = SamplerNumbers { steps: 2, ..SamplerNumbers::default() };
+    let smaller = ImageShape {
+        height: network.input.height.max(2) - 1,
+        width: network.input.width.max(5) - 4,
+        ..network.input
+    };
     let numbers = TrainingNumbers {
         batch: 19,
+        source,
         n_images: 1000,
-        data_shape: ImageShape {
-            height: network.input.height.saturating_sub(1).max(1),
-            width: network.input.width.saturating_sub(4).max(1),
-            ..network.input
-        },
+        data_shape: if source == Source::Bytes { smaller } else { network.input },
         data_noise: 0.005,
         chain,
         ring_capacity: 100,
@@ -484,10 +488,17 @@ fn all_plans() -> Vec<(String, Plan)> {
     for network in networks.collect::<Vec<_>>() {
         for images in [16, 128] {
             for fused_steps in [0, u32::MAX] {
-                for plan in plans(&network, Target { fused_steps, ..Target::gpu(images) }) {
+                let target = Target { fused_steps, ..Target::gpu(images) };
+                for plan in plans(&network, Source::Bytes, target) {
                     all.push((format!("{}, {images} images", network.name), plan));
                 }
             }
+        }
+    }
+    let network = common::point_network(2);
+    for source in TOYS.map(Source::Fresh).into_iter().chain([Source::Floats]) {
+        for plan in plans(&network, source, Target::gpu(128)) {
+            all.push((format!("points from {source:?}"), plan));
         }
     }
     for network in common::edge_networks() {
@@ -550,7 +561,7 @@ fn metric_rows_are_as_long_as_the_shaders_think() {
 
 fn a_pipeline(name: &str) -> Pipeline {
     let network = preset("mnist-small").unwrap();
-    let plans = plans(&network, Target::gpu(16));
+    let plans = plans(&network, Source::Bytes, Target::gpu(16));
     let launch = plans.iter().flat_map(Plan::launches).find(|l| l.kernel.name() == name);
     let pipeline = Pipeline::of(&launch.unwrap().kernel);
     assert_eq!(problems(&pipeline), [""; 0], "{name} is to be broken, so it must be whole");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use thalweg::checkpoint::{Checkpoint, TensorData};
 use thalweg::cpu::Isa;
-use thalweg::data::Images;
+use thalweg::data::{Examples, Images};
 use thalweg::device::{Device, Machine};
 use thalweg::gpu::Counters;
 use thalweg::kernels::random::{Philox, Stream};
@@ -37,7 +37,8 @@ fn tiny() -> (Config, Dataset) {
         config.set(setting).unwrap();
     }
     let mut dataset = Dataset::open("digits").unwrap();
-    dataset.train.bytes.truncate(N_IMAGES * dataset.train.shape.len());
+    let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
+    images.bytes.truncate(N_IMAGES * images.shape.len());
     (config, dataset)
 }
 
@@ -350,7 +351,7 @@ fn a_short_run_learns() {
     pollster::block_on(async {
         let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         let shape = trainer.network().input;
-        let held_out = dataset.held_out.to_images();
+        let held_out = dataset.held_out.clone();
         let mut rng = Philox::new(1, Stream::HeldOutNoise);
         let values = (0..held_out.count() * shape.len()).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
         let noise = Images { shape, values };

@@ -46,12 +46,8 @@ fn log_unit(u: f32) -> f32 {
     return e * 0.6931471805599453 + (q * (r * r) + r);
 }
 
-// Two standard normal numbers of two words (Box and Muller 1958). The angle is t in [-1/4, 1/4) turns, and one more
-// bit tells the sign of its cosine, so that two short polynomials do.
-fn box_muller(a: u32, b: u32) -> vec2f {
-    let u = 2.0 - bitcast<f32>((a >> 9u) | 0x3f800000u);
-    let radius = sqrt(max(-2.0 * log_unit(u), 0.0));
-    let t = (bitcast<f32>((b >> 9u) | 0x3f800000u) - 1.5) * 0.5;
+// Cosine and sine of an angle in turns, in [-1/4, 1/4].
+fn quarter_circle(t: f32) -> vec2f {
     let s = t * t;
     var cosine = 56.24053955078125;
     cosine = cosine * s - 85.24009704589844;
@@ -63,8 +59,25 @@ fn box_muller(a: u32, b: u32) -> vec2f {
     sine = sine * s + 81.60099792480469;
     sine = sine * s - 41.34165573120117;
     sine = sine * s + 6.283185005187988;
+    return vec2f(cosine, sine * t);
+}
+
+// Cosine and sine of any angle in turns: drivers' own may be off by 2^-11.
+fn circle(turns: f32) -> vec2f {
+    let t = turns - floor(turns + 0.5);
+    let c = quarter_circle(select(t, select(-0.5, 0.5, t > 0.0) - t, abs(t) > 0.25));
+    return vec2f(select(c.x, -c.x, abs(t) > 0.25), c.y);
+}
+
+// Two standard normal numbers of two words (Box and Muller 1958). The angle is t in [-1/4, 1/4) turns, and one more
+// bit tells the sign of its cosine, so that two short polynomials do.
+fn box_muller(a: u32, b: u32) -> vec2f {
+    let u = 2.0 - bitcast<f32>((a >> 9u) | 0x3f800000u);
+    let radius = sqrt(max(-2.0 * log_unit(u), 0.0));
+    let t = (bitcast<f32>((b >> 9u) | 0x3f800000u) - 1.5) * 0.5;
+    let c = quarter_circle(t);
     let sign = select(1.0, -1.0, (b & 1u) == 1u);
-    return vec2f(cosine * radius * sign, sine * t * radius);
+    return vec2f(c.x * radius * sign, c.y * radius);
 }
 
 // Four standard normal numbers.

@@ -3,7 +3,7 @@
 use super::{Summary, check_distinct, check_output, read_fitting, say};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use thalweg::data::{npy, png_files};
+use thalweg::data::{npy, picture_files};
 use thalweg::files::write_atomically;
 use thalweg::{Device, EnergyModel, Model, Result};
 
@@ -75,7 +75,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 
     if let Some(path) = out {
         if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
-            write_csv(path, &energies, &png_files(&arguments.input)?)?;
+            write_csv(path, &energies, &picture_files(&arguments.input)?)?;
         } else {
             npy::write_f32(path, &[count], &energies)?;
         }

@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
                 std::process::exit(130);
             }
         });
-        let held_out = dataset.held_out.to_images();
+        let held_out = dataset.held_out.clone();
         let noise = uniform_noise(trainer.config().seed, trainer.network().input, held_out.count());
         let energies = EnergyModel::new(trainer.device(), &trainer.model().await?).await?;
         let progress = Progress::new(trainer.total_steps(), trainer.step(), trainer.steps_per_epoch());

@@ -1,14 +1,23 @@
-//! Images: what they are in memory, and how they are read from and written to files.
+//! What is learned from: images, points and sequences, what they are in memory, and how they are read from and written
+//! to files.
+//!
+//! A point of `d` numbers is an image of `d` channels and one pixel; a sequence, one of `d` channels, one row, and as many
+//! columns as it has moments.
 
+pub mod cifar;
 pub mod idx;
 pub mod npy;
-pub mod png;
+pub mod picture_file;
+pub mod rows;
+pub mod toy;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::train::config::nearest;
 use crate::{Error, Result};
+use toy::Toy;
 
 /// 10,000 digits; `assets/README.md` says whose, and how the file was made.
 static DIGITS: &[u8] = include_bytes!("../../assets/digits.idx3-ubyte.gz");
@@ -20,11 +29,12 @@ const MAX_BYTES: u64 = 4 << 30;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const NPY_MAGIC: [u8; 6] = *b"\x93NUMPY";
 const PNG_MAGIC: [u8; 4] = *b"\x89PNG";
+const JPEG_MAGIC: [u8; 3] = [0xff, 0xd8, 0xff];
 
 /// The shape of one image: channels, height, width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ImageShape {
-    /// Colour channels: 1 or 3.
+    /// Colour channels, 1 or 3, of images; numbers of a point, or of one moment of a sequence.
     pub channels: usize,
     /// Rows.
     pub height: usize,
@@ -36,6 +46,11 @@ impl ImageShape {
     /// Values in one image: `channels * height * width`.
     pub fn len(&self) -> usize {
         self.channels * self.height * self.width
+    }
+
+    /// Whether it is a point or a sequence: one row, of values that are no pixels.
+    pub fn is_points(&self) -> bool {
+        self.height == 1
     }
 
     /// True for an image with no values at all.
@@ -68,15 +83,74 @@ pub struct ByteImages {
     pub bytes: Vec<u8>,
 }
 
+/// What a network learns from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Examples {
+    /// Images of bytes.
+    Bytes(ByteImages),
+    /// Points, sequences, or images, as floats.
+    Floats(Images),
+    /// Points of a toy set that are drawn anew every training step; so many count as an epoch.
+    Fresh(Toy, usize),
+}
+
+impl Examples {
+    /// How many there are, or count as an epoch.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Bytes(images) => images.count(),
+            Self::Floats(images) => images.count(),
+            Self::Fresh(_, count) => *count,
+        }
+    }
+
+    /// The shape of each.
+    pub fn shape(&self) -> ImageShape {
+        match self {
+            Self::Bytes(images) => images.shape,
+            Self::Floats(images) => images.shape,
+            Self::Fresh(..) => toy::POINT,
+        }
+    }
+
+    /// As floats: bytes scaled to [-1, 1]; of fresh points one epoch's worth, of no training step.
+    pub fn to_images(&self) -> Images {
+        match self {
+            Self::Bytes(images) => images.to_images(),
+            Self::Floats(images) => images.clone(),
+            Self::Fresh(toy, count) => toy.points(*count, 0, FIXED),
+        }
+    }
+
+    /// Takes the last `n` off and returns them.
+    fn split_off_last(&mut self, n: usize) -> Self {
+        match self {
+            Self::Bytes(images) => Self::Bytes(images.split_off_last(n)),
+            Self::Floats(Images { shape, values }) => {
+                let values = values.split_off(values.len() - n * shape.len());
+                Self::Floats(Images { shape: *shape, values })
+            }
+            Self::Fresh(toy, _) => Self::Fresh(*toy, n),
+        }
+    }
+}
+
+/// The numbers of toy sets' point sets: what a fixed training set holds, and what is held out. The rest is for whoever
+/// needs fresh ones.
+const FIXED: u32 = 1;
+const HELD_OUT: u32 = 2;
+
 /// A data set: what is trained on, and what is held out to be looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     /// What to call it in messages and checkpoints: `digits`, or the path it came from.
     pub name: String,
-    /// The images the network learns from.
-    pub train: ByteImages,
-    /// Images of the same kind that it never sees in training.
-    pub held_out: ByteImages,
+    /// What the network learns from.
+    pub train: Examples,
+    /// Examples of the same kind that it never sees in training.
+    pub held_out: Images,
+    /// The toy set it is of, fresh or not.
+    pub toy: Option<Toy>,
 }
 
 /// A byte's place in [-1, 1]: `(v - 127.5) / 127.5`.
@@ -152,124 +226,233 @@ impl Images {
     }
 }
 
-/// Reads images from an IDX file (gzipped or not), an `.npy` file, a PNG file, a folder of IDX files under their usual
-/// names (the test images if there are any, or else the training images), or a folder of PNG files, by name.
+/// Reads images from an IDX file (gzipped or not), an `.npy` file, a PNG or JPEG file, a CIFAR-10 batch, a folder of IDX
+/// files or CIFAR-10 batches under their usual names (the test images if there are any, or else the training images), or a
+/// folder of PNG and JPEG files, by name.
 ///
-/// The content tells what a file is. Values are in [-1, 1].
+/// The content tells what a file is, but for CSV (`*.csv`) and CIFAR-10 (`*.bin`). Values are in [-1, 1].
 ///
 /// # Errors
 /// [`Error::Io`] if something can't be read; [`Error::File`] if it is none of these, or a bad one.
 pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
     let path = path.as_ref();
-    if path.is_dir() {
-        let found = find_idx(path, "t10k").or_else(|| find_idx(path, "train"));
-        return Ok(match found {
-            Some(file) => idx::read_images(file)?,
-            None => png::read_folder(path)?,
+    Ok(if path.is_dir() {
+        match folder_of(path) {
+            Folder::Idx { train, test } => {
+                let file = test.or(train).ok_or_else(|| Error::file(path, "holds no images"))?;
+                idx::read_images(file)?
+            }
+            Folder::Cifar { train, test } => {
+                cifar::read_images(if test.is_empty() { &train } else { &test })?
+            }
+            Folder::Pictures => picture_file::read_folder(path)?,
         }
-        .to_images());
+        .to_images()
+    } else {
+        match kind_of(path)? {
+            Kind::Idx => idx::read_images(path)?.to_images(),
+            Kind::Npy => npy::read_images(path)?,
+            Kind::Picture => picture_file::read_file(path)?.to_images(),
+            Kind::Cifar => cifar::read_images(&[path.to_owned()])?.to_images(),
+            Kind::Csv => {
+                return Err(Error::file(path, "is a CSV file: its rows are points, and images are needed"));
+            }
+        }
+    })
+}
+
+/// Reads points or sequences, from a CSV file or an `.npy` file: `[n, d]` or `[n, time, d]`, `f4` or `f8`.
+///
+/// # Errors
+/// [`Error::Io`] if the file can't be read; [`Error::File`] if it is none of these, or a bad one.
+pub fn read_points(path: impl AsRef<Path>) -> Result<Images> {
+    let path = path.as_ref();
+    let problem = "holds images; points are needed: a CSV file, or .npy of floats, [n, d] or [n, time, d]";
+    if path.is_dir() {
+        return Err(Error::file(path, problem));
     }
     match kind_of(path)? {
-        Kind::Idx => Ok(idx::read_images(path)?.to_images()),
-        Kind::Npy => npy::read_images(path),
-        Kind::Png => Ok(png::read_file(path)?.to_images()),
+        Kind::Csv => rows::read_csv(path),
+        Kind::Npy => match npy::read_examples(path)? {
+            Examples::Floats(points) if points.shape.is_points() => Ok(points),
+            _ => Err(Error::file(path, problem)),
+        },
+        _ => Err(Error::file(path, problem)),
     }
 }
 
-/// The files that [`read_images`] makes images of, one each, where `path` is a folder of PNG files; none elsewhere.
+/// The files that [`read_images`] makes images of, one each, where `path` is a folder of picture files; none elsewhere.
 ///
 /// # Errors
 /// [`Error::Io`] if the folder can't be read.
-pub fn png_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+pub fn picture_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let path = path.as_ref();
-    if !path.is_dir() || find_idx(path, "t10k").or_else(|| find_idx(path, "train")).is_some() {
+    if !path.is_dir() || !matches!(folder_of(path), Folder::Pictures) {
         return Ok(Vec::new());
     }
-    png::files(path)
+    picture_file::files(path)
 }
 
 impl Dataset {
     /// The data set that `--data` names:
     ///
     /// - `digits`: the first 10,000 training digits of MNIST, which ship with the program; the last 1,000 are held out;
+    /// - a toy set ([`toy::TOYS`]), such as `rings`: fresh points every training step, 10,000 of which count as an epoch;
+    ///   `rings:5000` is a fixed set of 5,000 points. A tenth as many others are held out;
     /// - a folder of IDX files, gzipped or not, under their usual names (`train-images-idx3-ubyte`,
     ///   `t10k-images-idx3-ubyte`, also with `.idx3`): the `t10k` images are held out, or, without them, the last tenth;
-    /// - an IDX file, or an `.npy` file of bytes: the last tenth (at least one image) is held out.
+    /// - a folder of CIFAR-10's binary batches under their usual names; `test_batch.bin` is held out;
+    /// - a folder of PNG and JPEG files of one shape, a CSV file of numbers, an IDX file, a CIFAR-10 batch, or an `.npy`
+    ///   file (bytes, or floats in [-1, 1] of shape `[n, channels, height, width]`, are images; other floats are points
+    ///   `[n, d]` or sequences `[n, time, d]`): the last tenth (at least one) is held out.
     ///
     /// # Errors
     /// [`Error::Io`] if something can't be read; [`Error::File`] if it is not there, none of these, a bad one, or has
-    /// fewer than 2 images to share out.
+    /// fewer than 2 examples to share out.
     pub fn open(spec: &str) -> Result<Self> {
         let path = Path::new(spec);
+        let (name, number) = spec.split_once(':').map_or((spec, None), |(name, n)| (name, Some(n)));
+        if let Some(toy) = Toy::named(name) {
+            return Self::toy(spec, toy, number);
+        }
         let (mut train, held_out) = if spec == "digits" {
             let mut digits = idx::parse_images(path, DIGITS)?;
             let held_out = digits.split_off_last(DIGITS_HELD_OUT);
-            (digits, Some(held_out))
+            (Examples::Bytes(digits), Some(held_out.to_images()))
         } else if path.is_dir() {
-            let Some(train_path) = find_idx(path, "train") else {
-                let names = idx_names("train").join(", ");
-                return Err(Error::file(path, format!("holds no training images; looked for {names}")));
-            };
-            let train = idx::read_images(&train_path)?;
-            let held_out =
-                find_idx(path, "t10k").map(|path| Ok((idx::read_images(&path)?, path))).transpose()?;
-            if let Some((images, held_out_path)) = &held_out
-                && images.shape != train.shape
-            {
-                let problem = format!(
-                    "holds images of {}, but {} of {}",
-                    images.shape,
-                    train_path.display(),
-                    train.shape
-                );
-                return Err(Error::file(held_out_path, problem));
-            }
-            (train, held_out.map(|(images, _)| images))
+            Self::open_folder(path)?
         } else if matches!(path.try_exists(), Ok(false)) {
-            let problem = "there is no such file or folder; give `digits` (ships with the program), a folder of IDX \
-                           files under their usual names (train-images-idx3-ubyte.gz ...), an IDX file, or an .npy \
-                           file of bytes";
+            let toys = toy::TOYS.map(Toy::name);
+            let known: Vec<_> = ["digits"].into_iter().chain(toys).collect();
+            let hint = nearest(spec, &known).map_or(String::new(), |hint| format!("; {hint}"));
+            let problem = format!(
+                "there is no such file or folder{hint}. Give `digits` (ships with the program), a toy set ({}), a folder \
+                 of IDX files under their usual names (train-images-idx3-ubyte.gz ...), of CIFAR-10's binary batches or \
+                 of PNG and JPEG files, an IDX file, an .npy file, or a CSV file",
+                toys.join(", ")
+            );
             return Err(Error::file(path, problem));
         } else {
-            let images = match kind_of(path)? {
-                Kind::Idx => idx::read_images(path)?,
-                Kind::Npy => match npy::read(path)? {
-                    npy::Npy::Bytes(images) => images,
-                    npy::Npy::Floats(_) => {
-                        let problem =
-                            "has dtype f4; a data set is kept as bytes: save it as dtype u1, 0 to 255";
-                        return Err(Error::file(path, problem));
-                    }
-                },
-                Kind::Png => {
-                    let problem =
-                        "is a PNG file; a data set is an IDX file, an .npy file, or a folder of IDX files";
+            let train = match kind_of(path)? {
+                Kind::Idx => Examples::Bytes(idx::read_images(path)?),
+                Kind::Npy => npy::read_examples(path)?,
+                Kind::Cifar => Examples::Bytes(cifar::read_images(&[path.to_owned()])?),
+                Kind::Csv => Examples::Floats(rows::read_csv(path)?),
+                Kind::Picture => {
+                    let problem = "is one picture; a data set is a folder of them, or of IDX files, an IDX or an .npy file";
                     return Err(Error::file(path, problem));
                 }
             };
-            (images, None)
+            (train, None)
         };
         let held_out = match held_out {
             Some(images) => images,
             None if train.count() < 2 => {
                 return Err(Error::file(
                     path,
-                    "holds 1 image; at least 2 are needed, to train on and to hold out",
+                    "holds 1 example; at least 2 are needed, to train on and to hold out",
                 ));
             }
-            None => train.split_off_last((train.count() / 10).max(1)),
+            None => train.split_off_last((train.count() / 10).max(1)).to_images(),
         };
-        Ok(Self { name: spec.to_owned(), train, held_out })
+        Ok(Self { name: spec.to_owned(), train, held_out, toy: None })
     }
+
+    fn toy(spec: &str, toy: Toy, number: Option<&str>) -> Result<Self> {
+        let (train, count) = match number {
+            None => (Examples::Fresh(toy, toy::EPOCH), toy::EPOCH),
+            Some(text) => {
+                let Some(count) = text.parse().ok().filter(|count| (2..=1 << 24).contains(count)) else {
+                    let name = toy.name();
+                    return Err(Error::Usage(format!(
+                        "--data {spec}: `{text}` is no number of points from 2 to {}; `{name}:10000` is a fixed set of \
+                         10,000 points, `{name}` draws fresh ones every step",
+                        1 << 24
+                    )));
+                };
+                (Examples::Floats(toy.points(count, 0, FIXED)), count)
+            }
+        };
+        let held_out = toy.points((count / 10).max(1), 0, HELD_OUT);
+        Ok(Self { name: spec.to_owned(), train, held_out, toy: Some(toy) })
+    }
+
+    fn open_folder(path: &Path) -> Result<(Examples, Option<Images>)> {
+        let (train, held_out) = match folder_of(path) {
+            Folder::Idx { train: None, .. } => {
+                let names = idx_names("train").join(", ");
+                return Err(Error::file(path, format!("holds no training images; looked for {names}")));
+            }
+            Folder::Idx { train: Some(train_path), test } => {
+                let train = idx::read_images(&train_path)?;
+                let held_out = test.map(|path| Ok((idx::read_images(&path)?, path))).transpose()?;
+                if let Some((images, held_out_path)) = &held_out
+                    && images.shape != train.shape
+                {
+                    let problem = format!(
+                        "holds images of {}, but {} of {}",
+                        images.shape,
+                        train_path.display(),
+                        train.shape
+                    );
+                    return Err(Error::file(held_out_path, problem));
+                }
+                (train, held_out.map(|(images, _)| images))
+            }
+            Folder::Cifar { train, .. } if train.is_empty() => {
+                return Err(Error::file(
+                    path,
+                    "holds no training images; looked for data_batch_1.bin to data_batch_5.bin",
+                ));
+            }
+            Folder::Cifar { train, test } => {
+                let held_out = (!test.is_empty()).then(|| cifar::read_images(&test)).transpose()?;
+                (cifar::read_images(&train)?, held_out)
+            }
+            Folder::Pictures if picture_file::files(path)?.is_empty() => {
+                let names = idx_names("train").join(", ");
+                return Err(Error::file(
+                    path,
+                    format!(
+                        "holds no training images; looked for {names}, data_batch_1.bin, and PNG and JPEG files"
+                    ),
+                ));
+            }
+            Folder::Pictures => (picture_file::read_folder(path)?, None),
+        };
+        Ok((Examples::Bytes(train), held_out.map(|images| images.to_images())))
+    }
+}
+
+/// What a folder holds.
+enum Folder {
+    /// IDX files under their usual names.
+    Idx { train: Option<PathBuf>, test: Option<PathBuf> },
+    /// CIFAR-10's binary batches.
+    Cifar { train: Vec<PathBuf>, test: Vec<PathBuf> },
+    /// Neither, so perhaps pictures.
+    Pictures,
+}
+
+fn folder_of(path: &Path) -> Folder {
+    let [train, test] = ["train", "t10k"].map(|split| find_idx(path, split));
+    if train.is_some() || test.is_some() {
+        return Folder::Idx { train, test };
+    }
+    let [train, test] = cifar::find(path);
+    if train.is_empty() && test.is_empty() { Folder::Pictures } else { Folder::Cifar { train, test } }
 }
 
 enum Kind {
     Idx,
     Npy,
-    Png,
+    Picture,
+    Cifar,
+    Csv,
 }
 
-/// What a file is, told by its first bytes; by its name only to say what is wrong with a file that is none of these.
+/// What a file is, told by its first bytes; by its name where those don't tell (CSV, CIFAR-10), and to say what is wrong
+/// with a file that is none of these.
 fn kind_of(path: &Path) -> Result<Kind> {
     let mut start = Vec::new();
     let file = File::open(path).map_err(Error::io("read", path))?;
@@ -277,14 +460,21 @@ fn kind_of(path: &Path) -> Result<Kind> {
     let has_extension = |wanted| path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case(wanted));
     if start.starts_with(&NPY_MAGIC) || has_extension("npy") {
         Ok(Kind::Npy)
-    } else if start.starts_with(&PNG_MAGIC) || has_extension("png") {
-        Ok(Kind::Png)
+    } else if start.starts_with(&PNG_MAGIC) || start.starts_with(&JPEG_MAGIC) || has_extension("png") {
+        Ok(Kind::Picture)
+    } else if has_extension("csv") {
+        Ok(Kind::Csv)
+    } else if has_extension("bin") {
+        Ok(Kind::Cifar)
     } else if start.starts_with(&GZIP_MAGIC) || start.starts_with(&[0, 0]) {
         Ok(Kind::Idx)
     } else if start.is_empty() {
-        Err(Error::file(path, "is empty; expected an IDX, .npy or PNG file"))
+        Err(Error::file(path, "is empty; expected an IDX, .npy, PNG, JPEG or CSV file, or a CIFAR-10 batch"))
     } else {
-        let problem = format!("is neither an IDX, an .npy nor a PNG file: it starts with {start:02x?}");
+        let problem = format!(
+            "is neither an IDX, an .npy, a PNG nor a JPEG file: it starts with {start:02x?}; CSV files are known by \
+             their name, *.csv, and CIFAR-10's by *.bin"
+        );
         Err(Error::file(path, problem))
     }
 }

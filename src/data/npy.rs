@@ -6,7 +6,7 @@ use std::path::Path;
 
 use npyz::{NpyHeader, Order};
 
-use super::{ByteImages, ImageShape, Images, MAX_BYTES, NPY_MAGIC};
+use super::{ByteImages, Examples, ImageShape, Images, MAX_BYTES, NPY_MAGIC};
 use crate::{Error, Result, files};
 
 /// Images as an `.npy` file holds them.
@@ -50,13 +50,85 @@ pub fn read(path: impl AsRef<Path>) -> Result<Npy> {
 /// # Errors
 /// As [`read`].
 pub fn parse(path: &Path, mut source: impl Read) -> Result<Npy> {
-    let fail = |problem: String| Err(Error::file(path, problem));
     let (header, header_len) = parse_header(path, &mut source)?;
-    if header.order() == Order::Fortran {
-        return fail(
-            "is in Fortran order; save it in C order: np.save(name, np.ascontiguousarray(array))".into(),
-        );
+    parse_images(path, source, &header, header_len)
+}
+
+/// Reads a data set: bytes, or floats of four dimensions, are images, as [`read`] has them. Other floats (`f4` or `f8`)
+/// may be any finite numbers: rows `[n, d]` become images of `d` channels and one pixel, sequences `[n, time, d]` such of
+/// `d` channels, one row and `time` columns.
+///
+/// # Errors
+/// As [`read`], but for the range of rows and sequences.
+pub fn read_examples(path: impl AsRef<Path>) -> Result<Examples> {
+    let path = path.as_ref();
+    parse_examples(path, BufReader::new(File::open(path).map_err(Error::io("read", path))?))
+}
+
+/// [`read_examples`] from any source; `path` is only named in errors.
+///
+/// # Errors
+/// As [`read_examples`].
+pub fn parse_examples(path: &Path, mut source: impl Read) -> Result<Examples> {
+    let (header, header_len) = parse_header(path, &mut source)?;
+    let descr = header.dtype().descr();
+    let is_float = ["f4", "f8"].iter().any(|kind| descr.trim_matches('\'').ends_with(kind));
+    if !is_float || header.shape().len() > 3 {
+        return Ok(match parse_images(path, source, &header, header_len)? {
+            Npy::Bytes(images) => Examples::Bytes(images),
+            Npy::Floats(images) => Examples::Floats(images),
+        });
     }
+    let fail = |problem: String| Err(Error::file(path, problem));
+    let dims = header.shape();
+    let (count, time, columns) = match *dims {
+        [count, columns] => (count, 1, columns),
+        [count, time, columns] => (count, time, columns),
+        _ => return fail(format!("has shape {dims:?}; expected rows [n, d] or sequences [n, time, d]")),
+    };
+    if dims.contains(&0) {
+        return fail(format!("holds no rows: its shape is {dims:?}"));
+    }
+    let item_size = if descr.contains("f8") { 8 } else { 4 };
+    let promised = count.saturating_mul(time).saturating_mul(columns).saturating_mul(item_size);
+    if promised > MAX_BYTES {
+        let limit = MAX_BYTES >> 30;
+        return fail(format!(
+            "its header promises shape {dims:?}, {promised} bytes; at most {limit} GiB are read"
+        ));
+    }
+    let bytes = read_elements(path, source, &header, header_len, promised)?;
+    let little = descr.contains('<');
+    let in_file: Vec<f32> = if item_size == 4 {
+        let from_bytes = if little { f32::from_le_bytes } else { f32::from_be_bytes };
+        bytes.chunks_exact(4).map(|b| from_bytes([b[0], b[1], b[2], b[3]])).collect()
+    } else {
+        let from_bytes = if little { f64::from_le_bytes } else { f64::from_be_bytes };
+        let eight = |b: &[u8]| from_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32;
+        bytes.chunks_exact(8).map(eight).collect()
+    };
+    if let Some(flat_ix) = in_file.iter().position(|v| !v.is_finite()) {
+        let (value, index) = (in_file[flat_ix], unravel(flat_ix, dims));
+        return fail(format!("value {value} at index {index:?}; every value must be a finite 32-bit number"));
+    }
+    let shape = ImageShape { channels: columns as usize, height: 1, width: time as usize };
+    Ok(Examples::Floats(Images { shape, values: swap(&in_file, shape.width, shape.channels) }))
+}
+
+/// Exchanges the inner two dimensions of `[n, a, b]`.
+pub fn swap(values: &[f32], a: usize, b: usize) -> Vec<f32> {
+    if a == 1 || b == 1 {
+        return values.to_vec();
+    }
+    let mut swapped = Vec::with_capacity(values.len());
+    for one in values.chunks_exact(a * b) {
+        swapped.extend((0..a * b).map(|i| one[i % a * b + i / a]));
+    }
+    swapped
+}
+
+fn parse_images(path: &Path, source: impl Read, header: &NpyHeader, header_len: u64) -> Result<Npy> {
+    let fail = |problem: String| Err(Error::file(path, problem));
     let descr = header.dtype().descr();
     let item_size = match descr.trim_matches('\'') {
         "|u1" | "<u1" | ">u1" => 1,
@@ -68,23 +140,7 @@ pub fn parse(path: &Path, mut source: impl Read) -> Result<Npy> {
         }
     };
     let (shape, promised) = image_shape(path, header.shape(), item_size)?;
-
-    let mut bytes = Vec::new(); // grows with what comes, not with what the header says
-    source.take(promised + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    let found = bytes.len() as u64;
-    if found < promised {
-        return fail(format!(
-            "truncated: shape {:?} and dtype {descr} promise {promised} bytes from offset {header_len}, only {found} found",
-            header.shape()
-        ));
-    }
-    if found > promised {
-        return fail(format!(
-            "trailing bytes: shape {:?} and dtype {descr} promise {promised} bytes, but there is more at offset {}",
-            header.shape(),
-            promised + header_len
-        ));
-    }
+    let bytes = read_elements(path, source, header, header_len, promised)?;
     if item_size == 1 {
         return Ok(Npy::Bytes(ByteImages { shape, bytes }));
     }
@@ -102,6 +158,35 @@ pub fn parse(path: &Path, mut source: impl Read) -> Result<Npy> {
         });
     }
     Ok(Npy::Floats(Images { shape, values }))
+}
+
+/// The bytes after the header, if they are as many as it promises.
+fn read_elements(
+    path: &Path,
+    source: impl Read,
+    header: &NpyHeader,
+    header_len: u64,
+    promised: u64,
+) -> Result<Vec<u8>> {
+    let fail = |problem: String| Err(Error::file(path, problem));
+    let descr = header.dtype().descr();
+    let mut bytes = Vec::new(); // grows with what comes, not with what the header says
+    source.take(promised + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    let found = bytes.len() as u64;
+    if found < promised {
+        return fail(format!(
+            "truncated: shape {:?} and dtype {descr} promise {promised} bytes from offset {header_len}, only {found} found",
+            header.shape()
+        ));
+    }
+    if found > promised {
+        return fail(format!(
+            "trailing bytes: shape {:?} and dtype {descr} promise {promised} bytes, but there is more at offset {}",
+            header.shape(),
+            promised + header_len
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Writes `values` of shape `shape`, row-major, as an `.npy` file (version 1.0, dtype `<f4`), atomically.
@@ -183,6 +268,11 @@ fn parse_header(path: &Path, source: &mut impl Read) -> Result<(NpyHeader, u64)>
     let header = NpyHeader::from_reader(&text[..]).map_err(|error| {
         Error::file(path, format!("its header (offset {start}) is not readable: {error}"))
     })?;
+    if header.order() == Order::Fortran {
+        return fail(
+            "is in Fortran order; save it in C order: np.save(name, np.ascontiguousarray(array))".into(),
+        );
+    }
     Ok((header, (start + length) as u64))
 }
 

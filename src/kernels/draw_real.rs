@@ -1,4 +1,4 @@
-//! Draws a batch of the data set: bytes to [-1, 1], padded, with noise, in the epoch's order.
+//! Draws a batch of the data set, with noise, in the epoch's order: bytes to [-1, 1] and padded, or floats as they are.
 //!
 //! An epoch visits every image once. Its order is a bijection of the image numbers that is a pure function of (seed,
 //! epoch): a Feistel network whose domain is a little larger than the data set, walked until it lands inside ("cycle
@@ -75,6 +75,8 @@ pub struct DrawReal {
     pub shape: ImageShape,
     /// Shape of the data set's images: not larger; what is missing is padded with -1, evenly, the odd one behind.
     pub data_shape: ImageShape,
+    /// Whether the data set is of floats, which may be any numbers, and not of bytes, which stay in [-1, 1].
+    pub floats: bool,
     /// Standard deviation of the noise.
     pub noise: f32,
 }
@@ -122,6 +124,7 @@ impl Describe for DrawReal {
             ("DATA_WIDTH", self.data_shape.width as f64),
             ("PAD_TOP", pad_top as f64),
             ("PAD_LEFT", pad_left as f64),
+            ("FLOATS", self.floats.into()),
         ]
     }
 
@@ -136,7 +139,6 @@ impl Describe for DrawReal {
     fn run(&self, index: u32, bindings: &mut [Binding]) {
         let [state, data, x] = bindings else { panic!("{} takes three bindings", Self::NAME) };
         let state = State::of(state.words());
-        let data: &[u8] = bytemuck::cast_slice(data.words());
         let (shape, from, [pad_top, pad_left]) = (self.shape, self.data_shape, self.padding());
         let epoch = Epoch::of(state.step, self.n_images, self.batch);
         let lanes = self.lanes as usize;
@@ -148,7 +150,6 @@ impl Describe for DrawReal {
                 continue;
             }
             let number = permute(epoch.position + image, self.n_images, epoch.number, state.key()) as usize;
-            let image_bytes = &data[number * from.len()..][..from.len()];
             let mut noise = [0.0; 4];
             for feature in 0..shape.len() {
                 if feature % 4 == 0 {
@@ -159,12 +160,18 @@ impl Describe for DrawReal {
                 let row = (pixel / shape.width).wrapping_sub(pad_top);
                 let column = (pixel % shape.width).wrapping_sub(pad_left);
                 let value = if row < from.height && column < from.width {
-                    let byte = image_bytes[(channel * from.height + row) * from.width + column];
-                    (f32::from(byte) - 127.5) / 127.5
+                    let at = ((number * from.channels + channel) * from.height + row) * from.width + column;
+                    if self.floats {
+                        data.floats()[at]
+                    } else {
+                        let bytes: &[u8] = bytemuck::cast_slice(data.words());
+                        (f32::from(bytes[at]) - 127.5) / 127.5
+                    }
                 } else {
                     -1.0
                 };
-                x[feature * lanes + lane] = (value + self.noise * noise[feature % 4]).clamp(-1.0, 1.0);
+                let value = value + self.noise * noise[feature % 4];
+                x[feature * lanes + lane] = if self.floats { value } else { value.clamp(-1.0, 1.0) };
             }
         }
     }

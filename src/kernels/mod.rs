@@ -27,6 +27,7 @@ pub mod dense_input_gradient;
 pub mod dense_weight_gradient;
 pub mod draw_negatives;
 pub mod draw_real;
+pub mod draw_toy;
 pub mod dynamics;
 pub mod langevin;
 pub mod lstm_backward;
@@ -165,6 +166,7 @@ macro_rules! kernels {
 kernels! {
     Random, random, "Fills a per-block buffer with random numbers.", true;
     DrawReal, draw_real, "Draws a batch of the data set.", true;
+    DrawToy, draw_toy, "Draws a batch of fresh points.", true;
     DrawNegatives, draw_negatives, "Draws the chains' starts.", true;
     CopyImages, copy_images, "Copies the real images, with noise.", false;
     Langevin, langevin, "Moves the chains.", true;

@@ -31,16 +31,20 @@ pub enum Stream {
     SamplerStart = 7,
     /// Noise images that held-out images are compared with.
     HeldOutNoise = 8,
+    /// Points of toy sets.
+    Toy = 9,
+    /// Directions of sliced distances.
+    Projections = 10,
     /// Whether a proposal of MALA is accepted.
-    Accept = 9,
+    Accept = 11,
     /// Which persistent chains a training step moves.
-    Subsets = 10,
+    Subsets = 12,
     /// Noise on copies of real images.
-    CopyNoise = 11,
+    CopyNoise = 13,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 12] = [
+pub const STREAMS: [Stream; 14] = [
     Stream::Parameters,
     Stream::RingStart,
     Stream::FreshStart,
@@ -50,6 +54,8 @@ pub const STREAMS: [Stream; 12] = [
     Stream::Permutation,
     Stream::SamplerStart,
     Stream::HeldOutNoise,
+    Stream::Toy,
+    Stream::Projections,
     Stream::Accept,
     Stream::Subsets,
     Stream::CopyNoise,
@@ -116,20 +122,37 @@ pub fn log_unit(u: f32) -> f32 {
     e * std::f32::consts::LN_2 + (q * (r * r) + r)
 }
 
-/// Two standard normal numbers of two words (Box and Muller 1958); see `shaders/lib/random.wgsl`.
+/// Cosine and sine of an angle in turns, in [-1/4, 1/4].
 #[inline(always)]
-pub fn box_muller(a: u32, b: u32) -> [f32; 2] {
-    let u = 2.0 - f32::from_bits((a >> 9) | 0x3f80_0000);
-    let radius = (-2.0 * log_unit(u)).max(0.0).sqrt();
-    let t = (f32::from_bits((b >> 9) | 0x3f80_0000) - 1.5) * 0.5;
+fn quarter_circle(t: f32) -> [f32; 2] {
     let s = t * t;
     let (mut cosine, mut sine) = (COS[0], SIN[0]);
     for i in 1..5 {
         cosine = cosine * s + COS[i];
         sine = sine * s + SIN[i];
     }
+    [cosine, sine * t]
+}
+
+/// Cosine and sine of any angle in turns.
+pub fn circle(turns: f32) -> [f32; 2] {
+    let t = turns - (turns + 0.5).floor();
+    if t.abs() > 0.25 {
+        let [cosine, sine] = quarter_circle(if t > 0.0 { 0.5 } else { -0.5 } - t);
+        return [-cosine, sine];
+    }
+    quarter_circle(t)
+}
+
+/// Two standard normal numbers of two words (Box and Muller 1958); see `shaders/lib/random.wgsl`.
+#[inline(always)]
+pub fn box_muller(a: u32, b: u32) -> [f32; 2] {
+    let u = 2.0 - f32::from_bits((a >> 9) | 0x3f80_0000);
+    let radius = (-2.0 * log_unit(u)).max(0.0).sqrt();
+    let t = (f32::from_bits((b >> 9) | 0x3f80_0000) - 1.5) * 0.5;
+    let [cosine, sine] = quarter_circle(t);
     let signed = f32::from_bits(radius.to_bits() ^ (b << 31));
-    [cosine * signed, sine * t * radius]
+    [cosine * signed, sine * radius]
 }
 
 /// Four standard normal numbers.

@@ -9,7 +9,7 @@ mod programs;
 
 pub use network_pass::NetworkPass;
 pub use programs::{
-    EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Starts, TrainingNumbers,
+    EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source, Starts, TrainingNumbers,
     TrainingPlan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
 

@@ -2,6 +2,7 @@
 
 use super::{BufferId, Launch, NetworkPass, Plan, ProgramId, Target};
 use crate::data::ImageShape;
+use crate::data::toy::Toy;
 use crate::kernels::adam::{Adam, Schedule};
 use crate::kernels::add_penalty::AddPenalty;
 use crate::kernels::advance::Advance;
@@ -12,6 +13,7 @@ use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
 use crate::kernels::copy_images::CopyImages;
 use crate::kernels::draw_negatives::{DrawNegatives, Noise};
 use crate::kernels::draw_real::DrawReal;
+use crate::kernels::draw_toy::DrawToy;
 use crate::kernels::dynamics::{Dynamics, Form, Path};
 use crate::kernels::langevin::Langevin;
 use crate::kernels::mala_accept::MalaAccept;
@@ -107,12 +109,26 @@ impl SamplerNumbers {
     }
 }
 
+/// Where a training step's real images come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The data set, of bytes.
+    #[default]
+    Bytes,
+    /// The data set, of floats.
+    Floats,
+    /// A toy set, drawn anew every step: there is no data set.
+    Fresh(Toy),
+}
+
 /// The numbers of a training step. The default is recipe R1's, for no data set yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingNumbers {
     /// Real images, and chains, a step.
     pub batch: u32,
-    /// Images in the data set.
+    /// Where real images come from.
+    pub source: Source,
+    /// Images in the data set; fresh ones that count as an epoch.
     pub n_images: u32,
     /// Shape of the data set's images.
     pub data_shape: ImageShape,
@@ -177,6 +193,7 @@ impl Default for TrainingNumbers {
     fn default() -> Self {
         Self {
             batch: 128,
+            source: Source::Bytes,
             n_images: 0,
             data_shape: ImageShape { channels: 1, height: 28, width: 28 },
             data_noise: 0.005,
@@ -373,8 +390,8 @@ pub struct TrainingPlan {
     pub update: ProgramId,
     /// [`crate::kernels::State`].
     pub state: BufferId,
-    /// The data set, as bytes.
-    pub data: BufferId,
+    /// The data set, as [`TrainingNumbers::source`] says; none where there is none.
+    pub data: Option<BufferId>,
     /// The replay ring `[slot][pixel][channel]`.
     pub ring: BufferId,
     /// [`METRIC_ROWS`] rows of [`METRICS`] floats; step `s` writes row `s mod METRIC_ROWS`.
@@ -435,7 +452,11 @@ impl<'a> Training<'a> {
         let data_len = numbers.n_images as usize * numbers.data_shape.len();
         let chunks = target.chunks(parts * half_blocks);
         let state = plan.integers("state", 8);
-        let data = plan.integers("data", data_len.div_ceil(4));
+        let data = match numbers.source {
+            Source::Bytes => Some(plan.integers("data", data_len.div_ceil(4))),
+            Source::Floats => Some(plan.flat("data", data_len)),
+            Source::Fresh(_) => None,
+        };
         let ring = plan.flat("replay ring", numbers.ring_capacity as usize * features);
         let metrics = plan.flat("metrics", METRIC_ROWS as usize * METRICS);
         let first_moment = plan.flat("first moment", n_parameters);
@@ -490,15 +511,25 @@ impl<'a> Training<'a> {
     /// Real images.
     fn draw(&self, launches: &mut Vec<Launch>) {
         let TrainingPlan { state, data, pass, .. } = &self.buffers;
-        let draw = DrawReal {
-            lanes: self.target.lanes,
-            batch: self.numbers.batch,
-            n_images: self.numbers.n_images,
-            shape: self.network.input,
-            data_shape: self.numbers.data_shape,
-            noise: self.numbers.data_noise,
-        };
-        launches.push(Launch::per_block(draw, &self.real(), &[*state, *data, pass.x]));
+        let (lanes, real, noise) = (self.target.lanes, self.real(), self.numbers.data_noise);
+        launches.push(match (self.numbers.source, *data) {
+            (Source::Fresh(toy), _) => {
+                Launch::per_block(DrawToy { lanes, toy, noise }, &real, &[*state, pass.x])
+            }
+            (source, Some(data)) => {
+                let draw = DrawReal {
+                    lanes,
+                    batch: self.numbers.batch,
+                    n_images: self.numbers.n_images,
+                    shape: self.network.input,
+                    data_shape: self.numbers.data_shape,
+                    floats: source == Source::Floats,
+                    noise,
+                };
+                Launch::per_block(draw, &real, &[*state, data, pass.x])
+            }
+            (_, None) => unreachable!("a data set has a buffer"),
+        });
     }
 
     /// Fake images: chains from their starts on, and into the ring.

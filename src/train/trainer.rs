@@ -4,7 +4,7 @@ use super::config::{CdStart, Config, EnergyL2Form, Objective, RateSchedule};
 use super::metrics::StepMetrics;
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
 use crate::compare::{Report, compare};
-use crate::data::{Dataset, Images};
+use crate::data::{Dataset, Examples, Images};
 use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
 use crate::kernels::adam::{Decay, Schedule};
@@ -13,7 +13,7 @@ use crate::kernels::draw_negatives::Noise;
 use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::model::{AVERAGE, Model, check_network, ring_images, take_parameters};
 use crate::network::{Network, preset};
-use crate::plan::{METRIC_ROWS, Starts, TrainingNumbers, TrainingPlan, training_plan};
+use crate::plan::{METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan};
 use crate::{Error, Result};
 use rand::RngExt;
 use std::ops::Range;
@@ -141,8 +141,15 @@ impl Trainer {
     async fn empty(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
         config.validate()?;
         let network = preset(&config.preset)?;
-        let (images, input) = (&dataset.train, network.input);
-        let shape = images.shape;
+        let (examples, input) = (&dataset.train, network.input);
+        let shape = examples.shape();
+        let is_points = matches!(examples, Examples::Floats(_)) && shape.is_points();
+        if shape != input && (is_points || input.is_points()) {
+            return Err(Error::Network(format!(
+                "`{}` takes examples of {input} (channels x height x width), and those of {} are {shape}",
+                network.name, dataset.name
+            )));
+        }
         if shape.channels != input.channels || shape.height > input.height || shape.width > input.width {
             return Err(Error::Network(format!(
                 "`{}` takes images of up to {input} (channels x height x width), and those of {} are {shape}",
@@ -150,14 +157,14 @@ impl Trainer {
             )));
         }
         assert!(input.len() < MAX_FEATURES);
-        let n_images = u32::try_from(images.count())
+        let n_images = u32::try_from(examples.count())
             .map_err(|_| Error::Usage(format!("{}: more than 2^32 images", dataset.name)))?;
         let target = device.chain_target(&network, config.train.batch);
         let steps = total_steps(config, n_images);
         if steps > u64::from(u32::MAX) {
             return Err(Error::setting("train.steps", format!("{steps} steps in all are more than 2^32")));
         }
-        let plan = training_plan(&network, &numbers(config, n_images, shape), target);
+        let plan = training_plan(&network, &numbers(config, examples), target);
         let mut trainer = Self {
             device: device.clone(),
             config: config.clone(),
@@ -168,9 +175,17 @@ impl Trainer {
             network,
             step: 0,
         };
-        let mut bytes = images.bytes.clone();
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        trainer.machine.write(trainer.plan.data, 0, &bytemuck::pod_collect_to_vec(&bytes));
+        if let Some(data) = trainer.plan.data {
+            match examples {
+                Examples::Bytes(images) => {
+                    let mut bytes = images.bytes.clone();
+                    bytes.resize(bytes.len().next_multiple_of(4), 0);
+                    trainer.machine.write(data, 0, &bytemuck::pod_collect_to_vec(&bytes));
+                }
+                Examples::Floats(images) => trainer.machine.write_floats(data, &images.values),
+                Examples::Fresh(..) => {}
+            }
+        }
         Ok(trainer)
     }
 
@@ -345,7 +360,8 @@ fn total_steps(config: &Config, n_images: u32) -> u64 {
 }
 
 /// A run's numbers as its plan takes them.
-fn numbers(config: &Config, n_images: u32, data_shape: crate::data::ImageShape) -> TrainingNumbers {
+fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
+    let n_images = examples.count() as u32;
     let training_steps = total_steps(config, n_images);
     let schedule = Schedule {
         decay: match config.schedule.learning_rate {
@@ -360,8 +376,13 @@ fn numbers(config: &Config, n_images: u32, data_shape: crate::data::ImageShape) 
     };
     TrainingNumbers {
         batch: config.train.batch as u32,
+        source: match examples {
+            Examples::Bytes(_) => Source::Bytes,
+            Examples::Floats(_) => Source::Floats,
+            Examples::Fresh(toy, _) => Source::Fresh(*toy),
+        },
         n_images,
-        data_shape,
+        data_shape: examples.shape(),
         data_noise: config.data.noise as f32,
         chain: config.chain_numbers(training_steps),
         starts: match (config.objective, config.cd.start) {
@@ -396,6 +417,16 @@ fn numbers(config: &Config, n_images: u32, data_shape: crate::data::ImageShape) 
 /// What tells one training set from another: its count, its shape, a checksum.
 fn fingerprint(dataset: &Dataset) -> String {
     let mut crc = flate2::Crc::new();
-    crc.update(&dataset.train.bytes);
-    format!("{} images of {}, crc32 {:08x}", dataset.train.count(), dataset.train.shape, crc.sum())
+    let what = match &dataset.train {
+        Examples::Bytes(images) => {
+            crc.update(&images.bytes);
+            "images"
+        }
+        Examples::Floats(images) => {
+            crc.update(bytemuck::cast_slice(&images.values));
+            "examples"
+        }
+        Examples::Fresh(toy, count) => return format!("fresh points of {}, {count} an epoch", toy.name()),
+    };
+    format!("{} {what} of {}, crc32 {:08x}", dataset.train.count(), dataset.train.shape(), crc.sum())
 }

@@ -175,6 +175,13 @@ pub fn random_network(rng: &mut Rng) -> Network {
     Network::new("random", input, &specs).unwrap()
 }
 
+/// A small network of points of `d` numbers.
+pub fn point_network(d: usize) -> Network {
+    let input = ImageShape { channels: d, height: 1, width: 1 };
+    let dense = |units, activation| LayerSpec::Dense { units, activation };
+    Network::new("points", input, &[dense(9, Activation::Swish), dense(1, Activation::Identity)]).unwrap()
+}
+
 /// The odd one: three channels in, asymmetric padding, stride 3, kernels of unequal sides, five and nine channels (more
 /// than one tile of eight), two dense layers.
 pub fn odd_network() -> Network {

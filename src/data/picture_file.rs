@@ -1,29 +1,33 @@
-//! PNG files as images.
+//! PNG and JPEG files as images.
 
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageReader};
 
 use super::{ByteImages, ImageShape};
 use crate::{Error, Result};
 
-/// Reads one PNG file: grey gives 1 channel; RGB or a palette gives 3. 16 bits a channel are rounded to 8, transparency
+/// Endings of the files that a folder's images are.
+const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+
+/// Reads one PNG or JPEG file, whatever its name: grey gives 1 channel; RGB or a palette gives 3. 16 bits a channel are rounded to 8, transparency
 /// is composited over black. Bytes are scaled as `(v - 127.5) / 127.5` by [`ByteImages::to_images`].
 ///
 /// # Errors
-/// [`Error::Io`] if the file can't be read, [`Error::File`] if it is no PNG or a damaged one, or would take more than
+/// [`Error::Io`] if the file can't be read, [`Error::File`] if it is neither or a damaged one, or would take more than
 /// 512 MiB.
 pub fn read_file(path: impl AsRef<Path>) -> Result<ByteImages> {
     let path = path.as_ref();
     let source = BufReader::new(File::open(path).map_err(Error::io("read", path))?);
-    let image = match ImageReader::with_format(source, ImageFormat::Png).decode() {
+    let reader = ImageReader::new(source).with_guessed_format().map_err(Error::io("read", path))?;
+    let image = match reader.decode() {
         Ok(image) => image,
         Err(image::ImageError::IoError(error)) if !super::is_bad_content(&error) => {
             return Err(Error::io("read", path)(error));
         }
-        Err(error) => return Err(Error::file(path, format!("is no readable PNG: {error}"))),
+        Err(error) => return Err(Error::file(path, format!("is no readable PNG or JPEG: {error}"))),
     };
     let over_black = |value: u8, alpha: u8| ((u32::from(value) * u32::from(alpha) + 127) / 255) as u8;
     let (height, width) = (image.height() as usize, image.width() as usize);
@@ -39,15 +43,15 @@ pub fn read_file(path: impl AsRef<Path>) -> Result<ByteImages> {
     Ok(ByteImages { shape: ImageShape { channels, height, width }, bytes })
 }
 
-/// Every `*.png` of a folder, sorted by name; hidden files and those in folders of it don't count.
+/// Every `*.png`, `*.jpg` and `*.jpeg` of a folder, sorted by name; hidden files and those in folders of it don't count.
 pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
         // Names that start with a dot are not the user's: ours on the way, macOS's `._1.png`.
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !is_hidden && path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("png")) && path.is_file()
-        {
+        let extension = path.extension().unwrap_or_default();
+        if !is_hidden && ENDINGS.iter().any(|e| extension.eq_ignore_ascii_case(e)) && path.is_file() {
             paths.push(path);
         }
     }
@@ -55,15 +59,15 @@ pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Reads every `*.png` of a folder (not of the folders in it), in the order of their names, as [`read_file`] does.
+/// Reads every `*.png`, `*.jpg` and `*.jpeg` of a folder (not of the folders in it), in the order of their names, as [`read_file`] does.
 ///
 /// # Errors
-/// As [`read_file`]; and [`Error::File`] if the folder holds no PNG, or one of another shape than the first.
+/// As [`read_file`]; and [`Error::File`] if the folder holds none, or one of another shape than the first.
 pub fn read_folder(folder: impl AsRef<Path>) -> Result<ByteImages> {
     let folder = folder.as_ref();
     let paths = files(folder)?;
     let Some((first, others)) = paths.split_first() else {
-        return Err(Error::file(folder, "holds no *.png file"));
+        return Err(Error::file(folder, "holds no *.png, *.jpg or *.jpeg file"));
     };
     let mut images = read_file(first)?;
     for path in others {
