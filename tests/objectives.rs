@@ -5,7 +5,7 @@ mod common;
 
 use thalweg::checkpoint::{Checkpoint, TensorData};
 use thalweg::cpu::Isa;
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Examples, ImageShape, Images};
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::draw_negatives::Noise;
@@ -26,7 +26,8 @@ fn tiny(settings: &[&str]) -> (Config, Dataset) {
         config.set(setting).unwrap();
     }
     let mut dataset = Dataset::open("digits").unwrap();
-    dataset.train.bytes.truncate(50 * dataset.train.shape.len());
+    let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
+    images.bytes.truncate(50 * images.shape.len());
     (config, dataset)
 }
 
