@@ -51,6 +51,8 @@ impl Tolerance {
             | Kernel::MalaPropose(_) => of_largest(1e-6),
             // The same; and an angle of up to 2.3 turns, whose rounding becomes an error of an arc of that length.
             Kernel::DrawToy(_) => of_largest(3e-6),
+            // Interpolation, with places of up to 64 pixels.
+            Kernel::AugmentStarts(_) => of_largest(2e-5),
             // Decisions and counts, which are whole numbers, and energies, which are copied.
             Kernel::MalaAccept(_) => Self::EXACT,
             // A dot product of n terms is off by sqrt(n) to n roundings of its terms, and its terms are smaller than

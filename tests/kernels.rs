@@ -20,6 +20,7 @@ use thalweg::device::{Device, Machine};
 use thalweg::kernels::adam::{Adam, Decay, Schedule};
 use thalweg::kernels::add_penalty::AddPenalty;
 use thalweg::kernels::advance::Advance;
+use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
 use thalweg::kernels::average_weights::AverageWeights;
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
@@ -638,6 +639,20 @@ fn add_draws(bench: &mut Bench) {
         let slots = (0..batch).map(|i| permute_of(Stream::Subsets, i, chains, 77, [low, high]) as usize);
         let ranges = slots.map(|slot| slot * features..(slot + 1) * features).collect();
         bench.whole_launch(format!("{kernel:?}"), kernel, &[state, x, ring], &[(ring, ranges)]);
+    }
+    // Starts changed by nothing, by whole pixels, by parts of them; images of one pixel, of a row.
+    for (channels, size, augment) in [
+        (1, [1, 1], Augment { probability: 1.0, shift: 3, flip: 0.5, rescale: 0.5 }),
+        (3, [1, 7], Augment { probability: 0.7, shift: 2, flip: 0.5, rescale: 0.0 }),
+        (1, [9, 8], Augment { probability: 1.0, shift: 0, flip: 0.0, rescale: 0.3 }),
+        (2, [5, 6], Augment { probability: 0.0, shift: 2, flip: 1.0, rescale: 0.3 }),
+    ] {
+        let shape = ImageShape { channels, height: size[0], width: size[1] };
+        let state = bench.state(State { step: 5, ..State::default() });
+        let starts = bench.random_blocks("starts", shape.len(), &BLOCKS);
+        let x = bench.per_block("x", shape.len());
+        let kernel = AugmentStarts { lanes, shape, augment };
+        bench.per_block_launch(format!("{kernel:?}"), kernel, &[state, starts, x]);
     }
     // Copies of the real images; a batch may be short of them.
     for (features, batch, n_images, step) in [(5, 2 * lanes, 3 * lanes, 1), (4, 1, 9, 3), (1, lanes, 50, 0)] {

@@ -7,11 +7,12 @@ use thalweg::checkpoint::{Checkpoint, TensorData};
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, ImageShape, Images};
 use thalweg::device::{Device, Machine};
-use thalweg::kernels::State;
+use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::draw_real::permute_of;
 use thalweg::kernels::dynamics::{Dynamics, Form, Path};
 use thalweg::kernels::random::{Distribution, Stream};
+use thalweg::kernels::{Binding, Kernel, State};
 use thalweg::model::{Model, Weights};
 use thalweg::network::{Activation, LayerSpec, Network, preset};
 use thalweg::plan::{SamplerNumbers, Starts, Target, TrainingNumbers, training_plan};
@@ -63,6 +64,10 @@ const VARIANTS: [&[&str]; 4] = [
         "adam.weight_decay=0.1",
         "ema.decay=0.9",
         "replay.start_scale=0.5",
+        "augment.probability=0.5",
+        "augment.shift=2",
+        "augment.flip=0.5",
+        "augment.rescale=0.1",
     ],
 ];
 
@@ -198,11 +203,7 @@ fn chains_start_where_they_should() {
             let mut machine = Machine::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
             let data = plan.data.unwrap();
             let len = plan.plan.len_of(data);
-            machine.write(
-                data,
-                0,
-                &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>(),
-            );
+            machine.write(data, 0, &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>());
             machine.write(
                 plan.state,
                 0,
@@ -234,6 +235,58 @@ fn chains_start_where_they_should() {
             assert!(highest.contains(&most), "{noise:?}: {most}");
         });
     }
+}
+
+/// A shift moves pixels, a flip mirrors them, and a scale of 1/2 about the centre keeps every second: by hand.
+#[test]
+fn augmented_starts_are_shifted_flipped_and_rescaled() {
+    let (height, width, lanes) = (4, 5, 64);
+    let shape = ImageShape { channels: 1, height, width };
+    let value = |y: usize, x: usize| (10 * y + x) as f32;
+    let start: Vec<f32> =
+        (0..height * width).flat_map(|i| vec![value(i / width, i % width); lanes]).collect();
+    let run = |augment: Augment| {
+        let kernel: Kernel = AugmentStarts { lanes: lanes as u32, shape, augment }.into();
+        let state = [State { step: 3, seed_low: 1, ..State::default() }];
+        let mut x = vec![f32::NAN.to_bits(); start.len()];
+        let start = Binding::Read(bytemuck::cast_slice(&start));
+        kernel.run(0, &mut [Binding::Read(bytemuck::cast_slice(&state)), start, Binding::Write(&mut x)]);
+        let value = |lane: usize, i: usize| f32::from_bits(x[i * lanes + lane]);
+        (0..lanes)
+            .map(|lane| (0..height * width).map(|i| value(lane, i)).collect())
+            .collect::<Vec<Vec<f32>>>()
+    };
+    let same: Vec<f32> = (0..height * width).map(|i| value(i / width, i % width)).collect();
+    let flipped: Vec<f32> = (0..height * width).map(|i| value(i / width, width - 1 - i % width)).collect();
+    let off = Augment::default();
+    assert!(run(off).iter().all(|image| *image == same));
+    assert!(run(Augment { probability: 1.0, flip: 1.0, ..off }).iter().all(|image| *image == flipped));
+    // Some of each, by about as many as the probabilities say: 5 deviations.
+    let some = run(Augment { probability: 0.5, flip: 1.0, ..off });
+    assert!((12..=52).contains(&some.iter().filter(|image| **image == flipped).count()));
+    let mut seen = std::collections::BTreeSet::new();
+    for image in run(Augment { probability: 1.0, shift: 1, ..off }) {
+        // The middle pixel tells the shift; edges are repeated.
+        let (dy, dx) = (2 - image[2 * width + 2] as i32 / 10, 2 - image[2 * width + 2] as i32 % 10);
+        seen.insert((dy, dx));
+        for (i, found) in image.iter().enumerate() {
+            let y = (i as i32 / width as i32 - dy).clamp(0, height as i32 - 1);
+            let x = (i as i32 % width as i32 - dx).clamp(0, width as i32 - 1);
+            assert_eq!(*found, value(y as usize, x as usize), "shift {dy}, {dx}");
+        }
+    }
+    assert!(seen.iter().all(|(y, x)| y.abs() <= 1 && x.abs() <= 1) && seen.len() >= 8, "{seen:?}");
+    // A linear image stays linear; its slope is 1 over the scale, about the centre.
+    let slopes: Vec<f32> = run(Augment { probability: 1.0, rescale: 0.3, ..off })
+        .iter()
+        .map(|image| {
+            let slope = image[width + 3] - image[width + 2];
+            assert!((image[width + 2] + image[2 * width + 2] - 34.0).abs() < 1e-4, "{image:?}");
+            slope
+        })
+        .collect();
+    assert!(slopes.iter().all(|s| (1.0 / 1.3..1.0 / 0.7).contains(s)), "{slopes:?}");
+    assert!(slopes.iter().any(|s| *s < 0.9) && slopes.iter().any(|s| *s > 1.1));
 }
 
 /// A network of two numbers, whose energy is a crooked bowl.

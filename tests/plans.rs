@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use thalweg::data::ImageShape;
 use thalweg::data::toy::Toy;
+use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel};
 use thalweg::network::{Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
-    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, Source, Starts, Target, TrainingNumbers, Words,
-    energy_plan, sampler_plan, training_plan,
+    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, Source, Starts, Target, TrainingNumbers,
+    Words, energy_plan, sampler_plan, training_plan,
 };
 
 // ---- networks
@@ -399,7 +400,7 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
 
 /// Training with other starts, with penalties, and with MALA; and sampling with it.
 fn of_objectives(network: &Network, target: Target, batch: u32) -> Vec<(Plan, Vec<Program>)> {
-    let base = training_numbers(network, batch);
+    let base = training_numbers(network, batch, Source::Bytes);
     let mala = SamplerNumbers { form: Form::Mala, ..chain_numbers(3) };
     let penalties = TrainingNumbers {
         starts: Starts::Data,
@@ -409,7 +410,8 @@ fn of_objectives(network: &Network, target: Target, batch: u32) -> Vec<(Plan, Ve
         chain: mala,
         ..base.clone()
     };
-    let persistent = TrainingNumbers { starts: Starts::Persistent, ..base };
+    let augment = Augment { probability: 0.5, shift: 1, ..Augment::default() };
+    let persistent = TrainingNumbers { starts: Starts::Persistent, augment, ..base };
     let own = ["state", "parameters", "packed", "first moment", "second moment"];
     let mut plans = Vec::new();
     for (numbers, more) in [(penalties, "average"), (persistent, "replay ring")] {
@@ -461,6 +463,7 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
             let len = k.n_images as usize * k.data_shape.len();
             vec![state, Flat(if k.floats { len } else { len.div_ceil(4) }), PerBlock(k.shape.len())]
         }
+        Kernel::AugmentStarts(k) => vec![state, PerBlock(k.shape.len()), PerBlock(k.shape.len())],
         Kernel::CopyImages(k) => vec![state, PerBlock(k.features)],
         Kernel::MalaAccept(k) => {
             let x = PerBlock(k.features);
@@ -614,7 +617,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 31, "{kernels:?}");
+    assert_eq!(kernels.len(), 32, "{kernels:?}");
     failures.assert_none();
 }
 

@@ -290,7 +290,8 @@ fn streams_share_no_counter() {
             | Stream::Projections
             | Stream::Accept
             | Stream::Subsets
-            | Stream::CopyNoise => {}
+            | Stream::CopyNoise
+            | Stream::Augment => {}
         }
     }
     let (mut counters, mut bits) = (BTreeSet::new(), BTreeSet::new());

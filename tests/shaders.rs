@@ -11,14 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use thalweg::data::ImageShape;
 use thalweg::data::toy::TOYS;
+use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
-    Access, BlockParams, Kernel, State, adam, add_penalty, average_weights, chain, clip_scale,
-    contrastive_loss, copy_images, draw_negatives, draw_real, draw_toy, dynamics, langevin, lstm_forward,
-    mala_accept, mala_propose, mean_acceptance, multiply_adds, random, smoothness, weight_penalty,
+    Access, BlockParams, Kernel, State, adam, add_penalty, augment_starts, average_weights, chain,
+    clip_scale, contrastive_loss, copy_images, draw_negatives, draw_real, draw_toy, dynamics, langevin,
+    lstm_forward, mala_accept, mala_propose, mean_acceptance, multiply_adds, random, smoothness,
+    weight_penalty,
 };
 use thalweg::network::{Network, preset};
 use thalweg::plan::{
@@ -46,6 +48,9 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         }
         Kernel::Chain(_) => {
             fields!(chain::Params { dynamics, first_block, chain_step, n_steps, spare, layers })
+        }
+        Kernel::AugmentStarts(_) => {
+            fields!(augment_starts::Params { first_block, probability, shift, flip, rescale })
         }
         Kernel::CopyImages(_) => fields!(copy_images::Params { first_block, noise }),
         Kernel::MalaAccept(_) => {
@@ -271,6 +276,7 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
         ("ACCEPT", Stream::Accept),
         ("SUBSETS", Stream::Subsets),
         ("COPY_NOISE", Stream::CopyNoise),
+        ("AUGMENT", Stream::Augment),
     ] {
         for (_, constant) in module.constants.iter().filter(|(_, c)| c.name.as_deref() == Some(name)) {
             let want = naga::Expression::Literal(naga::Literal::U32(stream as u32));
@@ -469,7 +475,9 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
         chain: mala,
         ..numbers.clone()
     };
-    let persistent = TrainingNumbers { starts: Starts::Persistent, noise: normal, ..numbers.clone() };
+    let augment = Augment { probability: 0.5, shift: 2, flip: 0.5, rescale: 0.1 };
+    let persistent =
+        TrainingNumbers { starts: Starts::Persistent, noise: normal, augment, ..numbers.clone() };
     vec![
         training_plan(network, &numbers, target).plan,
         training_plan(network, &penalties, target).plan,

@@ -14,6 +14,7 @@
 pub mod adam;
 pub mod add_penalty;
 pub mod advance;
+pub mod augment_starts;
 pub mod average_weights;
 pub mod chain;
 pub mod clip_scale;
@@ -168,6 +169,7 @@ kernels! {
     DrawReal, draw_real, "Draws a batch of the data set.", true;
     DrawToy, draw_toy, "Draws a batch of fresh points.", true;
     DrawNegatives, draw_negatives, "Draws the chains' starts.", true;
+    AugmentStarts, augment_starts, "Changes chain starts a little.", true;
     CopyImages, copy_images, "Copies the real images, with noise.", false;
     Langevin, langevin, "Moves the chains.", true;
     MalaAccept, mala_accept, "Accepts or rejects proposals of chains.", true;

@@ -41,10 +41,12 @@ pub enum Stream {
     Subsets = 12,
     /// Noise on copies of real images.
     CopyNoise = 13,
+    /// Augmented starts.
+    Augment = 14,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 14] = [
+pub const STREAMS: [Stream; 15] = [
     Stream::Parameters,
     Stream::RingStart,
     Stream::FreshStart,
@@ -59,6 +61,7 @@ pub const STREAMS: [Stream; 14] = [
     Stream::Accept,
     Stream::Subsets,
     Stream::CopyNoise,
+    Stream::Augment,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.

@@ -9,8 +9,8 @@ mod programs;
 
 pub use network_pass::NetworkPass;
 pub use programs::{
-    EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source, Starts, TrainingNumbers,
-    TrainingPlan, energy_plan, peak_plan, sampler_plan, training_plan,
+    EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source, Starts,
+    TrainingNumbers, TrainingPlan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
 
 use crate::kernels::conv_weight_gradient::Chunks;

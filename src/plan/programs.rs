@@ -6,6 +6,7 @@ use crate::data::toy::Toy;
 use crate::kernels::adam::{Adam, Schedule};
 use crate::kernels::add_penalty::AddPenalty;
 use crate::kernels::advance::Advance;
+use crate::kernels::augment_starts::{Augment, AugmentStarts};
 use crate::kernels::average_weights::AverageWeights;
 use crate::kernels::chain::{Chain, ChainLayer, chain_layers, pack_chain, packed_len, scratch_len};
 use crate::kernels::clip_scale::ClipScale;
@@ -140,6 +141,8 @@ pub struct TrainingNumbers {
     pub starts: Starts,
     /// What fresh noise is.
     pub noise: Noise,
+    /// How starts are changed on their way.
+    pub augment: Augment,
     /// Slots of the ring: of the replay ring, persistent chains, or else as many as the batch has images, for the chains
     /// of the last step to be looked at.
     pub ring_capacity: u32,
@@ -200,6 +203,7 @@ impl Default for TrainingNumbers {
             chain: SamplerNumbers::default(),
             starts: Starts::Replay,
             noise: Noise::UNIFORM,
+            augment: Augment::default(),
             ring_capacity: 8192,
             fresh: 0.05,
             alpha: 0.1,
@@ -440,6 +444,7 @@ struct Training<'a> {
     partials: BufferId,
     squares: BufferId,
     scale: BufferId,
+    starts: Option<BufferId>, // that are yet to be augmented
 }
 
 impl<'a> Training<'a> {
@@ -467,6 +472,8 @@ impl<'a> Training<'a> {
         let scale = plan.flat("clip scale", 1);
         let average = (numbers.average_decay > 0.0).then(|| plan.flat("average", n_parameters));
         let pass = NetworkPass::new(&mut plan, network, target);
+        let augments = numbers.augment.probability > 0.0 && numbers.starts != Starts::Data;
+        let starts = augments.then(|| plan.per_block("starts", features));
         let fake = half_blocks..2 * half_blocks;
         let chain =
             ChainPass::new(&mut plan, network, state, &fake, numbers.batch, numbers.chain.form, target);
@@ -487,7 +494,7 @@ impl<'a> Training<'a> {
             pass,
             half_blocks,
         };
-        Self { plan, network, numbers, target, buffers, chain, partials, squares, scale }
+        Self { plan, network, numbers, target, buffers, chain, partials, squares, scale, starts }
     }
 
     fn real(&self) -> Range<u32> {
@@ -544,7 +551,13 @@ impl<'a> Training<'a> {
             let fresh = if starts == Starts::Noise { 1.0 } else { fresh };
             let subset = if persistent { capacity } else { 0 };
             let draw = DrawNegatives { lanes, features, fresh, noise, subset };
-            launches.push(Launch::per_block(draw, &self.fake(), &[*state, *ring, pass.x]));
+            let to = self.starts.unwrap_or(pass.x);
+            launches.push(Launch::per_block(draw, &self.fake(), &[*state, *ring, to]));
+            if let Some(starts) = self.starts {
+                let (shape, augment) = (self.network.input, self.numbers.augment);
+                let kernel = AugmentStarts { lanes, shape, augment };
+                launches.push(Launch::per_block(kernel, &self.fake(), &[*state, starts, pass.x]));
+            }
         }
         self.chain.run(launches, pass, self.network, &self.numbers.chain);
         let first_block = *half_blocks;

@@ -39,6 +39,8 @@ pub struct Config {
     pub cd: Cd,
     /// Persistent chains.
     pub pcd: Pcd,
+    /// Changes of chain starts.
+    pub augment: Augment,
     /// The loss.
     pub loss: Loss,
     /// The optimiser.
@@ -164,6 +166,20 @@ pub struct Pcd {
     pub chains: usize,
     /// Probability that a persistent chain starts anew when it is its turn.
     pub fresh: f64,
+}
+
+/// Changes of chain starts (Du et al. 2021).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augment {
+    /// Probability that a chain's start, of a buffer or noise, is changed as follows.
+    pub probability: f64,
+    /// It is shifted by up to so many pixels either way.
+    pub shift: u32,
+    /// Probability that it is flipped from left to right then.
+    pub flip: f64,
+    /// It is rescaled by 1 +- up to this.
+    pub rescale: f64,
 }
 
 /// The moving average of the weights.
@@ -294,6 +310,7 @@ impl Default for Config {
             replay: Replay::default(),
             cd: Cd::default(),
             pcd: Pcd::default(),
+            augment: Augment::default(),
             loss: Loss::default(),
             adam: Adam::default(),
             schedule: Schedule::default(),
@@ -471,6 +488,10 @@ const SETTINGS: &[Setting] = &[
     ("cd.start", Choice(&["noise", "data"]), "Where the chains of objective `cd` start: from fresh noise, or from the step's real images."),
     ("pcd.chains", BUFFER, "Persistent chains of objective `pcd`; each step moves a random train.batch of them."),
     ("pcd.fresh", Real(0.0, 1.0), "Probability that a persistent chain starts anew when it is its turn."),
+    ("augment.probability", Real(0.0, 1.0), "Probability that a chain's start, of a buffer or noise, is changed as follows."),
+    ("augment.shift", Whole(0, 64), "It is shifted by up to so many pixels either way."),
+    ("augment.flip", Real(0.0, 1.0), "Probability that it is flipped from left to right then."),
+    ("augment.rescale", Real(0.0, 0.9), "It is rescaled by 1 +- up to this."),
     ("loss.energy_l2", Real(0.0, 1e6), "Weight (alpha) of the energies' L2 penalty in the loss."),
     ("loss.energy_l2_form", Choice(&["mean-of-squares", "square-of-means"]), "What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2."),
     ("loss.weight_l2", CLIP, "Weight of the sum of all squared parameters in the loss."),

@@ -8,6 +8,7 @@ use crate::data::{Dataset, Examples, Images};
 use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
 use crate::kernels::adam::{Decay, Schedule};
+use crate::kernels::augment_starts::Augment;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
@@ -392,6 +393,12 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
             (Objective::Cd, CdStart::Data) => Starts::Data,
         },
         noise: config.start_noise(),
+        augment: Augment {
+            probability: config.augment.probability as f32,
+            shift: config.augment.shift,
+            flip: config.augment.flip as f32,
+            rescale: config.augment.rescale as f32,
+        },
         ring_capacity: config.ring().0 as u32,
         fresh: match config.objective {
             Objective::Pcd => config.pcd.fresh as f32,
