@@ -7,8 +7,7 @@ use crate::picture::plot::{Frame, Landscape, Point, Square, Trajectories};
 use crate::plan::SamplerNumbers;
 use crate::{Device, EnergyModel, Error, Model, Result, Sampler};
 
-/// The shape of a point.
-pub const POINT: ImageShape = ImageShape { channels: 2, height: 1, width: 1 };
+pub use crate::data::toy::POINT;
 
 /// Moments that a trajectory shows, at most, besides its last one.
 const MOMENTS: u32 = 1000;

@@ -2,12 +2,12 @@
 
 use super::say;
 use std::path::{Path, PathBuf};
-use thalweg::data::{Images, read_images};
+use thalweg::data::Images;
 use thalweg::model::Weights;
 use thalweg::picture::plot::{Point, Square, curves, histograms, landscape, thinned};
 use thalweg::picture::save_png;
 use thalweg::train::metrics::MetricsTable;
-use thalweg::{Config, Device, EnergyModel, Error, Model, Result, plane};
+use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, plane};
 
 /// Options of `thalweg plot`.
 #[derive(clap::Args)]
@@ -79,7 +79,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 
 /// The points of a data set.
 fn read_points(name: &str) -> Result<Images> {
-    let images = read_images(name)?;
+    let images = Dataset::open(name)?.train.to_images();
     plane::check(images.shape).map_err(|error| Error::file(name, error.to_string()))?;
     Ok(images)
 }

@@ -188,6 +188,7 @@ struct Run<'a> {
     arguments: &'a Arguments,
     progress: Progress,
     held_out: Images,
+    points: Images, // the data, if they are points in the plane: for pictures
     noise: Images,
     energies: EnergyModel,
     mean: MetricsMean,
@@ -211,6 +212,10 @@ impl<'a> Run<'a> {
             }
         });
         let held_out = dataset.held_out.clone();
+        let points = match dataset.train.shape() {
+            plane::POINT => dataset.train.to_images(),
+            _ => plane::images(&[]),
+        };
         let noise = uniform_noise(trainer.config().seed, trainer.network().input, held_out.count());
         let energies = EnergyModel::new(trainer.device(), &trainer.model().await?).await?;
         let progress = Progress::new(trainer.total_steps(), trainer.step(), trainer.steps_per_epoch());
@@ -218,6 +223,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             progress,
             held_out,
+            points,
             noise,
             energies,
             mean: MetricsMean::default(),
@@ -372,7 +378,7 @@ impl<'a> Run<'a> {
         let config = self.trainer.config();
         let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
         let samples = plane::samples(self.trainer.device(), model, MONITORED, &numbers, seed).await?;
-        let data = plane::points(&self.held_out)?;
+        let data = plane::points(&self.points)?;
         let square = Square::around(if data.is_empty() { &samples } else { data });
         let map = plane::landscape(&mut self.energies, square).await?;
         let when = format!("epoch {epoch}, step {}", self.trainer.step());
@@ -386,7 +392,7 @@ impl<'a> Run<'a> {
         save_png(&out.join("curves.png"), &curves(&MetricsTable::read(out.join("metrics.csv"))?))?;
         let model = self.trainer.model().await?;
         if model.network.input == plane::POINT {
-            let data = plane::points(&self.held_out)?;
+            let data = plane::points(&self.points)?;
             let (config, name) =
                 (self.trainer.config(), format!("Energy after {} steps", self.trainer.step()));
             draw_plane(self.trainer.device(), &model, config, data, config.seed, out, &name).await?;
