@@ -99,7 +99,7 @@ fn resume_begins_a_file_that_is_gone() {
     assert!(text.starts_with(METRICS_HEADER));
 }
 
-/// A file from before there was an acceptance goes on with one, which was 0 so far.
+/// A file from before there was an acceptance goes on with one, which nobody knows so far.
 #[test]
 fn resume_of_an_older_file_adds_the_acceptance() {
     let (_folder, path) = place();
@@ -111,7 +111,7 @@ fn resume_of_an_older_file_adds_the_acceptance() {
     append(&mut file, 3..=3);
     let text = fs::read_to_string(&path).unwrap();
     let rows: Vec<_> = text.lines().collect();
-    assert_eq!(rows[..3], [METRICS_HEADER, "1,1,1,2,3,4,5,6,0,0.125", "2,1,nan,2,3,4,5,6,0,0.250"]);
+    assert_eq!(rows[..3], [METRICS_HEADER, "1,1,1,2,3,4,5,6,nan,0.125", "2,1,nan,2,3,4,5,6,nan,0.250"]);
     assert_eq!(rows[3], unbroken(3).lines().nth(3).unwrap());
 }
 

@@ -381,7 +381,7 @@ fn decimation_keeps_every_spike_and_the_mean() {
 fn table(losses: &[f64]) -> MetricsTable {
     let mut text = format!("{METRICS_HEADER}\n");
     for (i, loss) in losses.iter().enumerate() {
-        text += &format!("{},1,{loss},0.1,0.01,-0.5,0.5,{},1.0\n", i + 1, 1.0 + (i % 7) as f64);
+        text += &format!("{},1,{loss},0.1,0.01,-0.5,0.5,{},nan,1.0\n", i + 1, 1.0 + (i % 7) as f64);
     }
     read(&text).unwrap()
 }
@@ -429,9 +429,8 @@ fn curves_rise_where_values_rise_and_mark_what_is_not_finite() {
 fn a_column_more_is_a_panel_more_and_one_that_is_not_there_none() {
     let height = |text: &str| curves(&read(text).unwrap()).height();
     let three = curves(&table(&[1.0, 2.0])).height();
-    let four = format!("{METRICS_HEADER},acceptance\n1,1,1,1,1,1,1,1,1,0.5\n2,1,1,1,1,1,1,1,1,0.6\n");
-    let (one, unknown) =
-        ("step,loss\n1,2\n2,3\n", four.replace(",0.5\n", ",nan\n").replace(",0.6\n", ",nan\n"));
+    let four = format!("{METRICS_HEADER}\n1,1,1,1,1,1,1,1,0.5,1\n2,1,1,1,1,1,1,1,0.6,1\n");
+    let (one, unknown) = ("step,loss\n1,2\n2,3\n", four.replace(",0.5,", ",nan,").replace(",0.6,", ",nan,"));
     let pitch = 40 + 190 + 24;
     assert_eq!(height(&four), three + pitch);
     assert_eq!(height(one), three - 2 * pitch);

@@ -309,7 +309,11 @@ impl<'a> Run<'a> {
     /// Takes metrics in that have come back.
     async fn take(&mut self, pending: PendingMetrics) -> Result<()> {
         let steps = pending.steps();
-        for (step, metrics) in steps.zip(pending.metrics().await?) {
+        let accepts = self.trainer.config().chain.form == Form::Mala;
+        for (step, mut metrics) in steps.zip(pending.metrics().await?) {
+            if !accepts {
+                metrics.acceptance = f32::NAN; // a column without any number: no curve is drawn
+            }
             let epoch = step / self.trainer.steps_per_epoch() + 1;
             self.metrics.append(step + 1, epoch, &metrics, self.seconds())?;
             self.mean.add(&metrics);

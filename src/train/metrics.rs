@@ -65,7 +65,7 @@ impl MetricsMean {
 pub const METRICS_HEADER: &str =
     "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,acceptance,seconds";
 
-/// The first line of a metrics file from before there was an acceptance, which was 0.
+/// The first line of a metrics file from before there was an acceptance.
 const HEADER_BEFORE: &str = "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds";
 
 /// `metrics.csv` in a run's folder: one row a training step.
@@ -158,7 +158,7 @@ fn rows_until(content: &[u8], step: u64) -> std::result::Result<(String, f64), S
     let mut seconds = 0.0;
     for (ix, row) in lines.enumerate() {
         let row = match row.rsplit_once(',') {
-            Some((figures, seconds)) if is_old => format!("{figures},0,{seconds}"),
+            Some((figures, seconds)) if is_old => format!("{figures},nan,{seconds}"),
             _ => row.to_owned(),
         };
         let parsed = parse_row(&row);
