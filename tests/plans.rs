@@ -393,14 +393,14 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
             outputs: vec!["input gradient"],
         },
     ];
-    let mut plans = of_objectives(network, target, batch);
+    let mut plans = of_objectives(network, target, batch, source);
     plans.extend([(training.plan, of_training), (sampler.plan, of_sampler), (energy.plan, of_energy)]);
     plans
 }
 
 /// Training with other starts, with penalties, and with MALA; and sampling with it.
-fn of_objectives(network: &Network, target: Target, batch: u32) -> Vec<(Plan, Vec<Program>)> {
-    let base = training_numbers(network, batch, Source::Bytes);
+fn of_objectives(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(Plan, Vec<Program>)> {
+    let base = training_numbers(network, batch, source);
     let mala = SamplerNumbers { form: Form::Mala, ..chain_numbers(3) };
     let penalties = TrainingNumbers {
         starts: Starts::Data,
