@@ -470,7 +470,7 @@ fn add_lstm(bench: &mut Bench, number: usize, shape: LstmShape, for_gpu: bool) {
             let bindings = [x, packed, parameters, trace, output];
             bench.per_block_launch(case.clone(), kernel, &bindings);
 
-            let has_slope = (number + i) % 3 == 0;
+            let has_slope = (number + i).is_multiple_of(3);
             let (to_input, adds) = ((number + i) % 4 != 3, cell.reverse);
             let kernel = LstmBackward { lanes, cell, tile, first_step, n_steps, to_input, adds, has_slope };
             let grad_out = bench.random_blocks("grad out", cell.out_len(), &BLOCKS);
