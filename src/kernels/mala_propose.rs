@@ -77,7 +77,7 @@ impl Describe for MalaPropose {
         let (gradient, decisions) = (gradient.floats(), decisions.floats());
         let (y, x, x_gradient) = (y.floats_mut(), x.floats_mut(), x_gradient.floats_mut());
         let (clip, now) = (self.dynamics.gradient_clip, self.dynamics.at(state.step));
-        for lane in 0..lanes {
+        for (lane, decision) in decisions[..lanes].iter().enumerate() {
             let image = index * self.lanes + lane as u32;
             let mut noise = [0.0; 4];
             for feature in 0..self.features {
@@ -87,7 +87,7 @@ impl Describe for MalaPropose {
                     noise = normal_of(philox(at, state.key()));
                 }
                 let i = feature * lanes + lane;
-                if decisions[lane] != 0.0 {
+                if *decision != 0.0 {
                     x[i] = y[i];
                     x_gradient[i] = gradient[i];
                 }
