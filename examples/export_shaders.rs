@@ -87,7 +87,7 @@ fn pipelines_of(target: Target) -> Result<BTreeMap<String, Pipeline>, Box<dyn Er
     for launch in &plan.plan.programs[plan.step.0] {
         let kernel = &launch.kernel;
         let key = format!("{}{}{:?}", kernel.name(), kernel.source(), kernel.overrides());
-        let workgroups = kernel.workgroups(&launch.blocks);
+        let workgroups = kernel.workgroups(&launch.flat_blocks());
         let new = || Pipeline { kernel: kernel.clone(), workgroups, launches: 0 };
         pipelines.entry(key).or_insert_with(new).launches += 1;
     }

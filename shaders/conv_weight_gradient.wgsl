@@ -1,6 +1,6 @@
 // Gradient of a convolution's weights and biases, summed over a chunk of blocks:
 //   partial[chunk][oc][ic][ky][kx] = sum over images, oy, ox of g[oy, ox, oc] * input[oy STRIDE_Y + ky - PAD_TOP, ...],
-//   partial[chunk][oc] (bias)      = sum over images, oy, ox of g[oy, ox, oc].
+//   partial[chunk][oc] (bias)      = sum over images, oy, ox of g[oy, ox, oc], of every STREAMS-th block.
 // One workgroup owns four output channels, one input channel and one kernel row (or the biases); each of its LANES
 // invocations sums over one lane's images, then lanes are added up in order. x = channel tile, y = (ic, ky) and last
 // the biases, z = chunk.
@@ -23,6 +23,7 @@ override WEIGHT_OFFSET: u32 = 0;
 override N_PARAMETERS: u32 = 1;
 override N_BLOCKS: u32 = 1;
 override CHUNK_BLOCKS: u32 = 1;
+override STREAMS: u32 = 1;
 
 struct Params {
     first_block: u32, // unused
@@ -49,7 +50,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     for (var block = group.z * CHUNK_BLOCKS; block < end; block++) {
         for (var oy = 0u; oy < OUT_HEIGHT; oy++) {
             let iy = i32(oy * STRIDE_Y + ky) - i32(PAD_TOP);
-            if (!is_bias && (iy < 0 || iy >= i32(IN_HEIGHT))) {
+            let is_outside = iy < 0 || iy >= i32(IN_HEIGHT);
+            if (select(is_outside, block % STREAMS != 0u, is_bias)) {
                 continue;
             }
             for (var ox = 0u; ox < OUT_WIDTH; ox++) {

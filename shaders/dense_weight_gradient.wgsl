@@ -1,5 +1,6 @@
 // Gradient of a dense layer's weights and biases, summed over a chunk of blocks:
-//   partial[chunk][o][f] = sum over images of g[o] * input[f];   partial[chunk][o] (bias) = sum over images of g[o].
+//   partial[chunk][o][f] = sum over images of g[o] * input[f];   partial[chunk][o] (bias) = sum over images of g[o], of
+// every STREAMS-th block.
 // One workgroup owns four units and one feature (or the biases); each of its LANES invocations sums over one lane's
 // images, then lanes are added up in order. x = feature and last the biases, y = unit tile, z = chunk.
 // 1 input [block][feature][lane], 2 g [block][unit][lane], 3 partials [chunk][parameter].
@@ -12,6 +13,7 @@ override WEIGHT_OFFSET: u32 = 0;
 override N_PARAMETERS: u32 = 1;
 override N_BLOCKS: u32 = 1;
 override CHUNK_BLOCKS: u32 = 1;
+override STREAMS: u32 = 1;
 
 struct Params {
     first_block: u32, // unused
@@ -37,7 +39,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let at = block * UNITS * LANES;
         let gradient = vec4f(g[at + u.x], g[at + u.y], g[at + u.z], g[at + u.w]);
         let value = input[(block * FEATURES + min(f, FEATURES - 1u)) * LANES + lane];
-        sum += gradient * select(value, 1.0, f == FEATURES);
+        sum += gradient * select(value, f32(block % STREAMS == 0u), f == FEATURES);
     }
     lane_sums[lane] = sum;
     workgroupBarrier();

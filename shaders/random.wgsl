@@ -1,5 +1,5 @@
 // Random numbers: output[block][feature][lane] = bits, or `scale` times uniform in [-1, 1) or standard normal, clamped to
-// +-bound, of the stream.
+// +-bound, or -1 or 1, of the stream.
 // One invocation writes one quad (four features) of one image: x = quad by lane, z = block.
 // 1 state, 2 output.
 
@@ -39,6 +39,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }
     if (params.distribution == 2u) {
         words = bitcast<vec4u>(scaled(normal_of(bits)));
+    }
+    if (params.distribution == 3u) {
+        words = (bits & vec4u(0x80000000u)) | vec4u(0x3f800000u);
     }
     let base = (params.first_block + id.z) * FEATURES + quad * 4u;
     for (var i = 0u; i < min(4u, FEATURES - quad * 4u); i++) {

@@ -64,6 +64,11 @@ impl Tolerance {
             // Dot products too, whose errors go from step to step; a gate's slope is at most 1 on the way, so that they
             // grow with the steps only where the weights make the state itself grow.
             Kernel::LstmForward(_) | Kernel::LstmBackward(_) => of_largest(2e-5),
+            // The same for a handful of terms; the last one's factor, an activation's third derivative, is a difference
+            // of terms larger than itself.
+            Kernel::ActivationJet(_) | Kernel::ActivationJetBackward(_) => of_largest(1e-5),
+            // One rounding or two, an exponential; the residual is a sum of squares over an image.
+            Kernel::Perturb(_) | Kernel::JetStart(_) => of_largest(1e-5),
             // A few Langevin steps of the whole network, each of which multiplies what went wrong before by its step
             // size and the energy's curvature. x itself is of magnitude 1.
             Kernel::Chain(_) => of_largest(1e-4),
@@ -80,7 +85,7 @@ impl Tolerance {
             }
             // Means in single precision by a tree of 8 levels, against double precision. The difference of two means
             // has the error of the means, whose magnitude the table's largest is well above.
-            Kernel::ContrastiveLoss(_) | Kernel::Smoothness(_) => {
+            Kernel::ContrastiveLoss(_) | Kernel::ScoreLoss(_) | Kernel::Smoothness(_) => {
                 Self { absolute, relative: 2e-6, of_largest: 2e-7 }
             }
             // 1,024 roundings of numbers that shrink, and a sum of 32 of one sign.

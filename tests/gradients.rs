@@ -191,7 +191,8 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         assert_eq!(sloped, want, "a slope is a factor");
     }
     let chunks = Chunks { n_blocks: 2, chunk_blocks: 2 };
-    let kernel = ConvWeightGradient { lanes, shape: s, chunks, weight_offset: 0, n_parameters: 0 };
+    let kernel =
+        ConvWeightGradient { lanes, shape: s, chunks, streams: 1, weight_offset: 0, n_parameters: 0 };
     let mut parameter_gradient = vec![f64::NAN; parameters.len()];
     kernel.reference(&xs, &gs, &mut parameter_gradient);
 
@@ -235,7 +236,8 @@ fn dense_layer(rng: &mut Rng, s: DenseShape) -> Layer {
         assert_eq!(sloped, want, "a slope is a factor");
     }
     let chunks = Chunks { n_blocks: 2, chunk_blocks: 2 };
-    let kernel = DenseWeightGradient { lanes, shape: s, chunks, weight_offset: 0, n_parameters: 0 };
+    let kernel =
+        DenseWeightGradient { lanes, shape: s, chunks, streams: 1, weight_offset: 0, n_parameters: 0 };
     let mut parameter_gradient = vec![f64::NAN; parameters.len()];
     kernel.reference(&xs, &gs, &mut parameter_gradient);
 

@@ -17,6 +17,8 @@ use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
 use thalweg::data::toy::TOYS;
 use thalweg::device::{Device, Machine};
+use thalweg::kernels::activation_jet::{ActivationJet, Jet};
+use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
 use thalweg::kernels::adam::{Adam, Decay, Schedule};
 use thalweg::kernels::add_penalty::AddPenalty;
 use thalweg::kernels::advance::Advance;
@@ -35,6 +37,7 @@ use thalweg::kernels::draw_negatives::{DrawNegatives, Noise};
 use thalweg::kernels::draw_real::{DrawReal, permute_of};
 use thalweg::kernels::draw_toy::DrawToy;
 use thalweg::kernels::dynamics::{Dynamics, Form, Path};
+use thalweg::kernels::jet_start::{JetStart, Probes};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::lstm_backward::LstmBackward;
 use thalweg::kernels::lstm_forward::LstmForward;
@@ -45,9 +48,11 @@ use thalweg::kernels::mala_propose::MalaPropose;
 use thalweg::kernels::mean_acceptance::MeanAcceptance;
 use thalweg::kernels::multiply_adds::MultiplyAdds;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
+use thalweg::kernels::perturb::Perturb;
 use thalweg::kernels::push_replay::PushReplay;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::reduce_partials::ReducePartials;
+use thalweg::kernels::score_loss::ScoreLoss;
 use thalweg::kernels::smoothness::Smoothness;
 use thalweg::kernels::sum_squares::{GROUP, SumSquares};
 use thalweg::kernels::weight_penalty::WeightPenalty;
@@ -156,7 +161,8 @@ impl Bench {
 
     /// A launch over [`BLOCKS`], whose outputs are to be written wholly in those.
     fn per_block_launch(&mut self, case: String, kernel: impl Into<Kernel>, bindings: &[BufferId]) {
-        let launch = Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: BLOCKS };
+        let launch =
+            Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: BLOCKS, streams: 1 };
         assert!(launch.kernel.is_per_block());
         let mut written = Vec::new();
         for id in launch.written() {
@@ -175,7 +181,7 @@ impl Bench {
         bindings: &[BufferId],
         written: &[Written],
     ) {
-        let launch = Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0 };
+        let launch = Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0, streams: 1 };
         assert!(!launch.kernel.is_per_block());
         self.cases.push((case, written.to_vec()));
         self.plan.programs[0].push(launch);
@@ -298,6 +304,11 @@ fn activation(number: usize) -> Activation {
     common::ACTIVATIONS[number % common::ACTIVATIONS.len()]
 }
 
+/// Streams of a block, of which the first alone has a bias.
+fn streams(number: usize) -> u32 {
+    1 + (number as u32 / 2) % 2
+}
+
 /// Biases are of magnitude 1, or reach the activation's far ends, where exponentials overflow.
 fn bias_scale(number: usize) -> f32 {
     if number % 5 == 1 { 200.0 } else { 1.0 }
@@ -335,9 +346,22 @@ fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
     bench.per_block_launch(case.clone(), kernel, &[g, weights, slope, grad]);
 
     let layer = OFFSET..OFFSET + shape.weight_len() + shape.out_channels;
-    let (chunks, input, g, partials, written) =
-        weight_buffers(bench, number, shape.in_len(), shape.out_len(), layer, n_parameters);
-    let kernel = ConvWeightGradient { lanes, shape, chunks, weight_offset: OFFSET, n_parameters };
+    let (chunks, input, g, partials, written) = weight_buffers(
+        bench,
+        (number, streams(number)),
+        shape.in_len(),
+        shape.out_len(),
+        layer,
+        n_parameters,
+    );
+    let kernel = ConvWeightGradient {
+        lanes,
+        shape,
+        chunks,
+        streams: streams(number),
+        weight_offset: OFFSET,
+        n_parameters,
+    };
     bench.whole_launch(case.clone(), kernel, &[input, g, partials], &[(partials, written)]);
 
     for packing in [Packing::forward(shape, channels), Packing::backward(shape, channels)] {
@@ -358,13 +382,18 @@ fn add_packing(bench: &mut Bench, case: &str, packing: Packing, weight_len: usiz
 /// The buffers of a weight gradient over three blocks of four, in chunks of 1, 2 (so that the last has fewer) or 3.
 fn weight_buffers(
     bench: &mut Bench,
-    number: usize,
+    (number, streams): (usize, u32),
     in_len: usize,
     out_len: usize,
     layer: Range<usize>,
     n_parameters: usize,
 ) -> (Chunks, BufferId, BufferId, BufferId, Vec<Range<usize>>) {
-    let chunks = Chunks { n_blocks: 3, chunk_blocks: 1 + number as u32 % 3 };
+    // Two streams make four blocks two.
+    let chunks = if streams == 2 {
+        Chunks { n_blocks: 4, chunk_blocks: 2 + 2 * (number as u32 % 2) }
+    } else {
+        Chunks { n_blocks: 3, chunk_blocks: 1 + number as u32 % 3 }
+    };
     let input = bench.random_blocks("input", in_len, &(0..chunks.n_blocks));
     let g = bench.random_blocks("g", out_len, &(0..chunks.n_blocks));
     let count = chunks.count() as usize;
@@ -399,8 +428,15 @@ fn add_dense(bench: &mut Bench, number: usize, shape: DenseShape, for_gpu: bool)
 
     let layer = OFFSET..OFFSET + weight_len + shape.units;
     let (chunks, input, g, partials, written) =
-        weight_buffers(bench, number, shape.in_len(), shape.units, layer, n_parameters);
-    let kernel = DenseWeightGradient { lanes, shape, chunks, weight_offset: OFFSET, n_parameters };
+        weight_buffers(bench, (number, streams(number)), shape.in_len(), shape.units, layer, n_parameters);
+    let kernel = DenseWeightGradient {
+        lanes,
+        shape,
+        chunks,
+        streams: streams(number),
+        weight_offset: OFFSET,
+        n_parameters,
+    };
     bench.whole_launch(case.clone(), kernel, &[input, g, partials], &[(partials, written)]);
 
     for backward in [false, true] {
@@ -483,7 +519,7 @@ fn add_lstm(bench: &mut Bench, number: usize, shape: LstmShape, for_gpu: bool) {
             bench.per_block_launch(case.clone(), kernel, &bindings);
         }
         let (chunks, input, trace, partials, written) =
-            weight_buffers(bench, number, cell.in_len(), cell.trace_len(), own, n_parameters);
+            weight_buffers(bench, (number, 1), cell.in_len(), cell.trace_len(), own, n_parameters);
         let kernel = LstmWeightGradient { lanes, cell, chunks, n_parameters };
         bench.whole_launch(case, kernel, &[input, trace, partials], &[(partials, written)]);
     }
@@ -493,9 +529,12 @@ fn add_random(bench: &mut Bench) {
     let lanes = bench.plan.lanes;
     for (i, features) in [1, 3, 4, 17, 65].into_iter().enumerate() {
         let state = bench.state(State { step: 1000 * i as u32, chain_base: i as u32, ..State::default() });
-        for (distribution, scale) in
-            [(Distribution::Bits, 2.0), (Distribution::Uniform, 1.5), (Distribution::Normal, 0.7)]
-        {
+        for (distribution, scale) in [
+            (Distribution::Bits, 2.0),
+            (Distribution::Uniform, 1.5),
+            (Distribution::Normal, 0.7),
+            (Distribution::Signs, 1.0),
+        ] {
             let words = if distribution == Distribution::Bits { Words::Integers } else { Words::Floats };
             let output = bench.add("output", Layout::PerBlock(features), words);
             let kernel =
@@ -690,6 +729,87 @@ fn add_draws(bench: &mut Bench) {
     }
 }
 
+fn add_jets(bench: &mut Bench, own: impl Fn(&usize) -> bool) {
+    const ROWS: u32 = 5;
+    let lanes = bench.plan.lanes;
+    let jets = [(1, 1), (1, 0), (2, 0), (3, 1), (5, 0)]
+        .map(|(directions, first_order)| Jet { directions, first_order });
+    for (i, (features, channels)) in [(1, 1), (17, 1), (63, 3), (65, 65), (257, 257)].into_iter().enumerate()
+    {
+        for (j, jet) in jets.into_iter().enumerate().filter(|(j, _)| own(&(i + j))) {
+            let bias_offset = OFFSET;
+            let parameters = bench.flat("parameters", OFFSET + channels + 3);
+            let activation = activation(i + j);
+            // Far out, 1 - tanh^2 is rounding and nothing else.
+            let scale = if activation == Activation::Tanh { 1.0 } else { bias_scale(i + j) };
+            bench.fill(parameters, OFFSET..OFFSET + channels, scale);
+            let n = jet.streams() * features;
+            let (z, a) = (bench.random_blocks("z", n, &BLOCKS), bench.per_block("a", n));
+            let kernel = ActivationJet { lanes, features, channels, jet, bias_offset, activation };
+            bench.per_block_launch(format!("{kernel:?}"), kernel.clone(), &[z, parameters, a]);
+            let g = bench.random_blocks("g", n, &BLOCKS);
+            let kernel = ActivationJetBackward(kernel);
+            bench.per_block_launch(format!("{kernel:?}"), kernel, &[z, parameters, g]);
+
+            let n_probes = jet.directions - jet.first_order;
+            for (has_target, probes) in [(false, Probes::Axes), (true, Probes::Given)] {
+                if probes == Probes::Given && n_probes == 0 && !has_target
+                    || jet.first_order == 0 && has_target
+                {
+                    continue;
+                }
+                let mut image = |name: &str, features: usize| bench.random_blocks(name, features, &BLOCKS);
+                let (x, gradient) = (image("x", features), image("gradient", features));
+                let (target, weight) = (image("target", features), image("weight", 1));
+                let drawn = image("probes", n_probes.max(1) * features);
+                let (streams, residual) = (bench.per_block("streams", n), bench.per_block("residual", 1));
+                let kernel = JetStart { lanes, features, jet, has_target, probes };
+                let bindings = [x, gradient, target, weight, drawn, streams, residual];
+                bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
+            }
+        }
+        for levels in [1, 2, 10] {
+            let level = bench.random_blocks("level", 1, &BLOCKS);
+            let (noise, x) = (
+                bench.random_blocks("noise", features, &BLOCKS),
+                bench.random_blocks("x", features, &BLOCKS),
+            );
+            let weight = bench.per_block("weight", 1);
+            let kernel = Perturb { lanes, features, levels, sigma: 0.1, sigma_max: 3.0 };
+            bench.per_block_launch(format!("{kernel:?}"), kernel, &[level, noise, x, weight]);
+        }
+    }
+    for (i, (batch, n_images, step)) in
+        [(1, 1, 3), (5, 17, 3), (17, 50, 2), (lanes + 1, lanes + 2, 1), (2 * lanes, 5 * lanes, 4)]
+            .into_iter()
+            .enumerate()
+    {
+        let n = n_images.div_ceil(batch);
+        let n_real = if step % n == n - 1 { n_images - (n - 1) * batch } else { batch };
+        // Batches beyond four blocks are for more lanes.
+        if batch.div_ceil(lanes) > N_BLOCKS {
+            continue;
+        }
+        for jet in jets {
+            let state = bench.state(State { step, ..State::default() });
+            let (energies, seeds) =
+                (bench.per_block("energies", jet.streams()), bench.per_block("seeds", jet.streams()));
+            let residual = bench.per_block("residual", 1);
+            bench.fill(residual, 0..n_real as usize, 1.0);
+            let all = 0..(batch.div_ceil(lanes) * lanes) as usize * jet.streams();
+            // Lanes without an image hold numbers, too, which must not count.
+            bench.fill(energies, all.clone(), 1.0);
+            let metrics = bench.flat("metrics", ROWS as usize * METRICS);
+            let share = [1.0, 0.5][i % 2];
+            let kernel = ScoreLoss { lanes, batch, n_images, metric_rows: ROWS, jet, share };
+            let row = (step % ROWS) as usize * METRICS;
+            let written = [(seeds, vec![all]), (metrics, vec![row..row + 5, row + 6..row + 8])];
+            let bindings = [state, energies, residual, seeds, metrics];
+            bench.whole_launch(format!("{kernel:?} step {step}"), kernel, &bindings, &written);
+        }
+    }
+}
+
 fn add_update(bench: &mut Bench) {
     const ROWS: u32 = 5;
     let lanes = bench.plan.lanes;
@@ -854,6 +974,7 @@ fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
     add_draws(&mut bench);
     add_update(&mut bench);
     add_multiply_adds(&mut bench);
+    add_jets(&mut bench, own);
     bench
 }
 
@@ -912,6 +1033,7 @@ fn activations_are_right_everywhere() {
                 kernel: kernel.into(),
                 bindings: vec![input, weights, parameters, output, slope],
                 blocks: 0..n_blocks,
+                streams: 1,
             });
             let (output, slope) = pollster::block_on(async {
                 let mut machine = Machine::new(&device, plan).await.unwrap();

@@ -11,12 +11,14 @@ use thalweg::data::toy::Toy;
 use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::dynamics::Form;
+use thalweg::kernels::jet_start::Probes;
+use thalweg::kernels::random::Distribution;
 use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel};
 use thalweg::network::{Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
-    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, Source, Starts, Target, TrainingNumbers,
-    Words, energy_plan, sampler_plan, training_plan,
+    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
+    TrainingNumbers, Words, energy_plan, sampler_plan, training_plan,
 };
 
 // ---- networks
@@ -328,10 +330,26 @@ fn training_numbers(network: &Network, batch: u32, source: Source) -> TrainingNu
     }
 }
 
+/// One for each of the batches of [`all_plans`], by their remainder.
+fn score_objectives() -> [ScoreObjective; 4] {
+    let sliced =
+        |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
+    [
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10 },
+        ScoreObjective::Matching { probes: 3 },
+        sliced(Distribution::Normal, false),
+        sliced(Distribution::Signs, true),
+    ]
+}
+
 fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(Plan, Vec<Program>)> {
     let training = training_plan(network, &training_numbers(network, batch, source), target);
     let sampler = sampler_plan(network, batch as usize, &chain_numbers(0), &[1, 4], target);
     let energy = energy_plan(network, batch as usize, target);
+    // One objective for each batch, so that all come up.
+    let objective = score_objectives()[batch as usize % 4];
+    let numbers = TrainingNumbers { score: Some(objective), ..training_numbers(network, batch, source) };
+    let score = objective.check(network).is_ok().then(|| training_plan(network, &numbers, target));
     let launches = |plan: &Plan, program: thalweg::plan::ProgramId| plan.programs[program.0].clone();
     let start =
         |launches| Program { name: "start", launches, inputs: vec!["parameters"], outputs: vec!["packed"] };
@@ -356,6 +374,14 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
             ],
         },
     ];
+    let inputs = vec!["state", "data", "parameters", "packed", "first moment", "second moment", "zeros"];
+    let outputs = vec!["state", "metrics", "parameters", "packed", "first moment", "second moment"];
+    let of_score = score.map(|score| {
+        let step =
+            Program { name: "score step", launches: launches(&score.plan, score.step), inputs, outputs };
+        let programs = vec![start(launches(&score.plan, score.start)), step];
+        (score.plan, programs)
+    });
     let mut of_sampler = vec![
         start(launches(&sampler.plan, sampler.start)),
         Program {
@@ -394,6 +420,7 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
         },
     ];
     let mut plans = of_objectives(network, target, batch, source);
+    plans.extend(of_score);
     plans.extend([(training.plan, of_training), (sampler.plan, of_sampler), (energy.plan, of_energy)]);
     plans
 }
@@ -438,7 +465,7 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
     let points = [Source::Floats, Source::Fresh(Toy::Rings)].map(|source| (point_network(2), source));
     for (network, source) in networks.chain(points).collect::<Vec<_>>() {
         for target in [Target::CPU, Target::gpu(16), Target::gpu(128)] {
-            for batch in [1, 17, 64, 100] {
+            for batch in [1, 18, 64, 99] {
                 for (plan, programs) in plans(&network, target, batch, source) {
                     all.push((
                         format!("{} from {source:?} for {batch}, {target:?}", network.name),
@@ -541,6 +568,27 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
             Flat(k.chunks.count() as usize * k.n_parameters),
         ],
         Kernel::LstmPack(k) => vec![Flat(0), Flat(k.packing().len())],
+        Kernel::Perturb(k) => vec![PerBlock(1), PerBlock(k.features), PerBlock(k.features), PerBlock(1)],
+        Kernel::JetStart(k) => {
+            let n = PerBlock(k.features);
+            let probes = k.jet.directions - k.jet.first_order;
+            let weight = if k.has_target { PerBlock(1) } else { n };
+            let probes =
+                if k.probes == Probes::Given && probes > 0 { PerBlock(probes * k.features) } else { n };
+            vec![n, n, n, weight, probes, PerBlock(k.jet.streams() * k.features), PerBlock(1)]
+        }
+        Kernel::ActivationJet(k) => {
+            let n = PerBlock(k.jet.streams() * k.features);
+            vec![n, Flat(0), n]
+        }
+        Kernel::ActivationJetBackward(k) => {
+            let n = PerBlock(k.0.jet.streams() * k.0.features);
+            vec![n, Flat(0), n]
+        }
+        Kernel::ScoreLoss(k) => {
+            let n = PerBlock(k.jet.streams());
+            vec![state, n, PerBlock(1), n, metrics]
+        }
         Kernel::ReducePartials(k) => vec![Flat(k.n_chunks as usize * k.n_parameters), Flat(k.n_parameters)],
         Kernel::ContrastiveLoss(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
         Kernel::MultiplyAdds(k) => vec![Flat(k.invocations as usize)],
@@ -554,6 +602,16 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::PushReplay(k) => vec![state, PerBlock(k.features), Flat(k.capacity as usize * k.features)],
         Kernel::Advance(_) => vec![state],
     }
+}
+
+/// Streams of the buffers that a kernel binds, where it does not know of them.
+fn streams_of(launch: &Launch) -> usize {
+    let streams = match &launch.kernel {
+        Kernel::ConvWeightGradient(k) => k.streams,
+        Kernel::DenseWeightGradient(k) => k.streams,
+        _ => launch.streams,
+    };
+    streams as usize
 }
 
 #[test]
@@ -584,9 +642,14 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
                 what.clone()
             });
             for (id, needed) in launch.bindings.iter().zip(needed) {
+                let needed = match needed {
+                    Layout::PerBlock(n) => Layout::PerBlock(n * streams_of(launch)),
+                    flat @ Layout::Flat(_) => flat,
+                };
                 let buffer = &plan.buffers[id.0];
                 let ok = if needed == Layout::Flat(0) {
-                    buffer.name == "parameters"
+                    // A jet's biases come with its activation.
+                    buffer.name == if launch.streams == 1 { "parameters" } else { "zeros" }
                 } else {
                     buffer.layout == needed
                 };
@@ -612,12 +675,13 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             let ok = lanes.is_none_or(|(_, lanes)| lanes == f64::from(plan.lanes));
             failures.check(ok, || format!("{what}: lanes {lanes:?}, not {}", plan.lanes));
             let whole_writes_blocks = !launch.kernel.is_per_block()
-                && !["contrastive_loss", "smoothness", "copy_images"].contains(&launch.kernel.name())
+                && !["contrastive_loss", "score_loss", "smoothness", "copy_images"]
+                    .contains(&launch.kernel.name())
                 && launch.written().any(|id| matches!(plan.buffers[id.0].layout, Layout::PerBlock(_)));
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 32, "{kernels:?}");
+    assert_eq!(kernels.len(), 37, "{kernels:?}");
     failures.assert_none();
 }
 
@@ -633,6 +697,12 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
         Kernel::MalaPropose(k) => k.perturbs != Some(0) || binding < 4,
         // The copies are written only.
         Kernel::CopyImages(_) => binding != 1,
+        Kernel::JetStart(k) => match binding {
+            1 => k.jet.first_order > 0,
+            2 | 3 => k.has_target,
+            4 => k.probes == Probes::Given && k.jet.has_second(),
+            _ => true,
+        },
         Kernel::LstmForward(k) => binding != 3 || k.first_step > 0,
         Kernel::LstmBackward(k) => match binding {
             2 => k.has_slope,
@@ -739,7 +809,7 @@ fn a_missing_launch_is_found() {
 #[test]
 fn partial_gradients_cover_all_blocks_and_all_parameters() {
     for (name, plan, programs) in all_plans() {
-        for program in programs.iter().filter(|p| p.name == "step") {
+        for program in programs.iter().filter(|p| p.name.ends_with("step")) {
             let (mut written, mut all_chunks) = (Vec::new(), BTreeSet::new());
             let mut n = 0;
             for launch in &program.launches {
@@ -766,7 +836,9 @@ fn partial_gradients_cover_all_blocks_and_all_parameters() {
                 written.extend(at);
                 all_chunks.insert((chunks.n_blocks, chunks.count(), chunks.chunk_blocks));
                 let blocks: Vec<u32> = (0..chunks.count()).flat_map(|chunk| chunks.blocks(chunk)).collect();
-                assert!(blocks.into_iter().eq(0..plan.n_blocks), "{name}: {chunks:?}");
+                let streams = streams_of(launch) as u32;
+                assert!(blocks.into_iter().eq(0..plan.n_blocks * streams), "{name}: {chunks:?}");
+                assert!(chunks.chunk_blocks.is_multiple_of(streams), "{name}: {chunks:?}");
                 assert!((1..=32).contains(&chunks.count()), "{name}: {chunks:?}");
             }
             written.sort_unstable();

@@ -291,7 +291,10 @@ fn streams_share_no_counter() {
             | Stream::Accept
             | Stream::Subsets
             | Stream::CopyNoise
-            | Stream::Augment => {}
+            | Stream::Augment
+            | Stream::ScoreNoise
+            | Stream::ScoreLevel
+            | Stream::ScoreProbes => {}
         }
     }
     let (mut counters, mut bits) = (BTreeSet::new(), BTreeSet::new());

@@ -19,13 +19,13 @@ use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
     Access, BlockParams, Kernel, State, adam, add_penalty, augment_starts, average_weights, chain,
     clip_scale, contrastive_loss, copy_images, draw_negatives, draw_real, draw_toy, dynamics, langevin,
-    lstm_forward, mala_accept, mala_propose, mean_acceptance, multiply_adds, random, smoothness,
-    weight_penalty,
+    lstm_forward, mala_accept, mala_propose, mean_acceptance, multiply_adds, perturb, random, score_loss,
+    smoothness, weight_penalty,
 };
 use thalweg::network::{Network, preset};
 use thalweg::plan::{
-    Plan, SamplerNumbers, Source, Starts, Target, TrainingNumbers, energy_plan, peak_plan, sampler_plan,
-    training_plan,
+    Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, energy_plan, peak_plan,
+    sampler_plan, training_plan,
 };
 
 /// A struct's fields with their offsets. The pattern names every field, so that none can be left out.
@@ -68,6 +68,8 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
             fields!(lstm_forward::Params { first_block, first_step, n_steps })
         }
         Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha, square_of_means }),
+        Kernel::Perturb(_) => fields!(perturb::Params { first_block, sigma, log_ratio }),
+        Kernel::ScoreLoss(_) => fields!(score_loss::Params { share }),
         Kernel::ClipScale(_) => fields!(clip_scale::Params { clip }),
         Kernel::Adam(_) => fields!(adam::Params {
             learning_rate,
@@ -95,6 +97,9 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         | Kernel::DenseForward(_)
         | Kernel::DenseInputGradient(_)
         | Kernel::DenseWeightGradient(_)
+        | Kernel::JetStart(_)
+        | Kernel::ActivationJet(_)
+        | Kernel::ActivationJetBackward(_)
         | Kernel::ReducePartials(_)
         | Kernel::SumSquares(_)
         | Kernel::PackWeights(_)
@@ -478,7 +483,16 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
     let augment = Augment { probability: 0.5, shift: 2, flip: 0.5, rescale: 0.1 };
     let persistent =
         TrainingNumbers { starts: Starts::Persistent, noise: normal, augment, ..numbers.clone() };
-    vec![
+    let signs = Distribution::Signs;
+    let objectives = [
+        ScoreObjective::Matching { probes: 2 },
+        ScoreObjective::Sliced { probes: 2, distribution: signs, reduces_variance: false },
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10 },
+    ];
+    let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok()).map(|objective| {
+        training_plan(network, &TrainingNumbers { score: Some(objective), ..numbers.clone() }, target).plan
+    });
+    let mut plans = vec![
         training_plan(network, &numbers, target).plan,
         training_plan(network, &penalties, target).plan,
         training_plan(network, &persistent, target).plan,
@@ -486,7 +500,9 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
         training_plan(network, &full, target).plan,
         sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
         energy_plan(network, 1000, target).plan,
-    ]
+    ];
+    plans.extend(of_score);
+    plans
 }
 
 fn all_plans() -> Vec<(String, Plan)> {
@@ -521,7 +537,8 @@ fn all_plans() -> Vec<(String, Plan)> {
 fn every_pipeline_of_every_plan_is_portable() {
     let (mut failures, mut seen, mut names) = (Failures::default(), BTreeSet::new(), BTreeSet::new());
     let mut random: Vec<Kernel> = Vec::new();
-    for distribution in [Distribution::Bits, Distribution::Uniform, Distribution::Normal] {
+    for distribution in [Distribution::Bits, Distribution::Uniform, Distribution::Normal, Distribution::Signs]
+    {
         let (stream, scale, bound) = (Stream::RingStart, 1.0, 1.0);
         random.push(Random { lanes: 64, features: 5, stream, distribution, scale, bound }.into());
     }
@@ -551,7 +568,7 @@ fn dispatches_fit_base_webgpu() {
     let mut failures = Failures::default();
     for (name, plan) in all_plans() {
         for launch in plan.launches() {
-            let groups = launch.kernel.workgroups(&launch.blocks);
+            let groups = launch.kernel.workgroups(&launch.flat_blocks());
             let ok = groups.iter().all(|n| (1..=MAX_WORKGROUPS).contains(n));
             failures.check(ok, || format!("{name}: {}: {groups:?} workgroups", launch.kernel.name()));
         }

@@ -3,6 +3,7 @@
 
 use super::lstm;
 use super::simd::{Rows, Simd, accumulate, correlate};
+use crate::kernels::activation_jet::{ActivationJet, Jet};
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::conv_weight_gradient::ConvWeightGradient;
@@ -41,6 +42,12 @@ pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding])
         (Kernel::LstmBackward(k), [grad_out, packed, slope, trace, carry, grad]) => {
             let (trace, carry, grad) = (trace.floats_mut(), carry.floats_mut(), grad.floats_mut());
             lstm::backward::<S>(k, grad_out.floats(), packed.floats(), slope.floats(), trace, carry, grad);
+        }
+        (Kernel::ActivationJet(k), [z, parameters, a]) => {
+            activation_jet::<S>(k, z.floats(), parameters.floats(), a.floats_mut());
+        }
+        (Kernel::ActivationJetBackward(k), [z, parameters, g]) => {
+            activation_jet_backward::<S>(&k.0, z.floats(), parameters.floats(), g.floats_mut());
         }
         (Kernel::Langevin(k), [state, gradient, x]) => {
             k.block(&State::of(state.words()), index, gradient.floats(), x.floats_mut());
@@ -241,8 +248,16 @@ fn taps_inside(first: isize, taps: usize, len: usize) -> Range<usize> {
 
 #[inline(always)]
 fn activate<S: Simd>(activation: Activation, z: S, output: &mut [f32], slope: &mut [f32]) {
+    let (value, derivative) = activated(activation, z);
+    value.write(output);
+    derivative.write(slope);
+}
+
+/// The activation's value and derivative.
+#[inline(always)]
+fn activated<S: Simd>(activation: Activation, z: S) -> (S, S) {
     let (zero, one) = (S::splat(0.0), S::splat(1.0));
-    let (value, derivative) = match activation {
+    match activation {
         Activation::Identity => (z, one),
         Activation::Swish => {
             let s = z.sigmoid();
@@ -272,9 +287,95 @@ fn activate<S: Simd>(activation: Activation, z: S, output: &mut [f32], slope: &m
             let y = e.divide(e.add(S::splat(2.0)));
             (y, one.subtract(y.multiply(y)))
         }
+    }
+}
+
+/// The activation's value and its first three derivatives: [`crate::kernels::activation_jet::curves`].
+#[inline(always)]
+fn curves<S: Simd>(activation: Activation, z: S) -> [S; 4] {
+    let (zero, one, two) = (S::splat(0.0), S::splat(1.0), S::splat(2.0));
+    let (value, slope) = activated(activation, z);
+    let (second, third) = match activation {
+        Activation::Identity | Activation::LeakyRelu(_) | Activation::Relu => (zero, zero),
+        Activation::Swish => {
+            let s = z.sigmoid();
+            let b = s.multiply(one.subtract(s));
+            let turn = one.subtract(s.add(s));
+            let bend = one.subtract(b.multiply(S::splat(6.0)));
+            let third = turn.multiply_add(S::splat(3.0), z.multiply(bend));
+            (b.multiply(turn.multiply_add(z, two)), b.multiply(third))
+        }
+        Activation::Elu => {
+            let second = z.where_positive(zero, slope);
+            (second, second)
+        }
+        Activation::Softplus => {
+            let b = slope.multiply(one.subtract(slope));
+            (b, b.multiply(one.subtract(slope.add(slope))))
+        }
+        Activation::Tanh => {
+            let twice = slope.multiply(S::splat(-2.0));
+            let third = slope.subtract(two.multiply(value.multiply(value)));
+            (twice.multiply(value), twice.multiply(third))
+        }
     };
-    value.write(output);
-    derivative.write(slope);
+    [value, slope, second, third]
+}
+
+#[inline(always)]
+fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], a: &mut [f32]) {
+    let (lanes, stream) = (k.lanes as usize, k.features * k.lanes as usize);
+    let Jet { directions, first_order } = k.jet;
+    for at in (0..stream).step_by(S::LANES) {
+        let bias = S::splat(parameters[k.bias_offset + at / lanes % k.channels]);
+        let [value, slope, second, _] = curves(k.activation, S::read(&z[at..]).add(bias));
+        value.write(&mut a[at..]);
+        let mut squares = S::splat(0.0);
+        for d in 0..directions {
+            let here = at + (1 + d) * stream;
+            let tangent = S::read(&z[here..]);
+            slope.multiply(tangent).write(&mut a[here..]);
+            if d >= first_order {
+                squares = tangent.multiply_add(tangent, squares);
+            }
+        }
+        if k.jet.has_second() {
+            let last = at + (1 + directions) * stream;
+            slope.multiply_add(S::read(&z[last..]), second.multiply(squares)).write(&mut a[last..]);
+        }
+    }
+}
+
+#[inline(always)]
+fn activation_jet_backward<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], g: &mut [f32]) {
+    let (lanes, stream) = (k.lanes as usize, k.features * k.lanes as usize);
+    let Jet { directions, first_order } = k.jet;
+    for at in (0..stream).step_by(S::LANES) {
+        let bias = S::splat(parameters[k.bias_offset + at / lanes % k.channels]);
+        let [_, slope, second, third] = curves(k.activation, S::read(&z[at..]).add(bias));
+        let mut sum = slope.multiply(S::read(&g[at..]));
+        let mut of_second = S::splat(0.0);
+        if k.jet.has_second() {
+            let last = at + (1 + directions) * stream;
+            of_second = S::read(&g[last..]);
+            sum = of_second.multiply(second).multiply_add(S::read(&z[last..]), sum);
+            of_second.multiply(slope).write(&mut g[last..]);
+        }
+        let bend = of_second.multiply(third);
+        let bend_of_second = S::splat(2.0).multiply(of_second.multiply(second));
+        for d in 0..directions {
+            let here = at + (1 + d) * stream;
+            let (tangent, gradient) = (S::read(&z[here..]), S::read(&g[here..]));
+            sum = gradient.multiply(second).multiply_add(tangent, sum);
+            let mut next = gradient.multiply(slope);
+            if d >= first_order {
+                sum = bend.multiply(tangent).multiply_add(tangent, sum);
+                next = bend_of_second.multiply_add(tangent, next);
+            }
+            next.write(&mut g[here..]);
+        }
+        sum.write(&mut g[at..]);
+    }
 }
 
 /// What exponentials are taken of: `z` below -80 stands for 0 as well as -80 does. NaN stays.
@@ -488,12 +589,16 @@ fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, inp
     let (in_block, g_block) = (s.in_len() * lanes, s.out_len() * lanes);
     // As many blocks at a time as half a second-level cache holds: a tile's sums stay in registers over all of them.
     let at_once = ((128 << 10) / (in_block + g_block)).max(1);
-    for (input, g) in input.chunks(in_block * at_once).zip(g.chunks(g_block * at_once)) {
+    for (part, (input, g)) in input.chunks(in_block * at_once).zip(g.chunks(g_block * at_once)).enumerate() {
         for (i, bias) in biases.iter_mut().enumerate() {
             let mut sum = S::splat(0.0);
-            for pixel in g.chunks_exact(s.out_channels * lanes) {
-                for lanes in pixel[(first + i) * lanes..][..lanes].chunks_exact(S::LANES) {
-                    sum = sum.add(S::read(lanes));
+            for (block, g) in g.chunks_exact(g_block).enumerate() {
+                if (part * at_once + block).is_multiple_of(k.streams as usize) {
+                    for pixel in g.chunks_exact(s.out_channels * lanes) {
+                        for lanes in pixel[(first + i) * lanes..][..lanes].chunks_exact(S::LANES) {
+                            sum = sum.add(S::read(lanes));
+                        }
+                    }
                 }
             }
             *bias += sum.sum();
@@ -596,7 +701,7 @@ fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, i
     for (i, (bias, row)) in biases.iter_mut().zip(weights.chunks_exact_mut(s.in_len())).enumerate() {
         let mut sum = S::splat(0.0);
         let of_unit = |block: &[f32], lane: usize| S::read(&block[(first + i) * lanes + lane..]);
-        for g in g.chunks_exact(s.units * lanes) {
+        for g in g.chunks_exact(s.units * lanes).step_by(k.streams as usize) {
             for lane in (0..lanes).step_by(S::LANES) {
                 sum = sum.add(of_unit(g, lane));
             }

@@ -359,6 +359,17 @@ impl WeightWork {
     }
 }
 
+/// One stream's part of a block; the whole of a buffer that is shared.
+fn stream_of<'b>(binding: &'b mut Binding, stream: usize, streams: usize) -> Binding<'b> {
+    match binding {
+        Binding::Read(words) => Binding::Read(words),
+        Binding::Write(words) => {
+            let len = words.len() / streams;
+            Binding::Write(&mut words[stream * len..][..len])
+        }
+    }
+}
+
 /// Takes one block through all launches.
 fn run_one_block<'a>(
     plan: &Plan,
@@ -378,7 +389,16 @@ fn run_one_block<'a>(
                 Layout::PerBlock(_) => Binding::Write(std::mem::take(&mut block[id.0])),
             });
         }
-        run_block(isa, &launch.kernel, number - launch.blocks.start, &mut bindings);
+        let index = number - launch.blocks.start;
+        if launch.streams == 1 {
+            run_block(isa, &launch.kernel, index, &mut bindings);
+        } else {
+            for stream in 0..launch.streams as usize {
+                let part = |binding| stream_of(binding, stream, launch.streams as usize);
+                let mut parts: Vec<Binding> = bindings.iter_mut().map(part).collect();
+                run_block(isa, &launch.kernel, index, &mut parts);
+            }
+        }
         for (&id, binding) in launch.bindings.iter().zip(bindings) {
             if let Binding::Write(words) = binding
                 && !words.is_empty()

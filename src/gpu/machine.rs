@@ -106,7 +106,7 @@ impl Machine {
         let mut uniforms: Vec<u8> = Vec::new();
         let mut offsets: HashMap<Vec<u8>, u32> = HashMap::new();
         for launch in plan.launches() {
-            let bytes = launch.kernel.uniform(&launch.blocks);
+            let bytes = launch.kernel.uniform(&launch.flat_blocks());
             offsets.entry(bytes).or_insert_with_key(|bytes| {
                 let offset = uniforms.len();
                 uniforms.extend_from_slice(bytes);
@@ -128,8 +128,8 @@ impl Machine {
         let mut pipelines = gpu.pipelines(&kernels)?.into_iter();
         let mut groups: HashMap<(&'static str, Vec<BufferId>, usize), wgpu::BindGroup> = HashMap::new();
         let mut compile = |launch: &Launch, pipeline: Pipeline| -> Result<Dispatch> {
-            let uniform = launch.kernel.uniform(&launch.blocks);
-            let workgroups = launch.kernel.workgroups(&launch.blocks);
+            let uniform = launch.kernel.uniform(&launch.flat_blocks());
+            let workgroups = launch.kernel.workgroups(&launch.flat_blocks());
             let most = limits.max_compute_workgroups_per_dimension;
             if workgroups.iter().any(|n| *n > most) {
                 return Err(Error::Device(format!(

@@ -34,8 +34,10 @@ pub struct ConvWeightGradient {
     pub lanes: u32,
     /// All sizes of the forward convolution.
     pub shape: ConvShape,
-    /// How the batch is split.
+    /// How the batch is split, in streams.
     pub chunks: Chunks,
+    /// Streams of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets.
+    pub streams: u32,
     /// Where the weights lie in the parameters; the biases follow.
     pub weight_offset: usize,
     /// Length of the parameter vector: the stride of the partial sums.
@@ -43,17 +45,21 @@ pub struct ConvWeightGradient {
 }
 
 impl ConvWeightGradient {
-    /// The twin, in any precision, for one chunk: `input` and `g` hold its blocks,
-    /// `grad` is the layer's `[oc][ic][ky][kx]` and then `[oc]`.
+    /// The twin, in any precision, for one chunk, which begins with a block's first stream: `input` and `g` hold its
+    /// blocks, `grad` is the layer's `[oc][ic][ky][kx]` and then `[oc]`.
     pub fn reference<R: Real>(&self, input: &[R], g: &[R], grad: &mut [R]) {
         let (s, lanes) = (&self.shape, self.lanes as usize);
         grad.fill(R::from_f64(0.0));
         let (weights, biases) = grad.split_at_mut(s.weight_len());
-        for (input, g) in input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.out_len() * lanes)) {
+        let blocks = input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.out_len() * lanes));
+        for (stream, (input, g)) in blocks.enumerate() {
+            let has_bias = stream.is_multiple_of(self.streams as usize);
             for (i, g) in g.chunks_exact(lanes).enumerate() {
                 let (oy, ox, oc) =
                     (i / s.out_channels / s.out_width, i / s.out_channels % s.out_width, i % s.out_channels);
-                g.iter().for_each(|g| biases[oc] += *g);
+                if has_bias {
+                    g.iter().for_each(|g| biases[oc] += *g);
+                }
                 for ky in 0..s.kernel_height {
                     let iy = (oy * s.stride_y + ky).wrapping_sub(s.pad_top);
                     for kx in 0..s.kernel_width {
@@ -95,6 +101,7 @@ impl Describe for ConvWeightGradient {
             ("N_PARAMETERS", self.n_parameters as f64),
             ("N_BLOCKS", self.chunks.n_blocks.into()),
             ("CHUNK_BLOCKS", self.chunks.chunk_blocks.into()),
+            ("STREAMS", self.streams.into()),
         ]);
         overrides
     }

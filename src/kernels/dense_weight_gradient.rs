@@ -13,8 +13,10 @@ pub struct DenseWeightGradient {
     pub lanes: u32,
     /// All sizes.
     pub shape: DenseShape,
-    /// How the batch is split.
+    /// How the batch is split, in streams.
     pub chunks: Chunks,
+    /// Streams of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets.
+    pub streams: u32,
     /// Where the weights lie in the parameters; the biases follow.
     pub weight_offset: usize,
     /// Length of the parameter vector: the stride of the partial sums.
@@ -22,15 +24,19 @@ pub struct DenseWeightGradient {
 }
 
 impl DenseWeightGradient {
-    /// The twin, in any precision, for one chunk: `input` and `g` hold its blocks, `grad` is the layer's
-    /// `[unit][channel][pixel]` and then `[unit]`.
+    /// The twin, in any precision, for one chunk, which begins with a block's first stream: `input` and `g` hold its
+    /// blocks, `grad` is the layer's `[unit][channel][pixel]` and then `[unit]`.
     pub fn reference<R: Real>(&self, input: &[R], g: &[R], grad: &mut [R]) {
         let (s, lanes) = (&self.shape, self.lanes as usize);
         grad.fill(R::from_f64(0.0));
         let (weights, biases) = grad.split_at_mut(s.in_len() * s.units);
-        for (input, g) in input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.units * lanes)) {
+        let blocks = input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.units * lanes));
+        for (stream, (input, g)) in blocks.enumerate() {
+            let has_bias = stream.is_multiple_of(self.streams as usize);
             for (unit, g) in g.chunks_exact(lanes).enumerate() {
-                g.iter().for_each(|g| biases[unit] += *g);
+                if has_bias {
+                    g.iter().for_each(|g| biases[unit] += *g);
+                }
                 for (f, x) in input.chunks_exact(lanes).enumerate() {
                     let column = f % s.in_channels * s.in_pixels + f / s.in_channels;
                     let weight = &mut weights[unit * s.in_len() + column];
@@ -58,6 +64,7 @@ impl Describe for DenseWeightGradient {
             ("N_PARAMETERS", self.n_parameters as f64),
             ("N_BLOCKS", self.chunks.n_blocks.into()),
             ("CHUNK_BLOCKS", self.chunks.chunk_blocks.into()),
+            ("STREAMS", self.streams.into()),
         ]);
         overrides
     }

@@ -11,6 +11,8 @@
 //! `run` of each kernel is the reference: plain loops over slices, for one block (per-block kernels) or for the whole
 //! (the others). Tests hold every shader, and every fast body in [`crate::cpu`], against it.
 
+pub mod activation_jet;
+pub mod activation_jet_backward;
 pub mod adam;
 pub mod add_penalty;
 pub mod advance;
@@ -30,6 +32,7 @@ pub mod draw_negatives;
 pub mod draw_real;
 pub mod draw_toy;
 pub mod dynamics;
+pub mod jet_start;
 pub mod langevin;
 pub mod lstm_backward;
 pub mod lstm_forward;
@@ -40,9 +43,11 @@ pub mod mala_propose;
 pub mod mean_acceptance;
 pub mod multiply_adds;
 pub mod pack_weights;
+pub mod perturb;
 pub mod push_replay;
 pub mod random;
 pub mod reduce_partials;
+pub mod score_loss;
 pub mod smoothness;
 pub mod sum_squares;
 pub mod weight_penalty;
@@ -192,6 +197,11 @@ kernels! {
     WeightPenalty, weight_penalty, "Adds the weights' L2 penalty to the gradient.", false;
     AddPenalty, add_penalty, "Adds the weights' L2 penalty to the metrics.", false;
     AverageWeights, average_weights, "Moves the average of the parameters on.", false;
+    Perturb, perturb, "Blurs images for denoising.", true;
+    JetStart, jet_start, "The streams of a jet at the network's input.", true;
+    ActivationJet, activation_jet, "The activation of a jet.", true;
+    ActivationJetBackward, activation_jet_backward, "The way back through an activation's jet.", true;
+    ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and seeds.", false;
     SumSquares, sum_squares, "Partial sums of squares of the gradient.", false;
     ClipScale, clip_scale, "Gradient norm and the factor that clips it.", false;
     Adam, adam, "Updates the parameters.", false;

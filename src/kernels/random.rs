@@ -43,10 +43,16 @@ pub enum Stream {
     CopyNoise = 13,
     /// Augmented starts.
     Augment = 14,
+    /// Noise of denoising score matching.
+    ScoreNoise = 15,
+    /// Which of its standard deviations an image gets.
+    ScoreLevel = 16,
+    /// Directions that second derivatives are taken along.
+    ScoreProbes = 17,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 15] = [
+pub const STREAMS: [Stream; 18] = [
     Stream::Parameters,
     Stream::RingStart,
     Stream::FreshStart,
@@ -62,6 +68,9 @@ pub const STREAMS: [Stream; 15] = [
     Stream::Subsets,
     Stream::CopyNoise,
     Stream::Augment,
+    Stream::ScoreNoise,
+    Stream::ScoreLevel,
+    Stream::ScoreProbes,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.
@@ -217,6 +226,8 @@ pub enum Distribution {
     Uniform,
     /// Standard normal.
     Normal,
+    /// -1 or 1, each as likely (Rademacher's distribution).
+    Signs,
 }
 
 /// Fills a per-block buffer with random numbers: a sampler's starts, and tests of the generator.
@@ -300,6 +311,7 @@ impl Describe for Random {
                     Distribution::Bits => bits[feature % 4],
                     Distribution::Uniform => scaled(uniform_of(bits[feature % 4])).to_bits(),
                     Distribution::Normal => scaled(normal_of(bits)[feature % 4]).to_bits(),
+                    Distribution::Signs => bits[feature % 4] & 0x8000_0000 | 0x3f80_0000,
                 };
             }
         }

@@ -3,15 +3,20 @@
 //! A plan names buffers and lists kernel launches. Pure functions build it from a network, a batch size and numbers of
 //! the recipe; every size and launch count is settled here and can be tested with no device at all.
 
+mod jet_pass;
 mod lstm_pass;
 mod network_pass;
 mod programs;
+mod score_pass;
 
+pub use jet_pass::JetPass;
 pub use network_pass::NetworkPass;
 pub use programs::{
     EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source, Starts,
     TrainingNumbers, TrainingPlan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
+
+pub use score_pass::{EXACT_TRACE, ScoreObjective, ScorePass};
 
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::{Access, Kernel};
@@ -59,6 +64,9 @@ pub struct Launch {
     pub bindings: Vec<BufferId>,
     /// The blocks it runs over; empty for kernels that are not per block.
     pub blocks: Range<u32>,
+    /// Streams in each block of its per-block buffers, `[block][stream][feature][lane]`: a per-block kernel does to each
+    /// what it would do to a block. 1 but for the linear layers of a [`JetPass`].
+    pub streams: u32,
 }
 
 /// A list of launches that run together, by number.
@@ -153,15 +161,21 @@ impl Plan {
 
 impl Launch {
     fn per_block(kernel: impl Into<Kernel>, blocks: &Range<u32>, bindings: &[BufferId]) -> Self {
-        let launch = Self { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: blocks.clone() };
+        let launch =
+            Self { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: blocks.clone(), streams: 1 };
         debug_assert!(launch.kernel.is_per_block() && launch.kernel.access().len() == bindings.len());
         launch
     }
 
     fn whole(kernel: impl Into<Kernel>, bindings: &[BufferId]) -> Self {
-        let launch = Self { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0 };
+        let launch = Self { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0, streams: 1 };
         debug_assert!(!launch.kernel.is_per_block() && launch.kernel.access().len() == bindings.len());
         launch
+    }
+
+    /// The range of streams that its shader runs over: streams of a block lie side by side, as blocks do.
+    pub fn flat_blocks(&self) -> Range<u32> {
+        self.blocks.start * self.streams..self.blocks.end * self.streams
     }
 
     /// The buffers that it writes, scratch left out.

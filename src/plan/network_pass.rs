@@ -10,7 +10,7 @@ use crate::kernels::dense_forward::DenseForward;
 use crate::kernels::dense_input_gradient::DenseInputGradient;
 use crate::kernels::dense_weight_gradient::DenseWeightGradient;
 use crate::kernels::pack_weights::{PackWeights, Packing, Tile};
-use crate::network::{ConvShape, DenseShape, Network, Operation};
+use crate::network::{Activation, ConvShape, DenseShape, Layer, Network, Operation};
 use std::ops::Range;
 
 /// The buffers that a network needs for a batch, and the launches that use them.
@@ -32,7 +32,7 @@ pub struct NetworkPass {
 }
 
 #[derive(Clone, Debug)]
-struct LayerBuffers {
+pub(super) struct LayerBuffers {
     output: BufferId,   // after the activation
     gradient: BufferId, // of the pre-activation; the last layer's is the seeds
     own: OwnBuffers,
@@ -47,10 +47,10 @@ enum OwnBuffers {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct SimpleBuffers {
-    forward: BufferId,  // weights packed for the forward pass
-    backward: BufferId, // weights packed for the input gradient
-    slope: BufferId,    // the activation's derivative
+pub(super) struct SimpleBuffers {
+    pub forward: BufferId,  // weights packed for the forward pass
+    pub backward: BufferId, // weights packed for the input gradient
+    slope: BufferId,        // the activation's derivative
 }
 
 impl LayerBuffers {
@@ -100,6 +100,11 @@ impl NetworkPass {
         self.network.input.len()
     }
 
+    /// The network.
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// Images in a block.
     pub(super) fn lanes(&self) -> u32 {
         self.target.lanes
@@ -127,26 +132,85 @@ impl NetworkPass {
     pub(super) fn forward(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
         let mut input = self.x;
         for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
-            let (lanes, bias_offset, activation) = (self.target.lanes, layer.bias_offset(), layer.activation);
-            let (kernel, own): (Kernel, _) = match &buffers.own {
-                OwnBuffers::Conv(shape, own) => {
-                    let (shape, tile) = (*shape, forward_tile(shape, self.target));
-                    (ConvForward { lanes, shape, tile, bias_offset, activation }.into(), own)
+            match self.forward_kernel(buffers, layer.activation, layer.bias_offset()) {
+                Ok((kernel, own)) => {
+                    let bindings = [input, own.forward, self.parameters, buffers.output, own.slope];
+                    launches.push(Launch::per_block(kernel, blocks, &bindings));
                 }
-                OwnBuffers::Dense(shape, own) => {
-                    let (shape, tile_channels) = (*shape, self.target.channels(shape.units));
-                    (DenseForward { lanes, shape, tile_channels, bias_offset, activation }.into(), own)
-                }
-                OwnBuffers::Lstm(lstm) => {
-                    lstm.forward(launches, blocks, input, self.parameters);
-                    input = buffers.output;
-                    continue;
-                }
-            };
-            let bindings = [input, own.forward, self.parameters, buffers.output, own.slope];
-            launches.push(Launch::per_block(kernel, blocks, &bindings));
+                Err(lstm) => lstm.forward(launches, blocks, input, self.parameters),
+            }
             input = buffers.output;
         }
+    }
+
+    /// A layer's forward pass, if one launch does it.
+    pub(super) fn forward_kernel<'a>(
+        &self,
+        layer: &'a LayerBuffers,
+        activation: Activation,
+        bias_offset: usize,
+    ) -> Result<(Kernel, SimpleBuffers), &'a LstmPass> {
+        let lanes = self.target.lanes;
+        Ok(match &layer.own {
+            OwnBuffers::Conv(shape, own) => {
+                let (shape, tile) = (*shape, forward_tile(shape, self.target));
+                (ConvForward { lanes, shape, tile, bias_offset, activation }.into(), *own)
+            }
+            OwnBuffers::Dense(shape, own) => {
+                let (shape, tile_channels) = (*shape, self.target.channels(shape.units));
+                (DenseForward { lanes, shape, tile_channels, bias_offset, activation }.into(), *own)
+            }
+            OwnBuffers::Lstm(lstm) => return Err(lstm),
+        })
+    }
+
+    /// From the gradient of a layer's pre-activation to that of its input, if one launch does it.
+    pub(super) fn backward_kernel<'a>(
+        &self,
+        layer: &'a LayerBuffers,
+        has_slope: bool,
+    ) -> Result<(Kernel, SimpleBuffers), &'a LstmPass> {
+        let lanes = self.target.lanes;
+        Ok(match &layer.own {
+            OwnBuffers::Conv(shape, own) => {
+                let (shape, tile) = (*shape, backward_tile(shape, self.target));
+                (ConvInputGradient { lanes, shape, tile, has_slope }.into(), *own)
+            }
+            OwnBuffers::Dense(shape, own) => {
+                let (shape, tile_channels) = (*shape, self.target.channels(shape.in_channels));
+                (DenseInputGradient { lanes, shape, tile_channels, has_slope }.into(), *own)
+            }
+            OwnBuffers::Lstm(lstm) => return Err(lstm),
+        })
+    }
+
+    /// A layer's partial sums of the parameter gradient, if one launch does them.
+    pub(super) fn weight_kernel<'a>(
+        &self,
+        (layer, buffers): (&Layer, &'a LayerBuffers),
+        chunks: Chunks,
+        streams: u32,
+    ) -> Result<Kernel, &'a LstmPass> {
+        let (lanes, n_parameters) = (self.target.lanes, self.network.n_parameters);
+        let weight_offset = layer.weight_offset;
+        Ok(match &buffers.own {
+            OwnBuffers::Conv(shape, _) => {
+                let shape = *shape;
+                ConvWeightGradient { lanes, shape, chunks, streams, weight_offset, n_parameters }.into()
+            }
+            OwnBuffers::Dense(shape, _) => {
+                let shape = *shape;
+                DenseWeightGradient { lanes, shape, chunks, streams, weight_offset, n_parameters }.into()
+            }
+            OwnBuffers::Lstm(lstm) => return Err(lstm),
+        })
+    }
+
+    /// The layers, first to last, with their buffers.
+    pub(super) fn layers(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&Layer, &LayerBuffers)> + ExactSizeIterator {
+        self.network.layers.iter().zip(&self.layers)
     }
 
     /// Gradient of the energy with respect to the input, after a forward pass.
@@ -171,26 +235,15 @@ impl NetworkPass {
                 None => (None, self.input_gradient),
             };
             let to_input = to_input || before.is_some();
-            let (lanes, has_slope) = (self.target.lanes, slope.is_some());
-            let (kernel, own): (Kernel, _) = match &buffers.own {
-                OwnBuffers::Lstm(lstm) => {
-                    // Its gates' gradients are wanted whether or not its input's is.
-                    lstm.backward(launches, blocks, LstmInput { gradient: to, to_input, slope });
-                    gradient = to;
-                    continue;
+            match self.backward_kernel(buffers, slope.is_some()) {
+                Ok(_) if !to_input => break,
+                Ok((kernel, own)) => {
+                    let slope = slope.unwrap_or(gradient);
+                    launches.push(Launch::per_block(kernel, blocks, &[gradient, own.backward, slope, to]));
                 }
-                _ if !to_input => break,
-                OwnBuffers::Conv(shape, own) => {
-                    let (shape, tile) = (*shape, backward_tile(shape, self.target));
-                    (ConvInputGradient { lanes, shape, tile, has_slope }.into(), own)
-                }
-                OwnBuffers::Dense(shape, own) => {
-                    let (shape, tile_channels) = (*shape, self.target.channels(shape.in_channels));
-                    (DenseInputGradient { lanes, shape, tile_channels, has_slope }.into(), own)
-                }
-            };
-            let slope = slope.unwrap_or(gradient);
-            launches.push(Launch::per_block(kernel, blocks, &[gradient, own.backward, slope, to]));
+                // Its gates' gradients are wanted whether or not its input's is.
+                Err(lstm) => lstm.backward(launches, blocks, LstmInput { gradient: to, to_input, slope }),
+            }
             gradient = to;
         }
     }
@@ -199,24 +252,12 @@ impl NetworkPass {
     pub(super) fn to_parameters(&self, launches: &mut Vec<Launch>, chunks: Chunks, partials: BufferId) {
         let mut input = self.x;
         for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
-            let (lanes, n_parameters) = (self.target.lanes, self.network.n_parameters);
-            let weight_offset = layer.weight_offset;
-            let kernel: Kernel = match &buffers.own {
-                OwnBuffers::Conv(shape, _) => {
-                    let shape = *shape;
-                    ConvWeightGradient { lanes, shape, chunks, weight_offset, n_parameters }.into()
+            match self.weight_kernel((layer, buffers), chunks, 1) {
+                Ok(kernel) => launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials])),
+                Err(lstm) => {
+                    lstm.to_parameters(launches, input, chunks, self.network.n_parameters, partials);
                 }
-                OwnBuffers::Dense(shape, _) => {
-                    let shape = *shape;
-                    DenseWeightGradient { lanes, shape, chunks, weight_offset, n_parameters }.into()
-                }
-                OwnBuffers::Lstm(lstm) => {
-                    lstm.to_parameters(launches, input, chunks, n_parameters, partials);
-                    input = buffers.output;
-                    continue;
-                }
-            };
-            launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials]));
+            }
             input = buffers.output;
         }
     }

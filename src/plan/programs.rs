@@ -1,5 +1,6 @@
 //! Whole plans: a training step, a sampler's chain, energies of given images.
 
+use super::score_pass::{Batch, ScoreObjective, ScorePass};
 use super::{BufferId, Launch, NetworkPass, Plan, ProgramId, Target};
 use crate::data::ImageShape;
 use crate::data::toy::Toy;
@@ -11,6 +12,7 @@ use crate::kernels::average_weights::AverageWeights;
 use crate::kernels::chain::{Chain, ChainLayer, chain_layers, pack_chain, packed_len, scratch_len};
 use crate::kernels::clip_scale::ClipScale;
 use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
+use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::copy_images::CopyImages;
 use crate::kernels::draw_negatives::{DrawNegatives, Noise};
 use crate::kernels::draw_real::DrawReal;
@@ -176,6 +178,8 @@ pub struct TrainingNumbers {
     pub weight_decay: f64,
     /// Share of itself that the parameters' moving average keeps in a step; 0 for no average.
     pub average_decay: f64,
+    /// Fit the score, without chains; `None` trains by chains.
+    pub score: Option<ScoreObjective>,
 }
 
 /// Where a training step's chains start.
@@ -220,6 +224,7 @@ impl Default for TrainingNumbers {
             gradient_clip: 0.0,
             weight_decay: 0.0,
             average_decay: 0.0,
+            score: None,
         }
     }
 }
@@ -410,22 +415,31 @@ pub struct TrainingPlan {
     pub average: Option<BufferId>,
     /// The network's buffers: blocks of the real half first, then as many of the fake half.
     pub pass: NetworkPass,
+    /// What an objective without chains needs.
+    pub score: Option<ScorePass>,
     /// Blocks of each half.
     pub half_blocks: u32,
 }
 
 /// Plans a training step: draw real images, draw chain starts, run the chain, push it into the ring, energies, loss,
-/// parameter gradient, Adam.
+/// parameter gradient, Adam. Objectives that fit the score have no chains, no ring and no fake half.
 pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Target) -> TrainingPlan {
     let training = Training::new(network, numbers, target);
     let mut start = Vec::new();
     training.pack(&mut start);
     let mut step = Vec::new();
     training.draw(&mut step);
-    training.chains(&mut step);
-    let n_sampling = step.len();
-    training.loss(&mut step);
-    training.gradient(&mut step);
+    let n_sampling;
+    if let Some(score) = &training.buffers.score {
+        training.draw_for_score(score, &mut step);
+        n_sampling = step.len();
+        training.score(score, &mut step);
+    } else {
+        training.chains(&mut step);
+        n_sampling = step.len();
+        training.loss(&mut step);
+        training.gradient(&mut step);
+    }
     training.update(&mut step);
     let update = step[n_sampling..].to_vec();
     let mut plan = training.plan;
@@ -451,7 +465,11 @@ impl<'a> Training<'a> {
     /// Settles the buffers.
     fn new(network: &'a Network, numbers: &'a TrainingNumbers, target: Target) -> Self {
         let half_blocks = target.blocks(numbers.batch as usize);
-        let parts = if numbers.smoothness > 0.0 { 3 } else { 2 };
+        let parts = match numbers.score {
+            Some(_) => 1,
+            None if numbers.smoothness > 0.0 => 3,
+            None => 2,
+        };
         let mut plan = Plan::new(target.lanes, parts * half_blocks);
         let (features, n_parameters) = (network.input.len(), network.n_parameters);
         let data_len = numbers.n_images as usize * numbers.data_shape.len();
@@ -472,11 +490,14 @@ impl<'a> Training<'a> {
         let scale = plan.flat("clip scale", 1);
         let average = (numbers.average_decay > 0.0).then(|| plan.flat("average", n_parameters));
         let pass = NetworkPass::new(&mut plan, network, target);
-        let augments = numbers.augment.probability > 0.0 && numbers.starts != Starts::Data;
+        let score = numbers.score.map(|objective| ScorePass::new(&mut plan, network, objective));
+        let chains = score.is_none();
+        let augments = chains && numbers.augment.probability > 0.0 && numbers.starts != Starts::Data;
         let starts = augments.then(|| plan.per_block("starts", features));
+        let of_chain = if chains { target } else { Target { fused_steps: 0, ..target } };
+        let form = if chains { numbers.chain.form } else { Form::Theory };
         let fake = half_blocks..2 * half_blocks;
-        let chain =
-            ChainPass::new(&mut plan, network, state, &fake, numbers.batch, numbers.chain.form, target);
+        let chain = ChainPass::new(&mut plan, network, state, &fake, numbers.batch, form, of_chain);
         let none = ProgramId(0);
         let buffers = TrainingPlan {
             plan: Plan::new(target.lanes, 0),
@@ -492,6 +513,7 @@ impl<'a> Training<'a> {
             gradient,
             average,
             pass,
+            score,
             half_blocks,
         };
         Self { plan, network, numbers, target, buffers, chain, partials, squares, scale, starts }
@@ -612,22 +634,41 @@ impl<'a> Training<'a> {
 
     /// The parameter gradient, from the seeds on.
     fn gradient(&self, launches: &mut Vec<Launch>) {
-        let TrainingPlan { gradient, pass, .. } = &self.buffers;
+        let pass = &self.buffers.pass;
         let chunks = self.target.chunks(self.plan.n_blocks);
         pass.to_layers(launches, &self.all());
         pass.to_parameters(launches, chunks, self.partials);
+        self.reduce(launches, chunks);
+    }
+
+    fn reduce(&self, launches: &mut Vec<Launch>, chunks: Chunks) {
         let reduce = ReducePartials { n_parameters: self.network.n_parameters, n_chunks: chunks.count() };
-        launches.push(Launch::whole(reduce, &[self.partials, *gradient]));
+        launches.push(Launch::whole(reduce, &[self.partials, self.buffers.gradient]));
         let (n_parameters, weight) = (self.network.n_parameters, self.numbers.weight_l2);
         if weight > 0.0 {
-            let TrainingPlan { state, metrics, .. } = &self.buffers;
+            let TrainingPlan { state, metrics, pass, .. } = &self.buffers;
             let (n_partials, metric_rows) = (n_parameters.div_ceil(GROUP), METRIC_ROWS);
             let derivative = WeightPenalty { n_parameters, weight };
-            launches.push(Launch::whole(derivative, &[pass.parameters, *gradient]));
+            launches.push(Launch::whole(derivative, &[pass.parameters, self.buffers.gradient]));
             launches.push(Launch::whole(SumSquares { n_parameters }, &[pass.parameters, self.squares]));
             let penalty = AddPenalty { n_partials, metric_rows, weight };
             launches.push(Launch::whole(penalty, &[*state, self.squares, *metrics]));
         }
+    }
+
+    /// What an objective that fits the score draws besides images.
+    fn draw_for_score(&self, score: &ScorePass, launches: &mut Vec<Launch>) {
+        score.draw(launches, &self.buffers.pass, self.buffers.state, &self.real());
+    }
+
+    /// Loss and parameter gradient of an objective that fits the score.
+    fn score(&self, score: &ScorePass, launches: &mut Vec<Launch>) {
+        let TrainingPlan { state, metrics, pass, .. } = &self.buffers;
+        let chunks = self.target.chunks(self.plan.n_blocks);
+        let TrainingNumbers { batch, n_images, .. } = *self.numbers;
+        let batch = Batch { batch, n_images, metric_rows: METRIC_ROWS };
+        score.run(launches, pass, (*state, *metrics), batch, chunks, self.partials);
+        self.reduce(launches, chunks);
     }
 
     /// New parameters from the gradient, and the step's end.
@@ -659,7 +700,8 @@ impl<'a> Training<'a> {
             launches.push(Launch::whole(kernel, &[pass.parameters, average]));
         }
         // Persistent chains stay in their slots: the ring has no head.
-        let pushed = if numbers.starts == Starts::Persistent { 0 } else { numbers.batch };
+        let pushed =
+            if numbers.score.is_some() || numbers.starts == Starts::Persistent { 0 } else { numbers.batch };
         let advance = Advance { batch: pushed, capacity: numbers.ring_capacity };
         launches.push(Launch::whole(advance, &[*state]));
     }

@@ -418,6 +418,7 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
         gradient_clip: config.adam.gradient_clip as f32,
         weight_decay: config.adam.weight_decay,
         average_decay: config.ema.decay,
+        score: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use thalweg::data::ImageShape;
 use thalweg::device::{ChainPath, Device};
 use thalweg::gpu::{Gpu, adapters};
+use thalweg::kernels::jet_start::JetInputs;
 use thalweg::kernels::pack_weights::Packing;
 use thalweg::kernels::{Access, Binding, Kernel};
 use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, LstmShape, Network, Operation, Padding};
@@ -472,13 +473,30 @@ impl<'a> Machine64<'a> {
             let ids = &launch.bindings;
             if launch.kernel.is_per_block() {
                 for block in launch.blocks.clone() {
-                    let mut views: Vec<Vec<f64>> =
-                        ids.iter().map(|id| self.buffers[id.0][self.block(*id, block)].to_vec()).collect();
-                    run_block(&launch.kernel, &mut views);
-                    for (id, (view, access)) in ids.iter().zip(views.iter().zip(launch.kernel.access())) {
-                        if *access != Access::Read {
+                    for stream in 0..launch.streams as usize {
+                        let part = |id: &BufferId| {
                             let range = self.block(*id, block);
-                            self.buffers[id.0][range].copy_from_slice(view);
+                            match self.plan.buffers[id.0].layout {
+                                Layout::Flat(_) => range,
+                                Layout::PerBlock(_) => {
+                                    let len = range.len() / launch.streams as usize;
+                                    range.start + stream * len..range.start + (stream + 1) * len
+                                }
+                            }
+                        };
+                        let parts: Vec<_> = ids.iter().map(part).collect();
+                        let mut views: Vec<Vec<f64>> = ids
+                            .iter()
+                            .zip(&parts)
+                            .map(|(id, at)| self.buffers[id.0][at.clone()].to_vec())
+                            .collect();
+                        run_block(&launch.kernel, &mut views);
+                        for ((id, at), (view, access)) in
+                            ids.iter().zip(parts).zip(views.iter().zip(launch.kernel.access()))
+                        {
+                            if *access != Access::Read {
+                                self.buffers[id.0][at].copy_from_slice(view);
+                            }
                         }
                     }
                 }
@@ -506,6 +524,15 @@ fn run_block(kernel: &Kernel, views: &mut [Vec<f64>]) {
         }
         (Kernel::LstmBackward(k), [g, w, slope, trace, carry, grad]) => {
             k.reference(g, w, slope, trace, carry, grad);
+        }
+        (Kernel::ActivationJet(k), [z, p, a]) => k.reference(z, &p[k.bias_offset..], a),
+        (Kernel::ActivationJetBackward(k), [z, p, g]) => k.reference(z, &p[k.0.bias_offset..], g),
+        (Kernel::Perturb(k), [level, noise, x, weight]) => {
+            let level: Vec<f32> = level.iter().map(|level| *level as f32).collect();
+            k.reference(&level, noise, x, weight);
+        }
+        (Kernel::JetStart(k), [x, gradient, target, weight, probes, streams, residual]) => {
+            k.reference(JetInputs { x, gradient, target, weight, probes }, streams, residual);
         }
         _ => panic!("{} has no twin in f64", kernel.name()),
     }
@@ -608,22 +635,25 @@ impl<'a> Machine32<'a> {
 fn run_twin(kernel: &Kernel, plan: &Plan, launch: &Launch, buffers: &mut [Vec<u32>]) {
     let layouts: Vec<Layout> = launch.bindings.iter().map(|id| plan.buffers[id.0].layout).collect();
     let runs = if kernel.is_per_block() { launch.blocks.clone() } else { 0..1 };
+    let streams = if kernel.is_per_block() { launch.streams as usize } else { 1 };
     for (index, block) in runs.enumerate() {
-        let mut views: Vec<Binding> = buffers
-            .iter_mut()
-            .zip(&layouts)
-            .zip(kernel.access())
-            .map(|((words, layout), access)| {
-                let words = match layout {
-                    Layout::PerBlock(features) if kernel.is_per_block() => {
-                        let len = features * plan.lanes as usize;
-                        &mut words[block as usize * len..][..len]
-                    }
-                    _ => &mut words[..],
-                };
-                if *access == Access::Read { Binding::Read(words) } else { Binding::Write(words) }
-            })
-            .collect();
-        kernel.run(index as u32, &mut views);
+        for stream in 0..streams {
+            let mut views: Vec<Binding> = buffers
+                .iter_mut()
+                .zip(&layouts)
+                .zip(kernel.access())
+                .map(|((words, layout), access)| {
+                    let words = match layout {
+                        Layout::PerBlock(features) if kernel.is_per_block() => {
+                            let len = features * plan.lanes as usize / streams;
+                            &mut words[(block as usize * streams + stream) * len..][..len]
+                        }
+                        _ => &mut words[..],
+                    };
+                    if *access == Access::Read { Binding::Read(words) } else { Binding::Write(words) }
+                })
+                .collect();
+            kernel.run(index as u32, &mut views);
+        }
     }
 }

@@ -1,0 +1,43 @@
+// Blurs images: x = x + sigma n; then n / sigma in the noise's place, which is what dE/dx is to be there. Sigma is one
+// number, of weight 1, or that rung of a geometric ladder of LEVELS that the image's uniform number in [-1, 1) chooses, of
+// weight sigma^2.
+// One invocation owns one feature of one image: x = feature by lane, z = block.
+// 1 level [block][lane], 2 noise and 3 x [block][feature][lane], 4 weight [block][lane].
+
+override WORKGROUP_SIZE: u32 = 64;
+override LANES: u32 = 16;
+override FEATURES: u32 = 1;
+override LEVELS: u32 = 1;
+
+struct Params {
+    first_block: u32,
+    sigma: f32,
+    log_ratio: f32, // of the largest sigma to the smallest
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> level: array<f32>;
+@group(0) @binding(2) var<storage, read_write> noise: array<f32>;
+@group(0) @binding(3) var<storage, read_write> x: array<f32>;
+@group(0) @binding(4) var<storage, read_write> weight: array<f32>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+    if (id.x >= FEATURES * LANES) {
+        return;
+    }
+    let block = params.first_block + id.z;
+    let image = block * LANES + id.x % LANES;
+    var sigma = params.sigma;
+    if (LEVELS > 1u) {
+        let rung = min(u32(0.5 * (level[image] + 1.0) * f32(LEVELS)), LEVELS - 1u);
+        sigma *= exp(f32(rung) / f32(LEVELS - 1u) * params.log_ratio);
+    }
+    let at = block * FEATURES * LANES + id.x;
+    let n = noise[at];
+    x[at] += sigma * n;
+    noise[at] = n / sigma;
+    if (id.x < LANES) {
+        weight[image] = select(1.0, sigma * sigma, LEVELS > 1u);
+    }
+}

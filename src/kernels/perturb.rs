@@ -1,0 +1,97 @@
+//! Blurs images for denoising score matching (Vincent 2011, "A Connection Between Score Matching and Denoising
+//! Autoencoders"): `x~ = x + sigma n`. What the energy's gradient at `x~` is held against is `n / sigma`, because the
+//! score is `-dE/dx` and the blurred density's score is the mean of `-n / sigma`.
+//!
+//! Sigma is one number, or each image draws its own from a geometric ladder, and then its squared error counts with the
+//! weight `sigma^2` (Song and Ermon 2019, <https://arxiv.org/abs/1907.05600>, section 4.2).
+
+use super::{Access, Binding, Describe, Real, WORKGROUP_SIZE, groups};
+use std::ops::Range;
+
+/// Blurs images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Perturb {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Values of one image.
+    pub features: usize,
+    /// Rungs of the ladder; 1 for one sigma, whose weight is 1.
+    pub levels: u32,
+    /// The smallest sigma.
+    pub sigma: f32,
+    /// The largest.
+    pub sigma_max: f32,
+}
+
+/// `Params` of `shaders/perturb.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// The smallest sigma.
+    pub sigma: f32,
+    /// Logarithm of the largest sigma over the smallest.
+    pub log_ratio: f32,
+}
+
+impl Perturb {
+    /// Sigma and its weight, of an image whose uniform number in [-1, 1) is `level`.
+    fn sigma_of<R: Real>(&self, level: f32) -> (R, R) {
+        if self.levels == 1 {
+            return (R::from_f64(self.sigma.into()), R::from_f64(1.0));
+        }
+        let rung = ((0.5 * (level + 1.0) * self.levels as f32) as u32).min(self.levels - 1);
+        let share = R::from_f64(f64::from(rung)) / R::from_f64(f64::from(self.levels - 1));
+        let sigma = R::from_f64(self.sigma.into()) * (share * R::from_f64(f64::from(self.log_ratio()))).exp();
+        (sigma, sigma * sigma)
+    }
+
+    fn log_ratio(&self) -> f32 {
+        (self.sigma_max / self.sigma).ln()
+    }
+
+    /// The twin, in any precision, for one block: uniform numbers `[lane]`, noise and images `[feature][lane]`, which
+    /// become target and blurred images; weights `[lane]`.
+    pub fn reference<R: Real>(&self, level: &[f32], noise: &mut [R], x: &mut [R], weight: &mut [R]) {
+        let lanes = self.lanes as usize;
+        for (noise, x) in noise.chunks_exact_mut(lanes).zip(x.chunks_exact_mut(lanes)) {
+            for lane in 0..lanes {
+                let sigma;
+                (sigma, weight[lane]) = self.sigma_of(level[lane]);
+                x[lane] += sigma * noise[lane];
+                noise[lane] = noise[lane] / sigma;
+            }
+        }
+    }
+}
+
+impl Describe for Perturb {
+    const NAME: &'static str = "perturb";
+    const SOURCE: &'static str = include_str!("../../shaders/perturb.wgsl");
+    /// Uniform numbers; noise, then target; x; weight.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite, Access::ReadWrite, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("LANES", self.lanes.into()),
+            ("FEATURES", self.features as f64),
+            ("LEVELS", self.levels.into()),
+        ]
+    }
+
+    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+        let params = Params { first_block: blocks.start, sigma: self.sigma, log_ratio: self.log_ratio() };
+        bytemuck::bytes_of(&params).to_vec()
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        [groups(self.features, self.lanes), 1, blocks.len() as u32]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [level, noise, x, weight] = bindings else { panic!("{} takes four bindings", Self::NAME) };
+        self.reference(level.floats(), noise.floats_mut(), x.floats_mut(), weight.floats_mut());
+    }
+}

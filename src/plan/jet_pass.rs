@@ -1,0 +1,123 @@
+//! The network's derivatives along directions, and the way back through them to the parameters.
+//!
+//! A jet carries [`Jet::streams`] of a block of images through the network: the values, their derivatives along
+//! directions, the sum of second derivatives. Linear layers do to each stream what they do to a block, so the buffers
+//! are `[block][stream][feature][lane]`, and one launch of the ordinary kernels does all streams; biases, which belong
+//! to the values alone, come with the activation ([`ActivationJet`]), which is all that mixes streams. On the way back
+//! the same holds: ordinary input gradients and weight gradients, over streams as if they were blocks.
+
+use super::{BufferId, Launch, NetworkPass, Plan};
+use crate::kernels::activation_jet::{ActivationJet, Jet};
+use crate::kernels::activation_jet_backward::ActivationJetBackward;
+use crate::kernels::conv_weight_gradient::Chunks;
+use crate::network::{Activation, Layer, Network};
+use std::ops::Range;
+
+/// The buffers of a network's jet, and the launches that use them. Shares parameters and packed weights with a
+/// [`NetworkPass`].
+#[derive(Clone, Debug)]
+pub struct JetPass {
+    jet: Jet,
+    /// The network's input, its directions, zeros: `[block][stream][feature][lane]`.
+    pub x: BufferId,
+    /// The energy's streams.
+    pub energies: BufferId,
+    /// The loss's gradient with respect to those, where the way back begins.
+    pub seeds: BufferId,
+    zeros: BufferId, // stand in for biases
+    layers: Vec<LayerJet>,
+}
+
+/// Why a layer's launch is there.
+const NO_LSTM: &str = "ScoreObjective::check refuses LSTM layers";
+
+#[derive(Clone, Debug)]
+struct LayerJet {
+    z: BufferId,        // pre-activation, less bias
+    output: BufferId,   // after the activation
+    gradient: BufferId, // of the loss, with respect to the output, then to the pre-activation
+}
+
+impl JetPass {
+    /// Adds the jet's buffers to a plan.
+    pub(super) fn new(plan: &mut Plan, network: &Network, jet: Jet) -> Self {
+        let streams = jet.streams();
+        let x = plan.per_block("jet of x", streams * network.input.len());
+        let widest = network.layers.iter().map(|l| l.bias_len).max().unwrap_or(1);
+        let zeros = plan.flat("zeros", widest.max(1));
+        let layers: Vec<_> = network
+            .layers
+            .iter()
+            .map(|layer| {
+                let mut buffer =
+                    |what| plan.per_block(format!("{} jet's {what}", layer.name), streams * layer.out_len);
+                LayerJet { z: buffer("z"), output: buffer("output"), gradient: buffer("gradient") }
+            })
+            .collect();
+        let last = &layers[layers.len() - 1];
+        Self { jet, x, energies: last.output, seeds: last.gradient, zeros, layers }
+    }
+
+    fn streams(&self) -> u32 {
+        self.jet.streams() as u32
+    }
+
+    fn activation(&self, pass: &NetworkPass, layer: &Layer) -> ActivationJet {
+        ActivationJet {
+            lanes: pass.lanes(),
+            features: layer.out_len,
+            channels: layer.bias_len,
+            jet: self.jet,
+            bias_offset: layer.bias_offset(),
+            activation: layer.activation,
+        }
+    }
+
+    /// The energy's streams, from those of `x`.
+    pub(super) fn forward(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
+        let mut input = self.x;
+        for ((layer, buffers), jet) in pass.layers().zip(&self.layers) {
+            // The slope of no activation is 1, and of no use: it goes where the gradient will be.
+            let (kernel, own) = pass.forward_kernel(buffers, Activation::Identity, 0).expect(NO_LSTM);
+            let bindings = [input, own.forward, self.zeros, jet.z, jet.gradient];
+            launches.push(Launch { streams: self.streams(), ..Launch::per_block(kernel, blocks, &bindings) });
+            let bindings = [jet.z, pass.parameters, jet.output];
+            launches.push(Launch::per_block(self.activation(pass, layer), blocks, &bindings));
+            input = jet.output;
+        }
+    }
+
+    /// The loss's gradient with respect to every layer's pre-activation, from the seeds, after [`Self::forward`].
+    pub(super) fn backward(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
+        for (i, ((layer, buffers), jet)) in pass.layers().zip(&self.layers).enumerate().rev() {
+            let kernel = ActivationJetBackward(self.activation(pass, layer));
+            launches.push(Launch::per_block(kernel, blocks, &[jet.z, pass.parameters, jet.gradient]));
+            if i > 0 {
+                let (kernel, own) = pass.backward_kernel(buffers, false).expect(NO_LSTM);
+                let to = self.layers[i - 1].gradient;
+                let bindings = [jet.gradient, own.backward, jet.gradient, to];
+                launches
+                    .push(Launch { streams: self.streams(), ..Launch::per_block(kernel, blocks, &bindings) });
+            }
+        }
+    }
+
+    /// Partial sums of the parameter gradient, after [`Self::backward`] over all blocks of `chunks`.
+    pub(super) fn to_parameters(
+        &self,
+        launches: &mut Vec<Launch>,
+        pass: &NetworkPass,
+        chunks: Chunks,
+        partials: BufferId,
+    ) {
+        let streams = self.streams();
+        let Chunks { n_blocks, chunk_blocks } = chunks;
+        let chunks = Chunks { n_blocks: n_blocks * streams, chunk_blocks: chunk_blocks * streams };
+        let mut input = self.x;
+        for (layer, jet) in pass.layers().zip(&self.layers) {
+            let kernel = pass.weight_kernel(layer, chunks, streams).expect(NO_LSTM);
+            launches.push(Launch::whole(kernel, &[input, jet.gradient, partials]));
+            input = jet.output;
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The objectives that fit the energy's gradient to the data's score and need no chains: what they draw, and the way
+//! from a batch to the parameter gradient.
+
+use super::jet_pass::JetPass;
+use super::{BufferId, Launch, NetworkPass, Plan};
+use crate::kernels::activation_jet::Jet;
+use crate::kernels::conv_weight_gradient::Chunks;
+use crate::kernels::jet_start::{JetStart, Probes};
+use crate::kernels::perturb::Perturb;
+use crate::kernels::random::{Distribution, Random, Stream};
+use crate::kernels::score_loss::ScoreLoss;
+use crate::network::{Activation, Network, Operation};
+use crate::{Error, Result};
+use std::ops::Range;
+
+/// Values an image may have for score matching to take the trace of its second derivatives axis by axis.
+pub const EXACT_TRACE: usize = 16;
+
+/// How the energy's gradient is fitted: see [`crate::kernels::score_loss`] for the formulas and their sources.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ScoreObjective {
+    /// Score matching: the trace is exact up to [`EXACT_TRACE`] values an image, and Hutchinson's estimate by this many
+    /// probes of signs above (Hutchinson 1989).
+    Matching {
+        /// Probes.
+        probes: usize,
+    },
+    /// Sliced score matching.
+    Sliced {
+        /// Random directions of each image.
+        probes: usize,
+        /// What they are: normal, or signs.
+        distribution: Distribution,
+        /// Whether `|dE/dx|^2 / 2` is taken whole, instead of along the directions.
+        reduces_variance: bool,
+    },
+    /// Denoising score matching.
+    Denoising {
+        /// Standard deviation of the noise, the smallest where there are several.
+        sigma: f32,
+        /// The largest.
+        sigma_max: f32,
+        /// How many, in geometric steps.
+        levels: u32,
+    },
+}
+
+impl ScoreObjective {
+    /// The streams that it needs for images of `features` values.
+    pub fn jet(&self, features: usize) -> Jet {
+        match *self {
+            Self::Matching { .. } if features <= EXACT_TRACE => Jet { directions: features, first_order: 0 },
+            Self::Matching { probes } | Self::Sliced { probes, reduces_variance: true, .. } => {
+                Jet { directions: 1 + probes, first_order: 1 }
+            }
+            Self::Sliced { probes, .. } => Jet { directions: probes, first_order: 0 },
+            Self::Denoising { .. } => Jet { directions: 1, first_order: 1 },
+        }
+    }
+
+    /// Whether a network can be trained so.
+    ///
+    /// # Errors
+    /// [`Error::Network`] names an LSTM layer: it has no second derivatives here.
+    pub fn check(&self, network: &Network) -> Result<()> {
+        match network.layers.iter().find(|l| matches!(l.operation, Operation::Lstm(_))) {
+            Some(layer) => Err(Error::Network(format!(
+                "`{}`: {} is an LSTM, and objectives that fit the score need second derivatives, which it has not: take \
+                 `replay`, `cd` or `pcd`",
+                network.name, layer.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether second derivatives with respect to the input count, of a network with an activation that has a kink: the
+    /// name of its first layer. What is lost there is the trace, so that the loss can be made small by a flat energy
+    /// that is bent at kinks alone.
+    pub fn kinked<'a>(&self, network: &'a Network) -> Option<&'a str> {
+        if matches!(self, Self::Denoising { .. }) {
+            return None;
+        }
+        let kinked = |a: Activation| matches!(a, Activation::LeakyRelu(_) | Activation::Relu);
+        network.layers.iter().find(|l| kinked(l.activation)).map(|l| l.name.as_str())
+    }
+
+    /// How many directions of second order are drawn, and from what.
+    fn drawn(&self, features: usize) -> Option<(usize, Distribution)> {
+        match *self {
+            Self::Matching { probes } if features > EXACT_TRACE => Some((probes, Distribution::Signs)),
+            Self::Sliced { probes, distribution, .. } => Some((probes, distribution)),
+            _ => None,
+        }
+    }
+}
+
+/// The buffers of an objective, and the launches that use them.
+#[derive(Clone, Debug)]
+pub struct ScorePass {
+    objective: ScoreObjective,
+    /// The network's jet.
+    pub jet: JetPass,
+    /// Probes `[block][probe][feature][lane]`, or noise `[block][feature][lane]`, where the objective draws some.
+    pub drawn: Option<BufferId>,
+    /// A uniform number in [-1, 1) for each image, which chooses its noise's standard deviation.
+    pub level: Option<BufferId>,
+    weight: Option<BufferId>,
+    residual: BufferId,
+}
+
+/// The numbers of a batch that the loss needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch {
+    pub batch: u32,
+    pub n_images: u32,
+    pub metric_rows: u32,
+}
+
+impl ScorePass {
+    /// Adds the objective's buffers to a plan.
+    pub(super) fn new(plan: &mut Plan, network: &Network, objective: ScoreObjective) -> Self {
+        let features = network.input.len();
+        let jet = JetPass::new(plan, network, objective.jet(features));
+        let denoises = matches!(objective, ScoreObjective::Denoising { .. });
+        let mut drawn =
+            objective.drawn(features).map(|(probes, _)| plan.per_block("probes", probes * features));
+        let (mut level, mut weight) = (None, None);
+        if denoises {
+            drawn = Some(plan.per_block("noise", features));
+            level = Some(plan.per_block("level", 1));
+            weight = Some(plan.per_block("weight", 1));
+        }
+        Self { objective, jet, drawn, level, weight, residual: plan.per_block("residual", 1) }
+    }
+
+    /// Draws noise or probes.
+    pub(super) fn draw(
+        &self,
+        launches: &mut Vec<Launch>,
+        pass: &NetworkPass,
+        state: BufferId,
+        blocks: &Range<u32>,
+    ) {
+        let (lanes, features) = (pass.lanes(), pass.network().input.len());
+        let mut random = |features, stream, distribution, to| {
+            let kernel = Random { lanes, features, stream, distribution, scale: 1.0, bound: f32::INFINITY };
+            launches.push(Launch::per_block(kernel, blocks, &[state, to]));
+        };
+        match (self.objective.drawn(features), self.drawn) {
+            (Some((probes, distribution)), Some(to)) => {
+                random(probes * features, Stream::ScoreProbes, distribution, to);
+            }
+            (None, Some(to)) => random(features, Stream::ScoreNoise, Distribution::Normal, to),
+            (_, None) => {}
+        }
+        if let Some(level) = self.level {
+            random(1, Stream::ScoreLevel, Distribution::Uniform, level);
+        }
+    }
+
+    /// From the images in the network's `x`, and what was drawn, to partial sums of the parameter gradient. `x` is
+    /// blurred on the way where the objective denoises.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn run(
+        &self,
+        launches: &mut Vec<Launch>,
+        pass: &NetworkPass,
+        (state, metrics): (BufferId, BufferId),
+        batch: Batch,
+        chunks: Chunks,
+        partials: BufferId,
+    ) {
+        let (lanes, features, blocks) = (pass.lanes(), pass.network().input.len(), 0..chunks.n_blocks);
+        let jet = self.objective.jet(features);
+        if let (
+            ScoreObjective::Denoising { sigma, sigma_max, levels },
+            Some(noise),
+            Some(level),
+            Some(weight),
+        ) = (self.objective, self.drawn, self.level, self.weight)
+        {
+            let kernel = Perturb { lanes, features, levels, sigma, sigma_max };
+            launches.push(Launch::per_block(kernel, &blocks, &[level, noise, pass.x, weight]));
+        }
+        if jet.first_order > 0 {
+            pass.forward(launches, &blocks);
+            pass.to_input(launches, &blocks);
+        }
+        let has_target = self.weight.is_some();
+        let drawn = self.drawn.unwrap_or(pass.x);
+        let (target, probes) = if has_target { (drawn, pass.x) } else { (pass.x, drawn) };
+        let kernel = JetStart {
+            lanes,
+            features,
+            jet,
+            has_target,
+            probes: if self.drawn.is_some() { Probes::Given } else { Probes::Axes },
+        };
+        let bindings = [
+            pass.x,
+            pass.input_gradient,
+            target,
+            self.weight.unwrap_or(pass.x),
+            probes,
+            self.jet.x,
+            self.residual,
+        ];
+        launches.push(Launch::per_block(kernel, &blocks, &bindings));
+        self.jet.forward(launches, pass, &blocks);
+        let Batch { batch, n_images, metric_rows } = batch;
+        let share = self.objective.drawn(features).map_or(1.0, |(probes, _)| 1.0 / probes as f32);
+        let kernel = ScoreLoss { lanes, batch, n_images, metric_rows, jet, share };
+        let bindings = [state, self.jet.energies, self.residual, self.jet.seeds, metrics];
+        launches.push(Launch::whole(kernel, &bindings));
+        self.jet.backward(launches, pass, &blocks);
+        self.jet.to_parameters(launches, pass, chunks, partials);
+    }
+}

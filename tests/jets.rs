@@ -1,0 +1,506 @@
+//! Second-order objectives: the jets' twins, in f64, against differences of plain models, through whole networks; their
+//! loss and seeds in f32; whole training steps on every device against the reference.
+
+mod common;
+
+use common::{
+    ACTIVATIONS, Failures, Machine32, Machine64, Rng, edge_networks, largest, plain_energy, random_network,
+    to_blocks,
+};
+use thalweg::compare::compare;
+use thalweg::cpu::Isa;
+use thalweg::data::ImageShape;
+use thalweg::device::{Device, Machine};
+use thalweg::kernels::activation_jet::{ActivationJet, Jet, curves};
+use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
+use thalweg::kernels::perturb::Perturb;
+use thalweg::kernels::random::Distribution;
+use thalweg::kernels::{Kernel, State};
+use thalweg::network::{Activation, LayerSpec, Network};
+use thalweg::plan::{
+    EXACT_TRACE, SamplerNumbers, ScoreObjective, Target, TrainingNumbers, TrainingPlan, training_plan,
+};
+
+/// A fourth-order central difference.
+fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
+    (8.0 * (value(h) - value(-h)) - value(2.0 * h) + value(-2.0 * h)) / (12.0 * h)
+}
+
+/// The second derivative, of fourth order too.
+fn second_derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
+    (16.0 * (value(h) + value(-h)) - value(2.0 * h) - value(-2.0 * h) - 30.0 * value(0.0)) / (12.0 * h * h)
+}
+
+/// Those whose second derivative is continuous: differences of whole networks hold for no others.
+const SMOOTH: [Activation; 4] =
+    [Activation::Identity, Activation::Swish, Activation::Softplus, Activation::Tanh];
+
+fn is_smooth(network: &Network) -> bool {
+    network.layers.iter().all(|l| SMOOTH.contains(&l.activation))
+}
+
+#[test]
+fn each_curve_is_the_derivative_of_the_one_before() {
+    let mut failures = Failures::default();
+    for activation in ACTIVATIONS {
+        for i in -400..=400 {
+            // Between the kinks' 0 and its neighbours.
+            let z = f64::from(i) * 0.1 + 0.03;
+            let got = curves(activation, z);
+            for order in 1..4 {
+                let want = derivative(|step| curves(activation, z + step)[order - 1], 1e-3);
+                let name = format!("{activation:?}: derivative {order} at {z}");
+                failures.close(&name, &[got[order]], &[want], 1e-10, 1e-9);
+            }
+            // f32 follows, and is finite at the far ends.
+            let single = curves(activation, z as f32).map(f64::from);
+            failures.close(&format!("{activation:?} at {z} in f32"), &single, &got, 1e-6, 1e-5);
+        }
+        for z in [-1e30, -1000.0, -104.0, -90.0, 90.0, 1000.0_f32] {
+            let [_, slope, second, third] = curves(activation, z);
+            let ok = slope.is_finite() && [second, third].iter().all(|c| c.abs() <= 1e-30);
+            failures.check(ok, || format!("{activation:?} at {z}: {slope} {second} {third}"));
+        }
+    }
+    failures.assert_none();
+}
+
+/// The jet's activation and its way back, against differences of `sum of g * a`, over odd sizes.
+#[test]
+fn the_activations_way_back_matches_differences() {
+    let (mut rng, mut failures) = (Rng(21), Failures::default());
+    for activation in ACTIVATIONS {
+        for (lanes, features, channels, directions, first_order) in
+            [(1, 1, 1, 1, 0), (5, 6, 3, 3, 1), (4, 3, 3, 1, 1), (8, 5, 1, 2, 0), (3, 4, 2, 2, 2)]
+        {
+            let jet = Jet { directions, first_order };
+            let kernel = ActivationJet { lanes, features, channels, jet, bias_offset: 0, activation };
+            let n = jet.streams() * features * lanes as usize;
+            let (g, bias) = (rng.signeds(n), rng.signeds(channels));
+            // Off the kinks.
+            let mut z = rng.signeds(n);
+            for at in 0..features * lanes as usize {
+                while (z[at] + bias[at / lanes as usize % channels]).abs() < 0.01 {
+                    z[at] = rng.signed();
+                }
+            }
+            let value = |z: &[f64]| {
+                let mut a = vec![f64::NAN; n];
+                kernel.reference(z, &bias, &mut a);
+                a.iter().zip(&g).map(|(a, g)| a * g).sum::<f64>()
+            };
+            let mut got = g.clone();
+            ActivationJetBackward(kernel.clone()).reference(&z, &bias, &mut got);
+            for at in 0..n {
+                let moved = |step: f64| {
+                    let mut z = z.clone();
+                    z[at] += step;
+                    value(&z)
+                };
+                let want = derivative(moved, 1e-3);
+                failures.close(&format!("{kernel:?} at {at}"), &[got[at]], &[want], 1e-10, 1e-9);
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+// ---- whole networks
+
+fn networks(rng: &mut Rng) -> Vec<Network> {
+    let dense = |units, activation| LayerSpec::Dense { units, activation };
+    let mlp = |d: usize| {
+        let specs = [dense(7, Activation::Swish), dense(5, Activation::Tanh), dense(1, Activation::Identity)];
+        Network::new("mlp", ImageShape { channels: d, height: 1, width: 1 }, &specs).unwrap()
+    };
+    let mut all = vec![mlp(2), mlp(3), mlp(EXACT_TRACE), mlp(EXACT_TRACE + 1)];
+    all.extend(edge_networks());
+    all.extend((0..16).map(|_| random_network(rng)));
+    all.retain(|network| objectives()[0].check(network).is_ok());
+    all
+}
+
+fn objectives() -> Vec<ScoreObjective> {
+    let sliced =
+        |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
+    vec![
+        ScoreObjective::Matching { probes: 3 },
+        sliced(Distribution::Normal, false),
+        sliced(Distribution::Signs, true),
+        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1 },
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 5 },
+    ]
+}
+
+fn training_numbers(network: &Network, batch: u32, n_images: u32, score: ScoreObjective) -> TrainingNumbers {
+    TrainingNumbers {
+        batch,
+        n_images,
+        data_shape: network.input,
+        data_noise: 0.005,
+        chain: SamplerNumbers { steps: 2, ..SamplerNumbers::default() },
+        ring_capacity: 40,
+        fresh: 0.3,
+        alpha: 0.1,
+        learning_rate: 1e-3,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+        gradient_norm_clip: 0.5,
+        score: Some(score),
+        ..TrainingNumbers::default()
+    }
+}
+
+fn random_target(rng: &mut Rng) -> Target {
+    let fours = rng.below(2) == 0;
+    let tile_channels = if fours { rng.pick(&[4, 8]) } else { rng.pick(&[1, 3, 4, 6]) };
+    Target {
+        fused_steps: 0,
+        lanes: rng.pick(&[4, 5, 8, 16]),
+        tile_channels,
+        tile_pixels: 1 + rng.below(4),
+        fours,
+        chunk_blocks: 1 + rng.below(3) as u32,
+    }
+}
+
+/// Parameters of a size that keeps activations off the flat parts of swish.
+fn random_parameters(rng: &mut Rng, network: &Network) -> Vec<f64> {
+    let mut parameters = rng.signeds(network.n_parameters);
+    for layer in &network.layers {
+        let fan_in = layer.weight_len / layer.bias_len;
+        let scale = (3.0 / fan_in as f64).sqrt();
+        parameters[layer.weight_offset..layer.bias_offset()].iter_mut().for_each(|w| *w *= scale);
+    }
+    parameters
+}
+
+/// A batch and what is drawn for it, plain: `[image][channel][pixel]`.
+struct Batch {
+    x: Vec<Vec<f64>>,
+    /// For each image: `[probe][channel][pixel]`, or noise.
+    drawn: Vec<Vec<f64>>,
+    level: Vec<f64>,
+}
+
+/// An image's share of the loss, from plain energies alone: the formulas of the papers, in the energy's sign.
+fn plain_loss(
+    network: &Network,
+    parameters: &[f64],
+    objective: ScoreObjective,
+    batch: &Batch,
+    i: usize,
+) -> f64 {
+    let energy = |x: &[f64]| plain_energy(network, parameters, x);
+    let n = network.input.len();
+    let along = |x: &[f64], v: &[f64], step: f64| {
+        energy(&x.iter().zip(v).map(|(x, v)| x + step * v).collect::<Vec<_>>())
+    };
+    let axis = |at: usize| (0..n).map(|f| f64::from(u8::from(f == at))).collect::<Vec<_>>();
+    let first = |x: &[f64], v: &[f64]| derivative(|step| along(x, v, step), 1e-3);
+    let second = |x: &[f64], v: &[f64]| second_derivative(|step| along(x, v, step), 3e-3);
+    let gradient = |x: &[f64]| (0..n).map(|f| first(x, &axis(f))).collect::<Vec<_>>();
+    let half_square = |v: &[f64]| 0.5 * v.iter().map(|v| v * v).sum::<f64>();
+    let x = &batch.x[i];
+    match objective {
+        ScoreObjective::Matching { .. } if n <= EXACT_TRACE => {
+            half_square(&gradient(x)) - (0..n).map(|f| second(x, &axis(f))).sum::<f64>()
+        }
+        ScoreObjective::Matching { probes }
+        | ScoreObjective::Sliced { probes, reduces_variance: true, .. } => {
+            let traces = batch.drawn[i].chunks_exact(n).map(|v| second(x, v));
+            half_square(&gradient(x)) - traces.sum::<f64>() / probes as f64
+        }
+        ScoreObjective::Sliced { probes, .. } => {
+            let each = batch.drawn[i].chunks_exact(n).map(|v| 0.5 * first(x, v).powi(2) - second(x, v));
+            each.sum::<f64>() / probes as f64
+        }
+        ScoreObjective::Denoising { sigma, sigma_max, levels } => {
+            let (low, high) = (f64::from(sigma), f64::from(sigma_max));
+            let rung = (0.5 * (batch.level[i] + 1.0) * f64::from(levels)).floor();
+            let sigma = if levels == 1 { low } else { low * (high / low).powf(rung / f64::from(levels - 1)) };
+            let weight = if levels == 1 { 1.0 } else { sigma * sigma };
+            let noise = &batch.drawn[i];
+            let blurred: Vec<f64> = x.iter().zip(noise).map(|(x, n)| x + sigma * n).collect();
+            let error: Vec<f64> = gradient(&blurred).iter().zip(noise).map(|(g, n)| g - n / sigma).collect();
+            weight * half_square(&error)
+        }
+    }
+}
+
+/// Blocks of `[part][channel][pixel]`: `[block][part][pixel][channel][lane]`.
+fn parts_to_blocks(
+    values: &[Vec<f64>],
+    shape: ImageShape,
+    lanes: usize,
+    rng: &mut Rng,
+    n_blocks: usize,
+) -> Vec<f64> {
+    let n = shape.len();
+    let mut values = values.to_vec();
+    let len = values[0].len();
+    // Lanes without an image hold numbers that must not count.
+    values.resize_with(n_blocks * lanes, || rng.signeds(len));
+    let mut blocks = Vec::new();
+    for block in values.chunks(lanes) {
+        for part in 0..len / n {
+            let images: Vec<Vec<f64>> = block.iter().map(|v| v[part * n..(part + 1) * n].to_vec()).collect();
+            blocks.extend(to_blocks(&images, shape.channels, lanes, 0.0));
+        }
+    }
+    blocks
+}
+
+/// Loss and parameter gradient in f64, through the plan's launches. The loss kernel, which is f32, is left out: its seeds
+/// and its sums are made here.
+fn through_the_plan(
+    plan: &TrainingPlan,
+    objective: ScoreObjective,
+    parameters: &[f64],
+    blocks: &(Vec<f64>, Vec<f64>, Vec<f64>),
+    n: usize,
+) -> (f64, Vec<f64>, Vec<f64>, Vec<f64>) {
+    let Kernel::JetStart(start) =
+        &plan.plan.programs[plan.update.0].iter().find(|l| l.kernel.name() == "jet_start").unwrap().kernel
+    else {
+        panic!("no start")
+    };
+    let features = start.features;
+    let update = &plan.plan.programs[plan.update.0];
+    let place = |name: &str| update.iter().position(|l| l.kernel.name() == name).unwrap();
+    let (loss, squares) = (place("score_loss"), place("sum_squares"));
+    let score = plan.score.as_ref().unwrap();
+    let mut machine = Machine64::new(&plan.plan);
+    machine.set(plan.pass.parameters, parameters);
+    let zeros = plan.plan.buffers.iter().position(|b| b.name == "zeros").unwrap();
+    machine.buffers[zeros].fill(0.0);
+    machine.set(plan.pass.x, &blocks.0);
+    if let Some(drawn) = score.drawn {
+        machine.set(drawn, &blocks.1);
+    }
+    if let Some(level) = score.level {
+        machine.set(level, &blocks.2);
+    }
+    machine.run(&plan.plan.programs[plan.start.0]);
+    machine.run(&update[..loss]);
+
+    let Kernel::ScoreLoss(kernel) = &update[loss].kernel else { panic!("no loss") };
+    let (jet, lanes) = (objective.jet(features), plan.plan.lanes as usize);
+    assert_eq!(kernel.jet, jet);
+    let (energies, residual) =
+        (machine.get(score.jet.energies).to_vec(), machine.get(update[loss].bindings[2]).to_vec());
+    let share = f64::from(kernel.share);
+    let mut seeds = vec![0.0; energies.len()];
+    let mut sum = 0.0;
+    for i in 0..n {
+        let at = |stream: usize| (i / lanes * jet.streams() + stream) * lanes + i % lanes;
+        for d in 0..jet.directions {
+            let along = energies[at(1 + d)];
+            if d < jet.first_order {
+                seeds[at(1 + d)] = 1.0 / n as f64;
+                sum += 0.5 * residual[i];
+            } else if jet.first_order == 0 {
+                seeds[at(1 + d)] = share * along / n as f64;
+                sum += 0.5 * share * along * along;
+            }
+        }
+        if jet.has_second() {
+            let at = at(1 + jet.directions);
+            seeds[at] = -share / n as f64;
+            sum -= share * energies[at];
+        }
+    }
+    machine.set(score.jet.seeds, &seeds);
+    machine.run(&update[loss + 1..squares]);
+    (sum / n as f64, machine.get(plan.gradient).to_vec(), energies, seeds)
+}
+
+#[test]
+fn losses_and_their_parameter_gradients_match_differences() {
+    let (mut rng, mut failures) = (Rng(22), Failures::default());
+    for network in networks(&mut rng).into_iter().filter(is_smooth) {
+        for objective in objectives() {
+            let target = random_target(&mut rng);
+            let batch_size = 1 + rng.below(2 * target.lanes as usize) as u32;
+            // In the second step of an epoch of two, `n` images are left.
+            let n = 1 + rng.below((batch_size as usize).min(6));
+            let numbers = training_numbers(&network, batch_size, batch_size + n as u32, objective);
+            let plan = training_plan(&network, &numbers, target);
+            let (lanes, features) = (target.lanes as usize, network.input.len());
+            let parameters = random_parameters(&mut rng, &network);
+            let score = plan.score.as_ref().unwrap();
+            let drawn_len =
+                score.drawn.map_or(features, |id| plan.plan.len_of(id) / (plan.half_blocks as usize * lanes));
+            let mut images = |len: usize| (0..n).map(|_| rng.signeds(len)).collect::<Vec<_>>();
+            let (x, drawn) = (images(features), images(drawn_len));
+            let level = rng.signeds(n);
+            let n_blocks = plan.half_blocks as usize;
+            assert_eq!(plan.plan.n_blocks, plan.half_blocks, "no fake half");
+            let one = ImageShape { channels: 1, height: 1, width: 1 };
+            let levels: Vec<_> = level.iter().map(|l| vec![*l]).collect();
+            let blocks = (
+                parts_to_blocks(&x, network.input, lanes, &mut rng, n_blocks),
+                parts_to_blocks(&drawn, network.input, lanes, &mut rng, n_blocks),
+                parts_to_blocks(&levels, one, lanes, &mut rng, n_blocks),
+            );
+            let batch = Batch { x, drawn, level };
+            let name = format!("{:?} {objective:?} {target:?} {n} of {batch_size}", network.layers);
+
+            let (loss, gradient, energies, seeds) =
+                through_the_plan(&plan, objective, &parameters, &blocks, n);
+            let plain: f64 =
+                (0..n).map(|i| plain_loss(&network, &parameters, objective, &batch, i)).sum::<f64>()
+                    / n as f64;
+            failures.close(&format!("{name}: loss"), &[loss], &[plain], 1e-7, 1e-7);
+
+            let places: Vec<usize> = if parameters.len() <= 25 {
+                (0..parameters.len()).collect()
+            } else {
+                (0..25).map(|_| rng.below(parameters.len())).collect()
+            };
+            let of = |values: &[f64]| places.iter().map(|at| values[*at]).collect::<Vec<_>>();
+            let want: Vec<f64> = places
+                .iter()
+                .map(|at| {
+                    let moved = |step: f64| {
+                        let mut parameters = parameters.clone();
+                        parameters[*at] += step;
+                        through_the_plan(&plan, objective, &parameters, &blocks, n).0
+                    };
+                    derivative(moved, 1e-3)
+                })
+                .collect();
+            let tolerance = 1e-8 * (1.0 + largest(&gradient));
+            failures.close(&format!("{name}: dL/dparameters"), &of(&gradient), &want, tolerance, 1e-7);
+            // Negative control: a trace that is left out, or has the wrong sign, is found.
+            let spoiled: Vec<f64> =
+                of(&gradient).iter().map(|g| g * (1.0 + 1e-6) + 2.0 * tolerance).collect();
+            assert!(common::difference("spoiled", &spoiled, &want, tolerance, 1e-7).is_some());
+
+            // The loss's own kernel, in f32, and then all of it as launched.
+            let update = &plan.plan.programs[plan.update.0];
+            let at = update.iter().position(|l| l.kernel.name() == "score_loss").unwrap();
+            let end = update.iter().position(|l| l.kernel.name() == "sum_squares").unwrap();
+            let mut machine32 = Machine32::new(&plan.plan);
+            let state = State { step: 5, seed_low: 1, ..State::default() };
+            machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
+            machine32.set(plan.pass.parameters, &parameters);
+            machine32.set(plan.pass.x, &blocks.0);
+            if let Some(drawn) = score.drawn {
+                machine32.set(drawn, &blocks.1);
+            }
+            if let Some(level) = score.level {
+                machine32.set(level, &blocks.2);
+            }
+            machine32.run(&plan.plan.programs[plan.start.0]);
+            machine32.run(&update[..=at]);
+            let scale = 1e-4 * (1.0 + largest(&energies));
+            failures.close(&format!("{name}: seeds"), &machine32.floats(score.jet.seeds), &seeds, scale, 0.0);
+            let row = &machine32.floats(plan.metrics)[5 * 8..][..8];
+            failures.close(
+                &format!("{name}: loss in f32"),
+                &row[..1],
+                &[loss],
+                1e-4 * (1.0 + row[1].abs()),
+                1e-4,
+            );
+            failures.close(
+                &format!("{name}: parts"),
+                &[row[1] + row[2]],
+                &row[..1],
+                1e-5 * (1.0 + row[1].abs()),
+                0.0,
+            );
+            machine32.run(&update[at + 1..end]);
+            let got = machine32.floats(plan.gradient);
+            failures.close(&format!("{name}: f32"), &got, &gradient, 1e-4 * (1e-3 + largest(&gradient)), 0.0);
+        }
+    }
+    failures.assert_none();
+}
+
+/// LSTM layers are refused by name, and kinks noticed where they lose the trace.
+#[test]
+fn networks_that_do_not_fit_are_noticed() {
+    let image = ImageShape { channels: 2, height: 1, width: 1 };
+    let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
+    let of = |activation| {
+        let smooth = LayerSpec::Dense { units: 3, activation: Activation::Swish };
+        let specs = [smooth, LayerSpec::Dense { units: 3, activation }, energy];
+        Network::new("mlp", image, &specs).unwrap()
+    };
+    let [matching, .., denoising] = objectives()[..] else { panic!("no objectives") };
+    for kinked in [Activation::Relu, Activation::LeakyRelu(0.2)] {
+        assert_eq!(matching.kinked(&of(kinked)), Some("dense2"));
+        assert_eq!(denoising.kinked(&of(kinked)), None);
+    }
+    assert_eq!(matching.kinked(&of(Activation::Elu)), None);
+    let refused: Vec<_> = edge_networks().iter().filter_map(|n| matching.check(n).err()).collect();
+    assert!(
+        !refused.is_empty() && refused.iter().all(|e| e.to_string().contains("lstm1 is an LSTM")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn the_ladder_is_geometric() {
+    let perturb = Perturb { lanes: 8, features: 1, levels: 4, sigma: 0.01, sigma_max: 10.0 };
+    let level = [-1.0, -0.51, -0.5, -0.01, 0.0, 0.49, 0.5, 1.0 - f32::EPSILON / 2.0];
+    let (mut noise, mut x, mut weight) = ([1.0_f64; 8], [0.0; 8], [0.0; 8]);
+    perturb.reference(&level, &mut noise, &mut x, &mut weight);
+    let mut failures = Failures::default();
+    let want = [0.01, 0.01, 0.1, 0.1, 1.0, 1.0, 10.0, 10.0];
+    failures.close("x", &x, &want, 0.0, 1e-6);
+    failures.close("target", &noise, &want.map(|s| 1.0 / s), 0.0, 1e-6);
+    failures.close("weight", &weight, &want.map(|s| s * s), 0.0, 1e-6);
+    failures.assert_none();
+}
+
+// ---- devices
+
+/// Whole training steps, launch by launch: every kernel on every device against its twin.
+fn compare_steps(device: &Device, target: Target) {
+    let mut rng = Rng(23);
+    let mut failures = Vec::new();
+    for (i, network) in networks(&mut rng).into_iter().enumerate() {
+        for (j, objective) in objectives().into_iter().enumerate() {
+            if matches!(device, Device::Gpu(_)) && (3 * i + j) % 10 != 0 {
+                continue; // each costs its pipelines
+            }
+            let batch = target.lanes + 3;
+            let plan =
+                training_plan(&network, &training_numbers(&network, batch, batch + 2, objective), target);
+            let report = pollster::block_on(async {
+                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+                let parameters: Vec<f32> =
+                    random_parameters(&mut rng, &network).iter().map(|p| *p as f32).collect();
+                machine.write_floats(plan.pass.parameters, &parameters);
+                let state = State { step: i as u32, seed_low: j as u32, ring_length: 1, ..State::default() };
+                machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+                let data = plan.data.expect("the data are bytes");
+                let bytes: Vec<u32> = (0..plan.plan.len_of(data)).map(|_| rng.next() as u32).collect();
+                machine.write(data, 0, &bytes);
+                machine.run(plan.start).unwrap();
+                compare(&mut machine, plan.step).await.unwrap()
+            });
+            if let Some(parting) = report.parted() {
+                failures.push(format!("{device}, {}, {objective:?}: {parting}", network.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn steps_on_the_cpu_match_the_reference() {
+    for isa in Isa::available().into_iter().filter(|isa| *isa != Isa::Reference) {
+        compare_steps(&Device::Cpu(isa), Target::CPU);
+        compare_steps(&Device::Cpu(isa), Target::cpu(8));
+    }
+}
+
+#[test]
+fn steps_on_the_gpu_match_the_reference() {
+    compare_steps(&common::gpu(), Target::gpu(16));
+}
