@@ -6,6 +6,8 @@
 use crate::data::toy::{self, Mixture, Toy};
 use crate::data::{Dataset, Examples, ImageShape, Images};
 use crate::kernels::random::{Philox, Stream, normal_of};
+use crate::plan::SamplerNumbers;
+use crate::{Device, EnergyModel, Model, Result, Sampler};
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
@@ -233,6 +235,45 @@ impl Judge {
             auc: auc(&wide(energies), &wide(energies_of_noise)),
             auc_of_truth: density(&self.reference).zip(density(&self.noise)).map(|(a, b)| auc(&a, &b)),
         }
+    }
+}
+
+impl Judge {
+    /// Samples a model, `count` chains of `numbers.steps` steps from uniform noise on the box, and measures it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device was lost; [`crate::Error::Usage`] if the model takes other points.
+    pub async fn judge(
+        &self,
+        device: &Device,
+        model: &Model,
+        count: usize,
+        numbers: &SamplerNumbers,
+        seed: u64,
+    ) -> Result<Figures> {
+        let mut sampler = Sampler::new(device, model, count, numbers, seed).await?;
+        sampler.start_from(&self.starts(count, seed))?;
+        sampler.run(numbers.steps)?;
+        let mut energies = EnergyModel::new(device, model).await?;
+        let (real, noise) =
+            (energies.energies(&self.reference).await?, energies.energies(&self.noise).await?);
+        Ok(self.figures(&sampler.images().await?, &real, &noise, seed))
+    }
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let of_truth =
+            |value: Option<f64>| value.map_or(String::new(), |value| format!(" (true points: {value:.4})"));
+        write!(f, "sliced Wasserstein {:.4}", self.sliced_wasserstein)?;
+        write!(f, "{}, MMD^2 {:.5}", of_truth(self.sliced_wasserstein_of_truth), self.mmd)?;
+        write!(f, ", AUC {:.4}{}", self.auc, of_truth(self.auc_of_truth).replace("points", "density"))?;
+        if let Some(Coverage { shares, within }) = &self.coverage {
+            let shares: Vec<_> = shares.iter().map(|share| format!("{:.1}", 100.0 * share)).collect();
+            let percent = 100.0 * within;
+            write!(f, ", {percent:.1} % within 3 sigma of a mode ({} % each)", shares.join(", "))?;
+        }
+        Ok(())
     }
 }
 

@@ -2,9 +2,13 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use thalweg::data::toy::Toy;
-use thalweg::data::{Dataset, Examples, ImageShape, Images};
+use thalweg::data::toy::{POINT, Toy};
+use thalweg::data::{self, Dataset, Examples, ImageShape, Images};
 use thalweg::metrics::{Judge, auc, coverage, mmd, sliced_wasserstein};
+use thalweg::plan::SamplerNumbers;
+use thalweg::{Device, EnergyModel, Model};
+
+mod common;
 
 /// Normal points (sums of 12 uniform numbers) of deviation 1.
 fn normals(n: usize, d: usize, seed: u64) -> Vec<f32> {
@@ -174,4 +178,47 @@ fn a_judge_knows_the_truth() {
     assert_eq!((figures.auc, figures.auc_of_truth, figures.coverage), (1.0, None, None));
     assert_eq!(figures.sliced_wasserstein_of_truth, None);
     assert!(Judge::new(&Dataset::open("digits").unwrap(), 0).is_none());
+}
+
+/// A model is judged by chains from noise on the box and by its own energies.
+#[test]
+fn a_model_is_judged() {
+    let judge = Judge::new(&Dataset::open("five-gaussians").unwrap(), 3).unwrap();
+    let device = Device::cpu();
+    let network = common::point_network(2);
+    let model = Model { parameters: network.initial_parameters(5), network };
+    // Chains that do not move stay where they start, on the box; the energies are the model's.
+    let still = SamplerNumbers { steps: 0, clamp: 0.0, ..SamplerNumbers::default() };
+    pollster::block_on(async {
+        let figures = judge.judge(&device, &model, 500, &still, 7).await.unwrap();
+        let mut energies = EnergyModel::new(&device, &model).await.unwrap();
+        let real = energies.energies(judge.reference()).await.unwrap();
+        let noise = energies.energies(judge.noise()).await.unwrap();
+        assert_eq!(figures, judge.figures(&judge.starts(500, 7), &real, &noise, 7));
+        let text = figures.to_string();
+        for part in
+            ["sliced Wasserstein", "(true points: 0.0", "AUC", "(true density: 0.9", "% within 3 sigma"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+        // Noise that is strong moves them off it.
+        let noisy = SamplerNumbers { steps: 3, noise: 5.0, ..still };
+        let far = judge.judge(&device, &model, 500, &noisy, 7).await.unwrap();
+        assert!(far.sliced_wasserstein > 2.0 * figures.sliced_wasserstein, "{far} {figures}");
+    });
+}
+
+/// What samples are written as reads back as points and sequences.
+#[test]
+fn points_round_trip_through_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    for (channels, width, dims) in [(2, 1, vec![6, 2]), (3, 4, vec![1, 4, 3])] {
+        let shape = ImageShape { channels, height: 1, width };
+        let points = Images { shape, values: (0..12).map(|i| i as f32 * 7.0 - 30.0).collect() };
+        assert_eq!(data::write_npy(&path, &points).unwrap(), dims);
+        assert_eq!(data::read_points(&path).unwrap(), points);
+    }
+    assert_eq!(data::file_dims(9, POINT), [9, 2]);
+    assert_eq!(data::file_dims(9, ImageShape { channels: 1, height: 28, width: 28 }), [9, 1, 28, 28]);
 }

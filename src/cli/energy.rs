@@ -3,7 +3,7 @@
 use super::{Summary, check_distinct, check_output, read_fitting, say};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use thalweg::data::{npy, picture_files};
+use thalweg::data::{npy, picture_files, write_npy};
 use thalweg::files::write_atomically;
 use thalweg::{Device, EnergyModel, Model, Result};
 
@@ -82,9 +82,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         say(format_args!("Wrote {}: {count} energies.", path.display()));
     }
     if let (Some(path), Some(gradients)) = (gradient, gradients) {
-        let shape = gradients.shape;
-        let dims = [count, shape.channels, shape.height, shape.width];
-        npy::write_f32(path, &dims, &gradients.values)?;
+        let dims = write_npy(path, &gradients)?;
         say(format_args!("Wrote {}: dE/dx, f32, shape {dims:?}.", path.display()));
     }
     Ok(())

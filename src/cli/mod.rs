@@ -11,7 +11,7 @@ pub mod train;
 
 use std::io::Write;
 use std::path::Path;
-use thalweg::data::{ImageShape, Images, read_images};
+use thalweg::data::{ImageShape, Images, read_images, read_points};
 use thalweg::model::Weights;
 use thalweg::{Error, Result};
 
@@ -79,8 +79,19 @@ pub fn check_distinct(files: &[(&str, Option<&Path>)]) -> Result<()> {
     Ok(())
 }
 
-/// Reads images that the network can take.
+/// Reads images, points or sequences that the network can take.
 pub fn read_fitting(path: &Path, input: ImageShape) -> Result<Images> {
+    if input.is_points() {
+        let points = read_points(path)?;
+        if points.shape != input {
+            let problem = format!(
+                "holds points of {} (numbers x 1 x moments), and the network takes {input}",
+                points.shape
+            );
+            return Err(Error::file(path, problem));
+        }
+        return Ok(points);
+    }
     let images = read_images(path)?;
     // No image of that shape is enough to ask.
     let none = Images { shape: images.shape, values: Vec::new() };

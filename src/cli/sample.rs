@@ -4,7 +4,7 @@ use super::{Summary, check_distinct, check_output, energy_titles, read_fitting, 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use thalweg::data::{ImageShape, Images, npy};
+use thalweg::data::{ImageShape, Images, write_npy};
 use thalweg::device::ChainPath;
 use thalweg::model::replay_images;
 use thalweg::picture::plot::{self, Square, thinned};
@@ -54,8 +54,8 @@ pub struct Arguments {
     /// Each value of a sample is clamped to +- this; 0 = off [default: the model's recipe, `mnist-small`: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     clamp: Option<f64>,
-    /// Where chains start: `noise` (the recipe's: uniform or normal), the newest images of the checkpoint's replay `buffer`, or the first images
-    /// of a file or folder (IDX, .npy, PNG)
+    /// Where chains start: `noise` (the recipe's: uniform or normal), the newest images of the checkpoint's replay
+    /// `buffer`, or the first images or points of a file or folder (IDX, .npy, PNG, JPEG, CIFAR-10's .bin, CSV)
     #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE")]
     init: String,
     /// Seed of all random numbers: same seed, same device, same samples
@@ -186,9 +186,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         say(format_args!("Wrote {}: {} chains on their way.", path.display(), titles.len()));
     }
     if let Some(path) = &arguments.npy {
-        let shape = samples.shape;
-        let dims = [samples.count(), shape.channels, shape.height, shape.width];
-        npy::write_f32(path, &dims, &samples.values)?;
+        let dims = write_npy(path, &samples)?;
         say(format_args!("Wrote {}: f32, shape {dims:?}.", path.display()));
     }
     Ok(())
@@ -289,7 +287,7 @@ fn start_images(arguments: &Arguments, model: &Model) -> Result<Option<Images>> 
         name => {
             let path = Path::new(name);
             if matches!(path.try_exists(), Ok(false)) {
-                let text = "there is no such file or folder; --init takes `noise`, `buffer`, or images (IDX, .npy, PNG)";
+                let text = "there is no such file or folder; --init takes `noise`, `buffer`, or images or points (IDX, .npy, PNG, CSV)";
                 return Err(Error::file(path, text));
             }
             let mut images = read_fitting(path, input)?;

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::data::{ImageShape, Images};
 use thalweg::device::ChainPath;
+use thalweg::files::write_atomically;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Philox, Stream};
+use thalweg::metrics::{Judge, POINTS};
 use thalweg::picture::plot::{Square, curves, monitor, thinned};
 use thalweg::picture::{GridOptions, grid, save_png};
 use thalweg::plan::METRIC_ROWS;
@@ -22,9 +24,11 @@ use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sample
 /// Options of `thalweg train`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// What to learn: `digits` (10,000 MNIST digits that ship inside; the last 1,000 are held out), a folder of IDX
-    /// files under MNIST's names, or one file of images (IDX or .npy of bytes)
-    #[arg(long, default_value = "digits", value_name = "digits|DIR|FILE")]
+    /// What to learn: `digits` (10,000 MNIST digits that ship inside; the last 1,000 are held out); a folder of IDX
+    /// files under MNIST's names, of CIFAR-10's binary batches, or of PNG and JPEG files; one file (IDX, .npy, CSV); or a
+    /// toy set of points, fresh ones every step: `five-gaussians`, `8-gaussians`, `25-gaussians`, `rings`, `two-moons`,
+    /// `swiss-roll`, `checkerboard`, `pinwheel` (`rings:5000` is a fixed set of 5,000 points)
+    #[arg(long, default_value = "digits", value_name = "digits|DIR|FILE|TOY")]
     data: String,
     /// The network and its recipe: `mnist-small` is the one of the Keras notebooks
     #[arg(long, default_value = "mnist-small", value_name = "NAME")]
@@ -70,6 +74,8 @@ const MONITORS: u64 = 10;
 const MONITORED: usize = 1000;
 /// Between two checkpoints within an epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// Measures of a model of points.
+const FIGURES: &str = "figures.json";
 /// What one submission should take, so that progress is smooth.
 const SUBMISSION: Duration = Duration::from_millis(250);
 
@@ -190,6 +196,8 @@ struct Run<'a> {
     held_out: Images,
     points: Images, // the data, if they are points in the plane: for pictures
     noise: Images,
+    judge: Option<Judge>,
+    figures: Vec<serde_json::Value>,
     energies: EnergyModel,
     mean: MetricsMean,
     latest: StepMetrics,
@@ -216,7 +224,15 @@ impl<'a> Run<'a> {
             plane::POINT => dataset.train.to_images(),
             _ => plane::images(&[]),
         };
-        let noise = uniform_noise(trainer.config().seed, trainer.network().input, held_out.count());
+        let judge = Judge::new(dataset, trainer.config().seed);
+        let noise = match &judge {
+            Some(judge) => judge.starts(held_out.count(), !trainer.config().seed),
+            None => uniform_noise(trainer.config().seed, trainer.network().input, held_out.count()),
+        };
+        let figures = match (&judge, arguments.resume) {
+            (Some(_), true) => read_figures(&arguments.out.join(FIGURES), trainer.step())?,
+            _ => Vec::new(),
+        };
         let energies = EnergyModel::new(trainer.device(), &trainer.model().await?).await?;
         let progress = Progress::new(trainer.total_steps(), trainer.step(), trainer.steps_per_epoch());
         let now = Instant::now();
@@ -225,6 +241,8 @@ impl<'a> Run<'a> {
             held_out,
             points,
             noise,
+            judge,
+            figures,
             energies,
             mean: MetricsMean::default(),
             latest: StepMetrics::default(),
@@ -356,7 +374,26 @@ impl<'a> Run<'a> {
         self.epoch_started = Instant::now();
         let train = self.mean.take();
         self.progress.println(epoch_row(&EpochFigures { epoch, step, train, held_out, seconds }));
-        Ok(())
+        self.judge(&model, epoch).await
+    }
+
+    /// Measures a model of points, in every so-manieth epoch by fewer samples and in the last.
+    async fn judge(&mut self, model: &Model, epoch: u64) -> Result<()> {
+        let epochs = self.trainer.total_steps().div_ceil(self.trainer.steps_per_epoch());
+        let Some(judge) = &self.judge else { return Ok(()) };
+        if !epoch.is_multiple_of(epochs.div_ceil(MONITORS)) && epoch != epochs {
+            return Ok(());
+        }
+        let count = if epoch == epochs { POINTS } else { MONITORED };
+        let config = self.trainer.config();
+        let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
+        let found = judge.judge(self.trainer.device(), model, count, &numbers, seed).await?;
+        self.progress.println(format!("Epoch {epoch}, {count} samples: {found}"));
+        let step = self.trainer.step();
+        let row = serde_json::json!({"epoch": epoch, "step": step, "samples": count, "box": judge.limits(), "figures": found});
+        self.figures.push(row);
+        let text = serde_json::to_string_pretty(&self.figures).expect("plain fields");
+        write_atomically(self.arguments.out.join(FIGURES), |file| file.write_all(text.as_bytes()))
     }
 
     /// Draws samples and replay buffer.
@@ -421,6 +458,19 @@ impl<'a> Run<'a> {
         });
         self.trainer.checkpoint(latest).await?.save(self.checkpoint_path())
     }
+}
+
+/// The figures that a run of points has written until a step.
+fn read_figures(path: &Path, step: u64) -> Result<Vec<serde_json::Value>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let mut rows: Vec<serde_json::Value> = serde_json::from_str(&text).map_err(|error| {
+        Error::file(path, format!("is no list of figures ({error}); mend it, or move it away"))
+    })?;
+    rows.retain(|row| row["step"].as_u64().is_some_and(|of| of <= step));
+    Ok(rows)
 }
 
 /// Uniform noise that held-out images are compared with.

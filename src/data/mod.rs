@@ -281,6 +281,30 @@ pub fn read_points(path: impl AsRef<Path>) -> Result<Images> {
     }
 }
 
+/// The shape of an array of `count` images, points or sequences as files have it: `[n, channels, height, width]`, `[n, d]`
+/// or `[n, time, d]`.
+pub fn file_dims(count: usize, shape: ImageShape) -> Vec<usize> {
+    match (shape.is_points(), shape.width) {
+        (true, 1) => vec![count, shape.channels],
+        (true, time) => vec![count, time, shape.channels],
+        (false, _) => vec![count, shape.channels, shape.height, shape.width],
+    }
+}
+
+/// Writes images, points or sequences as an `.npy` file of [`file_dims`], and tells those.
+///
+/// # Errors
+/// As [`npy::write_f32`].
+pub fn write_npy(path: impl AsRef<Path>, images: &Images) -> Result<Vec<usize>> {
+    let (shape, dims) = (images.shape, file_dims(images.count(), images.shape));
+    if shape.is_points() {
+        npy::write_f32(path, &dims, &npy::swap(&images.values, shape.channels, shape.width))?;
+    } else {
+        npy::write_f32(path, &dims, &images.values)?;
+    }
+    Ok(dims)
+}
+
 /// The files that [`read_images`] makes images of, one each, where `path` is a folder of picture files; none elsewhere.
 ///
 /// # Errors
