@@ -60,7 +60,9 @@ impl Tolerance {
             Kernel::ConvForward(_)
             | Kernel::ConvInputGradient(_)
             | Kernel::DenseForward(_)
-            | Kernel::DenseInputGradient(_) => of_largest(1e-5),
+            | Kernel::DenseInputGradient(_)
+            | Kernel::PoolForward(_)
+            | Kernel::PoolInputGradient(_) => of_largest(1e-5),
             // Dot products too, whose errors go from step to step; a gate's slope is at most 1 on the way, so that they
             // grow with the steps only where the weights make the state itself grow.
             Kernel::LstmForward(_) | Kernel::LstmBackward(_) => of_largest(2e-5),

@@ -1,11 +1,11 @@
 //! Where plans run: the CPU executor or a GPU.
 
 use crate::cpu::{self, Isa};
+use crate::error::nearest;
 use crate::gpu::{self, Adapter, Gpu};
 use crate::kernels::chain::chain_layers;
 use crate::network::Network;
 use crate::plan::{BufferId, Plan, ProgramId, Target};
-use crate::train::config::nearest;
 use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;

@@ -63,3 +63,19 @@ impl Error {
         Self::Setting { key: key.into(), problem: problem.into() }
     }
 }
+
+/// "did you mean `a` or `b`?": the names nearest to a word that is none of them, or `None` where nothing is near. The
+/// last part of a dotted name counts for the whole.
+pub(crate) fn nearest(word: &str, names: &[&str]) -> Option<String> {
+    let plain = |s: &str| s.to_lowercase().replace('-', "_");
+    let word = plain(word);
+    let score = |name: &str| {
+        let name = plain(name);
+        let last = name.rsplit('.').next().unwrap_or(&name);
+        strsim::jaro_winkler(&word, &name).max(strsim::jaro_winkler(&word, last))
+    };
+    let best = names.iter().map(|name| score(name)).fold(0.0, f64::max);
+    let near: Vec<_> =
+        names.iter().filter(|name| score(name) == best).map(|name| format!("`{name}`")).collect();
+    (best >= 0.75).then(|| format!("did you mean {}?", near.join(" or ")))
+}

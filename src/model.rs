@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Header, Tensors, load_tensors};
 use crate::data::{ImageShape, Images};
-use crate::network::{Network, preset};
+use crate::network::{Network, NetworkSpec, named, preset};
 use crate::train::Config;
 use crate::{Error, Result};
 use std::path::Path;
@@ -32,9 +32,9 @@ pub struct Model {
 impl Model {
     /// Reads a model from a checkpoint, or from a safetensors file of weights in PyTorch's naming.
     ///
-    /// The parameters are those of the weights' moving average where the file has one. A checkpoint names its network; for
-    /// weights alone `network` has to. Tensors that the network does not have are
-    /// ignored.
+    /// The parameters are those of the weights' moving average where the file has one.
+    /// A checkpoint describes its network; for weights alone `network` has to: by a preset's name, or by a TOML file
+    /// (see [`crate::network::named`]). Tensors that the network does not have are ignored.
     ///
     /// # Errors
     /// A file that can't be read or is damaged; weights alone and no `network`; a checkpoint of another network; a
@@ -54,41 +54,43 @@ impl Model {
     ) -> Result<(Self, Config)> {
         let path = path.as_ref();
         let (header, tensors) = load_tensors(path)?;
-        let name = match (&header, network) {
-            (Some(header), Some(name)) if header.config.preset != name => {
-                let of = &header.config.preset;
-                return Err(Error::file(path, format!("is a checkpoint of network `{of}`, not of `{name}`")));
+        let network = match (&header, network) {
+            (Some(header), Some(name)) => {
+                let (of, asked) = (header_network(path, header)?, named(name)?);
+                if of.layers != asked.layers || of.input != asked.input {
+                    let text = format!("is a checkpoint of network `{}`, not of `{name}`", of.name);
+                    return Err(Error::file(path, text));
+                }
+                of
             }
-            (Some(header), _) => header.config.preset.clone(),
-            (None, Some(name)) => name.to_owned(),
+            (Some(header), None) => header_network(path, header)?,
+            (None, Some(name)) => named(name)?,
             (None, None) => {
-                let text = "holds weights alone, and does not say of which network: \
-                            name it with `--network`, for example `--network mnist-small`";
+                let text = "holds weights alone, and does not say of which network: name it with `--network`, \
+                            for example `--network mnist-small`, or describe it in a TOML file";
                 return Err(Error::file(path, text));
             }
         };
-        let network = preset(&name)?;
-        if let Some(header) = &header {
-            check_network(path, header, &network)?;
-        }
         let averaged = weights == Weights::Average && tensors.keys().any(|name| name.starts_with(AVERAGE));
         let prefix = if averaged { AVERAGE } else { "" };
         let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), prefix)?;
         let config = match header {
             Some(header) => header.config,
-            None => Config::preset(&name).unwrap_or_default(),
+            None => Config::preset(&network.name).unwrap_or_default(),
         };
         Ok((Self { network, parameters }, config))
     }
 }
 
-/// Refuses a checkpoint whose header names another network than its configuration.
-pub(crate) fn check_network(path: &Path, header: &Header, network: &Network) -> Result<()> {
-    if header.network == network.name.as_str() {
-        return Ok(());
-    }
-    let text = format!("is a checkpoint of network {}, not of \"{}\"", header.network, network.name);
-    Err(Error::file(path, text))
+/// The network of a checkpoint: described in its header, or, before there were descriptions, a preset's name there.
+pub(crate) fn header_network(path: &Path, header: &Header) -> Result<Network> {
+    let built = match &header.network {
+        serde_json::Value::String(name) => preset(name),
+        value => NetworkSpec::from_value(value)
+            .map_err(|fault| Error::Network(fault.to_string()))
+            .and_then(|spec| spec.build()),
+    };
+    built.map_err(|error| Error::file(path, error.to_string()))
 }
 
 /// Puts the tensors called `prefix` + their name together to a flat parameter vector.

@@ -513,8 +513,8 @@ fn bad_models_are_refused() {
         (&["--model", GOLDEN], &["mnist-small.safetensors", "weights alone", "--network mnist-small"]),
         (&["--model", GOLDEN, "--network=mnist-smal"], &["mnist-smal", "did you mean `mnist-small`"]),
         (
-            &["--model=run/checkpoint.safetensors", "--network=other"],
-            &["of network `mnist-small`", "`other`"],
+            &["--model=run/checkpoint.safetensors", "--network=mnist-deep"],
+            &["of network `mnist-small`", "`mnist-deep`"],
         ),
         (&["--model=edited.safetensors"], &["edited.safetensors", "preset", "mnist-large"]),
         (&["--model=other/checkpoint.safetensors"], &["other/checkpoint.safetensors", "mnist-large"]),

@@ -1,6 +1,7 @@
-//! The engine against PyTorch in double precision: each file under `tests/golden` holds parameters, images, energies,
-//! input gradients, parameter gradients of the contrastive-divergence loss (alpha 0.1), and parameters after one and
-//! three Adam steps.
+//! The engine against PyTorch in double precision: `tests/golden/NAME.safetensors` holds parameters of a network, images,
+//! energies, input gradients, parameter gradients of the contrastive-divergence loss (alpha 0.1), and parameters after
+//! one and three Adam steps. To keep the files small, those of the larger networks have a tensor `strides`: of each
+//! tensor of gradients every `strides[0]`-th element only, and of each tensor after Adam every `strides[1]`-th.
 
 use std::collections::BTreeMap;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
@@ -15,12 +16,18 @@ mod common;
 struct Golden {
     tensors: BTreeMap<String, Tensor>,
     network: Network,
+    strides: [usize; 2], // of gradients, and of parameters after Adam
 }
 
 impl Golden {
     fn load(name: &str, network: Network) -> Self {
         let path = format!("{}/tests/golden/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
-        Self { tensors: load_tensors(path).unwrap().1, network }
+        let mut tensors = load_tensors(path).unwrap().1;
+        let strides = match tensors.remove("strides").map(|t| t.data) {
+            Some(TensorData::U32(strides)) => [strides[0] as usize, strides[1] as usize],
+            _ => [1, 1],
+        };
+        Self { tensors, network, strides }
     }
 
     fn get(&self, name: &str) -> &[f32] {
@@ -84,6 +91,11 @@ fn numbers(network: &Network) -> TrainingNumbers {
     }
 }
 
+/// Every `stride`-th element.
+fn every(stride: usize, values: &[f32]) -> Vec<f32> {
+    values.iter().step_by(stride).copied().collect()
+}
+
 fn check(golden: &Golden, device: &Device, target: Target) {
     pollster::block_on(async {
         let network = &golden.network;
@@ -101,7 +113,10 @@ fn check(golden: &Golden, device: &Device, target: Target) {
             let gradients = plan.plan.from_blocks(&gradients, 5, channels, pixels);
             let energy_error = relative(&energies[..5], golden.get(&format!("energy.{set}")));
             let gradient_error = relative(&gradients, golden.get(&format!("input_grad.{set}")));
-            println!("{device} {set}: energy {energy_error:.1e}, input gradient {gradient_error:.1e}");
+            println!(
+                "{} on {device}, {set}: energy {energy_error:.1e}, input gradient {gradient_error:.1e}",
+                network.name
+            );
             assert!(energy_error <= 1e-5 && gradient_error <= 1e-5, "{device} {set}");
         }
         // Loss, parameter gradients, Adam.
@@ -112,16 +127,19 @@ fn check(golden: &Golden, device: &Device, target: Target) {
         let mut images = plan.plan.to_blocks(golden.get("real"), channels, pixels);
         images.extend(plan.plan.to_blocks(golden.get("fake"), channels, pixels));
         machine.write_floats(plan.pass.x, &images);
+        let (mut gradient, mut gradient_errors) = (Vec::new(), Vec::new());
         for step in 1..=3 {
             machine.run(plan.update).unwrap();
             if step == 1 {
                 let loss = machine.read_floats(plan.metrics).await.unwrap()[0];
-                let gradient = machine.read_floats(plan.gradient).await.unwrap();
+                gradient = machine.read_floats(plan.gradient).await.unwrap();
                 let mut error: f64 = 0.0;
                 for tensor in network.tensors() {
                     let reference = golden.get(&format!("grad.{}", tensor.name));
-                    let one = relative(&gradient[tensor.range()], reference);
+                    let kept = every(golden.strides[0], &gradient[tensor.range()]);
+                    let one = relative(&kept, reference);
                     assert!(one <= 1e-4, "{device}: gradient of {} is off by {one:.1e}", tensor.name);
+                    gradient_errors.push(absolute(&kept, reference));
                     error = error.max(one);
                 }
                 println!("{device}: loss {loss}, parameter gradient {error:.1e}");
@@ -129,9 +147,29 @@ fn check(golden: &Golden, device: &Device, target: Target) {
             }
             if step != 2 {
                 let parameters = machine.read_floats(plan.pass.parameters).await.unwrap();
-                let error = absolute(&parameters, &golden.parameters(&format!("adam{step}.")));
-                println!("{device}: parameters after {step} Adam steps {error:.1e}");
-                assert!(error <= 1e-6, "{device}: parameters after {step} Adam steps are off by {error:.1e}");
+                // Adam divides by |g| + epsilon, so an error e of the gradient is one of epsilon e / (|g| + epsilon)^2 in
+                // units of the learning rate: nothing, but where g is as small as epsilon.
+                let (mut error, mut of_allowed): (f64, f64) = (0.0, 0.0);
+                for (tensor, gradient_error) in network.tensors().iter().zip(&gradient_errors) {
+                    let reference = golden.get(&format!("adam{step}.{}", tensor.name));
+                    let kept = every(golden.strides[1], &parameters[tensor.range()]);
+                    let g = every(golden.strides[1], &gradient[tensor.range()]);
+                    for ((value, right), g) in kept.iter().zip(reference).zip(g) {
+                        let off = absolute(&[*value], &[*right]);
+                        let rate = 1e-4 * f64::from(step);
+                        let allowed =
+                            1e-6 + rate * 1e-7 * gradient_error / (f64::from(g.abs()) + 1e-7).powi(2);
+                        assert!(
+                            off <= allowed,
+                            "{device}: {} after {step} Adam steps: {off:.1e}",
+                            tensor.name
+                        );
+                        (error, of_allowed) = (error.max(off), of_allowed.max(off / allowed));
+                    }
+                }
+                println!(
+                    "{device}: parameters after {step} Adam steps {error:.1e}, {of_allowed:.2} of what is allowed"
+                );
             }
         }
     });
@@ -143,12 +181,16 @@ fn check_all(golden: &Golden) {
     }
     let device = common::gpu();
     check(golden, &device, Target::gpu(5));
-    check(golden, &device, Target::gpu(128));
+    if golden.network.langevin_flop() < 20_000_000 {
+        check(golden, &device, Target::gpu(128)); // wider blocks, which take llvmpipe minutes where layers are large
+    }
 }
 
 #[test]
-fn mnist_small() {
-    check_all(&Golden::load("mnist-small", preset("mnist-small").unwrap()));
+fn presets() {
+    for name in ["mnist-small", "mnist-deep", "conv-pool", "image-leaky", "mlp", "mlp-silu"] {
+        check_all(&Golden::load(name, preset(name).unwrap()));
+    }
 }
 
 /// Recipe R6's network (`tests/golden/sequence.py`).

@@ -49,6 +49,8 @@ use thalweg::kernels::mean_acceptance::MeanAcceptance;
 use thalweg::kernels::multiply_adds::MultiplyAdds;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
 use thalweg::kernels::perturb::Perturb;
+use thalweg::kernels::pool_forward::PoolForward;
+use thalweg::kernels::pool_input_gradient::PoolInputGradient;
 use thalweg::kernels::push_replay::PushReplay;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::reduce_partials::ReducePartials;
@@ -57,7 +59,7 @@ use thalweg::kernels::smoothness::Smoothness;
 use thalweg::kernels::sum_squares::{GROUP, SumSquares};
 use thalweg::kernels::weight_penalty::WeightPenalty;
 use thalweg::kernels::{Kernel, State, activate};
-use thalweg::network::{Activation, ConvShape, DenseShape, LstmShape};
+use thalweg::network::{Activation, ConvShape, DenseShape, LstmShape, PoolShape};
 use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
 
 mod common;
@@ -441,6 +443,21 @@ fn add_dense(bench: &mut Bench, number: usize, shape: DenseShape, for_gpu: bool)
 
     for backward in [false, true] {
         add_packing(bench, &case, Packing::dense(shape, tile_channels, backward), weight_len);
+    }
+}
+
+fn add_pools(bench: &mut Bench) {
+    let lanes = bench.plan.lanes;
+    for (i, (channels, pixels)) in [(1, 1), (3, 17), (65, 4), (128, 49), (1, 257)].into_iter().enumerate() {
+        let (shape, case) = (PoolShape { channels, pixels }, format!("pool {channels} {pixels}"));
+        let input = bench.random_blocks("input", channels * pixels, &BLOCKS);
+        let [output, slope] = ["output", "slope"].map(|name| bench.per_block(name, channels));
+        bench.per_block_launch(case.clone(), PoolForward { lanes, shape }, &[input, output, slope]);
+        let has_slope = i % 2 == 0;
+        let g = bench.random_blocks("g", channels, &BLOCKS);
+        let slope = if has_slope { bench.random_blocks("slope", channels * pixels, &BLOCKS) } else { g };
+        let grad = bench.per_block("grad", channels * pixels);
+        bench.per_block_launch(case, PoolInputGradient { lanes, shape, has_slope }, &[g, slope, grad]);
     }
 }
 
@@ -970,6 +987,7 @@ fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
     for (number, shape) in lstm_shapes().into_iter().enumerate().filter(|(n, _)| own(n)) {
         add_lstm(&mut bench, number, shape, for_gpu);
     }
+    add_pools(&mut bench);
     add_random(&mut bench);
     add_draws(&mut bench);
     add_update(&mut bench);

@@ -56,7 +56,7 @@ fn mnist_small_is_the_recipes_network() {
         .iter()
         .filter_map(|l| match l.operation {
             Operation::Conv(s) => Some([s.out_channels, s.out_height, s.out_width]),
-            Operation::Dense(_) | Operation::Lstm(_) => None,
+            Operation::Dense(_) | Operation::Lstm(_) | Operation::Pool(_) => None,
         })
         .collect();
     assert_eq!(sizes, [[16, 16, 16], [32, 8, 8], [64, 4, 4], [64, 2, 2]]);
@@ -88,6 +88,7 @@ fn initial_parameters_are_glorot_uniform() {
                 }
                 Operation::Dense(s) => (s.in_channels * s.in_pixels, s.units),
                 Operation::Lstm(_) => unreachable!(),
+                Operation::Pool(_) => continue,
             };
             let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
             let weights = to_f64(&parameters[layer.weight_offset..layer.bias_offset()]);
@@ -120,7 +121,8 @@ fn offsets_leave_no_gap_and_sizes_follow_the_formula() {
         let names: BTreeSet<_> = network.tensors().into_iter().map(|t| t.name).collect();
         let tensors = |l: &thalweg::network::Layer| match l.operation {
             Operation::Lstm(s) => 4 * s.directions() * s.layers,
-            _ => 2,
+            Operation::Pool(_) => 0,
+            Operation::Conv(_) | Operation::Dense(_) => 2,
         };
         assert_eq!(names.len(), network.layers.iter().map(tensors).sum::<usize>());
         let mut len = network.input.len();
@@ -129,6 +131,7 @@ fn offsets_leave_no_gap_and_sizes_follow_the_formula() {
                 Operation::Conv(s) => (s.in_len(), s.out_len()),
                 Operation::Dense(s) => (s.in_len(), s.units),
                 Operation::Lstm(s) => (s.in_channels * s.time, s.out_len()),
+                Operation::Pool(s) => (s.channels * s.pixels, s.channels),
             };
             assert_eq!([in_len, out_len], [len, layer.out_len]);
             len = out_len;
@@ -536,6 +539,16 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
             Flat(k.packing().len()),
             PerBlock(if k.has_slope { k.shape.in_len() } else { k.shape.units }),
             PerBlock(k.shape.in_len()),
+        ],
+        Kernel::PoolForward(k) => vec![
+            PerBlock(k.shape.channels * k.shape.pixels),
+            PerBlock(k.shape.channels),
+            PerBlock(k.shape.channels),
+        ],
+        Kernel::PoolInputGradient(k) => vec![
+            PerBlock(k.shape.channels),
+            PerBlock(k.shape.channels * if k.has_slope { k.shape.pixels } else { 1 }),
+            PerBlock(k.shape.channels * k.shape.pixels),
         ],
         Kernel::ConvWeightGradient(k) => vec![
             PerBlock(k.shape.in_len()),

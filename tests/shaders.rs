@@ -103,6 +103,8 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         | Kernel::ReducePartials(_)
         | Kernel::SumSquares(_)
         | Kernel::PackWeights(_)
+        | Kernel::PoolForward(_)
+        | Kernel::PoolInputGradient(_)
         | Kernel::PushReplay(_)
         | Kernel::Advance(_) => fields!(BlockParams { first_block }),
     }
@@ -507,8 +509,8 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
 
 fn all_plans() -> Vec<(String, Plan)> {
     let mut all = Vec::new();
-    let networks = [preset("mnist-small").unwrap(), common::odd_network()].into_iter();
-    let networks = networks.chain(common::lstm_networks());
+    let presets = ["mnist-small", "conv-pool"].map(|name| preset(name).unwrap());
+    let networks = presets.into_iter().chain([common::odd_network()]).chain(common::lstm_networks());
     for network in networks.collect::<Vec<_>>() {
         for images in [16, 128] {
             for fused_steps in [0, u32::MAX] {

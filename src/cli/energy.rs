@@ -13,7 +13,8 @@ pub struct Arguments {
     /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network)
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
+    /// The network: the name of its preset (`mnist-small`), or a TOML file that describes it [default: the one that
+    /// the checkpoint describes]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
     #[command(flatten)]

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::train::config::nearest;
+use crate::error::nearest;
 use crate::{Error, Result};
 use toy::Toy;
 

@@ -71,15 +71,15 @@ impl ChainLayer {
     }
 }
 
-/// A network's layers for the fused chain, or None where it does not fit: too many values or layers, hidden channels that
-/// do not come in fours, or an LSTM.
+/// A network's layers for the fused chain, or None where it does not fit: too many values or layers, hidden channels
+/// that do not come in fours, or a layer that is neither convolution nor dense.
 pub fn chain_layers(network: &Network) -> Option<Vec<ChainLayer>> {
     let mut layers: Vec<ChainLayer> = Vec::new();
     let mut packed = 0;
     for layer in &network.layers {
         let shape = match layer.operation {
             Operation::Conv(shape) => shape,
-            Operation::Lstm(_) => return None,
+            Operation::Pool(_) | Operation::Lstm(_) => return None,
             Operation::Dense(d) => ConvShape {
                 in_channels: d.in_len(),
                 in_height: 1,
@@ -97,7 +97,7 @@ pub fn chain_layers(network: &Network) -> Option<Vec<ChainLayer>> {
         };
         let flattened = match layer.operation {
             Operation::Dense(d) => d.in_pixels,
-            Operation::Conv(_) | Operation::Lstm(_) => 1,
+            Operation::Conv(_) | Operation::Pool(_) | Operation::Lstm(_) => 1,
         };
         let mut layer = ChainLayer {
             shape,

@@ -58,7 +58,8 @@ impl ConvWeightGradient {
                 let (oy, ox, oc) =
                     (i / s.out_channels / s.out_width, i / s.out_channels % s.out_width, i % s.out_channels);
                 if has_bias {
-                    g.iter().for_each(|g| biases[oc] += *g);
+                    // Lanes first: rounding errors grow with the length of a sum.
+                    biases[oc] += g.iter().fold(R::from_f64(0.0), |sum, g| sum + *g);
                 }
                 for ky in 0..s.kernel_height {
                     let iy = (oy * s.stride_y + ky).wrapping_sub(s.pad_top);

@@ -44,6 +44,8 @@ pub mod mean_acceptance;
 pub mod multiply_adds;
 pub mod pack_weights;
 pub mod perturb;
+pub mod pool_forward;
+pub mod pool_input_gradient;
 pub mod push_replay;
 pub mod random;
 pub mod reduce_partials;
@@ -191,6 +193,8 @@ kernels! {
     LstmBackward, lstm_backward, "Some steps of an LSTM cell, backward.", true;
     LstmWeightGradient, lstm_weight_gradient, "Partial sums of the gradient of an LSTM cell's weights and biases.", false;
     LstmPack, lstm_pack, "Rearranges an LSTM cell's weights.", false;
+    PoolForward, pool_forward, "Global average pool.", true;
+    PoolInputGradient, pool_input_gradient, "Gradient with respect to a global average pool's input.", true;
     ReducePartials, reduce_partials, "Adds up partial gradients.", false;
     ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and seeds.", false;
     Smoothness, smoothness, "Adds the smoothness penalty.", false;

@@ -2,6 +2,7 @@
 //!
 //! A network maps one image to one number, its energy `E(x)`; low means likely.
 
+mod describe;
 mod lstm;
 mod presets;
 
@@ -9,19 +10,18 @@ use crate::data::ImageShape;
 use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
 use crate::{Error, Result};
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 
+pub use describe::Builder;
+pub(crate) use describe::Fault;
 pub use lstm::{LstmCell, LstmShape};
-pub use presets::{PRESETS, preset};
+pub use presets::{PRESETS, named, preset, preset_for};
 
 /// The non-linearity after a layer. Where one has a kink, its derivative there is PyTorch's: that of the left side.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `y = z`
     Identity,
     /// `y = z * sigmoid(z)`, also called SiLU (Ramachandran et al. 2017, <https://arxiv.org/abs/1710.05941>).
-    #[serde(alias = "silu")]
     Swish,
     /// `y = z` above 0, and this slope times `z` from there down (Maas et al. 2013, "Rectifier Nonlinearities Improve
     /// Neural Network Acoustic Models").
@@ -56,7 +56,7 @@ impl Activation {
 }
 
 /// Rows and columns of zeros around the input of a convolution.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Padding {
     /// Rows above.
     pub top: usize,
@@ -68,9 +68,59 @@ pub struct Padding {
     pub right: usize,
 }
 
+impl From<usize> for Padding {
+    /// As many on all four sides.
+    fn from(all: usize) -> Self {
+        Self::from([all, all])
+    }
+}
+
+impl From<[usize; 2]> for Padding {
+    /// As many above as below, and left as right.
+    fn from([y, x]: [usize; 2]) -> Self {
+        Self { top: y, bottom: y, left: x, right: x }
+    }
+}
+
+/// How parameters begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Initialisation {
+    /// Weights `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))`, where a convolution's fans count its kernel's taps,
+    /// and zero biases: Keras' default (Glorot and Bengio 2010, equation 16).
+    #[default]
+    Glorot,
+    /// Weights and biases `U(-a, a)` with `a = 1 / sqrt(fan_in)`: PyTorch's default.
+    Pytorch,
+}
+
+/// A network as a user describes it; in TOML and JSON:
+/// `{ name = "mine", input = [1, 28, 28], layers = [{ conv = 16, kernel = 3, stride = 2, activation = "swish" }, "pool",
+/// { dense = 1 }] }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkSpec {
+    /// What it is called.
+    pub name: String,
+    /// Shape of the input.
+    pub input: ImageShape,
+    /// How parameters begin.
+    pub initialisation: Initialisation,
+    /// The layers, first to last.
+    pub layers: Vec<LayerSpec>,
+}
+
+impl NetworkSpec {
+    /// Settles every size.
+    ///
+    /// # Errors
+    /// Those of [`Network::new`].
+    pub fn build(&self) -> Result<Network> {
+        let network = Network::new(&self.name, self.input, &self.layers)?;
+        Ok(Network { initialisation: self.initialisation, ..network })
+    }
+}
+
 /// One layer as a user describes it. Input sizes follow from the layer before.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "layer")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LayerSpec {
     /// Cross-correlation, as every deep-learning library calls convolution.
     Conv {
@@ -102,6 +152,10 @@ pub enum LayerSpec {
         /// Whether each layer goes through time in both directions.
         bidirectional: bool,
     },
+    /// Global average pool: each channel's mean over its pixels.
+    Pool,
+    /// Says that what follows takes all values, in the order channel, row, column. Dense layers do so by themselves.
+    Flatten,
 }
 
 /// All sizes of one convolution. Also describes a dense layer's input (`in_*`) when it has to be flattened.
@@ -168,6 +222,15 @@ impl DenseShape {
     }
 }
 
+/// All sizes of a global average pool: `out[c] = mean over pixels of in[c][pixel]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolShape {
+    /// Channels of input and output.
+    pub channels: usize,
+    /// Pixels of the input: height times width.
+    pub pixels: usize,
+}
+
 /// What a layer computes, with every size settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -177,12 +240,14 @@ pub enum Operation {
     Dense(DenseShape),
     /// See [`LayerSpec::Lstm`].
     Lstm(LstmShape),
+    /// See [`LayerSpec::Pool`].
+    Pool(PoolShape),
 }
 
 /// One layer of a [`Network`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// `conv1`, `conv2`, ..., `dense1`, ... and `lstm1`, ...: the prefix of its tensors in files.
+    /// `conv1`, `conv2`, ..., `dense1`, ..., `lstm1`, ... and `pool1`: the prefix of its tensors in files.
     pub name: String,
     /// What it computes.
     pub operation: Operation,
@@ -210,6 +275,7 @@ impl Layer {
             Operation::Conv(s) => s.weight_len() * s.out_height * s.out_width,
             Operation::Dense(_) => self.weight_len,
             Operation::Lstm(s) => s.cells(0).iter().map(LstmCell::multiply_adds).sum(),
+            Operation::Pool(_) => 0,
         }
     }
 }
@@ -251,6 +317,10 @@ pub struct Network {
     pub name: String,
     /// Shape of the input.
     pub input: ImageShape,
+    /// How parameters begin.
+    pub initialisation: Initialisation,
+    /// The layers as they were described.
+    pub specs: Vec<LayerSpec>,
     /// The layers, first to last.
     pub layers: Vec<Layer>,
     /// Length of the flat parameter vector.
@@ -272,19 +342,35 @@ impl Network {
         }
         let mut shape = input;
         let mut layers: Vec<Layer> = Vec::new();
-        let mut offset = 0;
+        let (mut offset, mut flattened) = (0, false);
         for spec in specs {
             let (kind, activation) = match spec {
                 LayerSpec::Conv { activation, .. } => ("conv", *activation),
                 LayerSpec::Dense { activation, .. } => ("dense", *activation),
                 LayerSpec::Lstm { .. } => ("lstm", Activation::Identity),
+                LayerSpec::Pool => ("pool", Activation::Identity),
+                LayerSpec::Flatten => {
+                    flattened = true;
+                    continue;
+                }
             };
             if !activation.leak().is_finite() {
                 return fail(format!("{kind}: an activation's slope must be a finite number"));
             }
             let number = 1 + layers.iter().filter(|l| l.name.starts_with(kind)).count();
             let layer_name = format!("{kind}{number}");
+            if flattened && matches!(spec, LayerSpec::Conv { .. } | LayerSpec::Pool) {
+                let n = shape.len();
+                return fail(format!(
+                    "{layer_name}: its input {shape} was flattened to {n} values before it"
+                ));
+            }
             let (operation, weight_len, out) = match *spec {
+                LayerSpec::Flatten => continue,
+                LayerSpec::Pool => {
+                    let pool = PoolShape { channels: shape.channels, pixels: shape.height * shape.width };
+                    (Operation::Pool(pool), Some(0), ImageShape { height: 1, width: 1, ..shape })
+                }
                 LayerSpec::Conv { channels, kernel, stride, padding, .. } => {
                     if channels == 0 || kernel.contains(&0) || stride.contains(&0) {
                         return fail(format!("{layer_name}: channels, kernel and stride must be at least 1"));
@@ -372,7 +458,10 @@ impl Network {
                     "{layer_name}: from {shape} to {out} is too large: at most {MAX_VALUES} weights and values"
                 ));
             };
-            let bias_len = if matches!(operation, Operation::Lstm(_)) { 0 } else { out.channels };
+            let bias_len = match operation {
+                Operation::Lstm(_) | Operation::Pool(_) => 0,
+                _ => out.channels,
+            };
             layers.push(Layer {
                 name: layer_name,
                 operation,
@@ -400,7 +489,27 @@ impl Network {
         if layers.last().is_some_and(|l| l.activation != Activation::Identity) {
             return fail("the last layer's output is the energy: it has no activation".to_owned());
         }
-        Ok(Self { name: name.to_owned(), input, layers, n_parameters: offset })
+        if offset == 0 {
+            return fail("it has no parameters".to_owned());
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            input,
+            initialisation: Initialisation::default(),
+            specs: specs.to_vec(),
+            layers,
+            n_parameters: offset,
+        })
+    }
+
+    /// The description that makes it.
+    pub fn spec(&self) -> NetworkSpec {
+        NetworkSpec {
+            name: self.name.clone(),
+            input: self.input,
+            initialisation: self.initialisation,
+            layers: self.specs.clone(),
+        }
     }
 
     /// The tensors of the flat parameter vector, in order.
@@ -415,6 +524,7 @@ impl Network {
                     tensors.extend(cells.iter().flat_map(|cell| cell.tensors(&layer.name)));
                     continue;
                 }
+                Operation::Pool(_) => continue,
             };
             tensors.push(ParameterTensor {
                 name: format!("{}.weight", layer.name),
@@ -430,24 +540,30 @@ impl Network {
         tensors
     }
 
-    /// Glorot-uniform weights and zero biases: `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))`
-    /// (Glorot and Bengio 2010, equation 16), where a convolution's fans count its kernel's taps. An LSTM's weights and
-    /// biases are PyTorch's, `U(-a, a)` with `a = 1 / sqrt(hidden)`.
+    /// Random parameters, as [`Initialisation`] says. An LSTM's are PyTorch's in either case, `U(-a, a)` with
+    /// `a = 1 / sqrt(hidden)`.
     pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
         let mut rng = Philox::new(seed, Stream::Parameters);
         let mut parameters = vec![0.0; self.n_parameters];
         for layer in &self.layers {
-            let glorot = |fans: usize| (6.0 / fans as f64).sqrt() as f32;
-            let bound = match layer.operation {
+            let (fan_in, fan_out) = match layer.operation {
                 Operation::Conv(s) => {
                     let taps = s.kernel_height * s.kernel_width;
-                    glorot(s.in_channels * taps + s.out_channels * taps)
+                    (s.in_channels * taps, s.out_channels * taps)
                 }
-                Operation::Dense(s) => glorot(s.in_len() + s.units),
-                Operation::Lstm(s) => (1.0 / s.hidden as f64).sqrt() as f32,
+                Operation::Dense(s) => (s.in_len(), s.units),
+                Operation::Lstm(s) => (s.hidden, 0),
+                Operation::Pool(_) => continue,
             };
-            for weight in &mut parameters[layer.weight_offset..layer.bias_offset()] {
-                *weight = rng.random_range(-bound..bound);
+            let pytorch = self.initialisation == Initialisation::Pytorch;
+            let (square, end) = if pytorch || matches!(layer.operation, Operation::Lstm(_)) {
+                (1.0 / fan_in as f64, layer.bias_offset() + layer.bias_len)
+            } else {
+                (6.0 / (fan_in + fan_out) as f64, layer.bias_offset())
+            };
+            let bound = square.sqrt() as f32;
+            for parameter in &mut parameters[layer.weight_offset..end] {
+                *parameter = rng.random_range(-bound..bound);
             }
         }
         parameters

@@ -6,6 +6,7 @@
 //! to the values alone, come with the activation ([`ActivationJet`]), which is all that mixes streams. On the way back
 //! the same holds: ordinary input gradients and weight gradients, over streams as if they were blocks.
 
+use super::network_pass::Forward;
 use super::{BufferId, Launch, NetworkPass, Plan};
 use crate::kernels::activation_jet::{ActivationJet, Jet};
 use crate::kernels::activation_jet_backward::ActivationJetBackward;
@@ -28,13 +29,10 @@ pub struct JetPass {
     layers: Vec<LayerJet>,
 }
 
-/// Why a layer's launch is there.
-const NO_LSTM: &str = "ScoreObjective::check refuses LSTM layers";
-
 #[derive(Clone, Debug)]
 struct LayerJet {
     z: BufferId,        // pre-activation, less bias
-    output: BufferId,   // after the activation
+    output: BufferId,   // after the activation; a layer without parameters has none: `z` again
     gradient: BufferId, // of the loss, with respect to the output, then to the pre-activation
 }
 
@@ -51,7 +49,9 @@ impl JetPass {
             .map(|layer| {
                 let mut buffer =
                     |what| plan.per_block(format!("{} jet's {what}", layer.name), streams * layer.out_len);
-                LayerJet { z: buffer("z"), output: buffer("output"), gradient: buffer("gradient") }
+                let z = buffer("z");
+                let output = if layer.bias_len == 0 { z } else { buffer("output") };
+                LayerJet { z, output, gradient: buffer("gradient") }
             })
             .collect();
         let last = &layers[layers.len() - 1];
@@ -60,6 +60,12 @@ impl JetPass {
 
     fn streams(&self) -> u32 {
         self.jet.streams() as u32
+    }
+
+    /// A launch of one layer on every stream as if they were blocks. There is one for every layer but an LSTM, which
+    /// [`super::ScoreObjective::check`] refuses.
+    fn over_streams(&self, launch: Option<Launch>) -> Launch {
+        Launch { streams: self.streams(), ..launch.expect("no LSTM layers") }
     }
 
     fn activation(&self, pass: &NetworkPass, layer: &Layer) -> ActivationJet {
@@ -78,11 +84,17 @@ impl JetPass {
         let mut input = self.x;
         for ((layer, buffers), jet) in pass.layers().zip(&self.layers) {
             // The slope of no activation is 1, and of no use: it goes where the gradient will be.
-            let (kernel, own) = pass.forward_kernel(buffers, Activation::Identity, 0).expect(NO_LSTM);
-            let bindings = [input, own.forward, self.zeros, jet.z, jet.gradient];
-            launches.push(Launch { streams: self.streams(), ..Launch::per_block(kernel, blocks, &bindings) });
-            let bindings = [jet.z, pass.parameters, jet.output];
-            launches.push(Launch::per_block(self.activation(pass, layer), blocks, &bindings));
+            let with = Forward { input, parameters: self.zeros, output: jet.z, slope: jet.gradient };
+            launches.push(self.over_streams(pass.forward_launch(
+                buffers,
+                (Activation::Identity, 0),
+                with,
+                blocks,
+            )));
+            if layer.bias_len > 0 {
+                let bindings = [jet.z, pass.parameters, jet.output];
+                launches.push(Launch::per_block(self.activation(pass, layer), blocks, &bindings));
+            }
             input = jet.output;
         }
     }
@@ -90,14 +102,14 @@ impl JetPass {
     /// The loss's gradient with respect to every layer's pre-activation, from the seeds, after [`Self::forward`].
     pub(super) fn backward(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
         for (i, ((layer, buffers), jet)) in pass.layers().zip(&self.layers).enumerate().rev() {
-            let kernel = ActivationJetBackward(self.activation(pass, layer));
-            launches.push(Launch::per_block(kernel, blocks, &[jet.z, pass.parameters, jet.gradient]));
+            if layer.bias_len > 0 {
+                let kernel = ActivationJetBackward(self.activation(pass, layer));
+                launches.push(Launch::per_block(kernel, blocks, &[jet.z, pass.parameters, jet.gradient]));
+            }
             if i > 0 {
-                let (kernel, own) = pass.backward_kernel(buffers, false).expect(NO_LSTM);
                 let to = self.layers[i - 1].gradient;
-                let bindings = [jet.gradient, own.backward, jet.gradient, to];
-                launches
-                    .push(Launch { streams: self.streams(), ..Launch::per_block(kernel, blocks, &bindings) });
+                let launch = pass.backward_launch(buffers, (jet.gradient, None, to), blocks);
+                launches.push(self.over_streams(launch));
             }
         }
     }
@@ -115,8 +127,9 @@ impl JetPass {
         let chunks = Chunks { n_blocks: n_blocks * streams, chunk_blocks: chunk_blocks * streams };
         let mut input = self.x;
         for (layer, jet) in pass.layers().zip(&self.layers) {
-            let kernel = pass.weight_kernel(layer, chunks, streams).expect(NO_LSTM);
-            launches.push(Launch::whole(kernel, &[input, jet.gradient, partials]));
+            if let Some(kernel) = pass.weight_kernel(layer, chunks, streams) {
+                launches.push(Launch::whole(kernel, &[input, jet.gradient, partials]));
+            }
             input = jet.output;
         }
     }

@@ -10,7 +10,9 @@ use crate::kernels::dense_forward::DenseForward;
 use crate::kernels::dense_input_gradient::DenseInputGradient;
 use crate::kernels::dense_weight_gradient::DenseWeightGradient;
 use crate::kernels::pack_weights::{PackWeights, Packing, Tile};
-use crate::network::{Activation, ConvShape, DenseShape, Layer, Network, Operation};
+use crate::kernels::pool_forward::PoolForward;
+use crate::kernels::pool_input_gradient::PoolInputGradient;
+use crate::network::{Activation, ConvShape, DenseShape, Layer, Network, Operation, PoolShape};
 use std::ops::Range;
 
 /// The buffers that a network needs for a batch, and the launches that use them.
@@ -44,13 +46,15 @@ enum OwnBuffers {
     Conv(ConvShape, SimpleBuffers),
     Dense(DenseShape, SimpleBuffers),
     Lstm(LstmPass),
+    /// With its slope, which is 1.
+    Pool(PoolShape, BufferId),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SimpleBuffers {
-    pub forward: BufferId,  // weights packed for the forward pass
-    pub backward: BufferId, // weights packed for the input gradient
-    slope: BufferId,        // the activation's derivative
+struct SimpleBuffers {
+    forward: BufferId,  // weights packed for the forward pass
+    backward: BufferId, // weights packed for the input gradient
+    slope: BufferId,    // the activation's derivative
 }
 
 impl LayerBuffers {
@@ -58,9 +62,20 @@ impl LayerBuffers {
     fn slope(&self) -> Option<BufferId> {
         match &self.own {
             OwnBuffers::Conv(_, own) | OwnBuffers::Dense(_, own) => Some(own.slope),
+            OwnBuffers::Pool(_, slope) => Some(*slope),
             OwnBuffers::Lstm(_) => None,
         }
     }
+}
+
+/// The buffers of a layer's forward launch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forward {
+    pub input: BufferId,
+    /// Where the biases are.
+    pub parameters: BufferId,
+    pub output: BufferId,
+    pub slope: BufferId,
 }
 
 impl NetworkPass {
@@ -87,6 +102,9 @@ impl NetworkPass {
                 Operation::Dense(shape) => OwnBuffers::Dense(shape, simple(dense_packings(&shape, target))),
                 Operation::Lstm(shape) => {
                     OwnBuffers::Lstm(LstmPass::new(plan, layer, &shape, target, output, gradient))
+                }
+                Operation::Pool(shape) => {
+                    OwnBuffers::Pool(shape, plan.per_block(format!("{name} slope"), layer.out_len))
                 }
             };
             layers.push(LayerBuffers { output, gradient, own });
@@ -120,6 +138,7 @@ impl NetworkPass {
                     lstm.pack(launches, self.parameters);
                     continue;
                 }
+                OwnBuffers::Pool(..) => continue,
             };
             for (packing, to) in [(packings.0, own.forward), (packings.1, own.backward)] {
                 let kernel = PackWeights { packing, weight_offset: layer.weight_offset, packed_offset: 0 };
@@ -132,68 +151,86 @@ impl NetworkPass {
     pub(super) fn forward(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
         let mut input = self.x;
         for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
-            match self.forward_kernel(buffers, layer.activation, layer.bias_offset()) {
-                Ok((kernel, own)) => {
-                    let bindings = [input, own.forward, self.parameters, buffers.output, own.slope];
-                    launches.push(Launch::per_block(kernel, blocks, &bindings));
+            let output = buffers.output;
+            match (&buffers.own, buffers.slope()) {
+                (OwnBuffers::Lstm(lstm), _) => lstm.forward(launches, blocks, input, self.parameters),
+                (_, slope) => {
+                    let slope = slope.unwrap_or(output);
+                    let with = Forward { input, parameters: self.parameters, output, slope };
+                    let activation = (layer.activation, layer.bias_offset());
+                    launches.extend(self.forward_launch(buffers, activation, with, blocks));
                 }
-                Err(lstm) => lstm.forward(launches, blocks, input, self.parameters),
             }
-            input = buffers.output;
+            input = output;
         }
     }
 
-    /// A layer's forward pass, if one launch does it.
-    pub(super) fn forward_kernel<'a>(
+    /// A layer's forward pass, with an activation and a place of biases that need not be its own; none for an LSTM.
+    pub(super) fn forward_launch(
         &self,
-        layer: &'a LayerBuffers,
-        activation: Activation,
-        bias_offset: usize,
-    ) -> Result<(Kernel, SimpleBuffers), &'a LstmPass> {
+        layer: &LayerBuffers,
+        (activation, bias_offset): (Activation, usize),
+        with: Forward,
+        blocks: &Range<u32>,
+    ) -> Option<Launch> {
         let lanes = self.target.lanes;
-        Ok(match &layer.own {
+        let Forward { input, parameters, output, slope } = with;
+        let (kernel, weights): (Kernel, _) = match &layer.own {
             OwnBuffers::Conv(shape, own) => {
                 let (shape, tile) = (*shape, forward_tile(shape, self.target));
-                (ConvForward { lanes, shape, tile, bias_offset, activation }.into(), *own)
+                (ConvForward { lanes, shape, tile, bias_offset, activation }.into(), own.forward)
             }
             OwnBuffers::Dense(shape, own) => {
                 let (shape, tile_channels) = (*shape, self.target.channels(shape.units));
-                (DenseForward { lanes, shape, tile_channels, bias_offset, activation }.into(), *own)
+                (DenseForward { lanes, shape, tile_channels, bias_offset, activation }.into(), own.forward)
             }
-            OwnBuffers::Lstm(lstm) => return Err(lstm),
-        })
+            OwnBuffers::Pool(shape, _) => {
+                let kernel = PoolForward { lanes, shape: *shape };
+                return Some(Launch::per_block(kernel, blocks, &[input, output, slope]));
+            }
+            OwnBuffers::Lstm(_) => return None,
+        };
+        Some(Launch::per_block(kernel, blocks, &[input, weights, parameters, output, slope]))
     }
 
-    /// From the gradient of a layer's pre-activation to that of its input, if one launch does it.
-    pub(super) fn backward_kernel<'a>(
+    /// From the gradient of a layer's pre-activation to that of its input, times `slope` where there is one; none for an
+    /// LSTM.
+    pub(super) fn backward_launch(
         &self,
-        layer: &'a LayerBuffers,
-        has_slope: bool,
-    ) -> Result<(Kernel, SimpleBuffers), &'a LstmPass> {
-        let lanes = self.target.lanes;
-        Ok(match &layer.own {
+        layer: &LayerBuffers,
+        (gradient, slope, to): (BufferId, Option<BufferId>, BufferId),
+        blocks: &Range<u32>,
+    ) -> Option<Launch> {
+        let (lanes, has_slope) = (self.target.lanes, slope.is_some());
+        let slope = slope.unwrap_or(gradient);
+        let (kernel, weights): (Kernel, _) = match &layer.own {
             OwnBuffers::Conv(shape, own) => {
                 let (shape, tile) = (*shape, backward_tile(shape, self.target));
-                (ConvInputGradient { lanes, shape, tile, has_slope }.into(), *own)
+                (ConvInputGradient { lanes, shape, tile, has_slope }.into(), own.backward)
             }
             OwnBuffers::Dense(shape, own) => {
                 let (shape, tile_channels) = (*shape, self.target.channels(shape.in_channels));
-                (DenseInputGradient { lanes, shape, tile_channels, has_slope }.into(), *own)
+                (DenseInputGradient { lanes, shape, tile_channels, has_slope }.into(), own.backward)
             }
-            OwnBuffers::Lstm(lstm) => return Err(lstm),
-        })
+            OwnBuffers::Pool(shape, _) => {
+                let kernel = PoolInputGradient { lanes, shape: *shape, has_slope };
+                return Some(Launch::per_block(kernel, blocks, &[gradient, slope, to]));
+            }
+            OwnBuffers::Lstm(_) => return None,
+        };
+        Some(Launch::per_block(kernel, blocks, &[gradient, weights, slope, to]))
     }
 
-    /// A layer's partial sums of the parameter gradient, if one launch does them.
-    pub(super) fn weight_kernel<'a>(
+    /// A layer's partial sums of the parameter gradient, if one launch does them: a pool has none, an LSTM many.
+    pub(super) fn weight_kernel(
         &self,
-        (layer, buffers): (&Layer, &'a LayerBuffers),
+        (layer, buffers): (&Layer, &LayerBuffers),
         chunks: Chunks,
         streams: u32,
-    ) -> Result<Kernel, &'a LstmPass> {
+    ) -> Option<Kernel> {
         let (lanes, n_parameters) = (self.target.lanes, self.network.n_parameters);
         let weight_offset = layer.weight_offset;
-        Ok(match &buffers.own {
+        Some(match &buffers.own {
             OwnBuffers::Conv(shape, _) => {
                 let shape = *shape;
                 ConvWeightGradient { lanes, shape, chunks, streams, weight_offset, n_parameters }.into()
@@ -202,7 +239,7 @@ impl NetworkPass {
                 let shape = *shape;
                 DenseWeightGradient { lanes, shape, chunks, streams, weight_offset, n_parameters }.into()
             }
-            OwnBuffers::Lstm(lstm) => return Err(lstm),
+            OwnBuffers::Pool(..) | OwnBuffers::Lstm(_) => return None,
         })
     }
 
@@ -235,14 +272,13 @@ impl NetworkPass {
                 None => (None, self.input_gradient),
             };
             let to_input = to_input || before.is_some();
-            match self.backward_kernel(buffers, slope.is_some()) {
-                Ok(_) if !to_input => break,
-                Ok((kernel, own)) => {
-                    let slope = slope.unwrap_or(gradient);
-                    launches.push(Launch::per_block(kernel, blocks, &[gradient, own.backward, slope, to]));
-                }
+            match &buffers.own {
                 // Its gates' gradients are wanted whether or not its input's is.
-                Err(lstm) => lstm.backward(launches, blocks, LstmInput { gradient: to, to_input, slope }),
+                OwnBuffers::Lstm(lstm) => {
+                    lstm.backward(launches, blocks, LstmInput { gradient: to, to_input, slope });
+                }
+                _ if !to_input => break,
+                _ => launches.extend(self.backward_launch(buffers, (gradient, slope, to), blocks)),
             }
             gradient = to;
         }
@@ -252,11 +288,11 @@ impl NetworkPass {
     pub(super) fn to_parameters(&self, launches: &mut Vec<Launch>, chunks: Chunks, partials: BufferId) {
         let mut input = self.x;
         for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
-            match self.weight_kernel((layer, buffers), chunks, 1) {
-                Ok(kernel) => launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials])),
-                Err(lstm) => {
-                    lstm.to_parameters(launches, input, chunks, self.network.n_parameters, partials);
-                }
+            if let OwnBuffers::Lstm(lstm) = &buffers.own {
+                lstm.to_parameters(launches, input, chunks, self.network.n_parameters, partials);
+            }
+            if let Some(kernel) = self.weight_kernel((layer, buffers), chunks, 1) {
+                launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials]));
             }
             input = buffers.output;
         }

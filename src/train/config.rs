@@ -11,9 +11,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
+use crate::data::ImageShape;
+use crate::error::nearest;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
 use crate::kernels::random::Distribution;
+use crate::network::{Fault, Network, NetworkSpec, preset_for};
 use crate::plan::{SamplerChange, SamplerNumbers};
 use crate::{Error, Result};
 
@@ -51,6 +54,9 @@ pub struct Config {
     pub ema: Ema,
     /// The sample grid drawn after every epoch.
     pub sample: Sample,
+    /// The network, where it is not the preset's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkSpec>,
 }
 
 /// What is trained for.
@@ -316,6 +322,7 @@ impl Default for Config {
             schedule: Schedule::default(),
             ema: Ema::default(),
             sample: Sample::default(),
+            network: None,
         }
     }
 }
@@ -533,7 +540,16 @@ impl Config {
         })
     }
 
-    /// `base` with the settings of a TOML file on top; the file needs to name only what it changes. A `preset` in the
+    /// The network of a run on data of this shape: the one described, or else the preset's.
+    ///
+    /// # Errors
+    /// [`Error::Network`] for layers that do not fit together.
+    pub fn network(&self, data: ImageShape) -> Result<Network> {
+        self.network.as_ref().map_or_else(|| preset_for(&self.preset, data), NetworkSpec::build)
+    }
+
+    /// `base` with the settings of a TOML file on top; the file needs to name only what it changes. A section `[network]`
+    /// describes a network that takes the place of the preset's (see [`crate::network::NetworkSpec`]). A `preset` in the
     /// file that is not the base's takes its place first. Values are checked one by one, so call
     /// [`validate`](Self::validate) at the end.
     pub fn from_toml_file(path: impl AsRef<Path>, base: Self) -> Result<Self> {
@@ -545,8 +561,11 @@ impl Config {
         };
         let table = DeTable::parse(&text)
             .map_err(|e| fault(e.span().map_or(0, |span| span.start), e.message().replace('\n', ", ")))?;
+        let network = described_network(&text, table.get_ref())
+            .map_err(|(offset, problem)| fault(offset, format!("network: {problem}")))?;
         let mut entries = Vec::new();
         flatten("", table.get_ref(), &mut entries);
+        entries.retain(|(name, ..)| name != "network" && !name.starts_with("network."));
         entries.sort_by_key(|(name, offset, _)| (name != "preset", *offset));
         let mut config = base;
         for (name, offset, value) in entries {
@@ -558,6 +577,7 @@ impl Config {
             };
             result.map_err(|problem| fault(offset, format!("setting `{name}`: {problem}")))?;
         }
+        config.network = network.or(config.network);
         Ok(config)
     }
 
@@ -623,6 +643,9 @@ impl Config {
                 "chain.course",
                 "is `geometric`, but no factor leads from chain.noise = 0 to chain.noise_end: take `linear`",
             ));
+        }
+        if let Some(network) = &self.network {
+            network.build()?;
         }
         let batch = ("train.batch", self.train.batch);
         let initial = ("replay.initial", self.replay.initial);
@@ -805,6 +828,23 @@ fn flatten<'a>(prefix: &str, table: &'a DeTable<'_>, entries: &mut Vec<(String, 
     }
 }
 
+/// The section `[network]` of a TOML file, or the offset and the description of what is wrong in it.
+fn described_network(
+    text: &str,
+    table: &DeTable<'_>,
+) -> std::result::Result<Option<NetworkSpec>, (usize, String)> {
+    let Some((key, section)) = table.get_key_value("network") else { return Ok(None) };
+    let at_key = |problem: String| (key.span().start, problem);
+    let mut values: serde_json::Map<String, serde_json::Value> =
+        toml::from_str(text).map_err(|e| at_key(e.message().to_owned()))?;
+    let value = values.remove("network").unwrap_or_default();
+    NetworkSpec::from_value(&value).map(Some).map_err(|fault: Fault| {
+        let layers = section.get_ref().get("layers").and_then(|layers| layers.get_ref().as_array());
+        let layer = fault.layer.and_then(|layer| layers?.get(layer));
+        layer.map_or(at_key(fault.to_string()), |layer| (layer.span().start, fault.to_string()))
+    })
+}
+
 /// A TOML value as it would stand on the command line, if it is of the setting's type.
 fn toml_text(name: &str, value: &DeValue<'_>) -> std::result::Result<String, String> {
     match (find(name)?.1, value) {
@@ -834,20 +874,4 @@ fn find(name: &str) -> std::result::Result<&'static Setting, String> {
 fn unknown_preset(name: &str) -> String {
     let hint = nearest(name, PRESETS).map_or(String::new(), |hint| format!(" {hint}"));
     format!("there is no preset `{name}`;{hint} The presets are: {}", PRESETS.join(", "))
-}
-
-/// "did you mean `a` or `b`?": the names nearest to a word that is none of them, or `None` where nothing is near. The
-/// last part of a dotted name counts for the whole.
-pub(crate) fn nearest(word: &str, names: &[&str]) -> Option<String> {
-    let plain = |s: &str| s.to_lowercase().replace('-', "_");
-    let word = plain(word);
-    let score = |name: &str| {
-        let name = plain(name);
-        let last = name.rsplit('.').next().unwrap_or(&name);
-        strsim::jaro_winkler(&word, &name).max(strsim::jaro_winkler(&word, last))
-    };
-    let best = names.iter().map(|name| score(name)).fold(0.0, f64::max);
-    let near: Vec<_> =
-        names.iter().filter(|name| score(name) == best).map(|name| format!("`{name}`")).collect();
-    (best >= 0.75).then(|| format!("did you mean {}?", near.join(" or ")))
 }

@@ -12,8 +12,8 @@ use crate::kernels::augment_starts::Augment;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
-use crate::model::{AVERAGE, Model, check_network, ring_images, take_parameters};
-use crate::network::{Network, preset};
+use crate::model::{AVERAGE, Model, header_network, ring_images, take_parameters};
+use crate::network::Network;
 use crate::plan::{METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan};
 use crate::{Error, Result};
 use rand::RngExt;
@@ -105,7 +105,11 @@ impl Trainer {
         let path = path.as_ref();
         let header = checkpoint.header;
         let mut trainer = Self::empty(device, &header.config, dataset).await?;
-        check_network(path, &header, &trainer.network)?;
+        let (of, network) = (header_network(path, &header)?, &trainer.network);
+        if of.layers != network.layers || of.input != network.input {
+            let text = format!("is a checkpoint of network `{}`, not of `{}`", of.name, network.name);
+            return Err(Error::file(path, text));
+        }
         if trainer.data != header.data {
             let (was, is) = (&header.data, &trainer.data);
             let text = format!("was trained on other data ({was}) than this ({is}): give `--data` as it was");
@@ -141,7 +145,7 @@ impl Trainer {
 
     async fn empty(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
         config.validate()?;
-        let network = preset(&config.preset)?;
+        let network = config.network(dataset.train.shape())?;
         let (examples, input) = (&dataset.train, network.input);
         let shape = examples.shape();
         let is_points = matches!(examples, Examples::Floats(_)) && shape.is_points();
@@ -322,7 +326,7 @@ impl Trainer {
         tensors.insert("state".to_owned(), Tensor::u32(&[8], words));
         let header = Header {
             format: FORMAT.to_owned(),
-            network: self.network.name.clone().into(),
+            network: serde_json::to_value(self.network.spec()).expect("plain fields"),
             config: self.config.clone(),
             step: self.step,
             seed: self.config.seed,

@@ -145,6 +145,7 @@ pub fn output_shape(input: ImageShape, spec: LayerSpec) -> ImageShape {
         }
         Operation::Dense(s) => ImageShape { channels: s.units, height: 1, width: 1 },
         Operation::Lstm(s) => ImageShape { channels: s.out_len(), height: 1, width: 1 },
+        Operation::Pool(s) => ImageShape { channels: s.channels, height: 1, width: 1 },
     }
 }
 
@@ -168,6 +169,9 @@ pub fn random_network(rng: &mut Rng) -> Network {
         let activation = activation(rng);
         specs.push(random_conv(rng, shape, activation));
         shape = output_shape(shape, specs[specs.len() - 1]);
+    }
+    if rng.below(3) == 0 {
+        specs.push(LayerSpec::Pool);
     }
     if rng.below(2) == 0 {
         specs.push(LayerSpec::Dense { units: rng.pick(&[1, 3, 5, 9]), activation: activation(rng) });
@@ -262,6 +266,28 @@ pub fn edge_networks() -> Vec<Network> {
         ),
     ]
     .into_iter()
+    .chain([
+        Network::builder("pool first", [3, 5, 7])
+            .pool()
+            .dense(4)
+            .activation(Activation::Tanh)
+            .dense(1)
+            .build(),
+        Network::builder("ends in a pool", [2, 6, 5])
+            .conv(3, 3)
+            .activation(Activation::Elu)
+            .conv(1, 2)
+            .pool()
+            .build(),
+        Network::builder("pool inside", [1, 6, 6])
+            .conv(5, 3)
+            .activation(Activation::LeakyRelu(0.2))
+            .pool()
+            .dense(3)
+            .activation(Activation::Softplus)
+            .dense(1)
+            .build(),
+    ])
     .map(|network| network.unwrap())
     .chain([odd_network()])
     .chain(lstm_networks())
@@ -352,6 +378,9 @@ fn plain_layer(layer: &Layer, parameters: &[f64], x: &[f64]) -> Vec<f64> {
         Operation::Conv(s) => plain_conv(s, weights, bias, x),
         Operation::Dense(s) => plain_dense(s.units, weights, bias, x),
         Operation::Lstm(s) => plain_lstm(s, weights, x),
+        Operation::Pool(s) => {
+            x.chunks_exact(s.pixels).map(|channel| channel.iter().sum::<f64>() / s.pixels as f64).collect()
+        }
     };
     z.iter_mut().for_each(|z| *z = plain_activation(layer.activation, *z));
     z
@@ -519,6 +548,8 @@ fn run_block(kernel: &Kernel, views: &mut [Vec<f64>]) {
         (Kernel::DenseForward(k), [x, w, p, y, slope]) => k.reference(x, w, &p[k.bias_offset..], y, slope),
         (Kernel::ConvInputGradient(k), [g, w, slope, grad]) => k.reference(g, w, slope, grad),
         (Kernel::DenseInputGradient(k), [g, w, slope, grad]) => k.reference(g, w, slope, grad),
+        (Kernel::PoolForward(k), [x, y, slope]) => k.reference(x, y, slope),
+        (Kernel::PoolInputGradient(k), [g, slope, grad]) => k.reference(g, slope, grad),
         (Kernel::LstmForward(k), [x, w, p, trace, y]) => {
             k.reference(x, w, &p[k.cell.weight_offset..], trace, y);
         }

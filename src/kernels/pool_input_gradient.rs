@@ -1,0 +1,62 @@
+//! Gradient with respect to a global average pool's input, times the derivative of the activation before it.
+
+use super::pool_forward::pool_overrides;
+use super::{Access, Binding, BlockParams, Describe, Real, groups};
+use crate::network::PoolShape;
+use std::ops::Range;
+
+/// Gradient with respect to a global average pool's input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolInputGradient {
+    /// Images in a block.
+    pub lanes: u32,
+    /// All sizes.
+    pub shape: PoolShape,
+    /// Whether there is an activation before: false at the network's input.
+    pub has_slope: bool,
+}
+
+impl PoolInputGradient {
+    /// The twin, in any precision, for one block: `g` `[channel][lane]`, slope and gradient `[pixel][channel][lane]`.
+    /// `slope` is not read where there is none.
+    pub fn reference<R: Real>(&self, g: &[R], slope: &[R], grad: &mut [R]) {
+        let pixel = self.shape.channels * self.lanes as usize;
+        let pixels = R::from_f64(self.shape.pixels as f64);
+        for grad in grad.chunks_exact_mut(pixel) {
+            for (grad, g) in grad.iter_mut().zip(g) {
+                *grad = *g / pixels;
+            }
+        }
+        if self.has_slope {
+            for (grad, slope) in grad.iter_mut().zip(slope) {
+                *grad = *slope * *grad;
+            }
+        }
+    }
+}
+
+impl Describe for PoolInputGradient {
+    const NAME: &'static str = "pool_input_gradient";
+    const SOURCE: &'static str = include_str!("../../shaders/pool_input_gradient.wgsl");
+    /// Gradient of the output; slope (anything where there is none); gradient.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let mut overrides = pool_overrides(self.lanes, &self.shape);
+        overrides.push(("HAS_SLOPE", f64::from(u8::from(self.has_slope))));
+        overrides
+    }
+
+    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        [groups(self.shape.channels, self.lanes), self.shape.pixels as u32, blocks.len() as u32]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [g, slope, grad] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        self.reference(g.floats(), slope.floats(), grad.floats_mut());
+    }
+}
