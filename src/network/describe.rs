@@ -348,6 +348,11 @@ impl Builder {
         self.layer(LayerSpec::Dense { units, activation: Activation::Identity })
     }
 
+    /// A stack of LSTM layers over a sequence; both ways through time if it is bidirectional.
+    pub fn lstm(self, hidden: usize, layers: usize, bidirectional: bool) -> Self {
+        self.layer(LayerSpec::Lstm { hidden, layers, bidirectional })
+    }
+
     /// A global average pool.
     pub fn pool(self) -> Self {
         self.layer(LayerSpec::Pool)

@@ -6,7 +6,8 @@ use crate::error::nearest;
 use crate::{Error, Result};
 
 /// The names that [`preset`] knows.
-pub const PRESETS: [&str; 6] = ["mnist-small", "mnist-deep", "conv-pool", "image-leaky", "mlp", "mlp-silu"];
+pub const PRESETS: [&str; 7] =
+    ["mnist-small", "mnist-deep", "conv-pool", "image-leaky", "mlp", "mlp-silu", "sequence"];
 
 /// Keras `same` padding for even sizes and stride 2: nothing before, one after.
 const SAME: Padding = Padding { top: 0, bottom: 1, left: 0, right: 1 };
@@ -23,6 +24,8 @@ const SAME: Padding = Padding { top: 0, bottom: 1, left: 0, right: 1 };
 ///   layer, on 28x28 images.
 /// * `mlp`: points of two coordinates, two dense layers of 128 with LeakyReLU 0.2, and the energy.
 /// * `mlp-silu`: points of two coordinates, three dense layers of 256 with swish, and the energy.
+/// * `sequence`: 50 numbers, one after the other: an LSTM of two layers of 128, both ways, a dense layer of 128 with
+///   LeakyReLU 0.2, and the energy. The network of TorchEBM's guide.
 ///
 /// Parameters begin as in the frameworks that the networks come from: Glorot's way for `mnist-small` (Keras), PyTorch's
 /// for all others.
@@ -33,6 +36,7 @@ pub fn preset(name: &str) -> Result<Network> {
     let shape = match name {
         "mnist-small" => [1, 32, 32],
         "mlp" | "mlp-silu" => [2, 1, 1],
+        "sequence" => [1, 1, 50],
         _ => [1, 28, 28],
     };
     build(name, shape)
@@ -81,6 +85,7 @@ fn build(name: &str, input: [usize; 3]) -> Result<Network> {
                 n.conv(channels, 4).stride(2).padding(1).activation(leaky)
             }),
         "mlp" => (0..2).fold(pytorch(), |n, _| n.dense(128).activation(leaky)),
+        "sequence" => pytorch().lstm(128, 2, true).dense(128).activation(leaky),
         "mlp-silu" => (0..3).fold(pytorch(), |n, _| n.dense(256).activation(swish)),
         _ => {
             let hint = nearest(name, &PRESETS).map_or(String::new(), |hint| format!(" {hint}"));

@@ -453,7 +453,8 @@ fn short(value: f64) -> String {
 use Values::{Choice, Preset, Real, Whole};
 
 /// The names that [`Config::preset`] knows.
-pub const PRESETS: &[&str] = &["mnist-small", "mnist-deep", "conv-pool", "image-leaky", "mlp", "mlp-silu"];
+pub const PRESETS: &[&str] =
+    &["mnist-small", "mnist-deep", "conv-pool", "image-leaky", "mlp", "mlp-silu", "sequence"];
 
 // Lower ends such as 1e-12 stand for "more than 0" and stay above 0 as f32, which is what devices compute with; 0.9999999
 // stays below 1.
@@ -536,6 +537,7 @@ impl Config {
             "conv-pool" => conv_pool(base),
             "image-leaky" => image_leaky(base),
             "mlp" | "mlp-silu" => mlp(base),
+            "sequence" => sequence(base),
             _ => return Err(Error::setting("preset", unknown_preset(name))),
         })
     }
@@ -810,6 +812,17 @@ fn mlp(base: Config) -> Config {
         objective: Objective::Pcd,
         train: Train { epochs: 200, ..base.train },
         sample: Sample { count: 5000, ..base.sample },
+        ..base
+    }
+}
+
+/// Recipe R6: short chains, as each step goes through time twice, and the clip of the gradient's norm of its source.
+fn sequence(base: Config) -> Config {
+    Config {
+        train: Train { batch: 64, ..base.train },
+        chain: Chain { steps: 20, ..base.chain },
+        adam: Adam { epsilon: 1e-8, gradient_norm_clip: 1.0, ..base.adam },
+        sample: Sample { steps: 200, step_size: 10.0, ..base.sample },
         ..base
     }
 }
