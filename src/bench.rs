@@ -1,10 +1,14 @@
 //! What the engine reaches on a device, measured in one run: `thalweg bench`.
 
+use crate::data::{Examples, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
+use crate::kernels::random::{Philox, Stream};
+use crate::network::preset;
 use crate::plan::{SamplerNumbers, peak_plan, sampler_plan};
 use crate::train::Config;
 use crate::{Dataset, Result, Trainer};
+use rand::RngExt;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -96,7 +100,7 @@ pub struct Figures {
     pub kernels: BTreeMap<&'static str, KernelTime>,
 }
 
-/// Measures a device on the shipped digits.
+/// Measures a device on the shipped digits, or on what else the preset takes.
 ///
 /// `process_start` is when the process began, for the cold start; `runs` is how often each timing is repeated.
 ///
@@ -108,7 +112,7 @@ pub async fn measure(
     process_start: Instant,
     runs: usize,
 ) -> Result<Figures> {
-    let dataset = Dataset::open("digits")?;
+    let dataset = examples(config)?;
     let mut trainer = Trainer::new(device, config, &dataset).await?;
     trainer.submit(1)?.metrics().await?;
     let cold_start_s = process_start.elapsed().as_secs_f64();
@@ -168,7 +172,10 @@ pub async fn measure(
             _ => continue,
         });
         if run == 0 {
-            (times.clear(), alone.clear(), peaks.clear()); // this run warmed up
+            // This run warmed up.
+            times.clear();
+            alone.clear();
+            peaks.clear();
         }
     }
     let langevin_step = Timing::of(times).per(f64::from(CHAIN));
@@ -200,6 +207,24 @@ pub async fn measure(
         waits_per_step: per_step(|c| c.waits),
         kernels,
     })
+}
+
+/// What a preset is measured on: the shipped digits, five Gaussians, or, for anything else, noise.
+fn examples(config: &Config) -> Result<Dataset> {
+    let dataset = Dataset::open(config.default_data())?;
+    let input = match &config.network {
+        Some(spec) => spec.build()?.input,
+        None => preset(&config.preset)?.input,
+    };
+    let shape = dataset.train.shape();
+    if shape == input || (shape.channels == input.channels && !input.is_points()) {
+        return Ok(dataset);
+    }
+    let mut rng = Philox::new(config.seed, Stream::HeldOutNoise);
+    let values = (0..1024 * input.len()).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
+    let train = Examples::Floats(Images { shape: input, values });
+    let held_out = Images { shape: input, values: Vec::new() };
+    Ok(Dataset { name: "noise".to_owned(), train, held_out, toy: None })
 }
 
 /// The most memory that this process has held, in MB, where `/proc` tells.

@@ -388,8 +388,9 @@ fn bad_images_are_refused() {
     put("promised-bomb.gz", &gzip(&[idx(0x803, &[u32::MAX, 28, 28], &[]), vec![0; 64 << 20]].concat()));
     put("trailing.gz", &[gzip(&good), b"garbage".to_vec()].concat());
     put("broken.gz", &gzip(&good)[..30]);
-    put("labels.idx", &idx(0x801, &[4], &[1, 2, 3, 4]));
     put("large.idx", &idx(0x803, &[4, 40, 40], &[9; 4 * 1600]));
+    put("large.idx", &idx(0x803, &[4, 40, 40], &[9; 4 * 1600]));
+    put("labels.idx", &idx(0x801, &[4], &[1, 2, 3, 4]));
     put("colour.npy", &npy_file("<f4", "False", "(1, 3, 2, 2)", &le(&[0.0; 12])));
     put("nan.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 0.0, f32::NAN, 0.0])));
     put("fortran.npy", &npy_file("<f4", "True", "(1, 1, 2, 2)", &le(&[0.0; 4])));
@@ -402,7 +403,7 @@ fn bad_images_are_refused() {
     fs::create_dir(folder.path().join("none")).unwrap();
     put("e.npy", b"old");
 
-    let both: [(&str, &[&str]); 14] = [
+    let both: [(&str, &[&str]); 13] = [
         ("missing.idx", &["missing.idx"]),
         ("truncated.idx", &["truncated.idx: truncated", "3136", "984"]),
         ("magic.idx", &["magic.idx", "47, 49, 46"]),
@@ -413,12 +414,12 @@ fn bad_images_are_refused() {
         ("trailing.gz", &["trailing.gz: trailing garbage"]),
         ("broken.gz", &["broken.gz: truncated"]),
         ("labels.idx", &["labels.idx", "holds labels", "0x00000801"]),
-        ("large.idx", &["large.idx", "1x40x40", "1x32x32"]),
         ("fortran.npy", &["fortran.npy", "Fortran order"]),
         ("f8.npy", &["f8.npy", "<f8", "f4"]),
         ("empty.idx", &["empty.idx", "is empty"]),
     ];
-    let images: [(&str, &[&str]); 5] = [
+    let images: [(&str, &[&str]); 6] = [
+        ("large.idx", &["large.idx", "1x40x40", "1x32x32"]),
         ("nan.npy", &["nan.npy", "NaN", "[0, 0, 1, 0]"]),
         ("bytes.npy", &["bytes.npy", "128", "[0, 0, 0, 1]", "[-1, 1]"]),
         ("colour.npy", &["colour.npy", "3x2x2", "1x32x32"]),
@@ -737,7 +738,7 @@ fn a_runs_curves_are_drawn_and_drawn_again() {
     assert!(stdout.contains("run/curves.png: 2 steps"), "{stdout}");
     assert!(open("run/curves.png") == curves(&table), "plot draws other curves");
     // Elsewhere, of other metrics.
-    let longer = fs::read_to_string(at("run/metrics.csv")).unwrap() + "3,1,0.5,0.5,0,1,0.5,1,9.5\n";
+    let longer = fs::read_to_string(at("run/metrics.csv")).unwrap() + "3,1,0.5,0.5,0,1,0.5,1,nan,9.5\n";
     fs::write(at("more.csv"), longer).unwrap();
     works(folder.path(), &["plot", "--metrics=more.csv", "--out=new/pictures"]);
     assert!(open("new/pictures/curves.png") == curves(&MetricsTable::read(at("more.csv")).unwrap()));
@@ -777,7 +778,7 @@ fn help_names_every_option_and_its_default() {
         (
             "train",
             &[
-                ("--data", "[default: digits]"),
+                ("--data", "[default: what the preset is for: digits, or five-gaussians]"),
                 ("--preset", "[default: mnist-small]"),
                 ("--epochs", "[default: 10"),
                 ("--steps", "instead of --epochs"),
@@ -794,6 +795,7 @@ fn help_names_every_option_and_its_default() {
             "sample",
             &[
                 ("--model", ""),
+                ("--raw-weights", "moving average"),
                 ("--network", "[default: the one"),
                 ("--count", "[default: 16]"),
                 ("--steps", "`mnist-small`: 500]"),
@@ -830,6 +832,7 @@ fn help_names_every_option_and_its_default() {
             "energy",
             &[
                 ("--model", ""),
+                ("--raw-weights", "moving average"),
                 ("--network", "[default: the one"),
                 ("--input", ""),
                 ("--out", "[default: none"),

@@ -169,7 +169,7 @@ fn random_target(rng: &mut Rng) -> Target {
 fn random_parameters(rng: &mut Rng, network: &Network) -> Vec<f64> {
     let mut parameters = rng.signeds(network.n_parameters);
     for layer in &network.layers {
-        let fan_in = layer.weight_len / layer.bias_len;
+        let fan_in = layer.weight_len / layer.bias_len.max(1); // a pool has neither
         let scale = (3.0 / fan_in as f64).sqrt();
         parameters[layer.weight_offset..layer.bias_offset()].iter_mut().for_each(|w| *w *= scale);
     }

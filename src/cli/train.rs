@@ -28,8 +28,9 @@ pub struct Arguments {
     /// files under MNIST's names, of CIFAR-10's binary batches, or of PNG and JPEG files; one file (IDX, .npy, CSV); or a
     /// toy set of points, fresh ones every step: `five-gaussians`, `8-gaussians`, `25-gaussians`, `rings`, `two-moons`,
     /// `swiss-roll`, `checkerboard`, `pinwheel` (`rings:5000` is a fixed set of 5,000 points)
-    #[arg(long, default_value = "digits", value_name = "digits|DIR|FILE|TOY")]
-    data: String,
+    /// [default: what the preset is for: digits, or five-gaussians]
+    #[arg(long, value_name = "digits|DIR|FILE|TOY")]
+    data: Option<String>,
     /// The network and its recipe: `mnist-small` is the one of the Keras notebooks
     #[arg(long, default_value = "mnist-small", value_name = "NAME")]
     preset: String,
@@ -102,7 +103,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             arguments.out.display()
         )));
     }
-    let dataset = Dataset::open(&arguments.data)?;
+    let dataset = Dataset::open(arguments.data.as_deref().unwrap_or(config.default_data()))?;
     let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
     let trainer = match resumed {
         Some(checkpoint) => Trainer::resume(&device, &path, checkpoint, &dataset).await?,

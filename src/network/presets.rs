@@ -24,8 +24,8 @@ const SAME: Padding = Padding { top: 0, bottom: 1, left: 0, right: 1 };
 ///   layer, on 28x28 images.
 /// * `mlp`: points of two coordinates, two dense layers of 128 with LeakyReLU 0.2, and the energy.
 /// * `mlp-silu`: points of two coordinates, three dense layers of 256 with swish, and the energy.
-/// * `sequence`: 50 numbers, one after the other: an LSTM of two layers of 128, both ways, a dense layer of 128 with
-///   LeakyReLU 0.2, and the energy. The network of TorchEBM's guide.
+/// * `sequence`: 50 numbers, one after the other: an LSTM of two layers of 128, both ways, and the energy of its last
+///   moment.
 ///
 /// Parameters begin as in the frameworks that the networks come from: Glorot's way for `mnist-small` (Keras), PyTorch's
 /// for all others.
@@ -85,7 +85,7 @@ fn build(name: &str, input: [usize; 3]) -> Result<Network> {
                 n.conv(channels, 4).stride(2).padding(1).activation(leaky)
             }),
         "mlp" => (0..2).fold(pytorch(), |n, _| n.dense(128).activation(leaky)),
-        "sequence" => pytorch().lstm(128, 2, true).dense(128).activation(leaky),
+        "sequence" => pytorch().lstm(128, 2, true),
         "mlp-silu" => (0..3).fold(pytorch(), |n, _| n.dense(256).activation(swish)),
         _ => {
             let hint = nearest(name, &PRESETS).map_or(String::new(), |hint| format!(" {hint}"));

@@ -16,7 +16,7 @@ use crate::error::nearest;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
 use crate::kernels::random::Distribution;
-use crate::network::{Fault, Network, NetworkSpec, preset_for};
+use crate::network::{Fault, Network, NetworkSpec, preset, preset_for};
 use crate::plan::{SamplerChange, SamplerNumbers};
 use crate::{Error, Result};
 
@@ -540,6 +540,19 @@ impl Config {
             "sequence" => sequence(base),
             _ => return Err(Error::setting("preset", unknown_preset(name))),
         })
+    }
+
+    /// The data set that the recipe is for, where one ships: points in the plane for networks of two numbers, else digits.
+    pub fn default_data(&self) -> &'static str {
+        let input = match &self.network {
+            Some(spec) => spec.build(),
+            None => preset(&self.preset),
+        };
+        if input.is_ok_and(|network| network.input == crate::data::toy::POINT) {
+            "five-gaussians"
+        } else {
+            "digits"
+        }
     }
 
     /// The network of a run on data of this shape: the one described, or else the preset's.
