@@ -27,7 +27,7 @@ const MMD_POINTS: usize = 2_000;
 /// If there are no points, or `d` does not divide their values.
 pub fn sliced_wasserstein(a: &[f32], b: &[f32], d: usize, projections: usize, seed: u64) -> f64 {
     let n = (a.len() / d).min(b.len() / d);
-    assert!(n > 0 && a.len() % d == 0 && b.len() % d == 0, "points of {d} numbers");
+    assert!(n > 0 && a.len().is_multiple_of(d) && b.len().is_multiple_of(d), "points of {d} numbers");
     let mut rng = Philox::new(seed, Stream::Projections);
     let directions: Vec<Vec<f64>> = (0..projections).map(|_| direction(&mut rng, d)).collect();
     let sorted = |points: &[f32], direction: &[f64]| {

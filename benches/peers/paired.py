@@ -21,6 +21,8 @@ PEERS = [  # virtual environment, script and argument
     ("jax", ["jax_peer.py", "slices"]),
     ("jax", ["jax_peer.py", "conv"]),
     ("tensorflow", ["tensorflow_peer.py"]),
+    ("burn", ["release/burn_peer", "cpu"]),
+    ("burn", ["release/burn_peer", "wgpu"]),  # on Mesa's lavapipe, where there is no GPU
 ]
 FIGURES = ["langevin_step_ms", "training_step_ms", "cold_start_s"]
 
@@ -63,8 +65,11 @@ def ours(binary):
         return json.loads(path.read_text())
 
 
-def peer(python, script):
-    return json.loads(start([python, *script]).strip().splitlines()[-1])
+def peer(environment, script):
+    """A program of the environment's own, or a script for its Python."""
+    program = environment / script[0]
+    command = [str(program), *script[1:]] if program.exists() else [str(environment / "bin/python"), *script]
+    return json.loads(start(command).strip().splitlines()[-1])
 
 
 def middle(results):
@@ -88,9 +93,9 @@ def main():
 
     all_ours, rows, skipped, began = [], [], [], time.time()
     for environment, script in PEERS:
-        python = arguments.environments / environment / "bin/python"
+        folder = arguments.environments / environment
         label = " ".join(script)
-        if not (arguments.environments / environment / "installed").exists():
+        if not (folder / "installed").exists():
             skipped.append(f"{label}: not installed")
             continue
         print(f"{label} ...", file=sys.stderr, flush=True)
@@ -98,7 +103,7 @@ def main():
         try:
             for _ in range(arguments.pairs):
                 a.append(ours(arguments.thalweg))
-                b.append(peer(str(python), script))
+                b.append(peer(folder, script))
         except RuntimeError as e:
             skipped.append(f"{label}: {e}")
             continue

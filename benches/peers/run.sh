@@ -33,5 +33,10 @@ case $(uname -sm) in
     *) install tensorflow tensorflow==2.21.0 || true ;;
 esac
 
+# Half an hour on two cores.
+if cargo build --release --locked --manifest-path burn_peer/Cargo.toml --target-dir "$folder/burn" >&2; then
+    touch "$folder/burn/installed"
+fi
+
 cargo build --release --locked --manifest-path ../../Cargo.toml >&2
 exec python3 paired.py "$folder" --pairs "$pairs"

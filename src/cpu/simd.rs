@@ -128,8 +128,15 @@ pub trait Simd: Copy {
 const EXP2: [f32; 6] =
     [0.001_326_697_1, 0.009_675_46, 0.055_507_425, 0.240_221_22, 0.693_146_94, 1.000_000_1];
 /// Taylor's polynomial of `(2^f - 1) / f` for f in [-1/2, 1/2], ln(2)^k / k!, highest power first: within 2e-8.
-const EXP2_MINUS_1: [f32; 7] =
-    [1.525_273_4e-5, 1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_51, 0.693_147_2];
+const EXP2_MINUS_1: [f32; 7] = [
+    1.525_273_4e-5,
+    1.540_353e-4,
+    1.333_355_8e-3,
+    9.618_129e-3,
+    5.550_411e-2,
+    0.240_226_5,
+    std::f32::consts::LN_2,
+];
 /// Adding it to a float of magnitude below 2^22 rounds that float to an integer, which then lies in the low bits.
 const ROUND: f32 = 12_582_912.0;
 

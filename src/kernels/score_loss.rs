@@ -82,7 +82,8 @@ impl Describe for ScoreLoss {
         let seeds = seeds.floats_mut();
         let Jet { directions, first_order } = self.jet;
         let (mut gradient, mut trace, mut energy) = (0.0_f64, 0.0_f64, 0.0_f64);
-        for image in 0..(self.batch as usize).next_multiple_of(lanes) {
+        let n_lanes = (self.batch as usize).next_multiple_of(lanes);
+        for (image, residual) in residual.iter().enumerate().take(n_lanes) {
             let at = |stream: usize| (image / lanes * n_streams + stream) * lanes + image % lanes;
             let weight = if image < n_real { 1.0 / n_real as f32 } else { 0.0 };
             seeds[at(0)] = 0.0;
@@ -105,7 +106,7 @@ impl Describe for ScoreLoss {
                 seeds[at] = -weight * self.share;
             }
             if image < n_real {
-                gradient += f64::from(0.5 * (residual[image] + self.share * squares));
+                gradient += f64::from(0.5 * (*residual + self.share * squares));
                 trace -= f64::from(second);
                 energy += f64::from(energies[at(0)]);
             }

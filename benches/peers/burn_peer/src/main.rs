@@ -4,7 +4,7 @@
 //! As in torch_peer.py, images and kernels are mirrored, so that padding goes before the image.
 
 use burn::backend::{Autodiff, Flex, Vulkan};
-use burn::module::{AutodiffModule, Module, Param};
+use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::optim::{Adam, AdamConfig, GradientsParams, Optimizer, adaptor::OptimizerAdaptor};
