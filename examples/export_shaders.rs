@@ -37,7 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut target = Target::gpu(BATCH as usize);
     if let [lanes, tile_channels, tile_pixels] = sizes[..] {
-        target = Target { lanes: lanes as u32, tile_channels, tile_pixels, ..target };
+        let tile_area = tile_channels * tile_pixels;
+        target = Target { lanes: lanes as u32, tile_channels, tile_pixels, tile_area, ..target };
     }
     let mut pipelines: BTreeMap<String, Pipeline> = BTreeMap::new();
     for fused_steps in [0, u32::MAX] {

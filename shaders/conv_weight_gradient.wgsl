@@ -1,13 +1,12 @@
 // Gradient of a convolution's weights and biases, summed over a chunk of blocks:
 //   partial[chunk][oc][ic][ky][kx] = sum over images, oy, ox of g[oy, ox, oc] * input[oy STRIDE_Y + ky - PAD_TOP, ...],
 //   partial[chunk][oc] (bias)      = sum over images, oy, ox of g[oy, ox, oc], of every STREAMS-th block.
-// One workgroup owns four output channels, one input channel and one kernel row (or the biases); each of its LANES
-// invocations sums over one lane's images, then lanes are added up in order. x = channel tile, y = (ic, ky) and last
-// the biases, z = chunk.
-// 1 input, 2 g (both [block][y][x][channel][lane]), 3 partials [chunk][parameter].
-// The prelude declares KERNEL_WIDTH, the size of an array.
+// One workgroup owns 4 OUT_VECTORS output channels by 4 IN_VECTORS input channels at one tap (or the biases). Each of its
+// LANES invocations sums over four images' lanes and every fourth pixel, then invocations are added up in order.
+// x = output tile, y = (input tile, tap) and last the biases, z = chunk.
+// 1 input, 2 g (both [block][y][x][channel][lane], four lanes in a vec4f), 3 partials [chunk][parameter].
+// The prelude declares LANES, and OUT_VECTORS and IN_VECTORS: 1 or 2.
 
-override LANES: u32 = 16;
 override IN_CHANNELS: u32 = 1;
 override IN_HEIGHT: u32 = 1;
 override IN_WIDTH: u32 = 1;
@@ -15,6 +14,7 @@ override OUT_CHANNELS: u32 = 1;
 override OUT_HEIGHT: u32 = 1;
 override OUT_WIDTH: u32 = 1;
 override KERNEL_HEIGHT: u32 = 1;
+override KERNEL_WIDTH: u32 = 1;
 override STRIDE_Y: u32 = 1;
 override STRIDE_X: u32 = 1;
 override PAD_TOP: u32 = 0;
@@ -30,67 +30,112 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read> g: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<vec4f>;
+@group(0) @binding(2) var<storage, read> g: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>;
 
-var<workgroup> lane_sums: array<vec4f, LANES>;
+var<workgroup> lane_sums: array<mat4x4f, LANES>;
+
+const CHANNELS = vec4u(0u, 1u, 2u, 3u);
+
+// A pixel's four channels from `channel` on: a column is a channel, a row an image.
+fn inputs(pixel: u32, channel: u32) -> mat4x4f {
+    let at = pixel + min(channel + CHANNELS, vec4u(IN_CHANNELS - 1u)) * (LANES / 4u);
+    return mat4x4f(input[at.x], input[at.y], input[at.z], input[at.w]);
+}
+
+fn gradients(pixel: u32, channel: u32) -> mat4x4f {
+    let at = pixel + min(channel + CHANNELS, vec4u(OUT_CHANNELS - 1u)) * (LANES / 4u);
+    return mat4x4f(g[at.x], g[at.y], g[at.z], g[at.w]);
+}
+
+// Adds the products of input and output channels, summed over images: a column is an input channel, a row an output one.
+fn add_products(sum: mat4x4f, x: mat4x4f, gradient: mat4x4f) -> mat4x4f {
+    return mat4x4f(
+        sum[0] + x[0] * gradient,
+        sum[1] + x[1] * gradient,
+        sum[2] + x[2] * gradient,
+        sum[3] + x[3] * gradient,
+    );
+}
+
+// Adds up all invocations' sums and stores them, for four output by four input channels.
+fn store(lane: u32, group: vec3u, oc: u32, ic: u32, sum: mat4x4f) {
+    let taps = KERNEL_HEIGHT * KERNEL_WIDTH;
+    let weight_len = OUT_CHANNELS * IN_CHANNELS * taps;
+    let in_tiles = (IN_CHANNELS + 4u * IN_VECTORS - 1u) / (4u * IN_VECTORS);
+    let is_bias = group.y == in_tiles * taps;
+    lane_sums[lane] = sum;
+    workgroupBarrier();
+    for (var i = lane; i < 16u; i += LANES) {
+        let c = oc + i % 4u;
+        let source = ic + i / 4u;
+        if (c < OUT_CHANNELS && select(source < IN_CHANNELS, i < 4u, is_bias)) {
+            var total = 0.0;
+            for (var other = 0u; other < LANES; other++) {
+                total += lane_sums[other][i / 4u][i % 4u];
+            }
+            let at = select((c * IN_CHANNELS + source) * taps + group.y % taps, weight_len + c, is_bias);
+            partials[group.z * N_PARAMETERS + WEIGHT_OFFSET + at] = total;
+        }
+    }
+    workgroupBarrier();
+}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u) {
-    let channel = group.x * 4u;
-    let is_bias = group.y == IN_CHANNELS * KERNEL_HEIGHT;
-    let ic = group.y / KERNEL_HEIGHT;
-    let ky = group.y % KERNEL_HEIGHT;
-    let last = OUT_CHANNELS - 1u;
-    let c = min(vec4u(channel, channel + 1u, channel + 2u, channel + 3u), vec4u(last)) * LANES;
+    let fours = LANES / 4u;
+    let four = lane % fours;
+    let taps = KERNEL_HEIGHT * KERNEL_WIDTH;
+    let in_tiles = (IN_CHANNELS + 4u * IN_VECTORS - 1u) / (4u * IN_VECTORS);
+    let is_bias = group.y == in_tiles * taps;
+    let oc = group.x * 4u * OUT_VECTORS;
+    let ic = group.y / taps * 4u * IN_VECTORS;
+    let ky = group.y % taps / KERNEL_WIDTH;
+    let kx = group.y % KERNEL_WIDTH;
 
-    var sums: array<vec4f, KERNEL_WIDTH>;
+    var sum00 = mat4x4f();
+    var sum01 = mat4x4f();
+    var sum10 = mat4x4f();
+    var sum11 = mat4x4f();
     let end = min((group.z + 1u) * CHUNK_BLOCKS, N_BLOCKS);
     for (var block = group.z * CHUNK_BLOCKS; block < end; block++) {
-        for (var oy = 0u; oy < OUT_HEIGHT; oy++) {
-            let iy = i32(oy * STRIDE_Y + ky) - i32(PAD_TOP);
-            let is_outside = iy < 0 || iy >= i32(IN_HEIGHT);
-            if (select(is_outside, block % STREAMS != 0u, is_bias)) {
+        for (var pixel = lane / fours; pixel < OUT_HEIGHT * OUT_WIDTH; pixel += 4u) {
+            let iy = i32(pixel / OUT_WIDTH * STRIDE_Y + ky) - i32(PAD_TOP);
+            let ix = i32(pixel % OUT_WIDTH * STRIDE_X + kx) - i32(PAD_LEFT);
+            let inside = iy >= 0 && iy < i32(IN_HEIGHT) && ix >= 0 && ix < i32(IN_WIDTH);
+            if (select(!inside, block % STREAMS != 0u, is_bias)) {
                 continue;
             }
-            for (var ox = 0u; ox < OUT_WIDTH; ox++) {
-                let at = ((block * OUT_HEIGHT + oy) * OUT_WIDTH + ox) * (OUT_CHANNELS * LANES) + lane;
-                let gradient = vec4f(g[at + c.x], g[at + c.y], g[at + c.z], g[at + c.w]);
-                if (is_bias) {
-                    sums[0] += gradient;
-                } else {
-                    for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
-                        let ix = i32(ox * STRIDE_X + kx) - i32(PAD_LEFT);
-                        let column = u32(clamp(ix, 0, i32(IN_WIDTH) - 1));
-                        let pixel = (block * IN_HEIGHT + u32(iy)) * IN_WIDTH + column;
-                        let value = input[(pixel * IN_CHANNELS + ic) * LANES + lane];
-                        sums[kx] += gradient * select(0.0, value, ix >= 0 && ix < i32(IN_WIDTH));
-                    }
+            let at = (block * (OUT_HEIGHT * OUT_WIDTH) + pixel) * (OUT_CHANNELS * fours) + four;
+            let place = ((block * IN_HEIGHT + u32(iy)) * IN_WIDTH + u32(ix)) * (IN_CHANNELS * fours) + four;
+            let g0 = gradients(at, oc);
+            var x0 = mat4x4f(vec4f(1.0), vec4f(0.0), vec4f(0.0), vec4f(0.0));
+            if (!is_bias) {
+                x0 = inputs(place, ic);
+            }
+            sum00 = add_products(sum00, x0, g0);
+            if (OUT_VECTORS > 1u) {
+                let g1 = gradients(at, oc + 4u);
+                sum01 = add_products(sum01, x0, g1);
+                if (IN_VECTORS > 1u && !is_bias) {
+                    let x1 = inputs(place, ic + 4u);
+                    sum10 = add_products(sum10, x1, g0);
+                    sum11 = add_products(sum11, x1, g1);
                 }
+            } else if (IN_VECTORS > 1u && !is_bias) {
+                sum10 = add_products(sum10, inputs(place, ic + 4u), g0);
             }
         }
     }
-    let weight_len = OUT_CHANNELS * IN_CHANNELS * KERNEL_HEIGHT * KERNEL_WIDTH;
-    for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
-        lane_sums[lane] = sums[kx];
-        workgroupBarrier();
-        // Component by component, so that lane sums are added by as many invocations as there are channels.
-        for (var i = lane; i < 4u; i += LANES) {
-            if (channel + i < OUT_CHANNELS) {
-                var sum = 0.0;
-                for (var other = 0u; other < LANES; other++) {
-                    sum += lane_sums[other][i];
-                }
-                let oc = channel + i;
-                let row = (oc * IN_CHANNELS + ic) * KERNEL_HEIGHT + ky;
-                if (!is_bias) {
-                    partials[group.z * N_PARAMETERS + WEIGHT_OFFSET + row * KERNEL_WIDTH + kx] = sum;
-                } else if (kx == 0u) {
-                    partials[group.z * N_PARAMETERS + WEIGHT_OFFSET + weight_len + oc] = sum;
-                }
-            }
+    store(lane, group, oc, ic, sum00);
+    if (OUT_VECTORS > 1u) {
+        store(lane, group, oc + 4u, ic, sum01);
+    }
+    if (IN_VECTORS > 1u && !is_bias) {
+        store(lane, group, oc, ic + 4u, sum10);
+        if (OUT_VECTORS > 1u) {
+            store(lane, group, oc + 4u, ic + 4u, sum11);
         }
-        workgroupBarrier();
     }
 }

@@ -94,6 +94,9 @@ impl Device {
     pub fn target(&self, images: usize) -> Target {
         match self {
             Self::Cpu(_) => Target::cpu(images),
+            Self::Gpu(gpu) if gpu.adapter.kind == "software" => {
+                Target::software(images, gpu.adapter.subgroup.0)
+            }
             Self::Gpu(_) => Target::gpu(images),
         }
     }

@@ -181,8 +181,12 @@ fn check_all(golden: &Golden) {
     }
     let device = common::gpu();
     check(golden, &device, Target::gpu(5));
+    check(golden, &device, Target::software(5, 8));
     if golden.network.langevin_flop() < 20_000_000 {
-        check(golden, &device, Target::gpu(128)); // wider blocks, which take llvmpipe minutes where layers are large
+        // Wider blocks, which take llvmpipe minutes where layers are large.
+        for target in [Target::gpu(128), Target::software(128, 8), Target::software(128, 16)] {
+            check(golden, &device, target);
+        }
     }
 }
 

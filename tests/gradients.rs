@@ -191,8 +191,15 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         assert_eq!(sloped, want, "a slope is a factor");
     }
     let chunks = Chunks { n_blocks: 2, chunk_blocks: 2 };
-    let kernel =
-        ConvWeightGradient { lanes, shape: s, chunks, streams: 1, weight_offset: 0, n_parameters: 0 };
+    let kernel = ConvWeightGradient {
+        lanes,
+        shape: s,
+        chunks,
+        tile: 4,
+        streams: 1,
+        weight_offset: 0,
+        n_parameters: 0,
+    };
     let mut parameter_gradient = vec![f64::NAN; parameters.len()];
     kernel.reference(&xs, &gs, &mut parameter_gradient);
 
@@ -395,12 +402,14 @@ fn networks(rng: &mut Rng, n: usize) -> Vec<Network> {
 
 fn random_target(rng: &mut Rng) -> Target {
     let fours = rng.below(2) == 0;
-    let tile_channels = if fours { rng.pick(&[4, 8]) } else { rng.pick(&[1, 3, 4, 6]) };
+    let tile_channels = if fours { rng.pick(&[4, 8, 16, 32]) } else { rng.pick(&[1, 3, 4, 6]) };
     Target {
         fused_steps: 0,
         lanes: rng.pick(&[4, 5, 8, 16]),
         tile_channels,
         tile_pixels: 1 + rng.below(4),
+        tile_area: 16,
+        gradient_tile: 8,
         fours,
         chunk_blocks: 1 + rng.below(3) as u32,
     }

@@ -154,12 +154,14 @@ fn training_numbers(network: &Network, batch: u32, n_images: u32, score: ScoreOb
 
 fn random_target(rng: &mut Rng) -> Target {
     let fours = rng.below(2) == 0;
-    let tile_channels = if fours { rng.pick(&[4, 8]) } else { rng.pick(&[1, 3, 4, 6]) };
+    let tile_channels = if fours { rng.pick(&[4, 8, 16, 32]) } else { rng.pick(&[1, 3, 4, 6]) };
     Target {
         fused_steps: 0,
         lanes: rng.pick(&[4, 5, 8, 16]),
         tile_channels,
         tile_pixels: 1 + rng.below(4),
+        tile_area: 16,
+        gradient_tile: 8,
         fours,
         chunk_blocks: 1 + rng.below(3) as u32,
     }

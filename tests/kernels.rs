@@ -297,9 +297,9 @@ fn conv_shapes() -> Vec<ConvShape> {
     cases.into_iter().map(shape).collect()
 }
 
-/// Channels of a tile: fours for a GPU, up to four for the CPU.
+/// Channels of a tile: up to eight fours for a GPU, up to four channels for the CPU.
 fn tile_channels(for_gpu: bool, number: usize) -> usize {
-    if for_gpu { [4, 8][number % 2] } else { 1 + number % 4 }
+    if for_gpu { [4, 8, 16, 32][number % 4] } else { 1 + number % 4 }
 }
 
 fn activation(number: usize) -> Activation {
@@ -356,10 +356,12 @@ fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
         layer,
         n_parameters,
     );
+    let tile = 4 + 4 * (number / 2 % 2);
     let kernel = ConvWeightGradient {
         lanes,
         shape,
         chunks,
+        tile,
         streams: streams(number),
         weight_offset: OFFSET,
         n_parameters,

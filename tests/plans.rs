@@ -296,6 +296,10 @@ fn targets_choose_sizes_that_hold_the_images() {
         }
     }
     assert_eq!([16, 17, 64, 128].map(|n| Target::gpu(n).lanes), [16, 32, 64, 64]);
+    for (width, lanes) in [(1, 16), (4, 16), (8, 32), (16, 64), (64, 64)] {
+        assert_eq!(Target::software(128, width).lanes, lanes, "a register of {width}");
+        assert_eq!(Target::software(3, width).lanes, 16, "a register of {width}");
+    }
 }
 
 // ---- plans

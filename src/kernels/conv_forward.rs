@@ -120,7 +120,7 @@ impl Describe for ConvForward {
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
         let tiles = self.shape.out_height * self.shape.out_width.div_ceil(self.tile.pixels);
         let channel_tiles = self.shape.out_channels.div_ceil(self.tile.channels);
-        [groups(tiles, self.lanes), channel_tiles as u32, blocks.len() as u32]
+        [groups(tiles, self.lanes / 4), channel_tiles as u32, blocks.len() as u32]
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {

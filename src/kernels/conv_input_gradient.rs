@@ -94,9 +94,9 @@ impl Describe for ConvInputGradient {
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
         let s = &self.shape;
-        let tiles = s.in_height * s.stride_x * s.in_width.div_ceil(s.stride_x * self.tile.pixels);
-        let channel_tiles = s.in_channels.div_ceil(self.tile.channels);
-        [groups(tiles, self.lanes), channel_tiles as u32, blocks.len() as u32]
+        let tiles = s.in_height.div_ceil(s.stride_y) * s.in_width.div_ceil(s.stride_x * self.tile.pixels);
+        let sets = s.in_channels.div_ceil(self.tile.channels) * s.stride_y * s.stride_x;
+        [groups(tiles, self.lanes / 4), sets as u32, blocks.len() as u32]
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {

@@ -30,7 +30,7 @@ impl Chunks {
 /// Partial sums of the gradient of a convolution's weights and biases.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvWeightGradient {
-    /// Images in a block; also the workgroup's size.
+    /// Images in a block, on a GPU a multiple of 4; also the workgroup's size.
     pub lanes: u32,
     /// All sizes of the forward convolution.
     pub shape: ConvShape,
@@ -38,6 +38,8 @@ pub struct ConvWeightGradient {
     pub chunks: Chunks,
     /// Streams of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets.
     pub streams: u32,
+    /// Channels of a workgroup, of the output and of the input each: on a GPU 4 or 8.
+    pub tile: usize,
     /// Where the weights lie in the parameters; the biases follow.
     pub weight_offset: usize,
     /// Length of the parameter vector: the stride of the partial sums.
@@ -45,6 +47,11 @@ pub struct ConvWeightGradient {
 }
 
 impl ConvWeightGradient {
+    /// Channels of a tile, of as many as the layer has: in fours.
+    fn tile_of(&self, channels: usize) -> usize {
+        self.tile.min(channels.next_multiple_of(4))
+    }
+
     /// The twin, in any precision, for one chunk, which begins with a block's first stream: `input` and `g` hold its
     /// blocks, `grad` is the layer's `[oc][ic][ky][kx]` and then `[oc]`.
     pub fn reference<R: Real>(&self, input: &[R], g: &[R], grad: &mut [R]) {
@@ -90,14 +97,16 @@ impl Describe for ConvWeightGradient {
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
     fn prelude(&self) -> String {
-        format!("const KERNEL_WIDTH = {}u;\n", self.shape.kernel_width)
+        let vectors = |channels| self.tile_of(channels) / 4;
+        let (out, input) = (vectors(self.shape.out_channels), vectors(self.shape.in_channels));
+        debug_assert!(out.max(input) <= 2, "{self:?}: more than the shader has");
+        let lanes = self.lanes;
+        format!("const LANES = {lanes}u;\nconst OUT_VECTORS = {out}u;\nconst IN_VECTORS = {input}u;\n")
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         let mut overrides = conv_overrides(&self.shape);
-        overrides.retain(|(name, _)| *name != "KERNEL_WIDTH");
         overrides.extend([
-            ("LANES", f64::from(self.lanes)),
             ("WEIGHT_OFFSET", self.weight_offset as f64),
             ("N_PARAMETERS", self.n_parameters as f64),
             ("N_BLOCKS", self.chunks.n_blocks.into()),
@@ -113,7 +122,9 @@ impl Describe for ConvWeightGradient {
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
         let s = &self.shape;
-        [s.out_channels.div_ceil(4) as u32, (s.in_channels * s.kernel_height + 1) as u32, self.chunks.count()]
+        let tiles = |channels: usize| channels.div_ceil(self.tile_of(channels));
+        let taps = tiles(s.in_channels) * s.kernel_height * s.kernel_width;
+        [tiles(s.out_channels) as u32, taps as u32 + 1, self.chunks.count()]
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {

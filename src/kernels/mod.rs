@@ -299,9 +299,9 @@ pub fn activate<R: Real>(activation: Activation, z: R) -> (R, R) {
     }
 }
 
-/// Workgroups in x for `items` by `lanes` invocations.
-fn groups(items: usize, lanes: u32) -> u32 {
-    (items as u32 * lanes).div_ceil(WORKGROUP_SIZE)
+/// Workgroups in x for `items` by `invocations`: a lane's, or four lanes' in a `vec4f`.
+fn groups(items: usize, invocations: u32) -> u32 {
+    (items as u32 * invocations).div_ceil(WORKGROUP_SIZE)
 }
 
 /// The uniform struct of kernels that need no more than the launch's first block.

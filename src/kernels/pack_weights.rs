@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Channels by pixels that one invocation owns in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tile {
-    /// Channels: on a GPU a multiple of 4, 16 at most (`shaders/lib/tile.wgsl`).
+    /// Channels: on a GPU a multiple of 4, 32 at most (`shaders/lib/tile.wgsl`).
     pub channels: usize,
     /// Neighbouring pixels of one row: 4 at most.
     pub pixels: usize,
@@ -19,7 +19,7 @@ pub struct Tile {
 impl Tile {
     /// The prelude of kernels that use it.
     pub(super) fn prelude(&self) -> String {
-        debug_assert!(self.channels <= 16 && self.pixels <= 4, "{self:?}: more than the shaders have");
+        debug_assert!(self.channels <= 32 && self.pixels <= 4, "{self:?}: more than the shaders have");
         format!("const TILE_PIXELS = {}u;\nconst TILE_VECTORS = {}u;\n", self.pixels, self.channels / 4)
     }
 }

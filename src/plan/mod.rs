@@ -19,6 +19,7 @@ pub use programs::{
 pub use score_pass::{EXACT_TRACE, ScoreObjective, ScorePass};
 
 use crate::kernels::conv_weight_gradient::Chunks;
+use crate::kernels::pack_weights::Tile;
 use crate::kernels::{Access, Kernel};
 use std::ops::Range;
 
@@ -195,6 +196,10 @@ pub struct Target {
     pub tile_channels: usize,
     /// Pixels that one invocation owns, at most.
     pub tile_pixels: usize,
+    /// Channels by pixels that one invocation owns, at most.
+    pub tile_area: usize,
+    /// Channels, of input and output each, that a workgroup owns of the weights' gradient: 4 or 8.
+    pub gradient_tile: usize,
     /// Whether channels come in fours (`vec4f`), or a tile may be smaller than that.
     pub fours: bool,
     /// Blocks that one partial sum of the parameter gradient covers, at least.
@@ -206,8 +211,16 @@ pub struct Target {
 
 impl Target {
     /// For the CPU executor: a block is one AVX-512 register wide, two of AVX2, four of NEON or SSE2.
-    pub const CPU: Self =
-        Self { lanes: 16, tile_channels: 4, tile_pixels: 4, fours: false, chunk_blocks: 4, fused_steps: 0 };
+    pub const CPU: Self = Self {
+        lanes: 16,
+        tile_channels: 4,
+        tile_pixels: 4,
+        tile_area: 16,
+        gradient_tile: 4,
+        fours: false,
+        chunk_blocks: 4,
+        fused_steps: 0,
+    };
 
     /// For the CPU executor, to work on `images` at a time: 16, which would be one block and so one thread's, are split
     /// in two.
@@ -218,7 +231,34 @@ impl Target {
     /// For a GPU that is to work on `images` at a time.
     pub fn gpu(images: usize) -> Self {
         let lanes = images.next_power_of_two().clamp(16, 64) as u32;
-        Self { lanes, tile_channels: 8, tile_pixels: 2, fours: true, chunk_blocks: 1, fused_steps: 0 }
+        Self {
+            lanes,
+            tile_channels: 8,
+            tile_pixels: 1,
+            tile_area: 8,
+            gradient_tile: 4,
+            fours: true,
+            chunk_blocks: 1,
+            fused_steps: 0,
+        }
+    }
+
+    /// For a software renderer (Mesa's lavapipe) whose SIMD registers hold `width` invocations. A load costs it as
+    /// much as some 30 multiply-adds, and sums that leave the registers little, so that tiles are large. A block is a
+    /// register wide: its invocations then work on the same pixels. Registers of 16 invocations come with an LLVM that
+    /// reads weights as scalars, and does best with one pixel of many channels.
+    pub fn software(images: usize, width: u32) -> Self {
+        let gpu = Self::gpu(images);
+        let target = Self {
+            lanes: gpu.lanes.min(4 * width.clamp(4, 16)),
+            tile_channels: 16,
+            tile_pixels: 4,
+            tile_area: 64,
+            gradient_tile: 8,
+            chunk_blocks: 4,
+            ..gpu
+        };
+        if width < 16 { target } else { Self { tile_channels: 32, tile_pixels: 1, tile_area: 32, ..target } }
     }
 
     /// Blocks that hold `images`.
@@ -229,10 +269,16 @@ impl Target {
     /// Channels of a tile, for a layer with `channels`.
     fn channels(&self, channels: usize) -> usize {
         if self.fours {
-            self.tile_channels.min(channels.next_multiple_of(4))
+            channels.div_ceil(channels.div_ceil(self.tile_channels)).next_multiple_of(4)
         } else {
             self.tile_channels.min(channels)
         }
+    }
+
+    /// A tile for a layer with `channels`, in rows of `pixels`.
+    fn tile(&self, channels: usize, pixels: usize) -> Tile {
+        let channels = self.channels(channels);
+        Tile { channels, pixels: (self.tile_area / channels).clamp(1, self.tile_pixels).min(pixels) }
     }
 
     /// How `n_blocks` blocks are split into partial sums: at most 32 of them.

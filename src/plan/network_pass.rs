@@ -233,7 +233,8 @@ impl NetworkPass {
         Some(match &buffers.own {
             OwnBuffers::Conv(shape, _) => {
                 let shape = *shape;
-                ConvWeightGradient { lanes, shape, chunks, streams, weight_offset, n_parameters }.into()
+                let tile = self.target.gradient_tile;
+                ConvWeightGradient { lanes, shape, chunks, tile, streams, weight_offset, n_parameters }.into()
             }
             OwnBuffers::Dense(shape, _) => {
                 let shape = *shape;
@@ -300,13 +301,11 @@ impl NetworkPass {
 }
 
 fn forward_tile(shape: &ConvShape, target: Target) -> Tile {
-    let pixels = target.tile_pixels.min(shape.out_width);
-    Tile { channels: target.channels(shape.out_channels), pixels }
+    target.tile(shape.out_channels, shape.out_width)
 }
 
 fn backward_tile(shape: &ConvShape, target: Target) -> Tile {
-    let pixels = target.tile_pixels.min(shape.in_width.div_ceil(shape.stride_x));
-    Tile { channels: target.channels(shape.in_channels), pixels }
+    target.tile(shape.in_channels, shape.in_width.div_ceil(shape.stride_x))
 }
 
 fn conv_packings(shape: &ConvShape, target: Target) -> (Packing, Packing) {
