@@ -62,6 +62,7 @@ impl Tolerance {
             | Kernel::DenseForward(_)
             | Kernel::DenseInputGradient(_)
             | Kernel::PoolForward(_)
+            | Kernel::AnalyticEnergy(_)
             | Kernel::PoolInputGradient(_) => of_largest(1e-5),
             // Dot products too, whose errors go from step to step; a gate's slope is at most 1 on the way, so that they
             // grow with the steps only where the weights make the state itself grow.

@@ -65,13 +65,13 @@ impl Error {
 }
 
 /// "did you mean `a` or `b`?": the names nearest to a word that is none of them, or `None` where nothing is near. The
-/// last part of a dotted name counts for the whole.
+/// last part of a name with dots or colons counts for the whole.
 pub(crate) fn nearest(word: &str, names: &[&str]) -> Option<String> {
     let plain = |s: &str| s.to_lowercase().replace('-', "_");
     let word = plain(word);
     let score = |name: &str| {
         let name = plain(name);
-        let last = name.rsplit('.').next().unwrap_or(&name);
+        let last = name.rsplit(['.', ':']).next().unwrap_or(&name);
         strsim::jaro_winkler(&word, &name).max(strsim::jaro_winkler(&word, last))
     };
     let best = names.iter().map(|name| score(name)).fold(0.0, f64::max);

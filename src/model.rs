@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Header, Tensors, load_tensors};
 use crate::data::{ImageShape, Images};
-use crate::network::{Network, NetworkSpec, named, preset};
+use crate::network::{Network, NetworkSpec, Operation, named, preset};
 use crate::train::Config;
 use crate::{Error, Result};
 use std::path::Path;
@@ -43,6 +43,20 @@ impl Model {
         Self::load_with_recipe(path, network, Weights::Average).map(|(model, _)| model)
     }
 
+    /// An analytic energy, which needs no file, and how it is sampled ([`Config::analytic`]): `analytic:gaussian` and the
+    /// like, or a TOML file that describes one (see [`crate::network::named`]).
+    ///
+    /// # Errors
+    /// Those of [`crate::network::named`]; [`Error::Usage`] for a network with parameters.
+    pub fn analytic(network: &str) -> Result<(Self, Config)> {
+        let built = named(network)?;
+        let Operation::Analytic(energy) = built.layers[0].operation else {
+            let text = format!("`{network}` has parameters: --model FILE has to say where they are");
+            return Err(Error::Usage(text));
+        };
+        Ok((Self { network: built, parameters: Vec::new() }, Config::analytic(energy)))
+    }
+
     /// [`Self::load`], of the weights of choice, with the configuration that it was trained with; for weights alone, that of the network's preset.
     ///
     /// # Errors
@@ -64,7 +78,15 @@ impl Model {
                 of
             }
             (Some(header), None) => header_network(path, header)?,
-            (None, Some(name)) => named(name)?,
+            (None, Some(name)) => match named(name)? {
+                network if network.n_parameters == 0 => {
+                    let text = format!(
+                        "network `{name}` has no parameters, so that there is nothing to read; leave out --model"
+                    );
+                    return Err(Error::file(path, text));
+                }
+                network => network,
+            },
             (None, None) => {
                 let text = "holds weights alone, and does not say of which network: name it with `--network`, \
                             for example `--network mnist-small`, or describe it in a TOML file";

@@ -262,7 +262,7 @@ fn random_conv_shape(rng: &mut Rng) -> ConvShape {
     let network = Network::new("one", input, &[random_conv(rng, input, Activation::Identity), end]).unwrap();
     match network.layers[0].operation {
         Operation::Conv(shape) => shape,
-        Operation::Dense(_) | Operation::Lstm(_) | Operation::Pool(_) => unreachable!(),
+        _ => unreachable!(),
     }
 }
 
@@ -421,7 +421,7 @@ fn random_parameters(rng: &mut Rng, network: &Network) -> Vec<f64> {
     for layer in &network.layers {
         let scale = match layer.operation {
             Operation::Lstm(s) => 2.0 / (s.hidden as f64).sqrt(),
-            Operation::Pool(_) => continue,
+            Operation::Pool(_) | Operation::Analytic(_) => continue,
             _ => (3.0 / (layer.weight_len / layer.bias_len) as f64).sqrt(),
         };
         parameters[layer.weight_offset..layer.bias_offset()].iter_mut().for_each(|w| *w *= scale);

@@ -22,6 +22,7 @@ use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
 use thalweg::kernels::adam::{Adam, Decay, Schedule};
 use thalweg::kernels::add_penalty::AddPenalty;
 use thalweg::kernels::advance::Advance;
+use thalweg::kernels::analytic_energy::AnalyticEnergy;
 use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
 use thalweg::kernels::average_weights::AverageWeights;
 use thalweg::kernels::clip_scale::ClipScale;
@@ -59,7 +60,7 @@ use thalweg::kernels::smoothness::Smoothness;
 use thalweg::kernels::sum_squares::{GROUP, SumSquares};
 use thalweg::kernels::weight_penalty::WeightPenalty;
 use thalweg::kernels::{Kernel, State, activate};
-use thalweg::network::{Activation, ConvShape, DenseShape, LstmShape, PoolShape};
+use thalweg::network::{ANALYTIC, Activation, ConvShape, DenseShape, LstmShape, PoolShape};
 use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
 
 mod common;
@@ -460,6 +461,23 @@ fn add_pools(bench: &mut Bench) {
         let slope = if has_slope { bench.random_blocks("slope", channels * pixels, &BLOCKS) } else { g };
         let grad = bench.per_block("grad", channels * pixels);
         bench.per_block_launch(case, PoolInputGradient { lanes, shape, has_slope }, &[g, slope, grad]);
+    }
+}
+
+/// Points near the wells and far out.
+fn add_analytic(bench: &mut Bench) {
+    let lanes = bench.plan.lanes;
+    for energy in ANALYTIC {
+        for (features, scale) in [(2, 0.3), (2, 5.0), (1, 2.0), (5, 2.0)] {
+            if features != 2 && energy.is_planar() {
+                continue;
+            }
+            let x = bench.per_block("x", features);
+            bench.fill(x, bench.words_of(features, &BLOCKS), scale);
+            let [e, gradient] = [("energy", 1), ("gradient", features)].map(|(n, f)| bench.per_block(n, f));
+            let kernel = AnalyticEnergy { lanes, features, energy };
+            bench.per_block_launch(format!("{kernel:?}, up to {scale}"), kernel, &[x, e, gradient]);
+        }
     }
 }
 
@@ -990,6 +1008,7 @@ fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
         add_lstm(&mut bench, number, shape, for_gpu);
     }
     add_pools(&mut bench);
+    add_analytic(&mut bench);
     add_random(&mut bench);
     add_draws(&mut bench);
     add_update(&mut bench);

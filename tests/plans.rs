@@ -15,7 +15,7 @@ use thalweg::kernels::jet_start::Probes;
 use thalweg::kernels::random::Distribution;
 use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel};
-use thalweg::network::{Activation, LayerSpec, Network, Operation, Padding, preset};
+use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
     BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
     TrainingNumbers, Words, energy_plan, sampler_plan, training_plan,
@@ -56,7 +56,7 @@ fn mnist_small_is_the_recipes_network() {
         .iter()
         .filter_map(|l| match l.operation {
             Operation::Conv(s) => Some([s.out_channels, s.out_height, s.out_width]),
-            Operation::Dense(_) | Operation::Lstm(_) | Operation::Pool(_) => None,
+            Operation::Dense(_) | Operation::Lstm(_) | Operation::Pool(_) | Operation::Analytic(_) => None,
         })
         .collect();
     assert_eq!(sizes, [[16, 16, 16], [32, 8, 8], [64, 4, 4], [64, 2, 2]]);
@@ -88,7 +88,7 @@ fn initial_parameters_are_glorot_uniform() {
                 }
                 Operation::Dense(s) => (s.in_channels * s.in_pixels, s.units),
                 Operation::Lstm(_) => unreachable!(),
-                Operation::Pool(_) => continue,
+                Operation::Pool(_) | Operation::Analytic(_) => continue,
             };
             let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
             let weights = to_f64(&parameters[layer.weight_offset..layer.bias_offset()]);
@@ -121,7 +121,7 @@ fn offsets_leave_no_gap_and_sizes_follow_the_formula() {
         let names: BTreeSet<_> = network.tensors().into_iter().map(|t| t.name).collect();
         let tensors = |l: &thalweg::network::Layer| match l.operation {
             Operation::Lstm(s) => 4 * s.directions() * s.layers,
-            Operation::Pool(_) => 0,
+            Operation::Pool(_) | Operation::Analytic(_) => 0,
             Operation::Conv(_) | Operation::Dense(_) => 2,
         };
         assert_eq!(names.len(), network.layers.iter().map(tensors).sum::<usize>());
@@ -132,6 +132,7 @@ fn offsets_leave_no_gap_and_sizes_follow_the_formula() {
                 Operation::Dense(s) => (s.in_len(), s.units),
                 Operation::Lstm(s) => (s.in_channels * s.time, s.out_len()),
                 Operation::Pool(s) => (s.channels * s.pixels, s.channels),
+                Operation::Analytic(_) => (network.input.len(), 1),
             };
             assert_eq!([in_len, out_len], [len, layer.out_len]);
             len = out_len;
@@ -483,6 +484,16 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
             }
         }
     }
+    for energy in ANALYTIC {
+        let network = preset(&format!("analytic:{}", energy.name())).unwrap();
+        let numbers = chain_numbers(0);
+        for plan in [
+            energy_plan(&network, 99, Target::gpu(128)).plan,
+            sampler_plan(&network, 99, &numbers, &[1], Target::CPU).plan,
+        ] {
+            all.push((network.name.clone(), plan, Vec::new()));
+        }
+    }
     all
 }
 
@@ -544,6 +555,7 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
             PerBlock(if k.has_slope { k.shape.in_len() } else { k.shape.units }),
             PerBlock(k.shape.in_len()),
         ],
+        Kernel::AnalyticEnergy(k) => vec![PerBlock(k.features), PerBlock(1), PerBlock(k.features)],
         Kernel::PoolForward(k) => vec![
             PerBlock(k.shape.channels * k.shape.pixels),
             PerBlock(k.shape.channels),
@@ -698,7 +710,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 39, "{kernels:?}");
+    assert_eq!(kernels.len(), 40, "{kernels:?}");
     failures.assert_none();
 }
 

@@ -22,7 +22,7 @@ use thalweg::kernels::{
     lstm_forward, mala_accept, mala_propose, mean_acceptance, multiply_adds, perturb, random, score_loss,
     smoothness, weight_penalty,
 };
-use thalweg::network::{Network, preset};
+use thalweg::network::{ANALYTIC, Network, preset};
 use thalweg::plan::{
     Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, energy_plan, peak_plan,
     sampler_plan, training_plan,
@@ -103,6 +103,7 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         | Kernel::ReducePartials(_)
         | Kernel::SumSquares(_)
         | Kernel::PackWeights(_)
+        | Kernel::AnalyticEnergy(_)
         | Kernel::PoolForward(_)
         | Kernel::PoolInputGradient(_)
         | Kernel::PushReplay(_)
@@ -531,6 +532,10 @@ fn all_plans() -> Vec<(String, Plan)> {
     for network in common::edge_networks() {
         let target = Target::gpu(16);
         all.push((network.name.clone(), energy_plan(&network, 3, target).plan));
+    }
+    for energy in ANALYTIC {
+        let network = preset(&format!("analytic:{}", energy.name())).unwrap();
+        all.push((network.name.clone(), energy_plan(&network, 128, Target::gpu(128)).plan));
     }
     all.push(("peak".to_owned(), peak_plan().plan));
     all

@@ -1,20 +1,21 @@
 //! `thalweg energy`: energies of given images, and their gradients.
 
-use super::{Summary, check_distinct, check_output, read_fitting, say};
+use super::{Summary, check_distinct, check_output, open_model, read_fitting, say};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{npy, picture_files, write_npy};
 use thalweg::files::write_atomically;
-use thalweg::{Device, EnergyModel, Model, Result};
+use thalweg::{Device, EnergyModel, Result};
 
 /// Options of `thalweg energy`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network)
     #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// The network: the name of its preset (`mnist-small`), or a TOML file that describes it [default: the one that
-    /// the checkpoint describes]
+    model: Option<PathBuf>,
+    /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and
+    /// the like, which needs no --model: double-well, rosenbrock, rastrigin, ackley, five-gaussians, 8-gaussians,
+    /// 25-gaussians [default: the one that the checkpoint describes]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
     #[command(flatten)]
@@ -46,13 +47,13 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     out.map_or(Ok(()), |path| check_output("--out", path, &["npy", "csv"]))?;
     gradient.map_or(Ok(()), |path| check_output("--gradient", path, &["npy"]))?;
     check_distinct(&[
-        ("--model", Some(&arguments.model)),
+        ("--model", arguments.model.as_deref()),
         ("--input", Some(&arguments.input)),
         ("--out", out),
         ("--gradient", gradient),
     ])?;
-    let (path, network) = (&arguments.model, arguments.network.as_deref());
-    let (model, _) = Model::load_with_recipe(path, network, arguments.weights.choice())?;
+    let (path, network) = (arguments.model.as_deref(), arguments.network.as_deref());
+    let (model, _) = open_model(path, network, &arguments.weights)?;
     let images = read_fitting(&arguments.input, model.network.input)?;
     let device = Device::open(&arguments.device).await?;
     let mut energy_model = EnergyModel::new(&device, &model).await?;

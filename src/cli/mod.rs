@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 use thalweg::data::{ImageShape, Images, read_images, read_points};
 use thalweg::model::Weights;
-use thalweg::{Error, Result};
+use thalweg::{Config, Error, Model, Result};
 
 /// Which weights of a checkpoint a command is to use.
 #[derive(clap::Args)]
@@ -27,6 +27,22 @@ impl WeightsOption {
     /// The choice.
     pub fn choice(&self) -> Weights {
         if self.raw_weights { Weights::Raw } else { Weights::Average }
+    }
+}
+
+/// The model that `--model` and `--network` name, and its recipe: an analytic energy has no file.
+pub fn open_model(
+    path: Option<&Path>,
+    network: Option<&str>,
+    weights: &WeightsOption,
+) -> Result<(Model, Config)> {
+    match (path, network) {
+        (Some(path), network) => Model::load_with_recipe(path, network, weights.choice()),
+        (None, Some(network)) => Model::analytic(network),
+        (None, None) => {
+            let text = "--model FILE is missing; only analytic energies, as in `--network analytic:gaussian`, need none";
+            Err(Error::Usage(text.to_owned()))
+        }
     }
 }
 

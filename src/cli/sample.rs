@@ -1,6 +1,6 @@
 //! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
 
-use super::{Summary, check_distinct, check_output, energy_titles, read_fitting, real, say};
+use super::{Summary, check_distinct, check_output, energy_titles, open_model, read_fitting, real, say};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,9 +18,10 @@ use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler, plane}
 pub struct Arguments {
     /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network)
     #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// The network: the name of its preset (`mnist-small`), or a TOML file that describes it [default: the one that
-    /// the checkpoint describes]
+    model: Option<PathBuf>,
+    /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and
+    /// the like, which needs no --model: double-well, rosenbrock, rastrigin, ackley, five-gaussians, 8-gaussians,
+    /// 25-gaussians [default: the one that the checkpoint describes]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
     #[command(flatten)]
@@ -107,8 +108,8 @@ const SEGMENT: u32 = 100;
 pub async fn run(arguments: Arguments) -> Result<()> {
     let picture_path = check(&arguments)?;
     let count = arguments.count;
-    let (path, network) = (&arguments.model, arguments.network.as_deref());
-    let (model, recipe) = Model::load_with_recipe(path, network, arguments.weights.choice())?;
+    let (path, network) = (arguments.model.as_deref(), arguments.network.as_deref());
+    let (model, recipe) = open_model(path, network, &arguments.weights)?;
     let picture_path = check_shape(&arguments, model.network.input, picture_path)?;
     let numbers = numbers(&arguments, recipe)?;
     let steps = numbers.steps;
@@ -244,7 +245,7 @@ fn check(arguments: &Arguments) -> Result<Option<PathBuf>> {
         outputs[1],
         outputs[2],
         ("--npy", npy),
-        ("--model", Some(&arguments.model)),
+        ("--model", arguments.model.as_deref()),
     ])?;
     let n_sizes = arguments.step_sizes.len();
     if n_sizes > MAX_STEP_SIZES {
@@ -284,7 +285,14 @@ fn start_images(arguments: &Arguments, model: &Model) -> Result<Option<Images>> 
     let (count, input) = (arguments.count as usize, model.network.input);
     Ok(match arguments.init.as_str() {
         "noise" => None,
-        "buffer" => Some(replay_images(&arguments.model, input, count)?),
+        "buffer" => match &arguments.model {
+            Some(path) => Some(replay_images(path, input, count)?),
+            None => {
+                return Err(Error::Usage(
+                    "--init buffer: an analytic energy has no replay buffer".to_owned(),
+                ));
+            }
+        },
         name => {
             let path = Path::new(name);
             if matches!(path.try_exists(), Ok(false)) {

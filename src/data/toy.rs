@@ -68,7 +68,12 @@ impl Mixture {
         };
         let largest = self.centres.iter().map(exponent).fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = self.centres.iter().map(|centre| (exponent(centre) - largest).exp()).sum();
-        largest + sum.ln() - (self.centres.len() as f64 * std::f64::consts::TAU * variance).ln()
+        largest + sum.ln() - self.log_norm()
+    }
+
+    /// The natural logarithm of what the sum of the Gaussians' exponentials is divided by.
+    pub fn log_norm(&self) -> f64 {
+        (self.centres.len() as f64 * std::f64::consts::TAU * f64::from(self.sigma).powi(2)).ln()
     }
 }
 

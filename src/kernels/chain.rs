@@ -79,7 +79,7 @@ pub fn chain_layers(network: &Network) -> Option<Vec<ChainLayer>> {
     for layer in &network.layers {
         let shape = match layer.operation {
             Operation::Conv(shape) => shape,
-            Operation::Pool(_) | Operation::Lstm(_) => return None,
+            Operation::Pool(_) | Operation::Lstm(_) | Operation::Analytic(_) => return None,
             Operation::Dense(d) => ConvShape {
                 in_channels: d.in_len(),
                 in_height: 1,
@@ -97,7 +97,7 @@ pub fn chain_layers(network: &Network) -> Option<Vec<ChainLayer>> {
         };
         let flattened = match layer.operation {
             Operation::Dense(d) => d.in_pixels,
-            Operation::Conv(_) | Operation::Pool(_) | Operation::Lstm(_) => 1,
+            _ => 1,
         };
         let mut layer = ChainLayer {
             shape,

@@ -16,6 +16,7 @@ pub mod activation_jet_backward;
 pub mod adam;
 pub mod add_penalty;
 pub mod advance;
+pub mod analytic_energy;
 pub mod augment_starts;
 pub mod average_weights;
 pub mod chain;
@@ -195,6 +196,7 @@ kernels! {
     LstmPack, lstm_pack, "Rearranges an LSTM cell's weights.", false;
     PoolForward, pool_forward, "Global average pool.", true;
     PoolInputGradient, pool_input_gradient, "Gradient with respect to a global average pool's input.", true;
+    AnalyticEnergy, analytic_energy, "Energies with a formula, and their gradients.", true;
     ReducePartials, reduce_partials, "Adds up partial gradients.", false;
     ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and seeds.", false;
     Smoothness, smoothness, "Adds the smoothness penalty.", false;
@@ -235,6 +237,10 @@ pub trait Real:
     fn ln_1p(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// Cosine and sine of it, in turns.
+    fn circle(self) -> [Self; 2];
 }
 
 impl Real for f32 {
@@ -253,6 +259,12 @@ impl Real for f32 {
     fn tanh(self) -> Self {
         f32::tanh(self)
     }
+    fn sqrt(self) -> Self {
+        f32::sqrt(self)
+    }
+    fn circle(self) -> [Self; 2] {
+        random::circle(self)
+    }
 }
 
 impl Real for f64 {
@@ -270,6 +282,13 @@ impl Real for f64 {
     }
     fn tanh(self) -> Self {
         f64::tanh(self)
+    }
+    fn sqrt(self) -> Self {
+        f64::sqrt(self)
+    }
+    fn circle(self) -> [Self; 2] {
+        let (sine, cosine) = (std::f64::consts::TAU * self).sin_cos();
+        [cosine, sine]
     }
 }
 

@@ -14,9 +14,10 @@
 //!
 //! `kernel` and `stride` are one number or `[height, width]`, `padding` is one number, `[height, width]` or
 //! `[top, bottom, left, right]`. A stack of LSTM layers over a sequence, whose input is `[channels, 1, time]`, is
-//! `{ lstm = 128, layers = 2, bidirectional = true }`.
+//! `{ lstm = 128, layers = 2, bidirectional = true }`. `{ analytic = "double-well" }` is an energy with a formula
+//! ([`Analytic`]), and the only layer then.
 
-use super::{Activation, Initialisation, LayerSpec, Network, NetworkSpec, Padding};
+use super::{ANALYTIC, Activation, Analytic, Initialisation, LayerSpec, Network, NetworkSpec, Padding};
 use crate::data::ImageShape;
 use crate::error::nearest;
 use crate::{Error, Result};
@@ -50,10 +51,11 @@ impl From<String> for Fault {
 /// Layers that a description may have.
 const MAX_LAYERS: usize = 256;
 const KEYS: [&str; 4] = ["name", "input", "initialisation", "layers"];
-const LAYERS: [&str; 5] = ["conv", "dense", "lstm", "pool", "flatten"];
+const LAYERS: [&str; 6] = ["conv", "dense", "lstm", "pool", "flatten", "analytic"];
 const CONV_KEYS: [&str; 5] = ["conv", "kernel", "stride", "padding", "activation"];
 const DENSE_KEYS: [&str; 2] = ["dense", "activation"];
 const LSTM_KEYS: [&str; 3] = ["lstm", "layers", "bidirectional"];
+const ANALYTIC_KEYS: [&str; 1] = ["analytic"];
 const ACTIVATIONS: [&str; 8] = ["identity", "swish", "silu", "leaky-relu", "relu", "elu", "softplus", "tanh"];
 const INITIALISATIONS: [&str; 2] = ["glorot", "pytorch"];
 
@@ -100,12 +102,19 @@ fn activation(value: &Value) -> Parsed<Activation> {
     })
 }
 
+/// The analytic energy of a name.
+pub(super) fn analytic(name: &str) -> Parsed<Analytic> {
+    let names = ANALYTIC.map(Analytic::name);
+    Analytic::named(name).ok_or_else(|| unknown("analytic energy", name, &names))
+}
+
 fn layer(value: &Value) -> Parsed<LayerSpec> {
     if let Some(name) = value.as_str() {
         return match name {
             "pool" => Ok(LayerSpec::Pool),
             "flatten" => Ok(LayerSpec::Flatten),
             "conv" | "dense" | "lstm" => Err(format!("{name} needs its size: {{ {name} = 16, ... }}")),
+            "analytic" => Err("analytic needs its name: { analytic = \"gaussian\" }".to_owned()),
             _ => Err(unknown("layer", name, &LAYERS)),
         };
     }
@@ -114,7 +123,12 @@ fn layer(value: &Value) -> Parsed<LayerSpec> {
             "a layer is a table such as {{ dense = 64 }}, \"pool\" or \"flatten\": not {value}"
         ));
     };
-    let kinds = [("conv", &CONV_KEYS[..]), ("dense", &DENSE_KEYS), ("lstm", &LSTM_KEYS)];
+    let kinds = [
+        ("conv", &CONV_KEYS[..]),
+        ("dense", &DENSE_KEYS),
+        ("lstm", &LSTM_KEYS),
+        ("analytic", &ANALYTIC_KEYS),
+    ];
     let mut named = kinds.iter().filter(|(kind, _)| keys.contains_key(*kind));
     let (kind, known) = match (named.next(), named.next()) {
         (Some(one), None) => *one,
@@ -131,6 +145,12 @@ fn layer(value: &Value) -> Parsed<LayerSpec> {
     };
     if let Some(word) = keys.keys().find(|key| !known.contains(&key.as_str())) {
         return Err(format!("{kind}: {}", unknown("key", word, known)));
+    }
+    if kind == "analytic" {
+        return match keys[kind].as_str() {
+            Some(name) => analytic(name).map(LayerSpec::Analytic),
+            None => Err(format!("`analytic` must be a name such as \"gaussian\", not {}", keys[kind])),
+        };
     }
     if kind == "lstm" {
         let bidirectional = match keys.get("bidirectional") {
@@ -179,6 +199,7 @@ fn layer_value(layer: &LayerSpec) -> Value {
     let (mut keys, activation) = match *layer {
         LayerSpec::Pool => return json!("pool"),
         LayerSpec::Flatten => return json!("flatten"),
+        LayerSpec::Analytic(energy) => return json!({ "analytic": energy.name() }),
         LayerSpec::Lstm { hidden, layers, bidirectional } => {
             return json!({ "lstm": hidden, "layers": layers, "bidirectional": bidirectional });
         }
@@ -351,6 +372,11 @@ impl Builder {
     /// A stack of LSTM layers over a sequence; both ways through time if it is bidirectional.
     pub fn lstm(self, hidden: usize, layers: usize, bidirectional: bool) -> Self {
         self.layer(LayerSpec::Lstm { hidden, layers, bidirectional })
+    }
+
+    /// An energy with a formula, which is the only layer.
+    pub fn analytic(self, energy: Analytic) -> Self {
+        self.layer(LayerSpec::Analytic(energy))
     }
 
     /// A global average pool.

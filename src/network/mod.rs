@@ -2,6 +2,7 @@
 //!
 //! A network maps one image to one number, its energy `E(x)`; low means likely.
 
+mod analytic;
 mod describe;
 mod lstm;
 mod presets;
@@ -11,6 +12,7 @@ use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
 use crate::{Error, Result};
 use rand::RngExt;
 
+pub use analytic::{ANALYTIC, Analytic};
 pub use describe::Builder;
 pub(crate) use describe::Fault;
 pub use lstm::{LstmCell, LstmShape};
@@ -154,6 +156,8 @@ pub enum LayerSpec {
     },
     /// Global average pool: each channel's mean over its pixels.
     Pool,
+    /// An energy with a formula, of a point: it is a network by itself, with no parameters.
+    Analytic(Analytic),
     /// Says that what follows takes all values, in the order channel, row, column. Dense layers do so by themselves.
     Flatten,
 }
@@ -242,12 +246,14 @@ pub enum Operation {
     Lstm(LstmShape),
     /// See [`LayerSpec::Pool`].
     Pool(PoolShape),
+    /// See [`LayerSpec::Analytic`].
+    Analytic(Analytic),
 }
 
 /// One layer of a [`Network`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// `conv1`, `conv2`, ..., `dense1`, ..., `lstm1`, ... and `pool1`: the prefix of its tensors in files.
+    /// `conv1`, `conv2`, ..., `dense1`, ..., `lstm1`, ..., `pool1` and `analytic1`: the prefix of its tensors in files.
     pub name: String,
     /// What it computes.
     pub operation: Operation,
@@ -275,7 +281,7 @@ impl Layer {
             Operation::Conv(s) => s.weight_len() * s.out_height * s.out_width,
             Operation::Dense(_) => self.weight_len,
             Operation::Lstm(s) => s.cells(0).iter().map(LstmCell::multiply_adds).sum(),
-            Operation::Pool(_) => 0,
+            Operation::Pool(_) | Operation::Analytic(_) => 0,
         }
     }
 }
@@ -349,6 +355,7 @@ impl Network {
                 LayerSpec::Dense { activation, .. } => ("dense", *activation),
                 LayerSpec::Lstm { .. } => ("lstm", Activation::Identity),
                 LayerSpec::Pool => ("pool", Activation::Identity),
+                LayerSpec::Analytic(_) => ("analytic", Activation::Identity),
                 LayerSpec::Flatten => {
                     flattened = true;
                     continue;
@@ -370,6 +377,20 @@ impl Network {
                 LayerSpec::Pool => {
                     let pool = PoolShape { channels: shape.channels, pixels: shape.height * shape.width };
                     (Operation::Pool(pool), Some(0), ImageShape { height: 1, width: 1, ..shape })
+                }
+                LayerSpec::Analytic(energy) => {
+                    let name = energy.name();
+                    if specs.len() > 1 {
+                        return fail(format!("{layer_name}: the energy {name} has to be the only layer"));
+                    }
+                    if [shape.height, shape.width] != [1, 1] || (energy.is_planar() && shape.channels != 2) {
+                        let of = if energy.is_planar() { "2x1x1" } else { "Nx1x1" };
+                        return fail(format!(
+                            "{layer_name}: {name} is an energy of points, {of} (channels x height x width), but its \
+                             input is {shape}"
+                        ));
+                    }
+                    (Operation::Analytic(energy), Some(0), ImageShape { channels: 1, ..shape })
                 }
                 LayerSpec::Conv { channels, kernel, stride, padding, .. } => {
                     if channels == 0 || kernel.contains(&0) || stride.contains(&0) {
@@ -459,7 +480,7 @@ impl Network {
                 ));
             };
             let bias_len = match operation {
-                Operation::Lstm(_) | Operation::Pool(_) => 0,
+                Operation::Lstm(_) | Operation::Pool(_) | Operation::Analytic(_) => 0,
                 _ => out.channels,
             };
             layers.push(Layer {
@@ -489,7 +510,8 @@ impl Network {
         if layers.last().is_some_and(|l| l.activation != Activation::Identity) {
             return fail("the last layer's output is the energy: it has no activation".to_owned());
         }
-        if offset == 0 {
+        let is_analytic = matches!(specs, [LayerSpec::Analytic(_)]);
+        if offset == 0 && !is_analytic {
             return fail("it has no parameters".to_owned());
         }
         Ok(Self {
@@ -524,7 +546,7 @@ impl Network {
                     tensors.extend(cells.iter().flat_map(|cell| cell.tensors(&layer.name)));
                     continue;
                 }
-                Operation::Pool(_) => continue,
+                Operation::Pool(_) | Operation::Analytic(_) => continue,
             };
             tensors.push(ParameterTensor {
                 name: format!("{}.weight", layer.name),
@@ -553,7 +575,7 @@ impl Network {
                 }
                 Operation::Dense(s) => (s.in_len(), s.units),
                 Operation::Lstm(s) => (s.hidden, 0),
-                Operation::Pool(_) => continue,
+                Operation::Pool(_) | Operation::Analytic(_) => continue,
             };
             let pytorch = self.initialisation == Initialisation::Pytorch;
             let (square, end) = if pytorch || matches!(layer.operation, Operation::Lstm(_)) {

@@ -1,6 +1,7 @@
 //! Networks by name.
 
-use super::{Activation, Initialisation, Network, NetworkSpec, Padding};
+use super::describe::analytic;
+use super::{ANALYTIC, Activation, Initialisation, Network, NetworkSpec, Padding};
 use crate::data::ImageShape;
 use crate::error::nearest;
 use crate::{Error, Result};
@@ -8,6 +9,9 @@ use crate::{Error, Result};
 /// The names that [`preset`] knows.
 pub const PRESETS: [&str; 7] =
     ["mnist-small", "mnist-deep", "conv-pool", "image-leaky", "mlp", "mlp-silu", "sequence"];
+
+/// What the names of analytic energies begin with.
+const PREFIX: &str = "analytic:";
 
 /// Keras `same` padding for even sizes and stride 2: nothing before, one after.
 const SAME: Padding = Padding { top: 0, bottom: 1, left: 0, right: 1 };
@@ -26,6 +30,8 @@ const SAME: Padding = Padding { top: 0, bottom: 1, left: 0, right: 1 };
 /// * `mlp-silu`: points of two coordinates, three dense layers of 256 with swish, and the energy.
 /// * `sequence`: 50 numbers, one after the other: an LSTM of two layers of 128, both ways, and the energy of its last
 ///   moment.
+/// * `analytic:gaussian`, `analytic:double-well`, ...: an energy with a formula ([`super::Analytic`]), of points in the
+///   plane, with no parameters.
 ///
 /// Parameters begin as in the frameworks that the networks come from: Glorot's way for `mnist-small` (Keras), PyTorch's
 /// for all others.
@@ -37,6 +43,7 @@ pub fn preset(name: &str) -> Result<Network> {
         "mnist-small" => [1, 32, 32],
         "mlp" | "mlp-silu" => [2, 1, 1],
         "sequence" => [1, 1, 50],
+        _ if name.starts_with(PREFIX) => [2, 1, 1],
         _ => [1, 28, 28],
     };
     build(name, shape)
@@ -59,6 +66,9 @@ pub fn preset_for(name: &str, data: ImageShape) -> Result<Network> {
 
 fn build(name: &str, input: [usize; 3]) -> Result<Network> {
     let network = Network::builder(name, input);
+    if let Some(energy) = name.strip_prefix(PREFIX) {
+        return network.analytic(analytic(energy).map_err(Error::Network)?).build();
+    }
     let pytorch = || Network::builder(name, input).initialisation(Initialisation::Pytorch);
     let (swish, leaky) = (Activation::Swish, Activation::LeakyRelu(0.2));
     match name {
@@ -88,9 +98,11 @@ fn build(name: &str, input: [usize; 3]) -> Result<Network> {
         "sequence" => pytorch().lstm(128, 2, true),
         "mlp-silu" => (0..3).fold(pytorch(), |n, _| n.dense(256).activation(swish)),
         _ => {
-            let hint = nearest(name, &PRESETS).map_or(String::new(), |hint| format!(" {hint}"));
-            let known = PRESETS.join(", ");
-            return Err(Error::Network(format!("no network is called `{name}`;{hint} Known: {known}")));
+            let analytic = ANALYTIC.map(|energy| format!("{PREFIX}{}", energy.name()));
+            let names: Vec<_> = PRESETS.into_iter().chain(analytic.iter().map(String::as_str)).collect();
+            let hint = nearest(name, &names).map_or(String::new(), |hint| format!(" {hint}"));
+            let text = format!("no network is called `{name}`;{hint} Known: {}", names.join(", "));
+            return Err(Error::Network(text));
         }
     }
     .dense(1)

@@ -3,6 +3,7 @@
 use super::lstm_pass::{LstmInput, LstmPass};
 use super::{BufferId, Launch, Plan, Target};
 use crate::kernels::Kernel;
+use crate::kernels::analytic_energy::AnalyticEnergy;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
@@ -12,7 +13,7 @@ use crate::kernels::dense_weight_gradient::DenseWeightGradient;
 use crate::kernels::pack_weights::{PackWeights, Packing, Tile};
 use crate::kernels::pool_forward::PoolForward;
 use crate::kernels::pool_input_gradient::PoolInputGradient;
-use crate::network::{Activation, ConvShape, DenseShape, Layer, Network, Operation, PoolShape};
+use crate::network::{Activation, Analytic, ConvShape, DenseShape, Layer, Network, Operation, PoolShape};
 use std::ops::Range;
 
 /// The buffers that a network needs for a batch, and the launches that use them.
@@ -48,6 +49,8 @@ enum OwnBuffers {
     Lstm(LstmPass),
     /// With its slope, which is 1.
     Pool(PoolShape, BufferId),
+    /// Writes the gradient with respect to the input together with the energy.
+    Analytic(Analytic),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +61,12 @@ struct SimpleBuffers {
 }
 
 impl LayerBuffers {
-    /// The derivative of the layer's activation; an LSTM has none of its own.
+    /// The derivative of the layer's activation; an LSTM and an analytic energy have none of their own.
     fn slope(&self) -> Option<BufferId> {
         match &self.own {
             OwnBuffers::Conv(_, own) | OwnBuffers::Dense(_, own) => Some(own.slope),
             OwnBuffers::Pool(_, slope) => Some(*slope),
-            OwnBuffers::Lstm(_) => None,
+            OwnBuffers::Lstm(_) | OwnBuffers::Analytic(_) => None,
         }
     }
 }
@@ -106,6 +109,7 @@ impl NetworkPass {
                 Operation::Pool(shape) => {
                     OwnBuffers::Pool(shape, plan.per_block(format!("{name} slope"), layer.out_len))
                 }
+                Operation::Analytic(energy) => OwnBuffers::Analytic(energy),
             };
             layers.push(LayerBuffers { output, gradient, own });
         }
@@ -138,7 +142,7 @@ impl NetworkPass {
                     lstm.pack(launches, self.parameters);
                     continue;
                 }
-                OwnBuffers::Pool(..) => continue,
+                OwnBuffers::Pool(..) | OwnBuffers::Analytic(_) => continue,
             };
             for (packing, to) in [(packings.0, own.forward), (packings.1, own.backward)] {
                 let kernel = PackWeights { packing, weight_offset: layer.weight_offset, packed_offset: 0 };
@@ -188,13 +192,17 @@ impl NetworkPass {
                 let kernel = PoolForward { lanes, shape: *shape };
                 return Some(Launch::per_block(kernel, blocks, &[input, output, slope]));
             }
+            OwnBuffers::Analytic(energy) => {
+                let kernel = AnalyticEnergy { lanes, features: self.features(), energy: *energy };
+                return Some(Launch::per_block(kernel, blocks, &[input, output, self.input_gradient]));
+            }
             OwnBuffers::Lstm(_) => return None,
         };
         Some(Launch::per_block(kernel, blocks, &[input, weights, parameters, output, slope]))
     }
 
     /// From the gradient of a layer's pre-activation to that of its input, times `slope` where there is one; none for an
-    /// LSTM.
+    /// LSTM and an analytic energy.
     pub(super) fn backward_launch(
         &self,
         layer: &LayerBuffers,
@@ -216,7 +224,7 @@ impl NetworkPass {
                 let kernel = PoolInputGradient { lanes, shape: *shape, has_slope };
                 return Some(Launch::per_block(kernel, blocks, &[gradient, slope, to]));
             }
-            OwnBuffers::Lstm(_) => return None,
+            OwnBuffers::Lstm(_) | OwnBuffers::Analytic(_) => return None,
         };
         Some(Launch::per_block(kernel, blocks, &[gradient, weights, slope, to]))
     }
@@ -240,7 +248,7 @@ impl NetworkPass {
                 let shape = *shape;
                 DenseWeightGradient { lanes, shape, chunks, streams, weight_offset, n_parameters }.into()
             }
-            OwnBuffers::Pool(..) | OwnBuffers::Lstm(_) => return None,
+            OwnBuffers::Pool(..) | OwnBuffers::Lstm(_) | OwnBuffers::Analytic(_) => return None,
         })
     }
 
@@ -254,9 +262,10 @@ impl NetworkPass {
     /// Gradient of the energy with respect to the input, after a forward pass.
     pub(super) fn to_input(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
         // An energy's derivative with respect to the last pre-activation is that layer's slope.
-        let top = self.layers[self.layers.len() - 1].slope();
-        let top = top.expect("an LSTM is not the last layer of a network");
-        self.backward(launches, blocks, top, true);
+        // The last layer has one, but for an analytic energy, whose forward pass has told the gradient already.
+        if let Some(top) = self.layers[self.layers.len() - 1].slope() {
+            self.backward(launches, blocks, top, true);
+        }
     }
 
     /// Gradients with respect to every layer's pre-activation, from the seeds, after a forward pass.

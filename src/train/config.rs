@@ -16,7 +16,7 @@ use crate::error::nearest;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
 use crate::kernels::random::Distribution;
-use crate::network::{Fault, Network, NetworkSpec, preset, preset_for};
+use crate::network::{Analytic, Fault, Network, NetworkSpec, preset, preset_for};
 use crate::plan::{SamplerChange, SamplerNumbers};
 use crate::{Error, Result};
 
@@ -555,12 +555,43 @@ impl Config {
         }
     }
 
+    /// How an analytic energy is sampled: with MALA, whose density is exact, from uniform starts all over the place where
+    /// the energy is low; in Rosenbrock's valley, from its middle, as proposals from the steep sides are all rejected.
+    /// Energies whose density has no bounds to speak of get a box.
+    pub fn analytic(energy: Analytic) -> Self {
+        // Step sizes at which three quarters of the proposals are accepted, or more.
+        let (step_size, start_scale, clamp) = match energy {
+            Analytic::Gaussian => (0.25, 2.0, 0.0),
+            Analytic::DoubleWell => (0.1, 2.0, 0.0),
+            Analytic::Rosenbrock => (0.002, 0.1, 0.0),
+            Analytic::Rastrigin => (0.002, 5.0, 5.12),
+            Analytic::Ackley => (0.05, 5.0, 5.0),
+            Analytic::FiveGaussians | Analytic::EightGaussians => (0.05, 4.0, 0.0),
+            Analytic::TwentyFiveGaussians => (0.01, 4.0, 0.0),
+        };
+        let steps = if energy == Analytic::Rosenbrock { 5000 } else { 1000 };
+        let base = mlp(Self::default());
+        Self {
+            chain: Chain { form: Form::Mala, step_size, clamp, ..base.chain },
+            replay: Replay { start: Start::Uniform, start_scale, ..base.replay },
+            sample: Sample { step_size, steps, ..base.sample },
+            ..base
+        }
+    }
+
     /// The network of a run on data of this shape: the one described, or else the preset's.
     ///
     /// # Errors
-    /// [`Error::Network`] for layers that do not fit together.
+    /// [`Error::Network`] for layers that do not fit together, and for a network that has nothing to train.
     pub fn network(&self, data: ImageShape) -> Result<Network> {
-        self.network.as_ref().map_or_else(|| preset_for(&self.preset, data), NetworkSpec::build)
+        let network =
+            self.network.as_ref().map_or_else(|| preset_for(&self.preset, data), NetworkSpec::build)?;
+        if network.n_parameters == 0 {
+            let text =
+                format!("`{}` has no parameters to train; `thalweg sample` takes it as it is", network.name);
+            return Err(Error::Network(text));
+        }
+        Ok(network)
     }
 
     /// `base` with the settings of a TOML file on top; the file needs to name only what it changes. A section `[network]`

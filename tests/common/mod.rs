@@ -146,6 +146,7 @@ pub fn output_shape(input: ImageShape, spec: LayerSpec) -> ImageShape {
         Operation::Dense(s) => ImageShape { channels: s.units, height: 1, width: 1 },
         Operation::Lstm(s) => ImageShape { channels: s.out_len(), height: 1, width: 1 },
         Operation::Pool(s) => ImageShape { channels: s.channels, height: 1, width: 1 },
+        Operation::Analytic(_) => unreachable!("it has no layer after it"),
     }
 }
 
@@ -381,6 +382,7 @@ fn plain_layer(layer: &Layer, parameters: &[f64], x: &[f64]) -> Vec<f64> {
         Operation::Pool(s) => {
             x.chunks_exact(s.pixels).map(|channel| channel.iter().sum::<f64>() / s.pixels as f64).collect()
         }
+        Operation::Analytic(_) => unreachable!("tests/analytic.rs has the formulas"),
     };
     z.iter_mut().for_each(|z| *z = plain_activation(layer.activation, *z));
     z
@@ -548,6 +550,7 @@ fn run_block(kernel: &Kernel, views: &mut [Vec<f64>]) {
         (Kernel::DenseForward(k), [x, w, p, y, slope]) => k.reference(x, w, &p[k.bias_offset..], y, slope),
         (Kernel::ConvInputGradient(k), [g, w, slope, grad]) => k.reference(g, w, slope, grad),
         (Kernel::DenseInputGradient(k), [g, w, slope, grad]) => k.reference(g, w, slope, grad),
+        (Kernel::AnalyticEnergy(k), [x, energy, gradient]) => k.reference(x, energy, gradient),
         (Kernel::PoolForward(k), [x, y, slope]) => k.reference(x, y, slope),
         (Kernel::PoolInputGradient(k), [g, slope, grad]) => k.reference(g, slope, grad),
         (Kernel::LstmForward(k), [x, w, p, trace, y]) => {
