@@ -131,6 +131,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if let (Device::Gpu(_), true) = (&device, trainer.config().chain.form != Form::Mala) {
         say(format_args!("Chains run {}.", device.explain_chain(trainer.network())));
     }
+    if let Some(warning) = trainer.warning() {
+        say(format_args!("Warning: {warning}."));
+    }
     let left = trainer.total_steps().saturating_sub(trainer.step());
     if left == 0 {
         say(format_args!(

@@ -17,7 +17,7 @@ use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
 use crate::kernels::random::Distribution;
 use crate::network::{Analytic, Fault, Network, NetworkSpec, preset, preset_for};
-use crate::plan::{SamplerChange, SamplerNumbers};
+use crate::plan::{SamplerChange, SamplerNumbers, ScoreObjective};
 use crate::{Error, Result};
 
 /// Everything that decides what a run computes, besides the data and the device.
@@ -44,6 +44,8 @@ pub struct Config {
     pub pcd: Pcd,
     /// Changes of chain starts.
     pub augment: Augment,
+    /// The objectives that fit the score and have no chains.
+    pub score: Score,
     /// The loss.
     pub loss: Loss,
     /// The optimiser.
@@ -70,6 +72,12 @@ pub enum Objective {
     Cd,
     /// Contrastive divergence; persistent chains.
     Pcd,
+    /// [`ScoreObjective::Matching`].
+    ScoreMatching,
+    /// [`ScoreObjective::Sliced`].
+    SlicedScoreMatching,
+    /// [`ScoreObjective::Denoising`].
+    DenoisingScoreMatching,
 }
 
 /// How long to train.
@@ -196,6 +204,46 @@ pub struct Ema {
     pub decay: f64,
 }
 
+/// The objectives that fit the score and have no chains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Score {
+    /// Random directions of each image; `score-matching` of up to 16 values an image takes the axes instead.
+    pub probes: usize,
+    /// What the directions of `sliced-score-matching` are: standard normal, or -1 and 1; those of `score-matching` are signs.
+    pub directions: Directions,
+    /// What `sliced-score-matching` takes of the gradient's square: all of it, or that along its directions.
+    pub square: Square,
+    /// Standard deviation of the noise of `denoising-score-matching`, the smallest where there are several.
+    pub sigma: f64,
+    /// The largest of several standard deviations.
+    pub sigma_max: f64,
+    /// Standard deviations, from one to the other in equal factors; each image draws one.
+    pub levels: usize,
+}
+
+/// What the directions of sliced score matching are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Directions {
+    /// Standard normal.
+    #[default]
+    Normal,
+    /// -1 or 1.
+    Signs,
+}
+
+/// What sliced score matching takes of the gradient's square.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Square {
+    /// All of it, whose variance is smaller.
+    #[default]
+    Whole,
+    /// What lies along the directions.
+    Along,
+}
+
 /// The loss: contrastive divergence and a penalty that keeps energies near 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -317,6 +365,7 @@ impl Default for Config {
             cd: Cd::default(),
             pcd: Pcd::default(),
             augment: Augment::default(),
+            score: Score::default(),
             loss: Loss::default(),
             adam: Adam::default(),
             schedule: Schedule::default(),
@@ -377,6 +426,19 @@ impl Default for Pcd {
 impl Default for Ema {
     fn default() -> Self {
         Self { decay: 0.0 }
+    }
+}
+
+impl Default for Score {
+    fn default() -> Self {
+        Self {
+            probes: 1,
+            directions: Directions::Normal,
+            square: Square::Whole,
+            sigma: 0.1,
+            sigma_max: 1.0,
+            levels: 1,
+        }
     }
 }
 
@@ -472,7 +534,7 @@ type Setting = (&'static str, Values, &'static str);
 #[rustfmt::skip]
 const SETTINGS: &[Setting] = &[
     ("preset", Preset, "The network and its recipe, by name; it decides the defaults of all other settings."),
-    ("objective", Choice(&["replay", "cd", "pcd"]), "What is trained for (see `docs/objectives.md`)."),
+    ("objective", Choice(&["replay", "cd", "pcd", "score-matching", "sliced-score-matching", "denoising-score-matching"]), "What is trained for (see `docs/objectives.md`)."),
     ("seed", Whole(0, u64::MAX), "Where all random numbers of the run come from."),
     ("train.epochs", Whole(1, 1_000_000), "Passes over the training images."),
     ("train.batch", Whole(1, 1 << 20), "Real images, and chains, in a training step."),
@@ -500,6 +562,12 @@ const SETTINGS: &[Setting] = &[
     ("augment.shift", Whole(0, 64), "It is shifted by up to so many pixels either way."),
     ("augment.flip", Real(0.0, 1.0), "Probability that it is flipped from left to right then."),
     ("augment.rescale", Real(0.0, 0.9), "It is rescaled by 1 +- up to this."),
+    ("score.probes", Whole(1, 64), "Random directions of each image; `score-matching` of up to 16 values an image takes the axes instead."),
+    ("score.directions", Choice(&["normal", "signs"]), "What the directions of `sliced-score-matching` are: standard normal, or -1 and 1; those of `score-matching` are signs."),
+    ("score.square", Choice(&["whole", "along"]), "What `sliced-score-matching` takes of the gradient's square: all of it, or that along its directions."),
+    ("score.sigma", Real(1e-4, 1e3), "Standard deviation of the noise of `denoising-score-matching`, the smallest where there are several."),
+    ("score.sigma_max", Real(1e-4, 1e3), "The largest of several standard deviations."),
+    ("score.levels", Whole(1, 1000), "Standard deviations, from one to the other in equal factors; each image draws one."),
     ("loss.energy_l2", Real(0.0, 1e6), "Weight (alpha) of the energies' L2 penalty in the loss."),
     ("loss.energy_l2_form", Choice(&["mean-of-squares", "square-of-means"]), "What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2."),
     ("loss.weight_l2", CLIP, "Weight of the sum of all squared parameters in the loss."),
@@ -693,12 +761,17 @@ impl Config {
         if let Some(network) = &self.network {
             network.build()?;
         }
+        if self.score.levels > 1 && self.score.sigma_max <= self.score.sigma {
+            let problem =
+                format!("must be more than score.sigma, {}, where score.levels is not 1", self.score.sigma);
+            return Err(Error::setting("score.sigma_max", problem));
+        }
         let batch = ("train.batch", self.train.batch);
         let initial = ("replay.initial", self.replay.initial);
         let (slots, most, counts) = match self.objective {
             Objective::Replay => ("replay.capacity", self.replay.capacity, &[batch, initial][..]),
             Objective::Pcd => ("pcd.chains", self.pcd.chains, &[batch][..]),
-            Objective::Cd => ("", 0, &[][..]),
+            _ => ("", 0, &[][..]),
         };
         for (name, count) in counts {
             if *count > most {
@@ -723,6 +796,28 @@ impl Config {
             value => value.map_or(String::new(), ToString::to_string),
         };
         SETTINGS.iter().map(|&(name, _, doc)| (name, text(name), doc)).collect()
+    }
+
+    /// The objective, if it is one that fits the score.
+    pub fn score_objective(&self) -> Option<ScoreObjective> {
+        let s = &self.score;
+        Some(match self.objective {
+            Objective::Replay | Objective::Cd | Objective::Pcd => return None,
+            Objective::ScoreMatching => ScoreObjective::Matching { probes: s.probes },
+            Objective::SlicedScoreMatching => ScoreObjective::Sliced {
+                probes: s.probes,
+                distribution: match s.directions {
+                    Directions::Normal => Distribution::Normal,
+                    Directions::Signs => Distribution::Signs,
+                },
+                reduces_variance: s.square == Square::Whole,
+            },
+            Objective::DenoisingScoreMatching => ScoreObjective::Denoising {
+                sigma: s.sigma as f32,
+                sigma_max: s.sigma_max as f32,
+                levels: s.levels as u32,
+            },
+        })
     }
 
     /// The chains of training, `training_steps` steps long, as a plan takes them.
@@ -763,6 +858,7 @@ impl Config {
             Objective::Replay => (self.replay.capacity, self.replay.initial),
             Objective::Pcd => (self.pcd.chains, self.pcd.chains),
             Objective::Cd => (self.train.batch, self.train.batch),
+            _ => (1, 1),
         }
     }
 

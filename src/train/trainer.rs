@@ -161,6 +161,9 @@ impl Trainer {
                 network.name, dataset.name
             )));
         }
+        if let Some(objective) = config.score_objective() {
+            objective.check(&network)?;
+        }
         assert!(input.len() < MAX_FEATURES);
         let n_images = u32::try_from(examples.count())
             .map_err(|_| Error::Usage(format!("{}: more than 2^32 images", dataset.name)))?;
@@ -202,6 +205,16 @@ impl Trainer {
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What the run is likely to go wrong by, if something.
+    pub fn warning(&self) -> Option<String> {
+        let objective = self.config.score_objective()?;
+        let layer = objective.kinked(&self.network)?;
+        Some(format!(
+            "{layer}'s activation is made of straight lines, whose second derivative is 0, so that the loss lacks most of \
+             its trace term: choose a smooth activation (swish, softplus, tanh), or `denoising-score-matching`"
+        ))
     }
 
     /// The network.
@@ -393,8 +406,8 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
         starts: match (config.objective, config.cd.start) {
             (Objective::Replay, _) => Starts::Replay,
             (Objective::Pcd, _) => Starts::Persistent,
-            (Objective::Cd, CdStart::Noise) => Starts::Noise,
             (Objective::Cd, CdStart::Data) => Starts::Data,
+            (_, _) => Starts::Noise,
         },
         noise: config.start_noise(),
         augment: Augment {
@@ -422,7 +435,7 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
         gradient_clip: config.adam.gradient_clip as f32,
         weight_decay: config.adam.weight_decay,
         average_decay: config.ema.decay,
-        score: None,
+        score: config.score_objective(),
     }
 }
 
