@@ -770,6 +770,54 @@ fn a_runs_curves_are_drawn_and_drawn_again() {
     refusals.finish();
 }
 
+#[test]
+fn objectives_that_fit_the_score_have_no_fakes() {
+    let folder = folder();
+    let train = |out: &str, objective: &str, more: &[&str]| {
+        let (out, set) = (format!("--out={out}"), format!("--set=objective={objective}"));
+        works(folder.path(), &[&["train", "--steps=2", &out, &set], more, &TINY[..]].concat())
+    };
+    for objective in ["score-matching", "sliced-score-matching", "denoising-score-matching"] {
+        let stdout = train(objective, objective, &[]);
+        assert!(!stdout.contains("Warning"), "swish is smooth: {stdout}");
+        let at = |name: &str| folder.path().join(objective).join(name);
+        assert!(at("samples-0001.png").exists() && !at("buffer-0001.png").exists(), "{objective}");
+        let table = MetricsTable::read(at("metrics.csv")).unwrap();
+        let finite = |name: &str| table.column(name).unwrap().iter().filter(|v| v.is_finite()).count();
+        assert_eq!((finite("loss"), finite("energy_real"), finite("energy_fake")), (2, 2, 0), "{objective}");
+        let all = works(
+            folder.path(),
+            &["train", "--resume", "--steps=3", "--out", objective, "--device=cpu", "--data=digits.idx"],
+        );
+        assert!(all.contains("Resumed at step 2"), "{all}");
+    }
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    put(
+        "kinks.toml",
+        "[network]\ninput = [1, 28, 28]\nlayers = [{ dense = 4, activation = \"relu\" }, { dense = 1 }]\n",
+    );
+    let kinks = ["--config=kinks.toml"];
+    let stdout = train("kinks", "score-matching", &kinks);
+    assert!(stdout.contains("Warning: dense1's activation is made of straight lines"), "{stdout}");
+    assert!(!train("denoised", "denoising-score-matching", &kinks).contains("Warning"));
+
+    let sequences: Vec<f32> = (0..20 * 6).map(|i| (i % 7) as f32 / 7.0).collect();
+    let file = npy_file("<f4", "False", "(20, 3, 2)", &le(&sequences));
+    fs::write(folder.path().join("sequences.npy"), file).unwrap();
+    put("lstm.toml", "[network]\ninput = [2, 1, 3]\nlayers = [{ lstm = 4 }, { dense = 1 }]\n");
+    let mut refusals = Refusals::new(folder.path());
+    for objective in ["score-matching", "sliced-score-matching", "denoising-score-matching"] {
+        let set = format!("--set=objective={objective}");
+        let lstm =
+            ["train", "--device=cpu", "--data=sequences.npy", "--config=lstm.toml", "--out=lstm", &set];
+        refusals.refused(&lstm, &["LSTM", "second derivatives", "`replay`, `cd` or `pcd`"]);
+        let unused =
+            ["train", "--device=cpu", "--data=digits.idx", "--out=new", &set, "--set=loss.smoothness=1"];
+        refusals.refused(&unused, &["loss.smoothness", "has no part"]);
+    }
+    refusals.finish();
+}
+
 // ---- help
 
 #[test]

@@ -3,7 +3,9 @@
 use serde_json::Value;
 use thalweg::Error;
 use thalweg::kernels::dynamics::{Form, Path as Course};
-use thalweg::train::config::{Config, EnergyL2Form, PRESETS, RateSchedule};
+use thalweg::kernels::random::Distribution;
+use thalweg::plan::ScoreObjective;
+use thalweg::train::config::{Config, EnergyL2Form, Objective, PRESETS, RateSchedule};
 
 fn small() -> Config {
     Config::preset("mnist-small").unwrap()
@@ -121,6 +123,32 @@ fn recipe_r3() {
 }
 
 #[test]
+fn objectives_that_fit_the_score() {
+    let of = |settings: &[&str]| {
+        let mut c = small();
+        settings.iter().for_each(|setting| c.set(setting).unwrap());
+        c.validate().unwrap();
+        c.score_objective()
+    };
+    for chains in ["objective=replay", "objective=cd", "objective=pcd"] {
+        assert_eq!(of(&[chains, "score.sigma=2"]), None);
+    }
+    let matching = ScoreObjective::Matching { probes: 3 };
+    assert_eq!(of(&["objective=score-matching", "score.probes=3"]), Some(matching));
+    let sliced = |distribution, reduces_variance| {
+        Some(ScoreObjective::Sliced { probes: 1, distribution, reduces_variance })
+    };
+    assert_eq!(of(&["objective=sliced-score-matching"]), sliced(Distribution::Normal, true));
+    let other = ["objective=sliced-score-matching", "score.directions=signs", "score.square=along"];
+    assert_eq!(of(&other), sliced(Distribution::Signs, false));
+    // What is refused elsewhere: with one level the largest sigma is not looked at.
+    let denoising = |sigma, sigma_max, levels| Some(ScoreObjective::Denoising { sigma, sigma_max, levels });
+    let base = "objective=denoising-score-matching";
+    assert_eq!(of(&[base, "score.sigma=3"]), denoising(3.0, 1.0, 1));
+    assert_eq!(of(&[base, "score.sigma=0.5", "score.sigma_max=2", "score.levels=5"]), denoising(0.5, 2.0, 5));
+}
+
+#[test]
 fn set_changes_one_setting() {
     let mut c = small();
     for text in
@@ -168,6 +196,15 @@ fn set_refuses() {
             "chain.form=noise-lats",
             &["one of noise-first, noise-last, theory", "`noise-lats`", "did you mean `noise-last`?"],
         ),
+        (
+            "objective=score",
+            &["one of replay, cd, pcd, score-matching, sliced-score-matching, denoising-", "`score`"],
+        ),
+        ("score.probes=0", &["a whole number from 1 to 64, not `0`"]),
+        ("score.sigma=0", &["from 0.0001 to 1000, not `0`"]),
+        ("score.levels=0", &["from 1 to 1000"]),
+        ("score.square=all", &["one of whole, along, not `all`"]),
+        ("score.directions=sign", &["one of normal, signs", "did you mean `signs`?"]),
         ("schedule.learning_rate=0.1", &["one of constant, exponential, cosine, not `0.1`"]),
         ("preset=mnist-smal", &["no preset `mnist-smal`", "did you mean `mnist-small`?"]),
     ] {
@@ -281,6 +318,12 @@ fn validate_names_each_impossible_value() {
             (c.chain.course, c.chain.noise, c.chain.noise_end) = (Course::Geometric, 0.0, 0.1)
         }),
         ("adam.gradient_norm_clip", |c| c.adam.gradient_norm_clip = f64::NAN),
+        ("score.sigma_max", |c| (c.score.levels, c.score.sigma, c.score.sigma_max) = (2, 0.5, 0.5)),
+        ("score.sigma", |c| c.score.sigma = f64::NAN),
+        ("loss.smoothness", |c| (c.objective, c.loss.smoothness) = (Objective::ScoreMatching, 0.1)),
+        ("augment.probability", |c| {
+            (c.objective, c.augment.probability) = (Objective::DenoisingScoreMatching, 0.5)
+        }),
         ("sample.count", |c| c.sample.count = 0),
         ("sample.steps", |c| c.sample.steps = 0),
         ("sample.step_size", |c| c.sample.step_size = -20.0),

@@ -9,6 +9,7 @@ use thalweg::train::metrics::StepMetrics;
 pub struct Progress {
     /// None where stderr is no terminal.
     bar: Option<ProgressBar>,
+    has_fakes: bool,
     total_steps: u64,
     n_epochs: u64,
     step: u64,
@@ -31,6 +32,7 @@ impl Progress {
         let bar = ProgressBar::new(total_steps).with_style(style);
         Self {
             bar: (!bar.is_hidden()).then_some(bar),
+            has_fakes: true,
             total_steps,
             n_epochs: total_steps.div_ceil(steps_per_epoch.max(1)),
             step: already_done,
@@ -38,6 +40,11 @@ impl Progress {
             shown: None,
             waiting: None,
         }
+    }
+
+    /// Whether there are fake images, whose energy is shown; there are unless this says not.
+    pub fn fakes(self, has_fakes: bool) -> Self {
+        Self { has_fakes, ..self }
     }
 
     /// Shows that `step` steps are done, the last of them in `epoch` (counted from 1) with these figures. May be called
@@ -51,7 +58,10 @@ impl Progress {
         let eta = duration(total.saturating_sub(step) as f64 / rate);
         let pace = format!("epoch {epoch}/{}  {} steps/s  ETA {eta}", self.n_epochs, speed(rate));
         let [loss, real, fake] = [metrics.loss, metrics.energy_real, metrics.energy_fake].map(figure);
-        let figures = format!("loss {loss:<7}  E real {real:<7}  E fake {fake}");
+        let mut figures = format!("loss {loss:<7}  E real {real:<7}");
+        if self.has_fakes {
+            figures += &format!("  E fake {fake}");
+        }
         if let Some(bar) = &self.bar {
             let done = (BAR_WIDTH * step.min(total) / total.max(1)) as usize;
             let rest = BAR_WIDTH as usize - done;
@@ -160,6 +170,9 @@ pub struct EpochFigures {
     pub step: u64,
     /// Means over the epoch's training steps.
     pub train: StepMetrics,
+    /// Whether there are fake images; without, the held-out images have no loss either: it is that of contrastive
+    /// divergence.
+    pub has_fakes: bool,
     /// None if nothing is held out.
     pub held_out: Option<HeldOutFigures>,
     /// How long the epoch took.
@@ -203,6 +216,9 @@ pub fn epoch_row(figures: &EpochFigures) -> String {
         Some(held) => [held.loss, held.divergence, held.energy_real, held.energy_noise].map(figure),
         None => ["-"; 4].map(String::from),
     });
+    if !figures.has_fakes {
+        (cells[4], cells[6]) = ("-".to_owned(), "-".to_owned());
+    }
     table_row(
         &figures.epoch.to_string(),
         &figures.step.to_string(),
@@ -223,7 +239,14 @@ mod tests {
     fn row_of(v: f32) -> String {
         let held_out = HeldOutFigures { loss: v, divergence: v, energy_real: v, energy_noise: v };
         let train = bytemuck::cast([v; 8]);
-        epoch_row(&EpochFigures { epoch: 10, step: 4690, train, held_out: Some(held_out), seconds: 61.5 })
+        epoch_row(&EpochFigures {
+            epoch: 10,
+            step: 4690,
+            train,
+            has_fakes: true,
+            held_out: Some(held_out),
+            seconds: 61.5,
+        })
     }
 
     /// Where the columns end.
@@ -267,6 +290,7 @@ mod tests {
             epoch: 99_999,
             step: 99_999_999,
             train: bytemuck::cast([0.5f32; 8]),
+            has_fakes: false,
             held_out: None,
             seconds: 999_999.9,
         };

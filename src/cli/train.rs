@@ -128,7 +128,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         dataset.held_out.count(),
         dataset.name
     ));
-    if let (Device::Gpu(_), true) = (&device, trainer.config().chain.form != Form::Mala) {
+    if let (Device::Gpu(_), true) =
+        (&device, has_fakes(trainer.config()) && trainer.config().chain.form != Form::Mala)
+    {
         say(format_args!("Chains run {}.", device.explain_chain(trainer.network())));
     }
     if let Some(warning) = trainer.warning() {
@@ -238,7 +240,8 @@ impl<'a> Run<'a> {
             _ => Vec::new(),
         };
         let energies = EnergyModel::new(trainer.device(), &trainer.model().await?).await?;
-        let progress = Progress::new(trainer.total_steps(), trainer.step(), trainer.steps_per_epoch());
+        let progress = Progress::new(trainer.total_steps(), trainer.step(), trainer.steps_per_epoch())
+            .fakes(has_fakes(trainer.config()));
         let now = Instant::now();
         Ok(Self {
             progress,
@@ -331,10 +334,14 @@ impl<'a> Run<'a> {
     /// Takes metrics in that have come back.
     async fn take(&mut self, pending: PendingMetrics) -> Result<()> {
         let steps = pending.steps();
-        let accepts = self.trainer.config().chain.form == Form::Mala;
+        let has_fakes = has_fakes(self.trainer.config());
+        let accepts = has_fakes && self.trainer.config().chain.form == Form::Mala;
         for (step, mut metrics) in steps.zip(pending.metrics().await?) {
             if !accepts {
                 metrics.acceptance = f32::NAN; // a column without any number: no curve is drawn
+            }
+            if !has_fakes {
+                metrics.energy_fake = f32::NAN;
             }
             let epoch = step / self.trainer.steps_per_epoch() + 1;
             self.metrics.append(step + 1, epoch, &metrics, self.seconds())?;
@@ -376,8 +383,8 @@ impl<'a> Run<'a> {
 
         let seconds = self.epoch_started.elapsed().as_secs_f64();
         self.epoch_started = Instant::now();
-        let train = self.mean.take();
-        self.progress.println(epoch_row(&EpochFigures { epoch, step, train, held_out, seconds }));
+        let (train, has_fakes) = (self.mean.take(), has_fakes(self.trainer.config()));
+        self.progress.println(epoch_row(&EpochFigures { epoch, step, train, has_fakes, held_out, seconds }));
         self.judge(&model, epoch).await
     }
 
@@ -400,7 +407,7 @@ impl<'a> Run<'a> {
         write_atomically(self.arguments.out.join(FIGURES), |file| file.write_all(text.as_bytes()))
     }
 
-    /// Draws samples and replay buffer.
+    /// Draws samples and, where training has chains, the replay buffer.
     async fn draw_images(&mut self, model: &Model, epoch: u64) -> Result<()> {
         let config = self.trainer.config();
         let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
@@ -409,6 +416,9 @@ impl<'a> Run<'a> {
         sampler.run(numbers.steps)?;
         let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
         self.draw(&format!("samples-{epoch:04}.png"), &samples, &energies)?;
+        if !has_fakes(self.trainer.config()) {
+            return Ok(());
+        }
         let buffer = self.trainer.replay_images(BUFFER_IMAGES).await?;
         let energies = self.energies.energies(&buffer).await?;
         self.draw(&format!("buffer-{epoch:04}.png"), &buffer, &energies)
@@ -458,10 +468,15 @@ impl<'a> Run<'a> {
         let latest = serde_json::json!({
             "loss": self.latest.loss,
             "energy_real": self.latest.energy_real,
-            "energy_fake": self.latest.energy_fake,
+            "energy_fake": self.latest.energy_fake, // null where there are no fake images
         });
         self.trainer.checkpoint(latest).await?.save(self.checkpoint_path())
     }
+}
+
+/// Whether there are chains in training, and so fake images.
+fn has_fakes(config: &Config) -> bool {
+    config.score_objective().is_none()
 }
 
 /// The figures that a run of points has written until a step.

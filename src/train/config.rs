@@ -766,6 +766,16 @@ impl Config {
                 format!("must be more than score.sigma, {}, where score.levels is not 1", self.score.sigma);
             return Err(Error::setting("score.sigma_max", problem));
         }
+        if self.score_objective().is_some() {
+            let unused = [
+                ("loss.smoothness", self.loss.smoothness),
+                ("augment.probability", self.augment.probability),
+            ];
+            if let Some((name, _)) = unused.into_iter().find(|(_, value)| *value > 0.0) {
+                let problem = "has no part in an objective that fits the score: leave it 0, or choose another objective";
+                return Err(Error::setting(name, problem));
+            }
+        }
         let batch = ("train.batch", self.train.batch);
         let initial = ("replay.initial", self.replay.initial);
         let (slots, most, counts) = match self.objective {
