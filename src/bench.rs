@@ -146,7 +146,6 @@ pub async fn measure(
     machine.run(plan.start)?;
     machine.run(plan.noise)?;
     let threads = if let Device::Cpu(_) = device { rayon::current_num_threads() } else { 0 };
-    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().ok().filter(|_| threads > 1);
     let peak = peak_plan();
     let mut peak_machine = match device {
         Device::Cpu(_) => None,
@@ -157,11 +156,6 @@ pub async fn measure(
         let start = Instant::now();
         machine.run_and_read(plan.chains[0].1, 1, plan.state, 0..1)?.words().await?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
-        if let Some(pool) = &one_thread {
-            let start = Instant::now();
-            pool.install(|| machine.run(plan.chains[0].1))?;
-            alone.push(start.elapsed().as_secs_f64() * 1e3);
-        }
         peaks.push(match (device, &mut peak_machine) {
             (Device::Gpu(_), Some(machine)) => {
                 let start = Instant::now();
@@ -174,8 +168,16 @@ pub async fn measure(
         if run == 0 {
             // This run warmed up.
             times.clear();
-            alone.clear();
             peaks.clear();
+        }
+    }
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().ok().filter(|_| threads > 1);
+    // In a loop of its own: a second pool's idle threads would take from the first's.
+    if let Some(pool) = &one_thread {
+        for _ in 0..runs {
+            let start = Instant::now();
+            pool.install(|| machine.run(plan.chains[0].1))?;
+            alone.push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
     let langevin_step = Timing::of(times).per(f64::from(CHAIN));
