@@ -13,25 +13,16 @@ struct Params {
 @group(0) @binding(2) var<storage, read> partial: array<f32>;
 @group(0) @binding(3) var<storage, read_write> metrics: array<f32>;
 
-const SIZE = 256u;
-var<workgroup> sums: array<f32, SIZE>;
-
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     var sum = 0.0;
     for (var i = index; i < N_PARTIALS; i += SIZE) {
         sum += partial[i];
     }
-    sums[index] = sum;
-    for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if (index < stride) {
-            sums[index] += sums[index + stride];
-        }
-    }
+    let total = workgroup_sum(index, vec4f(sum, 0.0, 0.0, 0.0)).x;
     if (index == 0u) {
         let row = (state.step % METRIC_ROWS) * 8u;
-        metrics[row] += params.weight * sums[0];
-        metrics[row + 2u] += params.weight * sums[0];
+        metrics[row] += params.weight * total;
+        metrics[row + 2u] += params.weight * total;
     }
 }

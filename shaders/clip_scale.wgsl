@@ -15,24 +15,15 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> scale: array<f32>;
 @group(0) @binding(4) var<storage, read_write> metrics: array<f32>;
 
-const SIZE = 256u;
-var<workgroup> sums: array<f32, SIZE>;
-
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     var sum = 0.0;
     for (var i = index; i < N_PARTIALS; i += SIZE) {
         sum += partial[i];
     }
-    sums[index] = sum;
-    for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if (index < stride) {
-            sums[index] += sums[index + stride];
-        }
-    }
+    let total = workgroup_sum(index, vec4f(sum, 0.0, 0.0, 0.0)).x;
     if (index == 0u) {
-        let norm = sqrt(sums[0]);
+        let norm = sqrt(total);
         metrics[(state.step % METRIC_ROWS) * 8u + 5u] = norm;
         scale[0] = select(1.0, params.clip / max(norm, 1e-30), params.clip > 0.0 && norm > params.clip);
     }

@@ -23,13 +23,11 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> seeds: array<f32>;
 @group(0) @binding(4) var<storage, read_write> metrics: array<f32>;
 
-const SIZE = 256u;
-var<workgroup> sums: array<vec4f, SIZE>; // E real, E fake, their squares
-
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     let half = (BATCH + LANES - 1u) / LANES * LANES; // lanes of the real half, and of the fake half
     let n_real = epoch_of(state.step, N_IMAGES, BATCH).n_real;
+    // E real, E fake, their squares
     var sum = vec4f(0.0);
     for (var i = index; i < half; i += SIZE) {
         let real = energies[i];
@@ -43,15 +41,8 @@ fn main(@builtin(local_invocation_index) index: u32) {
             sum += vec4f(0.0, fake, 0.0, fake * fake);
         }
     }
-    sums[index] = sum;
-    for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if (index < stride) {
-            sums[index] += sums[index + stride];
-        }
-    }
-    workgroupBarrier();
-    let mean = sums[0] / vec4f(f32(n_real), f32(BATCH), f32(n_real), f32(BATCH));
+    let total = workgroup_sum(index, sum);
+    let mean = total / vec4f(f32(n_real), f32(BATCH), f32(n_real), f32(BATCH));
     let of_means = params.square_of_means != 0u;
     for (var i = index; i < half; i += SIZE) {
         let real = select(energies[i], mean.x, of_means);

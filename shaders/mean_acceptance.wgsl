@@ -15,23 +15,14 @@ struct Params {
 @group(0) @binding(2) var<storage, read> decisions: array<f32>;
 @group(0) @binding(3) var<storage, read_write> metrics: array<f32>;
 
-const SIZE = 256u;
-var<workgroup> sums: array<f32, SIZE>;
-
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     var sum = 0.0;
     for (var i = index; i < BATCH; i += SIZE) {
         sum += decisions[((params.first_block + i / LANES) * 2u + 1u) * LANES + i % LANES];
     }
-    sums[index] = sum;
-    for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if (index < stride) {
-            sums[index] += sums[index + stride];
-        }
-    }
+    let total = workgroup_sum(index, vec4f(sum, 0.0, 0.0, 0.0)).x;
     if (index == 0u) {
-        metrics[(state.step % METRIC_ROWS) * 8u + 7u] = sums[0] / f32(BATCH * params.steps);
+        metrics[(state.step % METRIC_ROWS) * 8u + 7u] = total / f32(BATCH * params.steps);
     }
 }

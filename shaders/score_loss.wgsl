@@ -25,15 +25,13 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> seeds: array<f32>;
 @group(0) @binding(5) var<storage, read_write> metrics: array<f32>;
 
-const SIZE = 256u;
-var<workgroup> sums: array<vec3f, SIZE>; // half the squares, less the second derivatives, energy
-
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     let lanes = (BATCH + LANES - 1u) / LANES * LANES;
     let n_real = epoch_of(state.step, N_IMAGES, BATCH).n_real;
     let has_second = FIRST_ORDER < DIRECTIONS;
     let n_streams = 1u + DIRECTIONS + u32(has_second);
+    // half the squares, less the second derivatives, energy
     var sum = vec3f(0.0);
     for (var image = index; image < lanes; image += SIZE) {
         let at = image / LANES * n_streams * LANES + image % LANES;
@@ -63,15 +61,9 @@ fn main(@builtin(local_invocation_index) index: u32) {
             sum += vec3f(0.5 * (residual[image] + params.share * squares), -second, energies[at]);
         }
     }
-    sums[index] = sum;
-    for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if (index < stride) {
-            sums[index] += sums[index + stride];
-        }
-    }
+    let total = workgroup_sum(index, vec4f(sum, 0.0)).xyz;
     if (index == 0u) {
-        let mean = sums[0] / f32(n_real);
+        let mean = total / f32(n_real);
         let row = (state.step % METRIC_ROWS) * 8u;
         metrics[row] = mean.x + mean.y;
         metrics[row + 1u] = mean.x;

@@ -20,9 +20,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> seeds: array<f32>;
 @group(0) @binding(4) var<storage, read_write> metrics: array<f32>;
 
-const SIZE = 256u;
-var<workgroup> sums: array<f32, SIZE>;
-
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     let lanes = (BATCH + LANES - 1u) / LANES * LANES;
@@ -39,15 +36,9 @@ fn main(@builtin(local_invocation_index) index: u32) {
         seeds[noisy + i] = seed;
         seeds[i] -= seed;
     }
-    sums[index] = sum;
-    for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if (index < stride) {
-            sums[index] += sums[index + stride];
-        }
-    }
+    let total = workgroup_sum(index, vec4f(sum, 0.0, 0.0, 0.0)).x;
     if (index == 0u) {
-        let penalty = params.weight * sums[0] / f32(n_real);
+        let penalty = params.weight * total / f32(n_real);
         let row = (state.step % METRIC_ROWS) * 8u;
         metrics[row] += penalty;
         metrics[row + 2u] += penalty;

@@ -11,9 +11,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> grad: array<f32>;
 @group(0) @binding(2) var<storage, read_write> partial: array<f32>;
 
-const SIZE = 256u;
-var<workgroup> sums: array<f32, SIZE>;
-
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
     var sum = 0.0;
@@ -23,14 +20,8 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
             sum += grad[at] * grad[at];
         }
     }
-    sums[index] = sum;
-    for (var stride = SIZE / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if (index < stride) {
-            sums[index] += sums[index + stride];
-        }
-    }
+    let total = workgroup_sum(index, vec4f(sum, 0.0, 0.0, 0.0)).x;
     if (index == 0u) {
-        partial[group.x] = sums[0];
+        partial[group.x] = total;
     }
 }

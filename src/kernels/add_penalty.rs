@@ -25,8 +25,11 @@ pub struct Params {
 
 impl Describe for AddPenalty {
     const NAME: &'static str = "add_penalty";
-    const SOURCE: &'static str =
-        concat!(include_str!("../../shaders/lib/state.wgsl"), include_str!("../../shaders/add_penalty.wgsl"));
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/lib/sum.wgsl"),
+        include_str!("../../shaders/add_penalty.wgsl")
+    );
     /// State; partial sums of squares; metrics.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
 

@@ -25,8 +25,11 @@ pub struct Params {
 
 impl Describe for ClipScale {
     const NAME: &'static str = "clip_scale";
-    const SOURCE: &'static str =
-        concat!(include_str!("../../shaders/lib/state.wgsl"), include_str!("../../shaders/clip_scale.wgsl"));
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/lib/sum.wgsl"),
+        include_str!("../../shaders/clip_scale.wgsl")
+    );
     /// State; partial sums of squares; scale; metrics.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
 

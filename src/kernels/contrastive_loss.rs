@@ -43,6 +43,7 @@ impl Describe for ContrastiveLoss {
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/state.wgsl"),
         include_str!("../../shaders/lib/epoch.wgsl"),
+        include_str!("../../shaders/lib/sum.wgsl"),
         include_str!("../../shaders/contrastive_loss.wgsl")
     );
     /// State; energies; seeds; metrics.

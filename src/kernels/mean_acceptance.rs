@@ -33,6 +33,7 @@ impl Describe for MeanAcceptance {
     const NAME: &'static str = "mean_acceptance";
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/lib/sum.wgsl"),
         include_str!("../../shaders/mean_acceptance.wgsl")
     );
     /// State; decisions; metrics.

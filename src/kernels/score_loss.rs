@@ -46,6 +46,7 @@ impl Describe for ScoreLoss {
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/state.wgsl"),
         include_str!("../../shaders/lib/epoch.wgsl"),
+        include_str!("../../shaders/lib/sum.wgsl"),
         include_str!("../../shaders/score_loss.wgsl")
     );
     /// State; the energy's streams; residuals; seeds; metrics.

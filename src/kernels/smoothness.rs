@@ -38,6 +38,7 @@ impl Describe for Smoothness {
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/state.wgsl"),
         include_str!("../../shaders/lib/epoch.wgsl"),
+        include_str!("../../shaders/lib/sum.wgsl"),
         include_str!("../../shaders/smoothness.wgsl")
     );
     /// State; energies; seeds; metrics.

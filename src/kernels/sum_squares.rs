@@ -15,7 +15,8 @@ pub struct SumSquares {
 
 impl Describe for SumSquares {
     const NAME: &'static str = "sum_squares";
-    const SOURCE: &'static str = include_str!("../../shaders/sum_squares.wgsl");
+    const SOURCE: &'static str =
+        concat!(include_str!("../../shaders/lib/sum.wgsl"), include_str!("../../shaders/sum_squares.wgsl"));
     /// Gradient; partial sums.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
 
