@@ -4,37 +4,19 @@
 //   g[0] = g[0] f'(z0) + g[s] f''(z0) z[s] + sum over d of (g[1 + d] f''(z0) z[1 + d] + g[s] f'''(z0) z[1 + d]^2)
 //   g[1 + d] = g[1 + d] f'(z0) + 2 g[s] f''(z0) z[1 + d];   g[s] = g[s] f'(z0).
 // One invocation owns one feature of four neighbouring lanes: x = feature by lanes, z = block.
-// 1 z, 2 parameters (for the bias), 3 g; z and g [block][stream][feature][lane].
+// 1 z, 2 parameters (for the bias), 3 g; z and g [block][stream][feature][lane]; the first two are lib/jet.wgsl's.
 
-override WORKGROUP_SIZE: u32 = 64;
-override LANES: u32 = 16;
-override FEATURES: u32 = 1;
-override CHANNELS: u32 = 1;
-override DIRECTIONS: u32 = 1;
-override FIRST_ORDER: u32 = 0;
-override BIAS_OFFSET: u32 = 0;
-override ACTIVATION: u32 = 0;
-override LEAK: f32 = 0.0;
-
-struct Params {
-    first_block: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> z: array<vec4f>;
-@group(0) @binding(2) var<storage, read> parameters: array<f32>;
 @group(0) @binding(3) var<storage, read_write> g: array<vec4f>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-    let stream = FEATURES * (LANES / 4u);
+    let stream = stream_len();
     if (id.x >= stream) {
         return;
     }
     let has_second = FIRST_ORDER < DIRECTIONS;
-    let streams = 1u + DIRECTIONS + u32(has_second);
-    let at = (params.first_block + id.z) * streams * stream + id.x;
-    let f = curves(ACTIVATION, LEAK, z[at] + parameters[BIAS_OFFSET + id.x / (LANES / 4u) % CHANNELS]);
+    let at = place(id);
+    let f = curves_of(id, at);
     var sum = f.slope * g[at];
     var of_second = vec4f(0.0);
     if (has_second) {

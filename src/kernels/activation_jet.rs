@@ -132,6 +132,7 @@ impl Describe for ActivationJet {
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/activation.wgsl"),
         include_str!("../../shaders/lib/curves.wgsl"),
+        include_str!("../../shaders/lib/jet.wgsl"),
         include_str!("../../shaders/activation_jet.wgsl")
     );
     /// Pre-activation less bias; parameters; activation.

@@ -48,6 +48,7 @@ impl Describe for ActivationJetBackward {
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/activation.wgsl"),
         include_str!("../../shaders/lib/curves.wgsl"),
+        include_str!("../../shaders/lib/jet.wgsl"),
         include_str!("../../shaders/activation_jet_backward.wgsl")
     );
     /// Pre-activation less bias; parameters; gradient.
