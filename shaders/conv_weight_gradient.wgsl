@@ -59,8 +59,8 @@ fn add_products(sum: mat4x4f, x: mat4x4f, gradient: mat4x4f) -> mat4x4f {
     );
 }
 
-// Adds up all invocations' sums and stores them, for four output by four input channels.
-fn store(lane: u32, group: vec3u, oc: u32, ic: u32, sum: mat4x4f) {
+// Adds up all invocations' sums and stores them if they are wanted, for four output by four input channels.
+fn store(lane: u32, group: vec3u, oc: u32, ic: u32, is_wanted: bool, sum: mat4x4f) {
     let taps = KERNEL_HEIGHT * KERNEL_WIDTH;
     let weight_len = OUT_CHANNELS * IN_CHANNELS * taps;
     let in_tiles = (IN_CHANNELS + 4u * IN_VECTORS - 1u) / (4u * IN_VECTORS);
@@ -70,7 +70,7 @@ fn store(lane: u32, group: vec3u, oc: u32, ic: u32, sum: mat4x4f) {
     for (var i = lane; i < 16u; i += LANES) {
         let c = oc + i % 4u;
         let source = ic + i / 4u;
-        if (c < OUT_CHANNELS && select(source < IN_CHANNELS, i < 4u, is_bias)) {
+        if (is_wanted && c < OUT_CHANNELS && select(source < IN_CHANNELS, i < 4u, is_bias)) {
             var total = 0.0;
             for (var other = 0u; other < LANES; other++) {
                 total += lane_sums[other][i / 4u][i % 4u];
@@ -128,14 +128,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             }
         }
     }
-    store(lane, group, oc, ic, sum00);
-    if (OUT_VECTORS > 1u) {
-        store(lane, group, oc + 4u, ic, sum01);
-    }
-    if (IN_VECTORS > 1u && !is_bias) {
-        store(lane, group, oc, ic + 4u, sum10);
-        if (OUT_VECTORS > 1u) {
-            store(lane, group, oc + 4u, ic + 4u, sum11);
-        }
-    }
+    // Every invocation of every workgroup comes to the barriers within.
+    store(lane, group, oc, ic, true, sum00);
+    store(lane, group, oc + 4u, ic, OUT_VECTORS > 1u, sum01);
+    let has_more = IN_VECTORS > 1u && !is_bias;
+    store(lane, group, oc, ic + 4u, has_more, sum10);
+    store(lane, group, oc + 4u, ic + 4u, has_more && OUT_VECTORS > 1u, sum11);
 }
