@@ -49,13 +49,16 @@ impl ConvForward {
                             if iy >= s.in_height || ix >= s.in_width {
                                 continue;
                             }
+                            // A tap at a time: rounding errors grow with the length of a sum.
+                            let mut tap = vec![R::from_f64(0.0); lanes];
                             for ic in 0..s.in_channels {
                                 let weight = weights[packing.index(oc, ic, ky, kx)];
                                 let from = ((iy * s.in_width + ix) * s.in_channels + ic) * lanes;
-                                for (z, x) in z.iter_mut().zip(&input[from..from + lanes]) {
-                                    *z += weight * *x;
+                                for (sum, x) in tap.iter_mut().zip(&input[from..from + lanes]) {
+                                    *sum += weight * *x;
                                 }
                             }
+                            z.iter_mut().zip(tap).for_each(|(z, tap)| *z += tap);
                         }
                     }
                     let to = ((oy * s.out_width + ox) * s.out_channels + oc) * lanes;

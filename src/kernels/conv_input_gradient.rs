@@ -45,14 +45,17 @@ impl ConvInputGradient {
                             {
                                 continue;
                             }
+                            // A tap at a time: rounding errors grow with the length of a sum.
+                            let mut tap = vec![R::from_f64(0.0); lanes];
                             for oc in 0..s.out_channels {
                                 let weight = weights[packing.index(oc, ic, ky, kx)];
                                 let pixel = y / s.stride_y * s.out_width + x / s.stride_x;
                                 let from = (pixel * s.out_channels + oc) * lanes;
-                                for (sum, g) in sum.iter_mut().zip(&g[from..from + lanes]) {
+                                for (sum, g) in tap.iter_mut().zip(&g[from..from + lanes]) {
                                     *sum += weight * *g;
                                 }
                             }
+                            sum.iter_mut().zip(tap).for_each(|(sum, tap)| *sum += tap);
                         }
                     }
                     let to = ((iy * s.in_width + ix) * s.in_channels + ic) * lanes;

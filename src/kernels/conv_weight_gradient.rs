@@ -64,8 +64,8 @@ impl ConvWeightGradient {
             for (i, g) in g.chunks_exact(lanes).enumerate() {
                 let (oy, ox, oc) =
                     (i / s.out_channels / s.out_width, i / s.out_channels % s.out_width, i % s.out_channels);
+                // Lanes first: rounding errors grow with the length of a sum.
                 if has_bias {
-                    // Lanes first: rounding errors grow with the length of a sum.
                     biases[oc] += g.iter().fold(R::from_f64(0.0), |sum, g| sum + *g);
                 }
                 for ky in 0..s.kernel_height {
@@ -79,9 +79,8 @@ impl ConvWeightGradient {
                             let from = ((iy * s.in_width + ix) * s.in_channels + ic) * lanes;
                             let row = (oc * s.in_channels + ic) * s.kernel_height + ky;
                             let weight = &mut weights[row * s.kernel_width + kx];
-                            for (g, x) in g.iter().zip(&input[from..from + lanes]) {
-                                *weight += *g * *x;
-                            }
+                            let lanes = g.iter().zip(&input[from..from + lanes]);
+                            *weight += lanes.fold(R::from_f64(0.0), |sum, (g, x)| sum + *g * *x);
                         }
                     }
                 }

@@ -1,7 +1,7 @@
 """Writes sequence.safetensors: a small bidirectional LSTM energy, in PyTorch and double precision.
 
-The network is that of recipe R6 with hidden = 17: LSTM of two layers, last time, dense 34 -> 17, LeakyReLU 0.2, dense
-17 -> 1. The file holds parameters, sequences as images [n, d, 1, time], energies, input gradients, loss and parameter
+The network is that of recipe R6 with hidden = 17: LSTM of two layers, both ways, last time, dense 34 -> 1. The
+file holds parameters, sequences as images [n, d, 1, time], energies, input gradients, loss and parameter
 gradients of the contrastive loss (alpha 0.1), and parameters after one and three Adam steps on the same batch.
 `big.*`: energies and input gradients of the same with hidden = 128, whose parameters follow from their number
 (`formula` below), and every 997th element of its flat parameter gradient.
@@ -24,20 +24,18 @@ class Sequence(torch.nn.Module):
     def __init__(self, d, hidden):
         super().__init__()
         self.lstm1 = torch.nn.LSTM(d, hidden, num_layers=2, batch_first=True, bidirectional=True)
-        self.dense1 = torch.nn.Linear(2 * hidden, hidden)
-        self.dense2 = torch.nn.Linear(hidden, 1)
+        self.dense1 = torch.nn.Linear(2 * hidden, 1)
 
     def forward(self, x):  # [n, d, 1, time], as the engine's images
         output, _ = self.lstm1(x.squeeze(2).transpose(1, 2))
-        hidden = torch.nn.functional.leaky_relu(self.dense1(output[:, -1, :]), 0.2)
-        return self.dense2(hidden).squeeze(-1)
+        return self.dense1(output[:, -1, :]).squeeze(-1)
 
     def in_order(self):
         """Names in the order of the flat parameter vector: each cell's weight_ih, bias_ih, weight_hh, bias_hh."""
         cells = [f"l{layer}{end}" for layer in range(2) for end in ("", "_reverse")]
         parts = ["weight_ih", "bias_ih", "weight_hh", "bias_hh"]
         names = [f"lstm1.{part}_{cell}" for cell in cells for part in parts]
-        return names + [f"dense{i}.{part}" for i in (1, 2) for part in ("weight", "bias")]
+        return names + ["dense1.weight", "dense1.bias"]
 
 
 def f32(values):
