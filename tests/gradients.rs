@@ -6,7 +6,7 @@ mod common;
 use common::{
     ACTIVATIONS, Failures, Machine32, Machine64, Rng, difference, edge_networks, from_blocks, largest,
     odd_network, pack, plain_activation, plain_conv, plain_dense, plain_energy, random_conv, random_network,
-    random_shape, to_blocks, to_f64,
+    random_parameters, random_shape, random_target, to_blocks, to_f64,
 };
 use thalweg::kernels::adam::{Adam, Decay, Schedule};
 use thalweg::kernels::clip_scale::ClipScale;
@@ -398,35 +398,6 @@ fn packing_is_a_bijection_and_pads_with_zeros() {
 
 fn networks(rng: &mut Rng, n: usize) -> Vec<Network> {
     edge_networks().into_iter().chain((0..n).map(|_| random_network(rng))).collect()
-}
-
-fn random_target(rng: &mut Rng) -> Target {
-    let fours = rng.below(2) == 0;
-    let tile_channels = if fours { rng.pick(&[4, 8, 16, 32]) } else { rng.pick(&[1, 3, 4, 6]) };
-    Target {
-        fused_steps: 0,
-        lanes: rng.pick(&[4, 5, 8, 16]),
-        tile_channels,
-        tile_pixels: 1 + rng.below(4),
-        tile_area: 16,
-        gradient_tile: 8,
-        fours,
-        chunk_blocks: 1 + rng.below(3) as u32,
-    }
-}
-
-/// Parameters of a size that keeps activations off the flat parts of swish.
-fn random_parameters(rng: &mut Rng, network: &Network) -> Vec<f64> {
-    let mut parameters = rng.signeds(network.n_parameters);
-    for layer in &network.layers {
-        let scale = match layer.operation {
-            Operation::Lstm(s) => 2.0 / (s.hidden as f64).sqrt(),
-            Operation::Pool(_) | Operation::Analytic(_) => continue,
-            _ => (3.0 / (layer.weight_len / layer.bias_len) as f64).sqrt(),
-        };
-        parameters[layer.weight_offset..layer.bias_offset()].iter_mut().for_each(|w| *w *= scale);
-    }
-    parameters
 }
 
 /// A step of 1e-4 leaves an error of 1e-16 in the fourth-order difference, and 1e-12 of rounding.

@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     ACTIVATIONS, Failures, Machine32, Machine64, Rng, edge_networks, largest, plain_energy, random_network,
-    to_blocks,
+    random_parameters, random_target, to_blocks,
 };
 use thalweg::compare::compare;
 use thalweg::cpu::Isa;
@@ -150,32 +150,6 @@ fn training_numbers(network: &Network, batch: u32, n_images: u32, score: ScoreOb
         score: Some(score),
         ..TrainingNumbers::default()
     }
-}
-
-fn random_target(rng: &mut Rng) -> Target {
-    let fours = rng.below(2) == 0;
-    let tile_channels = if fours { rng.pick(&[4, 8, 16, 32]) } else { rng.pick(&[1, 3, 4, 6]) };
-    Target {
-        fused_steps: 0,
-        lanes: rng.pick(&[4, 5, 8, 16]),
-        tile_channels,
-        tile_pixels: 1 + rng.below(4),
-        tile_area: 16,
-        gradient_tile: 8,
-        fours,
-        chunk_blocks: 1 + rng.below(3) as u32,
-    }
-}
-
-/// Parameters of a size that keeps activations off the flat parts of swish.
-fn random_parameters(rng: &mut Rng, network: &Network) -> Vec<f64> {
-    let mut parameters = rng.signeds(network.n_parameters);
-    for layer in &network.layers {
-        let fan_in = layer.weight_len / layer.bias_len.max(1); // a pool has neither
-        let scale = (3.0 / fan_in as f64).sqrt();
-        parameters[layer.weight_offset..layer.bias_offset()].iter_mut().for_each(|w| *w *= scale);
-    }
-    parameters
 }
 
 /// A batch and what is drawn for it, plain: `[image][channel][pixel]`.

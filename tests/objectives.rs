@@ -3,7 +3,9 @@
 
 mod common;
 
-use thalweg::checkpoint::{Checkpoint, TensorData};
+use common::{bits, checkpoint, steps};
+
+use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, ImageShape, Images};
 use thalweg::device::{Device, Machine};
@@ -70,26 +72,6 @@ const VARIANTS: [&[&str]; 4] = [
         "augment.rescale=0.1",
     ],
 ];
-
-async fn steps(trainer: &mut Trainer, pieces: &[u32]) -> Vec<StepMetrics> {
-    let mut metrics = Vec::new();
-    for piece in pieces {
-        metrics.extend(trainer.submit(*piece).unwrap().metrics().await.unwrap());
-    }
-    metrics
-}
-
-async fn checkpoint(trainer: &Trainer) -> Checkpoint {
-    trainer.checkpoint(serde_json::Value::Null).await.unwrap()
-}
-
-fn bits(checkpoint: &Checkpoint) -> Vec<(String, Vec<u32>)> {
-    let words = |data: &TensorData| match data {
-        TensorData::F32(values) => values.iter().map(|v| v.to_bits()).collect(),
-        TensorData::U32(values) => values.clone(),
-    };
-    checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), words(&tensor.data))).collect()
-}
 
 #[test]
 fn whole_steps_match_the_reference_launch_by_launch() {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
-use thalweg::checkpoint::{Checkpoint, TensorData};
+use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, Images};
 use thalweg::device::{Device, Machine};
@@ -13,6 +13,8 @@ use thalweg::train::metrics::StepMetrics;
 use thalweg::{Config, Dataset, EnergyModel, Trainer};
 
 mod common;
+
+use common::{bits, checkpoint, steps};
 
 fn gpu() -> Device {
     static GPU: OnceLock<Device> = OnceLock::new();
@@ -40,28 +42,6 @@ fn tiny() -> (Config, Dataset) {
     let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
     images.bytes.truncate(N_IMAGES * images.shape.len());
     (config, dataset)
-}
-
-/// Submits some steps, as many at a time as `pieces` say, and awaits their metrics.
-async fn steps(trainer: &mut Trainer, pieces: &[u32]) -> Vec<StepMetrics> {
-    let mut metrics = Vec::new();
-    for piece in pieces {
-        metrics.extend(trainer.submit(*piece).unwrap().metrics().await.unwrap());
-    }
-    metrics
-}
-
-async fn checkpoint(trainer: &Trainer) -> Checkpoint {
-    trainer.checkpoint(serde_json::Value::Null).await.unwrap()
-}
-
-/// The bits of every tensor.
-fn bits(checkpoint: &Checkpoint) -> Vec<(String, Vec<u32>)> {
-    let words = |data: &TensorData| match data {
-        TensorData::F32(values) => values.iter().map(|v| v.to_bits()).collect(),
-        TensorData::U32(values) => values.clone(),
-    };
-    checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), words(&tensor.data))).collect()
 }
 
 fn assert_same(a: &Checkpoint, b: &Checkpoint, what: &str) {

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "every test binary compiles all of it and uses a part")]
 
 use std::ops::Range;
+use thalweg::Trainer;
+use thalweg::checkpoint::{Checkpoint, TensorData};
 use thalweg::data::ImageShape;
 use thalweg::device::{ChainPath, Device};
 use thalweg::gpu::{Gpu, adapters};
@@ -11,7 +13,8 @@ use thalweg::kernels::jet_start::JetInputs;
 use thalweg::kernels::pack_weights::Packing;
 use thalweg::kernels::{Access, Binding, Kernel};
 use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, LstmShape, Network, Operation, Padding};
-use thalweg::plan::{BufferId, Launch, Layout, Plan};
+use thalweg::plan::{BufferId, Launch, Layout, Plan, Target};
+use thalweg::train::metrics::StepMetrics;
 
 /// The first adapter, be it software: tests of the GPU path never pass for want of one.
 pub fn gpu() -> Device {
@@ -690,4 +693,57 @@ fn run_twin(kernel: &Kernel, plan: &Plan, launch: &Launch, buffers: &mut [Vec<u3
             kernel.run(index as u32, &mut views);
         }
     }
+}
+
+/// A target of any tiles.
+pub fn random_target(rng: &mut Rng) -> Target {
+    let fours = rng.below(2) == 0;
+    let tile_channels = if fours { rng.pick(&[4, 8, 16, 32]) } else { rng.pick(&[1, 3, 4, 6]) };
+    Target {
+        fused_steps: 0,
+        lanes: rng.pick(&[4, 5, 8, 16]),
+        tile_channels,
+        tile_pixels: 1 + rng.below(4),
+        tile_area: 16,
+        gradient_tile: 8,
+        fours,
+        chunk_blocks: 1 + rng.below(3) as u32,
+    }
+}
+
+/// Parameters of a size that keeps activations off the flat parts of swish.
+pub fn random_parameters(rng: &mut Rng, network: &Network) -> Vec<f64> {
+    let mut parameters = rng.signeds(network.n_parameters);
+    for layer in &network.layers {
+        let scale = match layer.operation {
+            Operation::Lstm(s) => 2.0 / (s.hidden as f64).sqrt(),
+            Operation::Pool(_) | Operation::Analytic(_) => continue,
+            _ => (3.0 / (layer.weight_len / layer.bias_len) as f64).sqrt(),
+        };
+        parameters[layer.weight_offset..layer.bias_offset()].iter_mut().for_each(|w| *w *= scale);
+    }
+    parameters
+}
+
+/// Submits some steps, as many at a time as `pieces` say, and awaits their metrics.
+pub async fn steps(trainer: &mut Trainer, pieces: &[u32]) -> Vec<StepMetrics> {
+    let mut metrics = Vec::new();
+    for piece in pieces {
+        metrics.extend(trainer.submit(*piece).unwrap().metrics().await.unwrap());
+    }
+    metrics
+}
+
+/// What the trainer would save.
+pub async fn checkpoint(trainer: &Trainer) -> Checkpoint {
+    trainer.checkpoint(serde_json::Value::Null).await.unwrap()
+}
+
+/// The bits of every tensor.
+pub fn bits(checkpoint: &Checkpoint) -> Vec<(String, Vec<u32>)> {
+    let words = |data: &TensorData| match data {
+        TensorData::F32(values) => values.iter().map(|v| v.to_bits()).collect(),
+        TensorData::U32(values) => values.clone(),
+    };
+    checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), words(&tensor.data))).collect()
 }
