@@ -24,6 +24,8 @@ enum Command {
     Sample(cli::sample::Arguments),
     /// Tell the energies of images, low = likely, and their gradients
     Energy(cli::energy::Arguments),
+    /// Measure how good a model of images is
+    Evaluate(cli::evaluate::Arguments),
     /// Draw a run's curves, and the landscape of a model of points in the plane
     Plot(cli::plot::Arguments),
     /// List what models can run on, and what `--device auto` takes
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
             Command::Train(arguments) => cli::train::run(arguments).await?,
             Command::Sample(arguments) => cli::sample::run(arguments).await?,
             Command::Energy(arguments) => cli::energy::run(arguments).await?,
+            Command::Evaluate(arguments) => cli::evaluate::run(arguments).await?,
             Command::Plot(arguments) => cli::plot::run(arguments).await?,
             Command::Devices(arguments) => cli::devices::run(arguments).await?,
             Command::Bench(arguments) => cli::bench::run(arguments, process_start).await?,

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod compare;
 pub mod devices;
 pub mod energy;
+pub mod evaluate;
 pub mod plot;
 pub mod progress;
 pub mod sample;

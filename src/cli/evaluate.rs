@@ -1,0 +1,76 @@
+//! `thalweg evaluate`: how good a model of images is.
+
+use super::{check_distinct, check_output, open_model, say};
+use std::path::PathBuf;
+use thalweg::evaluate::{Report, Subject, outliers};
+use thalweg::files::write_atomically;
+use thalweg::{Dataset, Device, Error, Images, Result};
+
+/// Options of `thalweg evaluate`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network)
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The network: the name of its preset (`mnist-small`), or a TOML file that describes it [default: the one that the
+    /// checkpoint describes]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    #[command(flatten)]
+    weights: super::WeightsOption,
+    /// What the model was trained on: `digits`, a folder or a file, as for `thalweg train`; its held-out images are what
+    /// the model is held against
+    #[arg(long, default_value = "digits", value_name = "digits|DIR|FILE")]
+    data: String,
+    /// Images of each set, at most
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    count: u32,
+    /// Seed of all random numbers: same seed, same device, same figures
+    #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
+    seed: u64,
+    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
+    /// (see `thalweg devices`)
+    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
+    device: String,
+    /// Writes all figures to a JSON file, too [default: none]
+    #[arg(long, value_name = "FILE.json")]
+    json: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let json = arguments.json.as_deref();
+    json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
+    check_distinct(&[("--model", Some(&arguments.model)), ("--json", json)])?;
+    let (model, recipe) =
+        open_model(Some(&arguments.model), arguments.network.as_deref(), &arguments.weights)?;
+    let input = model.network.input;
+    if input.is_points() {
+        return Err(Error::file(
+            &arguments.model,
+            format!("is a model of points or sequences ({input}); `evaluate` is for models of images"),
+        ));
+    }
+    let dataset = Dataset::open(&arguments.data)?;
+    let mut held_out = dataset.held_out.padded_to(input)?;
+    held_out.values.truncate(arguments.count as usize * input.len());
+    let device = Device::open(&arguments.device).await?;
+    let numbers = recipe.sample_numbers();
+    let seed = arguments.seed;
+    let subject = Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed };
+    let sets: Vec<(String, Images)> = vec![("noise".to_owned(), outliers::noise(&held_out, seed))];
+    let report = Report {
+        network: model.network.name.clone(),
+        data: dataset.name,
+        device: device.to_string(),
+        seed,
+        outliers: outliers::measure(&subject, &sets).await?,
+    };
+    say(&report);
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|e| Error::Usage(format!("the figures can't be written as JSON: {e}")))?;
+        write_atomically(path, |file| file.write_all(text.as_bytes()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! How good a model of images is: what `thalweg evaluate` measures.
+//!
+//! What goes where:
+//!
+//! * [`outliers`]: whether energies, and gradients, tell data from what is none;
+//! * `classifier`: features and classes of images, by a small network that ships with the program;
+//! * `samples`: samples against held-out images, in the classifier's features and in pixels;
+//! * `annealed`: log Z and log-likelihood by annealed importance sampling;
+//! * `long_run`: chains that go on for longer than in training.
+//!
+//! Each measures a [`Subject`] and returns figures that serialise to JSON and have a table ([`std::fmt::Display`]) of
+//! their own; [`Report`] holds them all, one field each, and the command prints it and writes it.
+
+pub mod outliers;
+
+use crate::data::Images;
+use crate::plan::SamplerNumbers;
+use crate::{Device, Model};
+use outliers::Outliers;
+use serde::Serialize;
+
+/// What is measured, and with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Where everything is computed.
+    pub device: &'a Device,
+    /// The model; its input is images.
+    pub model: &'a Model,
+    /// How it is sampled ([`crate::Config::sample_numbers`]).
+    pub numbers: &'a SamplerNumbers,
+    /// Images of its kind that it never saw in training, of the shape of its input.
+    pub held_out: &'a Images,
+    /// Seed of all random numbers.
+    pub seed: u64,
+}
+
+/// All figures of an evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The network's name.
+    pub network: String,
+    /// The data set's name.
+    pub data: String,
+    /// What computed it.
+    pub device: String,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Whether energies and gradients tell held-out images from others.
+    pub outliers: Outliers,
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.outliers)
+    }
+}
