@@ -2,11 +2,12 @@
 //! DX12, and the host's view of its bindings, overrides, uniform and resident structs is held against the shader's.
 
 mod common;
+mod uniformity;
 
 use common::Failures;
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, Statement, StorageAccess, TypeInner};
+use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess, TypeInner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use thalweg::data::ImageShape;
@@ -27,6 +28,7 @@ use thalweg::plan::{
     Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, energy_plan, peak_plan,
     sampler_plan, training_plan,
 };
+use uniformity::barriers_are_uniform;
 
 /// A struct's fields with their offsets. The pattern names every field, so that none can be left out.
 macro_rules! fields {
@@ -168,7 +170,9 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
         }
     };
     limits(&module, &mut problems);
-    barriers(&module.entry_points[0].function.body, &mut false, false, &mut problems);
+    if !barriers_are_uniform(&module) {
+        problems.push("a barrier that not every invocation reaches".to_owned());
+    }
     back_ends(&module, &info, &mut problems);
     problems
 }
@@ -337,32 +341,6 @@ fn limits(module: &Module, problems: &mut Vec<String>) {
     let n_storage = module.global_variables.iter().filter(|(_, g)| is_storage(g)).count();
     if n_storage > MAX_STORAGE_BUFFERS {
         problems.push(format!("{n_storage} storage buffers"));
-    }
-}
-
-/// Finds barriers below an `if` or after an early return, which naga lets pass. (That all
-/// leave a loop around a barrier at once is for the reader to see.)
-fn barriers(body: &naga::Block, has_left: &mut bool, is_in_branch: bool, problems: &mut Vec<String>) {
-    for statement in body {
-        match statement {
-            Statement::ControlBarrier(_) if is_in_branch || *has_left => {
-                problems.push("a barrier that not every invocation reaches".to_owned());
-            }
-            Statement::Return { .. } | Statement::Kill if is_in_branch => *has_left = true,
-            Statement::Block(body) => barriers(body, has_left, is_in_branch, problems),
-            Statement::If { accept, reject, .. } => {
-                barriers(accept, has_left, true, problems);
-                barriers(reject, has_left, true, problems);
-            }
-            Statement::Switch { cases, .. } => {
-                cases.iter().for_each(|case| barriers(&case.body, has_left, true, problems));
-            }
-            Statement::Loop { body, continuing, .. } => {
-                barriers(body, has_left, is_in_branch, problems);
-                barriers(continuing, has_left, is_in_branch, problems);
-            }
-            _ => {}
-        }
     }
 }
 
@@ -625,6 +603,89 @@ fn broken_text_is_found() {
     assert_found(&replaced(&whole, "var sum = 0.0;", "workgroupBarrier(); var sum = 0.0;"), "barrier");
     let two = format!("{}\n@compute @workgroup_size(1) fn second() {{}}", whole.source);
     assert_found(&Pipeline { source: two, ..whole }, "entry points");
+}
+
+/// `main`'s text, and whether its barriers are where all invocations come by.
+#[rustfmt::skip]
+const BARRIERS: &[(&str, bool)] = &[
+    ("workgroupBarrier();", true),
+    // By what.
+    ("if (N > 1u) { workgroupBarrier(); }", true),
+    ("if (params.rows[params.count].x > group.y && count.x == 3u) { workgroupBarrier(); }", true),
+    ("if (index < 7u) { workgroupBarrier(); }", false),
+    ("if (params.rows[index].x > 0u) { workgroupBarrier(); }", false),
+    ("if (id.x == 0u) { workgroupBarrier(); }", false),
+    ("if (data[0] == 0u) { workgroupBarrier(); }", false),
+    ("if (shared_word == 0u) { workgroupBarrier(); }", false),
+    ("let word = workgroupUniformLoad(&shared_word); if (word == 0u) { workgroupBarrier(); }", true),
+    ("if (index < 7u) { data[0] = workgroupUniformLoad(&shared_word); }", false),
+    ("switch (params.count) { case 1u: { workgroupBarrier(); } default: {} }", true),
+    ("switch (index) { case 1u: { workgroupBarrier(); } default: {} }", false),
+    ("switch (params.count) { case 1u: { if (index == 0u) { break; } workgroupBarrier(); } default: {} }", false),
+    ("switch (params.count) { case 1u: { if (index == 0u) { break; } } default: {} } workgroupBarrier();", true),
+    // Local variables.
+    ("var a = params.count; a += 2u; if (a > 3u) { workgroupBarrier(); }", true),
+    ("var a = params.count; if (a > 3u) { workgroupBarrier(); } a = index;", false), // too strict: it varies only later
+    ("var a = 0u; if (index == 0u) { a = 1u; } if (a > 3u) { workgroupBarrier(); }", false),
+    ("var a = array<u32, 4>(); a[index % 4u] = 1u; if (a[0] > 3u) { workgroupBarrier(); }", false),
+    ("var a = array<u32, 4>(); a[N % 4u] = 1u; if (a[0] > 3u) { workgroupBarrier(); }", true),
+    ("var a = 0u; put(&a, 1u); if (a > 3u) { workgroupBarrier(); }", false),
+    // A value that has gone through two variables: the second walk finds it.
+    ("var a = 0u; var b = 0u; for (var i = 0u; i < 3u; i++) { if (a > 0u) { workgroupBarrier(); } a = b; b = index; }", false),
+    // Loops.
+    ("for (var i = 0u; i < params.count; i++) { workgroupBarrier(); }", true),
+    ("for (var i = index; i < 9u; i++) { workgroupBarrier(); }", false),
+    ("for (var i = index; i < 9u; i++) {} workgroupBarrier();", true),
+    ("var a = 0u; for (var i = index; i < 9u; i++) { a++; } if (a > 0u) { workgroupBarrier(); }", false),
+    ("for (var i = 0u; i < 9u; i++) { workgroupBarrier(); if (index == i) { break; } }", false),
+    ("for (var i = 0u; i < 9u; i++) { if (index == i) { continue; } workgroupBarrier(); }", false),
+    ("for (var i = 0u; i < 9u; i++) { if (i == 4u) { continue; } workgroupBarrier(); }", true),
+    ("for (var i = 0u; i < 9u; i++) { for (var j = 0u; j < 9u; j++) { if (index == j) { break; } } workgroupBarrier(); }", true),
+    ("var i = 0u; loop { workgroupBarrier(); continuing { i++; break if i + index > 9u; } }", false),
+    ("var i = 0u; loop { workgroupBarrier(); continuing { i++; break if i > 9u; } }", true),
+    // Returns.
+    ("if (index == 7u) { return; } workgroupBarrier();", false),
+    ("if (N == 7u) { return; } workgroupBarrier();", true),
+    ("for (var i = 0u; i < 9u; i++) { if (index == i) { return; } } workgroupBarrier();", false),
+    // Functions.
+    ("meet(params.count);", true),
+    ("meet(index);", false),
+    ("meet_again(group.x);", true),
+    ("meet_again(index);", false),
+    ("meet(params.count); meet(index);", false),
+    ("if (index == 0u) { meet(params.count); }", false),
+    ("if (twice(params.count) > 3u) { workgroupBarrier(); }", true),
+    ("if (twice(index) > 3u) { workgroupBarrier(); }", false),
+    ("if (either(index) > 3u) { workgroupBarrier(); }", false),
+    ("leave(index); workgroupBarrier();", true),
+    ("if (data_word() > 3u) { workgroupBarrier(); }", false),
+];
+
+#[test]
+fn barriers_that_some_invocations_miss_are_found() {
+    let mut failures = Failures::default();
+    for (text, whole) in BARRIERS {
+        let source = format!(
+            "override N: u32 = 4u;
+            struct Params {{ rows: array<vec4u, 9>, count: u32 }}
+            @group(0) @binding(0) var<uniform> params: Params;
+            @group(0) @binding(1) var<storage, read_write> data: array<u32>;
+            var<workgroup> shared_word: u32;
+            fn meet(a: u32) {{ if (a > 2u) {{ workgroupBarrier(); }} }}
+            fn meet_again(a: u32) {{ var b = a; b *= 3u; meet(b + N); }}
+            fn twice(a: u32) -> u32 {{ return 2u * a; }}
+            fn either(a: u32) -> u32 {{ if (a > 2u) {{ return 1u; }} return 0u; }}
+            fn leave(a: u32) {{ if (a > 2u) {{ return; }} data[0] = a; }}
+            fn data_word() -> u32 {{ return data[0]; }}
+            fn put(a: ptr<function, u32>, b: u32) {{ *a = b; }}
+            @compute @workgroup_size(64)
+            fn main(@builtin(local_invocation_index) index: u32, @builtin(global_invocation_id) id: vec3u,
+                @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) count: vec3u) {{ {text} }}"
+        );
+        let module = naga::front::wgsl::parse_str(&source).expect(text);
+        failures.check(barriers_are_uniform(&module) == *whole, || format!("whole is not {whole}: {text}"));
+    }
+    failures.assert_none();
 }
 
 #[test]
