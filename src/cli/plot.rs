@@ -18,7 +18,7 @@ pub struct Arguments {
     /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
-    /// The run's metrics, for curves.png [default: metrics.csv beside the model, if it is there]
+    /// The run's metrics, to draw curves of [default: metrics.csv beside the model, if it is there]
     #[arg(long, value_name = "FILE.csv")]
     metrics: Option<PathBuf>,
     /// Points to draw beside samples, for a model of points in the plane: a data set's name or file [default: none]
@@ -61,8 +61,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let out = arguments.out.as_deref().unwrap_or(folder);
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     if let Some(table) = table {
-        let path = out.join("curves.png");
-        save_png(&path, &curves(&table))?;
+        let path = draw_curves(&table, out)?;
         let steps = table.column("step").map_or(0, <[f64]>::len);
         say(format_args!("Wrote {}: {steps} steps.", path.display()));
     }
@@ -75,6 +74,13 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes curves.png to a folder; tells its path.
+pub fn draw_curves(table: &MetricsTable, out: &Path) -> Result<PathBuf> {
+    let path = out.join("curves.png");
+    save_png(&path, &curves(table))?;
+    Ok(path)
 }
 
 /// The points of a data set.

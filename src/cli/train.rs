@@ -1,6 +1,6 @@
 //! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
 
-use super::plot::draw_plane;
+use super::plot::{draw_curves, draw_plane};
 use super::progress::{EpochFigures, HeldOutFigures, Progress, epoch_header, epoch_row};
 use super::say;
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use thalweg::files::write_atomically;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Philox, Stream};
 use thalweg::metrics::{Judge, POINTS};
-use thalweg::picture::plot::{Square, curves, monitor, thinned};
+use thalweg::picture::plot::{Square, monitor, thinned};
 use thalweg::picture::{GridOptions, grid, save_png};
 use thalweg::plan::METRIC_ROWS;
 use thalweg::train::PendingMetrics;
@@ -444,7 +444,7 @@ impl<'a> Run<'a> {
     /// Draws what a run comes to, finished or interrupted.
     async fn draw_run(&mut self) -> Result<()> {
         let out = &self.arguments.out;
-        save_png(&out.join("curves.png"), &curves(&MetricsTable::read(out.join("metrics.csv"))?))?;
+        draw_curves(&MetricsTable::read(out.join("metrics.csv"))?, out)?;
         let model = self.trainer.model().await?;
         if model.network.input == plane::POINT {
             let data = plane::points(&self.points)?;

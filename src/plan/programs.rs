@@ -347,9 +347,7 @@ impl ChainPass {
             langevin(launches, true, (next < numbers.steps).then_some(next));
         }
     }
-}
 
-impl ChainPass {
     /// Adds a MALA chain's launches: energy and gradient where it begins, then proposals, each with its energy and
     /// gradient, accepted or rejected.
     fn run_adjusted(
