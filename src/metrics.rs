@@ -77,6 +77,16 @@ pub fn mmd(a: &[f32], b: &[f32], d: usize) -> f64 {
         let powers = (0..5).scan(widest, |k, _| Some(std::mem::replace(k, k.powi(4))));
         powers.sum::<f64>() / 5.0
     };
+    unbiased_mmd(a, b, d, kernel)
+}
+
+/// Squared maximum mean discrepancy of two sets of points, with any kernel; see [`mmd`].
+pub(crate) fn unbiased_mmd(
+    a: &[f32],
+    b: &[f32],
+    d: usize,
+    kernel: impl Fn(&[f32], &[f32]) -> f64 + Sync,
+) -> f64 {
     let mean = |a: &[f32], b: &[f32], same: bool| {
         let row = |(i, x): (usize, &[f32])| -> f64 {
             let others = b.chunks_exact(d).enumerate().filter(|(j, _)| !same || i != *j);

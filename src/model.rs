@@ -130,20 +130,37 @@ pub(crate) fn take_parameters(network: &Network, tensors: &mut Tensors, prefix: 
 /// Those of [`load_tensors`]; a file that is no checkpoint; a ring that holds fewer.
 pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) -> Result<Images> {
     let path = path.as_ref();
-    let (header, tensors) = load_tensors(path)?;
-    if header.is_none() {
+    let Some(images) = newest_replay_images(path, shape, count)? else {
         return Err(Error::file(path, "holds weights alone, and no replay buffer to begin from"));
-    }
-    let mut tensors = Tensors::new(path, tensors);
-    let state = tensors.take_u32("state", &[8])?;
-    let (head, length) = (state[1] as usize, state[2] as usize);
+    };
+    let length = images.count();
     if count > length {
         let text = format!("its replay buffer holds {length} images, and {count} are asked for");
         return Err(Error::file(path, text));
     }
+    Ok(images)
+}
+
+/// [`replay_images`] of a ring that may hold fewer, or none; `None` of a file that is no checkpoint.
+///
+/// # Errors
+/// Those of [`load_tensors`].
+pub fn newest_replay_images(
+    path: impl AsRef<Path>,
+    shape: ImageShape,
+    at_most: usize,
+) -> Result<Option<Images>> {
+    let path = path.as_ref();
+    let (header, tensors) = load_tensors(path)?;
+    if header.is_none() {
+        return Ok(None);
+    }
+    let mut tensors = Tensors::new(path, tensors);
+    let state = tensors.take_u32("state", &[8])?;
+    let (head, length) = (state[1] as usize, state[2] as usize);
     let ring = tensors.take_f32("replay.ring", &[length, shape.height, shape.width, shape.channels])?;
-    let newest: Vec<usize> = (1..=count).map(|i| (head + length - i) % length).collect();
-    Ok(ring_images(&ring, shape, &newest))
+    let newest: Vec<usize> = (1..=at_most.min(length)).map(|i| (head + length - i) % length).collect();
+    Ok(Some(ring_images(&ring, shape, &newest)))
 }
 
 /// Slots of a ring `[slot][pixel][channel]` as images `[image][channel][pixel]`.

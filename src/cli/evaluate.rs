@@ -1,10 +1,11 @@
 //! `thalweg evaluate`: how good a model of images is.
 
-use super::{check_distinct, check_output, open_model, say};
+use super::{check_distinct, check_output, open_model, read_fitting, say, steps_bar};
 use std::path::PathBuf;
-use thalweg::evaluate::{Report, Subject, outliers};
+use thalweg::evaluate::{Report, Subject, outliers, samples, spread};
 use thalweg::files::write_atomically;
-use thalweg::{Dataset, Device, Error, Images, Result};
+use thalweg::model::newest_replay_images;
+use thalweg::{Dataset, Device, Error, Result};
 
 /// Options of `thalweg evaluate`.
 #[derive(clap::Args)]
@@ -22,7 +23,11 @@ pub struct Arguments {
     /// the model is held against
     #[arg(long, default_value = "digits", value_name = "digits|DIR|FILE")]
     data: String,
-    /// Images of each set, at most
+    /// Images that are none of the kind, for the model to tell from held-out ones: a folder or file (IDX, .npy, PNG, JPEG,
+    /// CIFAR-10's .bin), any number of times
+    #[arg(long, value_name = "DIR|FILE")]
+    ood: Vec<PathBuf>,
+    /// Images of each set, at most: samples, held-out and training images are as many as are held out, if these are fewer
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     count: u32,
     /// Seed of all random numbers: same seed, same device, same figures
@@ -52,25 +57,47 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         ));
     }
     let dataset = Dataset::open(&arguments.data)?;
-    let mut held_out = dataset.held_out.padded_to(input)?;
-    held_out.values.truncate(arguments.count as usize * input.len());
+    if dataset.train.shape().is_points() {
+        let text =
+            format!("--data {}: holds points or sequences, and the model's input is {input}", dataset.name);
+        return Err(Error::Usage(text));
+    }
+    let few = arguments.count as usize;
+    let images = dataset.held_out.pick(spread(dataset.held_out.count(), few));
+    let held_out =
+        images.padded_to(input).map_err(|error| Error::Usage(format!("--data {}: {error}", dataset.name)))?;
+    let mut outlier_sets = outliers::made(&images, &held_out, arguments.seed);
+    for path in &arguments.ood {
+        let others = read_fitting(path, input)?;
+        outlier_sets.push((path.display().to_string(), others.pick(spread(others.count(), few))));
+    }
+    let buffer = newest_replay_images(&arguments.model, input, held_out.count())?;
     let device = Device::open(&arguments.device).await?;
     let numbers = recipe.sample_numbers();
-    let seed = arguments.seed;
-    let subject = Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed };
-    let sets: Vec<(String, Images)> = vec![("noise".to_owned(), outliers::noise(&held_out, seed))];
+    let (model, held_out, seed) = (&model, &held_out, arguments.seed);
+    let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };
+    let bar = steps_bar(0);
+    let progress = |done: u32, all: u32| {
+        bar.set_length(all.into());
+        bar.set_position(done.into());
+    };
+    let buffer = buffer.as_ref().filter(|images| images.count() > 0);
+    let samples = samples::measure(&subject, &dataset.train, buffer, progress).await?;
+    bar.finish_and_clear();
     let report = Report {
         network: model.network.name.clone(),
         data: dataset.name,
         device: device.to_string(),
         seed,
-        outliers: outliers::measure(&subject, &sets).await?,
+        samples,
+        outliers: outliers::measure(&subject, &outlier_sets).await?,
     };
     say(&report);
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&report)
             .map_err(|e| Error::Usage(format!("the figures can't be written as JSON: {e}")))?;
         write_atomically(path, |file| file.write_all(text.as_bytes()))?;
+        say(format_args!("\nWrote {}: all figures.", path.display()));
     }
     Ok(())
 }

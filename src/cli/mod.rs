@@ -10,6 +10,7 @@ pub mod progress;
 pub mod sample;
 pub mod train;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::path::Path;
 use thalweg::data::{ImageShape, Images, read_images, read_points};
@@ -50,6 +51,13 @@ pub fn open_model(
 /// What stands under each sample of a grid.
 pub fn energy_titles(energies: &[f32]) -> Vec<String> {
     energies.iter().map(|e| format!("E = {e:.4}")).collect()
+}
+
+/// A bar of so many Langevin steps; hidden where stderr is no terminal.
+pub fn steps_bar(steps: u32) -> ProgressBar {
+    let style = ProgressStyle::with_template("[{bar:24}] step {pos}/{len}  {per_sec}  ETA {eta}  {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(u64::from(steps)).with_style(style.progress_chars("== "))
 }
 
 /// Prints a line, or several, to stdout.

@@ -1,7 +1,8 @@
 //! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
 
-use super::{Summary, check_distinct, check_output, energy_titles, open_model, read_fitting, real, say};
-use indicatif::{ProgressBar, ProgressStyle};
+use super::{
+    Summary, check_distinct, check_output, energy_titles, open_model, read_fitting, real, say, steps_bar,
+};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{ImageShape, Images, write_npy};
@@ -121,7 +122,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
 
     let began = Instant::now();
-    let bar = progress_bar(steps);
+    let bar = steps_bar(steps);
     let mut frames = Vec::new();
     for moment in moments(steps, arguments.film.is_some()) {
         while sampler.steps() < moment {
@@ -315,11 +316,4 @@ fn start_images(arguments: &Arguments, model: &Model) -> Result<Option<Images>> 
 fn moments(steps: u32, film: bool) -> Vec<u32> {
     let early = FILM_STEPS.into_iter().filter(|step| film && *step < steps);
     early.chain([steps]).collect()
-}
-
-/// Hidden where stderr is no terminal.
-fn progress_bar(steps: u32) -> ProgressBar {
-    let style = ProgressStyle::with_template("[{bar:24}] step {pos}/{len}  {per_sec}  ETA {eta}  {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(u64::from(steps)).with_style(style.progress_chars("== "))
 }

@@ -122,6 +122,21 @@ impl Examples {
         }
     }
 
+    /// Those of these numbers, as floats ([`Self::to_images`]).
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn pick(&self, ixs: impl IntoIterator<Item = usize>) -> Images {
+        match self {
+            Self::Bytes(images) => {
+                let bytes = ixs.into_iter().flat_map(|ix| images.image(ix));
+                Images { shape: images.shape, values: bytes.map(|byte| byte_to_value(*byte)).collect() }
+            }
+            Self::Floats(images) => images.pick(ixs),
+            Self::Fresh(..) => self.to_images().pick(ixs),
+        }
+    }
+
     /// Takes the last `n` off and returns them.
     fn split_off_last(&mut self, n: usize) -> Self {
         match self {
@@ -199,6 +214,14 @@ impl Images {
     /// If there is no image `image_ix`.
     pub fn image(&self, image_ix: usize) -> &[f32] {
         &self.values[image_ix * self.shape.len()..][..self.shape.len()]
+    }
+
+    /// Those of these numbers.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn pick(&self, ixs: impl IntoIterator<Item = usize>) -> Self {
+        Self { shape: self.shape, values: ixs.into_iter().flat_map(|ix| self.image(ix)).copied().collect() }
     }
 
     /// The images in the middle of larger ones, with -1 (black) around them. Of an odd difference, the smaller half

@@ -3,20 +3,25 @@
 //! What goes where:
 //!
 //! * [`outliers`]: whether energies, and gradients, tell data from what is none;
-//! * `classifier`: features and classes of images, by a small network that ships with the program;
-//! * `samples`: samples against held-out images, in the classifier's features and in pixels;
+//! * [`classifier`]: features and classes of images, by a small network that ships with the program;
+//! * [`features`]: how alike two sets of features are;
+//! * [`samples`]: samples against held-out images, in the classifier's features and in pixels;
 //! * `annealed`: log Z and log-likelihood by annealed importance sampling;
 //! * `long_run`: chains that go on for longer than in training.
 //!
 //! Each measures a [`Subject`] and returns figures that serialise to JSON and have a table ([`std::fmt::Display`]) of
 //! their own; [`Report`] holds them all, one field each, and the command prints it and writes it.
 
+pub mod classifier;
+pub mod features;
 pub mod outliers;
+pub mod samples;
 
 use crate::data::Images;
 use crate::plan::SamplerNumbers;
 use crate::{Device, Model};
 use outliers::Outliers;
+use samples::Samples;
 use serde::Serialize;
 
 /// What is measured, and with what.
@@ -45,12 +50,24 @@ pub struct Report {
     pub device: String,
     /// Seed of all random numbers.
     pub seed: u64,
+    /// Samples against held-out images.
+    pub samples: Samples,
     /// Whether energies and gradients tell held-out images from others.
     pub outliers: Outliers,
 }
 
+/// The numbers of `count` out of `all`, or of as many as there are, evenly spread: data may come in an order.
+pub fn spread(all: usize, count: usize) -> impl Iterator<Item = usize> {
+    let count = count.min(all);
+    (0..count).map(move |i| i * all / count)
+}
+
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.outliers)
+        let Self { network, data, device, seed, samples, outliers } = self;
+        write!(
+            f,
+            "`{network}` against held-out images of {data}, seed {seed}, on {device}\n\n{samples}\n\n{outliers}"
+        )
     }
 }

@@ -1,11 +1,12 @@
 //! Whether a model's energies, and the lengths of their gradients, tell held-out images from what is none of the kind.
 
 use super::Subject;
-use crate::data::Images;
+use crate::data::{ImageShape, Images};
 use crate::kernels::random::{Philox, Stream};
 use crate::metrics::auc;
 use crate::{EnergyModel, Result};
 use rand::RngExt;
+use rand::seq::SliceRandom;
 use serde::Serialize;
 
 /// Figures of each set of outliers.
@@ -43,7 +44,8 @@ pub async fn measure(subject: &Subject<'_>, sets: &[(String, Images)]) -> Result
     let held_out = of(subject.held_out).await?;
     let mut outliers = Vec::new();
     for (name, images) in sets {
-        let (energies, lengths) = of(images).await?;
+        // Gradients of all sets are of as many values.
+        let (energies, lengths) = of(&images.padded_to(subject.held_out.shape)?).await?;
         outliers.push(Outlier {
             name: name.clone(),
             count: images.count(),
@@ -59,6 +61,47 @@ pub fn noise(like: &Images, seed: u64) -> Images {
     let mut rng = Philox::new(seed, Stream::HeldOutNoise);
     let values = like.values.iter().map(|_| rng.random_range(-1.0_f32..1.0)).collect();
     Images { shape: like.shape, values }
+}
+
+/// The negatives of images.
+pub fn inverted(images: &Images) -> Images {
+    Images { shape: images.shape, values: images.values.iter().map(|value| -value).collect() }
+}
+
+/// Images turned by 90 degrees, counterclockwise: height becomes width.
+pub fn rotated(images: &Images) -> Images {
+    let ImageShape { channels, height, width } = images.shape;
+    let turned = |plane: &[f32]| -> Vec<f32> {
+        (0..width).rev().flat_map(|x| (0..height).map(move |y| y * width + x)).map(|ix| plane[ix]).collect()
+    };
+    let values = images.values.chunks_exact(height * width).flat_map(turned).collect();
+    Images { shape: ImageShape { channels, height: width, width: height }, values }
+}
+
+/// Images whose pixels change places, each image's in another way: the histogram stays. A pixel's channels stay together.
+pub fn shuffled(images: &Images, seed: u64) -> Images {
+    let mut rng = Philox::new(seed, Stream::HeldOutNoise);
+    let n_pixels = images.shape.height * images.shape.width;
+    let mut values = Vec::with_capacity(images.values.len());
+    let mut places: Vec<usize> = (0..n_pixels).collect();
+    for image in images.values.chunks_exact(images.shape.len()) {
+        places.shuffle(&mut rng);
+        for plane in image.chunks_exact(n_pixels) {
+            values.extend(places.iter().map(|place| plane[*place]));
+        }
+    }
+    Images { shape: images.shape, values }
+}
+
+/// The outliers that are made, and need no data: uniform noise like `padded`, and `images` changed as [`inverted`],
+/// [`rotated`] (square ones) and [`shuffled`] do. `padded` are the same images, as large as the network's input.
+pub fn made(images: &Images, padded: &Images, seed: u64) -> Vec<(String, Images)> {
+    let mut sets = vec![("uniform noise", noise(padded, seed)), ("inverted", inverted(images))];
+    if images.shape.height == images.shape.width {
+        sets.push(("rotated by 90 degrees", rotated(images)));
+    }
+    sets.push(("shuffled pixels", shuffled(images, seed)));
+    sets.into_iter().map(|(name, images)| (name.to_owned(), images)).collect()
 }
 
 impl std::fmt::Display for Outliers {

@@ -433,4 +433,15 @@ impl Builder {
             None => self.spec.build(),
         }
     }
+
+    /// [`Self::build`] of a network that ends in any number of values: see [`Network::with_outputs`].
+    ///
+    /// # Errors
+    /// Those of [`Self::build`], but for the end.
+    pub fn build_with_outputs(self) -> Result<Network> {
+        match self.fault {
+            Some(fault) => Err(Error::Network(fault)),
+            None => Network::with_outputs(&self.spec.name, self.spec.input, &self.spec.layers),
+        }
+    }
 }

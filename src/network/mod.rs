@@ -316,7 +316,7 @@ fn product(sizes: &[usize]) -> Option<usize> {
     sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(*size)).filter(|all| *all <= MAX_VALUES)
 }
 
-/// An energy network whose layers fit together and end in one number.
+/// A network whose layers fit together and end in one number, the energy; or in more, see [`Network::with_outputs`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// The preset's name, or the user's.
@@ -334,12 +334,40 @@ pub struct Network {
 }
 
 impl Network {
-    /// Settles every size.
+    /// Settles every size of a network that ends in an energy.
     ///
     /// # Errors
     /// [`Error::Network`] names the layer and both shapes where two do not fit, an input too large for the random numbers'
     /// counters, and an end that is not one number.
     pub fn new(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<Self> {
+        let (network, shape) = Self::settle(name, input, specs)?;
+        let fail = |text: String| Err(Error::Network(format!("`{name}`: {text}")));
+        if shape.len() != 1 {
+            return fail(format!("an energy is one number, but the last layer's output is {shape}"));
+        }
+        if let Some(last) = network.layers.last().filter(|l| matches!(l.operation, Operation::Lstm(_))) {
+            return fail(format!(
+                "the energy can't be the output of {}: add a dense layer of 1 unit",
+                last.name
+            ));
+        }
+        if network.layers.last().is_some_and(|l| l.activation != Activation::Identity) {
+            return fail("the last layer's output is the energy: it has no activation".to_owned());
+        }
+        Ok(network)
+    }
+
+    /// [`Self::new`] of a network that ends in any number of values, such as a classifier: it is no energy, but can be
+    /// evaluated ([`crate::plan::features_plan`]).
+    ///
+    /// # Errors
+    /// Those of [`Self::new`], but for the end.
+    pub fn with_outputs(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<Self> {
+        Ok(Self::settle(name, input, specs)?.0)
+    }
+
+    /// Settles every size; gives the shape of the output, too.
+    fn settle(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<(Self, ImageShape)> {
         let fail = |text: String| Err(Error::Network(format!("`{name}`: {text}")));
         match product(&[input.channels, input.height, input.width]) {
             Some(0) => return fail(format!("the input {input} has no values")),
@@ -498,30 +526,19 @@ impl Network {
             }
             shape = out;
         }
-        if shape.len() != 1 || layers.is_empty() {
-            return fail(format!("an energy is one number, but the last layer's output is {shape}"));
-        }
-        if let Some(last) = layers.last().filter(|l| matches!(l.operation, Operation::Lstm(_))) {
-            return fail(format!(
-                "the energy can't be the output of {}: add a dense layer of 1 unit",
-                last.name
-            ));
-        }
-        if layers.last().is_some_and(|l| l.activation != Activation::Identity) {
-            return fail("the last layer's output is the energy: it has no activation".to_owned());
-        }
         let is_analytic = matches!(specs, [LayerSpec::Analytic(_)]);
         if offset == 0 && !is_analytic {
             return fail("it has no parameters".to_owned());
         }
-        Ok(Self {
+        let network = Self {
             name: name.to_owned(),
             input,
             initialisation: Initialisation::default(),
             specs: specs.to_vec(),
             layers,
             n_parameters: offset,
-        })
+        };
+        Ok((network, shape))
     }
 
     /// The description that makes it.

@@ -12,8 +12,9 @@ mod score_pass;
 pub use jet_pass::JetPass;
 pub use network_pass::NetworkPass;
 pub use programs::{
-    EnergyPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source, Starts,
-    TrainingNumbers, TrainingPlan, energy_plan, peak_plan, sampler_plan, training_plan,
+    EnergyPlan, FeaturesPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source,
+    Starts, TrainingNumbers, TrainingPlan, energy_plan, features_plan, peak_plan, sampler_plan,
+    training_plan,
 };
 
 pub use score_pass::{EXACT_TRACE, ScoreObjective, ScorePass};

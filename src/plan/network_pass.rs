@@ -87,8 +87,8 @@ impl NetworkPass {
         let parameters = plan.flat("parameters", network.n_parameters);
         let x = plan.per_block("x", network.input.len());
         let input_gradient = plan.per_block("input gradient", network.input.len());
-        let seeds = plan.per_block("seeds", 1);
         let last = network.layers.len() - 1;
+        let seeds = plan.per_block("seeds", network.layers[last].out_len);
         let mut layers = Vec::new();
         for (i, layer) in network.layers.iter().enumerate() {
             let name = &layer.name;
@@ -115,6 +115,11 @@ impl NetworkPass {
         }
         let energies = layers[last].output;
         Self { network: network.clone(), target, parameters, x, energies, input_gradient, seeds, layers }
+    }
+
+    /// What layer number `layer` puts out, after its activation: `[block][feature][lane]`.
+    pub fn output(&self, layer: usize) -> BufferId {
+        self.layers[layer].output
     }
 
     /// Values of one image.

@@ -793,6 +793,32 @@ pub fn energy_plan(network: &Network, count: usize, target: Target) -> EnergyPla
     EnergyPlan { plan, start, energies, gradients, pass }
 }
 
+/// What a network's layers make of given images.
+#[derive(Clone, Debug)]
+pub struct FeaturesPlan {
+    /// The plan.
+    pub plan: Plan,
+    /// Packs the weights: run once after parameters were written.
+    pub start: ProgramId,
+    /// From `x` to every layer's output ([`NetworkPass::output`]).
+    pub forward: ProgramId,
+    /// The network's buffers.
+    pub pass: NetworkPass,
+}
+
+/// Plans forward passes of up to `count` images at a time, through a network that ends in any number of values
+/// ([`Network::with_outputs`]).
+pub fn features_plan(network: &Network, count: usize, target: Target) -> FeaturesPlan {
+    let n_blocks = target.blocks(count);
+    let mut plan = Plan::new(target.lanes, n_blocks);
+    let pass = NetworkPass::new(&mut plan, network, target);
+    let (mut start, mut forward) = (Vec::new(), Vec::new());
+    pass.pack(&mut start);
+    pass.forward(&mut forward, &(0..n_blocks));
+    let (start, forward) = (plan.program(start), plan.program(forward));
+    FeaturesPlan { plan, start, forward, pass }
+}
+
 /// Multiply-adds and nothing else.
 #[derive(Clone, Debug)]
 pub struct PeakPlan {

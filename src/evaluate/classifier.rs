@@ -1,0 +1,106 @@
+//! A small classifier of digits that ships with the program: what samples look like to something other than the model
+//! that drew them.
+//!
+//! Three convolutions of stride 2 (16, 32, 64 channels), a dense layer of 64 features and one of 10 classes, all but the
+//! last with swish, on images of 32x32 in [-1, 1]. It learned from the last 50,000 training images of MNIST
+//! (`assets/make_classifier.py`), none of which the program ships as `digits`; `assets/README.md` says how well.
+
+use crate::Result;
+use crate::checkpoint::{Tensors, read_tensors};
+use crate::data::{ImageShape, Images};
+use crate::device::{Device, Machine};
+use crate::model::take_parameters;
+use crate::network::{Activation, Network};
+use crate::plan::{FeaturesPlan, features_plan};
+use std::path::Path;
+
+static WEIGHTS: &[u8] = include_bytes!("../../assets/classifier.safetensors");
+
+/// The images it takes; smaller ones are padded.
+pub const INPUT: ImageShape = ImageShape { channels: 1, height: 32, width: 32 };
+/// Features of an image: what the layer before the classes puts out.
+pub const FEATURES: usize = 64;
+/// Classes: the digits.
+pub const CLASSES: usize = 10;
+
+/// Images that are looked at at a time.
+const BATCH: usize = 256;
+/// The layer that the features are of.
+const FEATURES_LAYER: usize = 3;
+const LOGITS_LAYER: usize = 4;
+
+/// The classifier on a device.
+#[derive(Debug)]
+pub struct Classifier {
+    machine: Machine,
+    plan: FeaturesPlan,
+}
+
+/// What the classifier makes of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// `[image][FEATURES]`.
+    pub features: Vec<f32>,
+    /// `[image][CLASSES]`: the probabilities' logarithms, but for a constant of each image.
+    pub logits: Vec<f32>,
+}
+
+impl Classifier {
+    /// Puts it on a device.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device can't hold it.
+    pub async fn new(device: &Device) -> Result<Self> {
+        let ImageShape { channels, height, width } = INPUT;
+        let network = [16, 32, 64]
+            .into_iter()
+            .fold(Network::builder("classifier", [channels, height, width]), |network, channels| {
+                network.conv(channels, 3).stride(2).padding(1).activation(Activation::Swish)
+            })
+            .dense(FEATURES)
+            .activation(Activation::Swish)
+            .dense(CLASSES)
+            .build_with_outputs()?;
+        let path = Path::new("classifier.safetensors");
+        let (_, tensors) = read_tensors(WEIGHTS, WEIGHTS.len() as u64, path)?;
+        let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), "")?;
+        let plan = features_plan(&network, BATCH, device.target(BATCH));
+        let mut machine = Machine::new(device, plan.plan.clone()).await?;
+        machine.write_floats(plan.pass.parameters, &parameters);
+        machine.run(plan.start)?;
+        Ok(Self { machine, plan })
+    }
+
+    /// Looks at images, which are padded to [`INPUT`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] if they have other channels or are larger; [`crate::Error::Device`] if the device was lost.
+    pub async fn look(&mut self, images: &Images) -> Result<Seen> {
+        let images = images.padded_to(INPUT)?;
+        let (mut features, mut logits) = (Vec::new(), Vec::new());
+        for batch in images.values.chunks(BATCH * INPUT.len()) {
+            let n = batch.len() / INPUT.len();
+            let blocks = self.machine.plan().to_blocks(batch, INPUT.channels, INPUT.height * INPUT.width);
+            self.machine.write_floats(self.plan.pass.x, &blocks);
+            self.machine.run(self.plan.forward)?;
+            let layers = [(FEATURES_LAYER, FEATURES, &mut features), (LOGITS_LAYER, CLASSES, &mut logits)];
+            for (layer, len, to) in layers {
+                let blocks = self.machine.read_floats(self.plan.pass.output(layer)).await?;
+                to.extend(self.machine.plan().from_blocks(&blocks, n, len, 1));
+            }
+        }
+        Ok(Seen { features, logits })
+    }
+}
+
+impl Seen {
+    /// The probabilities of the classes, image by image: the logits' softmax.
+    pub fn probabilities(&self) -> impl Iterator<Item = [f64; CLASSES]> {
+        self.logits.as_chunks().0.iter().map(|logits: &[f32; CLASSES]| {
+            let top = logits.iter().copied().fold(f32::NAN, f32::max);
+            let powers = logits.map(|z| (f64::from(z) - f64::from(top)).exp());
+            let sum: f64 = powers.iter().sum();
+            powers.map(|p| p / sum)
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! Samples against held-out images: in a classifier's features, by the classes that it takes them for, and by how near
+//! they come to training images.
+//!
+//! Beside the samples stand training images, the floor that no model gets below but by chance, and uniform noise, the
+//! ceiling.
+
+use super::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
+use super::features::{Manifolds, NEIGHBOURS, frechet, kernel_distance};
+use super::{Subject, spread};
+use crate::data::{Examples, ImageShape, Images};
+use crate::{Result, Sampler};
+use rayon::prelude::*;
+use serde::Serialize;
+
+/// Langevin steps between two looks at how far chains are.
+const SEGMENT: u32 = 100;
+/// Training images that distances are taken to at a time.
+const CHUNK: usize = 2048;
+
+/// Figures of each set of images.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Samples {
+    /// Langevin steps of each chain.
+    pub steps: u32,
+    /// Why there are no figures of the classifier, where there are none.
+    pub classifier_left_out: Option<String>,
+    /// Held-out images first.
+    pub sets: Vec<Set>,
+}
+
+/// A set of images and its figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Set {
+    /// What the images are.
+    pub name: String,
+    /// How many there are.
+    pub count: usize,
+    /// How far they are from the held-out images; none of these themselves.
+    pub distances: Option<Distances>,
+    /// What the classifier takes them for.
+    pub classes: Option<Classes>,
+    /// How near they come to training images; none of these themselves.
+    pub nearest: Option<Nearest>,
+}
+
+/// How far images are from held-out ones, in the classifier's features.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Distances {
+    /// [`frechet`].
+    pub fid: f64,
+    /// [`kernel_distance`].
+    pub kid: f64,
+    /// How well the sets' manifolds cover each other.
+    #[serde(flatten)]
+    pub manifolds: Manifolds,
+}
+
+/// What the classifier takes images for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Classes {
+    /// Mean probability of the likeliest class.
+    pub confidence: f64,
+    /// Share of the images whose likeliest class is each.
+    pub shares: [f64; CLASSES],
+    /// Entropy of the shares, in nats: ln 10 = 2.303 if all are equal.
+    pub entropy: f64,
+    /// The smallest share.
+    pub rarest: f64,
+}
+
+/// How near images come to training images, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Nearest {
+    /// Median Euclidean distance to the nearest training image.
+    pub distance: f64,
+    /// That, over the same of held-out images: far below 1, training images were learned by heart.
+    pub ratio: f64,
+}
+
+/// Measures samples from noise, and from `buffer`, images that chains are to go on from. `train` is what the model learned
+/// from; `progress` is told the Langevin steps done so far, and how many there will be.
+///
+/// # Errors
+/// [`crate::Error::Usage`] if training images do not fit the network; [`crate::Error::Device`] if the device was lost.
+pub async fn measure(
+    subject: &Subject<'_>,
+    train: &Examples,
+    buffer: Option<&Images>,
+    mut progress: impl FnMut(u32, u32),
+) -> Result<Samples> {
+    let (held_out, steps) = (subject.held_out, subject.numbers.steps);
+    let count = held_out.count();
+    let all_steps = steps * if buffer.is_some() { 2 } else { 1 };
+    let floor = train.pick(spread(train.count(), count)).padded_to(held_out.shape)?;
+    let mut sets = vec![("held-out images", held_out.clone()), ("training images", floor)];
+    let from_noise = draw(subject, count, None, |done| progress(done, all_steps)).await?;
+    sets.push(("samples from noise", from_noise));
+    if let Some(buffer) = buffer {
+        let on = |done| progress(steps + done, all_steps);
+        sets.push(("samples from buffer", draw(subject, buffer.count(), Some(buffer), on).await?));
+    }
+    sets.push(("uniform noise", super::outliers::noise(held_out, subject.seed)));
+
+    let shape = held_out.shape;
+    let left_out = refusal(shape);
+    let mut seen = Vec::new();
+    if left_out.is_none() {
+        let mut classifier = Classifier::new(subject.device).await?;
+        for (_, images) in &sets {
+            seen.push(classifier.look(images).await?);
+        }
+    }
+    let mut figures: Vec<Set> = Vec::new();
+    for (i, (name, images)) in sets.iter().enumerate() {
+        let (is_held_out, is_training) = (i == 0, i == 1);
+        let features = seen.get(i).zip(seen.first()).filter(|_| !is_held_out);
+        let nearest = if is_training {
+            None
+        } else {
+            let distance = median(nearest(images, train)?.into_iter().map(f64::from).collect());
+            let of_held_out = figures.first().and_then(|set| set.nearest).map_or(distance, |n| n.distance);
+            Some(Nearest { distance, ratio: distance / of_held_out })
+        };
+        figures.push(Set {
+            name: (*name).to_owned(),
+            count: images.count(),
+            distances: features.map(|(own, held_out)| Distances::of(&held_out.features, &own.features)),
+            classes: seen.get(i).map(Classes::of),
+            nearest,
+        });
+    }
+    Ok(Samples { steps, classifier_left_out: left_out, sets: figures })
+}
+
+/// Why the classifier can't look at images of a shape, if so.
+fn refusal(shape: ImageShape) -> Option<String> {
+    let none = Images { shape, values: Vec::new() };
+    none.padded_to(INPUT).err().map(|_| {
+        format!(
+            "the classifier takes grey images of up to {}x{}, these are {shape}",
+            INPUT.height, INPUT.width
+        )
+    })
+}
+
+/// Samples: chains from noise or from given images, as many steps as the recipe says.
+async fn draw(
+    subject: &Subject<'_>,
+    count: usize,
+    start: Option<&Images>,
+    mut progress: impl FnMut(u32),
+) -> Result<Images> {
+    let Subject { device, model, numbers, seed, .. } = *subject;
+    let mut sampler = Sampler::new(device, model, count, numbers, seed).await?;
+    if let Some(images) = start {
+        sampler.start_from(images)?;
+    }
+    while sampler.steps() < numbers.steps {
+        sampler.run(SEGMENT.min(numbers.steps - sampler.steps()))?;
+        // Reading something keeps the device from being sent more than it can do in a while.
+        sampler.energies().await?;
+        progress(sampler.steps());
+    }
+    sampler.images().await
+}
+
+impl Distances {
+    fn of(held_out: &[f32], features: &[f32]) -> Self {
+        Self {
+            fid: frechet(held_out, features, FEATURES),
+            kid: kernel_distance(held_out, features, FEATURES),
+            manifolds: Manifolds::of(held_out, features, FEATURES, NEIGHBOURS),
+        }
+    }
+}
+
+impl Classes {
+    /// Counts and averages; all NaN where an image's logits are not finite.
+    pub fn of(seen: &Seen) -> Self {
+        let (mut confidence, mut counts, mut n) = (0.0, [0.0; CLASSES], 0.0);
+        for probabilities in seen.probabilities() {
+            let ranked = probabilities.into_iter().enumerate();
+            let (class, p) = ranked.fold((0, 0.0), |best, next| if next.1 > best.1 { next } else { best });
+            // Where all are NaN, none was the likeliest.
+            confidence += if p > 0.0 { p } else { f64::NAN };
+            counts[class] += 1.0;
+            n += 1.0;
+        }
+        if !f64::is_finite(confidence / n) {
+            let nan = f64::NAN;
+            return Self { confidence: nan, shares: [nan; CLASSES], entropy: nan, rarest: nan };
+        }
+        let shares = counts.map(|count: f64| count / n);
+        let entropy =
+            shares.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).fold(0.0, |sum, term| sum + term);
+        Self { confidence: confidence / n, shares, entropy, rarest: shares.into_iter().fold(1.0, f64::min) }
+    }
+}
+
+/// The Euclidean distance of each image to the nearest of `train`, which is padded to the images' shape.
+///
+/// # Errors
+/// [`crate::Error::Usage`] if it can't be.
+pub fn nearest(images: &Images, train: &Examples) -> Result<Vec<f32>> {
+    let mut squares = vec![f32::INFINITY; images.count()];
+    for first in (0..train.count()).step_by(CHUNK) {
+        let others = train.pick(first..train.count().min(first + CHUNK)).padded_to(images.shape)?;
+        squares.par_iter_mut().enumerate().for_each(|(ix, least)| {
+            for other in others.values.chunks_exact(images.shape.len()) {
+                *least = square_distance(images.image(ix), other, *least);
+            }
+        });
+    }
+    Ok(squares.into_iter().map(f32::sqrt).collect())
+}
+
+/// The squared distance, or `least` where that is not larger.
+fn square_distance(a: &[f32], b: &[f32], least: f32) -> f32 {
+    let mut lanes = [0.0; 16];
+    for (a, b) in a.chunks(256).zip(b.chunks(256)) {
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+        for (a, b) in a.iter().zip(b) {
+            for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+                *lane += (a - b) * (a - b);
+            }
+        }
+        for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+            *lane += (a - b) * (a - b);
+        }
+        // Most images are told to be farther long before all their pixels were looked at.
+        if lanes.iter().sum::<f32>() >= least {
+            return least;
+        }
+    }
+    lanes.iter().sum()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let n = values.len();
+    if n == 0 { f64::NAN } else { f64::midpoint(values[(n - 1) / 2], values[n / 2]) }
+}
+
+impl std::fmt::Display for Samples {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:22}{:>7}{:>9}{:>10}{:>7}{:>8}{:>7}{:>9}{:>8}{:>9}",
+            format!("{} Langevin steps", self.steps),
+            "images",
+            "FID",
+            "KID",
+            "prec.",
+            "recall",
+            "conf.",
+            "entropy",
+            "rarest",
+            "nearest",
+        )?;
+        let cell = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        };
+        for set in &self.sets {
+            let (d, c) = (set.distances, set.classes);
+            write!(
+                f,
+                "\n{:22}{:>7}{:>9}{:>10}{:>7}{:>8}{:>7}{:>9}{:>8}{:>9}",
+                set.name,
+                set.count,
+                cell(d.map(|d| d.fid), 3),
+                cell(d.map(|d| d.kid), 4),
+                cell(d.map(|d| d.manifolds.precision), 3),
+                cell(d.map(|d| d.manifolds.recall), 3),
+                cell(c.map(|c| c.confidence), 3),
+                cell(c.map(|c| c.entropy), 3),
+                cell(c.map(|c| c.rarest), 3),
+                cell(set.nearest.map(|n| n.ratio), 3),
+            )?;
+        }
+        if let Some(why) = &self.classifier_left_out {
+            write!(f, "\nFID to rarest are left out: {why}.")?;
+        }
+        Ok(())
+    }
+}
