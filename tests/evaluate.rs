@@ -108,6 +108,18 @@ fn classes_are_counted() {
     assert!(shares.iter().chain(&[confidence, entropy, rarest]).all(|x| x.is_nan()), "{broken:?}");
 }
 
+#[test]
+fn features_are_scaled_to_one_length() {
+    // Half of the features 3, half 4: mean square 12.5.
+    let image: Vec<f32> = (0..FEATURES).map(|i| if i % 2 == 0 { 3.0 } else { -4.0 }).collect();
+    let features = [image.clone(), image.iter().map(|f| f * 1e-3).collect(), vec![0.0; FEATURES]].concat();
+    let scaled = Seen { features, logits: Vec::new() }.scaled_features();
+    for (i, value) in scaled.iter().enumerate() {
+        let want = if i < 2 * FEATURES { image[i % FEATURES] / 12.5_f32.sqrt() } else { 0.0 };
+        assert!((value - want).abs() < 1e-6, "{i}: {value}, not {want}");
+    }
+}
+
 // ---- distances of feature sets
 
 /// Points whose mean is `mean` and whose unbiased covariance is the rotation by `angle` of diag(`variances`).
@@ -354,11 +366,12 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
                     (classifier.look(&images).await.unwrap(), classifier.look(&held_out).await.unwrap());
                 let set = &figures.sets[set];
                 let (distances, name) = (set.distances.unwrap(), &set.name);
-                let want = frechet(&real.features, &own.features, FEATURES);
+                let (own_features, real) = (own.scaled_features(), real.scaled_features());
+                let want = frechet(&real, &own_features, FEATURES);
                 failures.check(distances.fid == want && want > 1e-3, || {
                     format!("{device}, {name}: FID {} is not {want}", distances.fid)
                 });
-                let want = Manifolds::of(&real.features, &own.features, FEATURES, 3);
+                let want = Manifolds::of(&real, &own_features, FEATURES, 3);
                 failures.check(distances.manifolds == want, || {
                     format!("{device}, {name}: {distances:?}, not {want:?}")
                 });

@@ -180,6 +180,20 @@ fn a_builder_refuses_what_no_layer_has() {
 
 /// Parameters counted by hand from the recipes.
 #[test]
+fn a_network_of_several_outputs_is_no_energy() {
+    let outputs =
+        || Network::builder("outputs", [1, 6, 6]).conv(3, 3).stride(2).dense(10).activation(Activation::Tanh);
+    let network = outputs().build_with_outputs().unwrap();
+    assert_eq!(network.layers.iter().map(|l| l.out_len).collect::<Vec<_>>(), [12, 10]);
+    assert_eq!(network.n_parameters, 27 + 3 + 120 + 10);
+    assert_says(&text_of(outputs().build().unwrap_err()), &["outputs", "one number", "10x1x1"]);
+    let none = Network::builder("none", [1, 6, 6]).build_with_outputs();
+    assert_says(&text_of(none.unwrap_err()), &["none", "no layers"]);
+    let wrong = Network::builder("wrong", [1, 6, 6]).stride(2).dense(2).build_with_outputs();
+    assert_says(&text_of(wrong.unwrap_err()), &["wrong", "stride"]);
+}
+
+#[test]
 fn presets_are_the_recipes_networks() {
     let sizes = |name: &str| {
         let network = preset(name).unwrap();

@@ -94,6 +94,19 @@ impl Classifier {
 }
 
 impl Seen {
+    /// The features, each image's scaled to a mean square of 1, so that they say what it looks like and not how much so.
+    /// As they are, what looks like no digit has features near 0, in the midst of all digits: by precision
+    /// ([`super::features::Manifolds`]) all of uniform noise would be taken for digits.
+    pub fn scaled_features(&self) -> Vec<f32> {
+        let images = self.features.chunks_exact(FEATURES);
+        let scaled = images.flat_map(|features| {
+            let square = features.iter().map(|f| f64::from(*f).powi(2)).sum::<f64>() / FEATURES as f64;
+            let scale = 1.0 / square.sqrt().max(f64::MIN_POSITIVE);
+            features.iter().map(move |f| (f64::from(*f) * scale) as f32)
+        });
+        scaled.collect()
+    }
+
     /// The probabilities of the classes, image by image: the logits' softmax.
     pub fn probabilities(&self) -> impl Iterator<Item = [f64; CLASSES]> {
         self.logits.as_chunks().0.iter().map(|logits: &[f32; CLASSES]| {

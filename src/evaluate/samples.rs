@@ -43,7 +43,7 @@ pub struct Set {
     pub nearest: Option<Nearest>,
 }
 
-/// How far images are from held-out ones, in the classifier's features.
+/// How far images are from held-out ones, in the classifier's features ([`Seen::scaled_features`]).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Distances {
     /// [`frechet`].
@@ -103,17 +103,19 @@ pub async fn measure(
 
     let shape = held_out.shape;
     let left_out = refusal(shape);
-    let mut seen = Vec::new();
+    let (mut seen, mut features) = (Vec::new(), Vec::new());
     if left_out.is_none() {
         let mut classifier = Classifier::new(subject.device).await?;
         for (_, images) in &sets {
-            seen.push(classifier.look(images).await?);
+            let looks = classifier.look(images).await?;
+            features.push(looks.scaled_features());
+            seen.push(looks);
         }
     }
     let mut figures: Vec<Set> = Vec::new();
     for (i, (name, images)) in sets.iter().enumerate() {
         let (is_held_out, is_training) = (i == 0, i == 1);
-        let features = seen.get(i).zip(seen.first()).filter(|_| !is_held_out);
+        let pair = features.first().zip(features.get(i)).filter(|_| !is_held_out);
         let nearest = if is_training {
             None
         } else {
@@ -124,7 +126,7 @@ pub async fn measure(
         figures.push(Set {
             name: (*name).to_owned(),
             count: images.count(),
-            distances: features.map(|(own, held_out)| Distances::of(&held_out.features, &own.features)),
+            distances: pair.map(|(held_out, own)| Distances::of(held_out, own)),
             classes: seen.get(i).map(Classes::of),
             nearest,
         });

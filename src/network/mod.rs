@@ -342,7 +342,7 @@ impl Network {
     pub fn new(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<Self> {
         let (network, shape) = Self::settle(name, input, specs)?;
         let fail = |text: String| Err(Error::Network(format!("`{name}`: {text}")));
-        if shape.len() != 1 {
+        if shape.len() != 1 || network.layers.is_empty() {
             return fail(format!("an energy is one number, but the last layer's output is {shape}"));
         }
         if let Some(last) = network.layers.last().filter(|l| matches!(l.operation, Operation::Lstm(_))) {
@@ -363,7 +363,11 @@ impl Network {
     /// # Errors
     /// Those of [`Self::new`], but for the end.
     pub fn with_outputs(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<Self> {
-        Ok(Self::settle(name, input, specs)?.0)
+        let (network, _) = Self::settle(name, input, specs)?;
+        if network.layers.is_empty() {
+            return Err(Error::Network(format!("`{name}`: it has no layers")));
+        }
+        Ok(network)
     }
 
     /// Settles every size; gives the shape of the output, too.
@@ -527,7 +531,7 @@ impl Network {
             shape = out;
         }
         let is_analytic = matches!(specs, [LayerSpec::Analytic(_)]);
-        if offset == 0 && !is_analytic {
+        if offset == 0 && !is_analytic && !layers.is_empty() {
             return fail("it has no parameters".to_owned());
         }
         let network = Self {
