@@ -86,6 +86,8 @@ impl Tolerance {
             Kernel::WeightPenalty(_) | Kernel::AverageWeights(_) => {
                 Self { absolute, relative: 3e-7, of_largest: 3e-7 }
             }
+            // Dot products over a layer's rows, or columns.
+            Kernel::SpectralInput(_) | Kernel::SpectralOutput(_) => of_largest(1e-5),
             // Means in single precision by a tree of 8 levels, against double precision. The difference of two means
             // has the error of the means, whose magnitude the table's largest is well above.
             Kernel::ContrastiveLoss(_) | Kernel::ScoreLoss(_) | Kernel::Smoothness(_) => {
@@ -95,6 +97,7 @@ impl Tolerance {
             Kernel::MultiplyAdds(_) => of_largest(1e-4),
             // Sums of squares: no cancellation, 12 roundings in a row, one root, one division.
             Kernel::SumSquares(_)
+            | Kernel::SpectralBound(_)
             | Kernel::ClipScale(_)
             | Kernel::AddPenalty(_)
             | Kernel::MeanAcceptance(_) => Self { absolute, relative: 2e-6, of_largest: 0.0 },

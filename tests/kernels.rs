@@ -57,6 +57,9 @@ use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::reduce_partials::ReducePartials;
 use thalweg::kernels::score_loss::ScoreLoss;
 use thalweg::kernels::smoothness::Smoothness;
+use thalweg::kernels::spectral_bound::SpectralBound;
+use thalweg::kernels::spectral_input::{Matrix, SpectralInput};
+use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::{GROUP, SumSquares};
 use thalweg::kernels::weight_penalty::WeightPenalty;
 use thalweg::kernels::{Kernel, State, activate};
@@ -985,6 +988,33 @@ fn add_update(bench: &mut Bench) {
     }
 }
 
+fn add_spectral(bench: &mut Bench) {
+    for (rows, columns, number) in [(1, 1, 0), (3, 300, 1), (65, 17, 2), (257, 64, 0)] {
+        let matrix = Matrix { rows, columns, weight_offset: 5, vector_offset: 3 };
+        let parameters = bench.random_flat("parameters", matrix.range().end + 2);
+        let u = bench.random_flat("u", matrix.vector().end + 1);
+        let v = bench.flat("v", columns + 2);
+        let kernel = SpectralInput { matrix };
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[parameters, u, v], &[(v, vec![0..columns])]);
+
+        let v = bench.random_flat("v", columns + 2);
+        let t = bench.flat("t", rows + 2);
+        let kernel = SpectralOutput { matrix };
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[parameters, v, t], &[(t, vec![0..rows])]);
+
+        // Within its bound, and beyond it.
+        for bound in [1e3, 1e-2] {
+            let (v, t) = (bench.random_flat("v", columns + 2), bench.random_flat("t", rows + 2));
+            let parameters = bench.random_flat("parameters", matrix.range().end + 2);
+            let (u, norms) = (bench.flat("u", matrix.vector().end + 1), bench.flat("norms", 3));
+            let kernel = SpectralBound { matrix, number, bound };
+            let mut written = vec![(u, vec![matrix.vector()]), (norms, vec![number..number + 1])];
+            written.push((parameters, vec![matrix.range()]));
+            bench.whole_launch(format!("{kernel:?}"), kernel, &[v, t, parameters, u, norms], &written);
+        }
+    }
+}
+
 fn add_multiply_adds(bench: &mut Bench) {
     for (invocations, turns) in [(1, 0), (70, 1), (200, 1024)] {
         let result = bench.flat("result", invocations as usize);
@@ -1012,6 +1042,7 @@ fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
     add_random(&mut bench);
     add_draws(&mut bench);
     add_update(&mut bench);
+    add_spectral(&mut bench);
     add_multiply_adds(&mut bench);
     add_jets(&mut bench, own);
     bench

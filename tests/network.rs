@@ -17,8 +17,8 @@ layers = [
     { conv = 5, kernel = [3, 2], padding = [0, 1, 2, 0], activation = { leaky-relu = 0.2 } },
     "pool",
     "flatten",
-    { dense = 7, activation = "softplus" },
-    { dense = 1 },
+    { dense = 7, activation = "softplus", spectral = 0.7 },
+    { dense = 1, spectral = true },
 ]
 "#;
 
@@ -72,7 +72,9 @@ fn files_describe_networks() {
         LayerSpec::Pool,
         LayerSpec::Flatten,
         LayerSpec::Dense { units: 7, activation: Activation::Softplus },
+        LayerSpec::Spectral(0.7),
         LayerSpec::Dense { units: 1, activation: Activation::Identity },
+        LayerSpec::Spectral(1.0),
     ];
     let (_folder, path) = file("mine.toml", MINE);
     let network = named(&path).unwrap();
@@ -83,6 +85,8 @@ fn files_describe_networks() {
     assert_eq!(names[4..], ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"]);
     // A pool's five values are the dense layer's input: nothing but its name stands in the file's way.
     assert_eq!(network.tensors()[4].shape, [7, 5]);
+    let bounded: Vec<_> = network.bounded().into_iter().map(|(t, bound)| (t.name, bound)).collect();
+    assert_eq!(bounded, [("dense1.weight".to_owned(), 0.7), ("dense2.weight".to_owned(), 1.0)]);
     // As a section of a run's configuration, too.
     let section = format!("[chain]\nsteps = 3\n[network]\n{MINE}");
     let (_folder, path) = file("run.toml", &section);
@@ -112,7 +116,7 @@ fn descriptions_survive_json_and_toml() {
 #[test]
 fn wrong_descriptions_name_the_layer_and_the_nearest_word() {
     let layers = |layers: &str| format!("input = [1, 8, 8]\nlayers = [{layers}]");
-    let cases: [(String, &[&str]); 22] = [
+    let cases: [(String, &[&str]); 25] = [
         (layers("{ conv = 4, kernel = 3, activation = \"swihs\" }"), &["layer 1", "`swihs`", "mean `swish`"]),
         (layers("{ dense = 4 }, { convv = 4, kernel = 3 }"), &["layer 2", "`convv`", "mean `conv`"]),
         (layers("{ conv = 4, kernal = 3 }"), &["layer 1", "`kernal`", "mean `kernel`"]),
@@ -127,6 +131,9 @@ fn wrong_descriptions_name_the_layer_and_the_nearest_word() {
         (layers("{ dense = 4, activation = \"leaky-relu\" }"), &["layer 1", "slope", "leaky-relu = 0.2"]),
         (layers("{ dense = 4, activation = { leaky-relu = \"x\" } }"), &["layer 1", "slope", "x"]),
         (layers("{ dense = 4, activation = { relu = 1 } }"), &["layer 1", "only leaky-relu"]),
+        (layers("{ dense = 4, spectral = 0 }"), &["layer 1", "`spectral`", "above 0", "not 0"]),
+        (layers("{ dense = 4, spectral = \"yes\" }"), &["layer 1", "`spectral`", "\"yes\""]),
+        (layers("{ dense = 4, spectral = 1e300 }"), &["layer 1", "`spectral`", "1e+300"]),
         (layers("{ dense = 1.5 }"), &["layer 1", "`dense`", "whole number", "1.5"]),
         (layers("3"), &["layer 1", "table", "3"]),
         ("layers = [{ dense = 1 }]".into(), &["`input` is missing"]),
@@ -170,6 +177,11 @@ fn a_builder_refuses_what_no_layer_has() {
         (begin().dense(2).padding(1), "padding"),
         (begin().conv(2, 3).pool().activation(Activation::Relu), "activation"),
         (begin().dense(2).stride(2).padding(1), "stride"), // the first of two
+        (begin().spectral(1.0), "layer with weights"),
+        (begin().conv(2, 3).pool().spectral(1.0), "layer with weights"),
+        (begin().dense(2).spectral(1.0).spectral(2.0), "dense1: it has a bound"),
+        (begin().dense(2).spectral(f32::NAN), "above 0"),
+        (begin().dense(60_001).spectral(1.0), "60001 by 64"),
     ] {
         assert_says(&text_of(builder.dense(1).build().unwrap_err()), &["mine", what]);
     }

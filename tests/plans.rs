@@ -13,6 +13,8 @@ use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::jet_start::Probes;
 use thalweg::kernels::random::Distribution;
+use thalweg::kernels::spectral_input::SpectralInput;
+use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel};
 use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
@@ -350,6 +352,9 @@ fn score_objectives() -> [ScoreObjective; 4] {
     ]
 }
 
+/// What the power iterations of spectral norms keep, of networks that have some.
+const VECTORS: &str = "spectral vectors";
+
 fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(Plan, Vec<Program>)> {
     let training = training_plan(network, &training_numbers(network, batch, source), target);
     let sampler = sampler_plan(network, batch as usize, &chain_numbers(0), &[1, 4], target);
@@ -367,10 +372,18 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
         Program {
             name: "step",
             launches: launches(&training.plan, training.step),
-            inputs: ["state", "replay ring", "parameters", "packed", "first moment", "second moment"]
-                .into_iter()
-                .chain((!matches!(source, Source::Fresh(_))).then_some("data"))
-                .collect(),
+            inputs: [
+                "state",
+                "replay ring",
+                "parameters",
+                "packed",
+                "first moment",
+                "second moment",
+                VECTORS,
+            ]
+            .into_iter()
+            .chain((!matches!(source, Source::Fresh(_))).then_some("data"))
+            .collect(),
             outputs: vec![
                 "state",
                 "replay ring",
@@ -382,7 +395,8 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
             ],
         },
     ];
-    let inputs = vec!["state", "data", "parameters", "packed", "first moment", "second moment", "zeros"];
+    let inputs =
+        vec!["state", "data", "parameters", "packed", "first moment", "second moment", "zeros", VECTORS];
     let outputs = vec!["state", "metrics", "parameters", "packed", "first moment", "second moment"];
     let of_score = score.map(|score| {
         let step =
@@ -452,7 +466,7 @@ fn of_objectives(network: &Network, target: Target, batch: u32, source: Source) 
     for (numbers, more) in [(penalties, "average"), (persistent, "replay ring")] {
         let training = training_plan(network, &numbers, target);
         let launches = training.plan.programs[training.step.0].clone();
-        let inputs = [&own[..], &["data", more]].concat();
+        let inputs = [&own[..], &["data", VECTORS, more]].concat();
         let outputs = [&own[..], &["metrics", more]].concat();
         plans.push((training.plan, vec![Program { name: "step", launches, inputs, outputs }]));
     }
@@ -621,6 +635,17 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::ReducePartials(k) => vec![Flat(k.n_chunks as usize * k.n_parameters), Flat(k.n_parameters)],
         Kernel::ContrastiveLoss(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
         Kernel::MultiplyAdds(k) => vec![Flat(k.invocations as usize)],
+        // Shared by all matrices: at least so long.
+        Kernel::SpectralInput(SpectralInput { matrix: m }) => {
+            vec![Flat(m.range().end), Flat(m.vector().end), Flat(m.columns)]
+        }
+        Kernel::SpectralOutput(SpectralOutput { matrix: m }) => {
+            vec![Flat(m.range().end), Flat(m.columns), Flat(m.rows)]
+        }
+        Kernel::SpectralBound(k) => {
+            let m = &k.matrix;
+            vec![Flat(m.columns), Flat(m.rows), Flat(m.range().end), Flat(m.vector().end), Flat(k.number + 1)]
+        }
         Kernel::SumSquares(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters.div_ceil(GROUP))],
         Kernel::ClipScale(k) => vec![state, Flat(k.n_partials), Flat(1), metrics],
         Kernel::Adam(k) => {
@@ -681,6 +706,8 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
                 let ok = if needed == Layout::Flat(0) {
                     // A jet's biases come with its activation.
                     buffer.name == if launch.streams == 1 { "parameters" } else { "zeros" }
+                } else if let (true, Layout::Flat(least)) = (what.contains(": spectral_"), needed) {
+                    matches!(buffer.layout, Layout::Flat(len) if len >= least)
                 } else {
                     buffer.layout == needed
                 };
@@ -712,7 +739,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 40, "{kernels:?}");
+    assert_eq!(kernels.len(), 43, "{kernels:?}");
     failures.assert_none();
 }
 

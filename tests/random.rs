@@ -294,7 +294,8 @@ fn streams_share_no_counter() {
             | Stream::Augment
             | Stream::ScoreNoise
             | Stream::ScoreLevel
-            | Stream::ScoreProbes => {}
+            | Stream::ScoreProbes
+            | Stream::Spectral => {}
         }
     }
     let (mut counters, mut bits) = (BTreeSet::new(), BTreeSet::new());

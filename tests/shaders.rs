@@ -21,7 +21,7 @@ use thalweg::kernels::{
     Access, BlockParams, Kernel, State, adam, add_penalty, augment_starts, average_weights, chain,
     clip_scale, contrastive_loss, copy_images, draw_negatives, draw_real, draw_toy, dynamics, langevin,
     lstm_forward, mala_accept, mala_propose, mean_acceptance, multiply_adds, perturb, random, score_loss,
-    smoothness, weight_penalty,
+    smoothness, spectral_bound, weight_penalty,
 };
 use thalweg::network::{ANALYTIC, Network, preset};
 use thalweg::plan::{
@@ -72,6 +72,7 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha, square_of_means }),
         Kernel::Perturb(_) => fields!(perturb::Params { first_block, sigma, log_ratio }),
         Kernel::ScoreLoss(_) => fields!(score_loss::Params { share }),
+        Kernel::SpectralBound(_) => fields!(spectral_bound::Params { bound }),
         Kernel::ClipScale(_) => fields!(clip_scale::Params { clip }),
         Kernel::Adam(_) => fields!(adam::Params {
             learning_rate,
@@ -104,6 +105,8 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         | Kernel::ActivationJetBackward(_)
         | Kernel::ReducePartials(_)
         | Kernel::SumSquares(_)
+        | Kernel::SpectralInput(_)
+        | Kernel::SpectralOutput(_)
         | Kernel::PackWeights(_)
         | Kernel::AnalyticEnergy(_)
         | Kernel::PoolForward(_)

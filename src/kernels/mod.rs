@@ -52,6 +52,9 @@ pub mod random;
 pub mod reduce_partials;
 pub mod score_loss;
 pub mod smoothness;
+pub mod spectral_bound;
+pub mod spectral_input;
+pub mod spectral_output;
 pub mod sum_squares;
 pub mod weight_penalty;
 
@@ -208,6 +211,9 @@ kernels! {
     ActivationJet, activation_jet, "The activation of a jet.", true;
     ActivationJetBackward, activation_jet_backward, "The way back through an activation's jet.", true;
     ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and seeds.", false;
+    SpectralInput, spectral_input, "A power iteration on weights, first half.", false;
+    SpectralOutput, spectral_output, "A power iteration on weights, second half.", false;
+    SpectralBound, spectral_bound, "Scales weights down to a spectral norm.", false;
     SumSquares, sum_squares, "Partial sums of squares of the gradient.", false;
     ClipScale, clip_scale, "Gradient norm and the factor that clips it.", false;
     Adam, adam, "Updates the parameters.", false;

@@ -49,10 +49,12 @@ pub enum Stream {
     ScoreLevel = 16,
     /// Directions that second derivatives are taken along.
     ScoreProbes = 17,
+    /// Where the power iterations of spectral norms begin.
+    Spectral = 18,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 18] = [
+pub const STREAMS: [Stream; 19] = [
     Stream::Parameters,
     Stream::RingStart,
     Stream::FreshStart,
@@ -71,6 +73,7 @@ pub const STREAMS: [Stream; 18] = [
     Stream::ScoreNoise,
     Stream::ScoreLevel,
     Stream::ScoreProbes,
+    Stream::Spectral,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.

@@ -14,7 +14,8 @@
 //!
 //! `kernel` and `stride` are one number or `[height, width]`, `padding` is one number, `[height, width]` or
 //! `[top, bottom, left, right]`. A stack of LSTM layers over a sequence, whose input is `[channels, 1, time]`, is
-//! `{ lstm = 128, layers = 2, bidirectional = true }`. `{ analytic = "double-well" }` is an energy with a formula
+//! `{ lstm = 128, layers = 2, bidirectional = true }`. With `spectral = true` or a number a layer of any of these three kinds
+//! keeps the spectral norm of its weights at or below 1 or that number. `{ analytic = "double-well" }` is an energy with a formula
 //! ([`Analytic`]), and the only layer then.
 
 use super::{ANALYTIC, Activation, Analytic, Initialisation, LayerSpec, Network, NetworkSpec, Padding};
@@ -52,9 +53,9 @@ impl From<String> for Fault {
 const MAX_LAYERS: usize = 256;
 const KEYS: [&str; 4] = ["name", "input", "initialisation", "layers"];
 const LAYERS: [&str; 6] = ["conv", "dense", "lstm", "pool", "flatten", "analytic"];
-const CONV_KEYS: [&str; 5] = ["conv", "kernel", "stride", "padding", "activation"];
-const DENSE_KEYS: [&str; 2] = ["dense", "activation"];
-const LSTM_KEYS: [&str; 3] = ["lstm", "layers", "bidirectional"];
+const CONV_KEYS: [&str; 6] = ["conv", "kernel", "stride", "padding", "activation", "spectral"];
+const DENSE_KEYS: [&str; 3] = ["dense", "activation", "spectral"];
+const LSTM_KEYS: [&str; 4] = ["lstm", "layers", "bidirectional", "spectral"];
 const ANALYTIC_KEYS: [&str; 1] = ["analytic"];
 const ACTIVATIONS: [&str; 8] = ["identity", "swish", "silu", "leaky-relu", "relu", "elu", "softplus", "tanh"];
 const INITIALISATIONS: [&str; 2] = ["glorot", "pytorch"];
@@ -190,13 +191,32 @@ fn layer(value: &Value) -> Parsed<LayerSpec> {
     Ok(LayerSpec::Conv { channels: size, kernel, stride, padding, activation })
 }
 
+/// What a layer's `spectral` asks for.
+fn spectral(layer: &Value) -> Parsed<Option<LayerSpec>> {
+    match layer.get("spectral") {
+        None | Some(Value::Bool(false)) => Ok(None),
+        Some(Value::Bool(true)) => Ok(Some(LayerSpec::Spectral(1.0))),
+        Some(value) => match value.as_f64().map(|bound| bound as f32) {
+            Some(bound) if bound > 0.0 && bound.is_finite() => Ok(Some(LayerSpec::Spectral(bound))),
+            _ => Err(format!("`spectral` must be true, false or a number above 0, not {value}")),
+        },
+    }
+}
+
+/// The shortest decimal that is this number, so that 0.2 stays 0.2.
+fn decimal(value: f32) -> Value {
+    json!(value.to_string().parse::<f64>().unwrap_or(0.0))
+}
+
 /// One number where all are equal.
 fn short(numbers: &[usize]) -> Value {
     if numbers.iter().all(|n| *n == numbers[0]) { json!(numbers[0]) } else { json!(numbers) }
 }
 
+/// A layer's keys; what [`LayerSpec::Spectral`] says belongs to the layer before.
 fn layer_value(layer: &LayerSpec) -> Value {
     let (mut keys, activation) = match *layer {
+        LayerSpec::Spectral(bound) => return json!({ "spectral": decimal(bound) }),
         LayerSpec::Pool => return json!("pool"),
         LayerSpec::Flatten => return json!("flatten"),
         LayerSpec::Analytic(energy) => return json!({ "analytic": energy.name() }),
@@ -218,10 +238,7 @@ fn layer_value(layer: &LayerSpec) -> Value {
     let activation = match activation {
         Activation::Identity => return keys,
         Activation::Swish => json!("swish"),
-        // The shortest decimal that is this slope, so that 0.2 stays 0.2.
-        Activation::LeakyRelu(slope) => {
-            json!({ "leaky-relu": slope.to_string().parse::<f64>().unwrap_or(0.0) })
-        }
+        Activation::LeakyRelu(slope) => json!({ "leaky-relu": decimal(slope) }),
         Activation::Relu => json!("relu"),
         Activation::Elu => json!("elu"),
         Activation::Softplus => json!("softplus"),
@@ -266,7 +283,9 @@ impl NetworkSpec {
         }
         let mut layers = Vec::new();
         for (i, value) in list.iter().enumerate() {
-            layers.push(layer(value).map_err(|problem| Fault { layer: Some(i), problem })?);
+            let fault = |problem| Fault { layer: Some(i), problem };
+            layers.push(layer(value).map_err(fault)?);
+            layers.extend(spectral(value).map_err(fault)?);
         }
         Ok(Self { name: text("name", "custom")?, input, initialisation, layers })
     }
@@ -277,11 +296,20 @@ impl NetworkSpec {
             Initialisation::Glorot => "glorot",
             Initialisation::Pytorch => "pytorch",
         };
+        let mut layers: Vec<Value> = Vec::new();
+        for layer in &self.layers {
+            match (layer_value(layer), layers.last_mut()) {
+                (bound, Some(Value::Object(keys))) if matches!(layer, LayerSpec::Spectral(_)) => {
+                    keys.insert("spectral".to_owned(), bound["spectral"].clone());
+                }
+                (keys, _) => layers.push(keys),
+            }
+        }
         json!({
             "name": self.name,
             "input": [channels, height, width],
             "initialisation": initialisation,
-            "layers": self.layers.iter().map(layer_value).collect::<Vec<_>>(),
+            "layers": layers,
         })
     }
 
@@ -351,7 +379,9 @@ impl Builder {
     }
 
     fn change(mut self, what: &str, change: impl FnOnce(&mut LayerSpec) -> bool) -> Self {
-        if !self.spec.layers.last_mut().is_some_and(change) {
+        let layers = self.spec.layers.iter_mut();
+        let mut layers = layers.rev().skip_while(|layer| matches!(layer, LayerSpec::Spectral(_)));
+        if !layers.next().is_some_and(change) {
             let text = format!("`{}`: no layer before `{what}` has one", self.spec.name);
             self.fault.get_or_insert(text);
         }
@@ -415,6 +445,13 @@ impl Builder {
             }
             _ => false,
         })
+    }
+
+    /// What training keeps the spectral norm of the weights of the layer before at or below; see [`Layer::spectral`].
+    ///
+    /// [`Layer::spectral`]: super::Layer::spectral
+    pub fn spectral(self, bound: f32) -> Self {
+        self.layer(LayerSpec::Spectral(bound))
     }
 
     /// How parameters begin; Glorot's way unless this says otherwise.

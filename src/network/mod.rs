@@ -160,6 +160,9 @@ pub enum LayerSpec {
     Analytic(Analytic),
     /// Says that what follows takes all values, in the order channel, row, column. Dense layers do so by themselves.
     Flatten,
+    /// Says of the layer before that training keeps the spectral norm of its weights at or below this: of a convolution,
+    /// dense or LSTM layer. See [`Layer::spectral`].
+    Spectral(f32),
 }
 
 /// All sizes of one convolution. Also describes a dense layer's input (`in_*`) when it has to be flattened.
@@ -267,12 +270,33 @@ pub struct Layer {
     pub bias_len: usize,
     /// Values that one image has at the layer's output.
     pub out_len: usize,
+    /// What training keeps the spectral norm of its weights at or below: of the matrix of outputs by all else (a convolution's
+    /// is `[out, in kernel_height kernel_width]`, as in Miyato et al. 2018), and of each of an LSTM's matrices.
+    pub spectral: Option<f32>,
 }
 
 impl Layer {
     /// Where the biases begin in the flat parameter vector.
     pub fn bias_offset(&self) -> usize {
         self.weight_offset + self.weight_len
+    }
+
+    /// The tensors of its parameters, in order.
+    pub fn tensors(&self) -> Vec<ParameterTensor> {
+        let shape = match self.operation {
+            Operation::Conv(s) => vec![s.out_channels, s.in_channels, s.kernel_height, s.kernel_width],
+            Operation::Dense(s) => vec![s.units, s.in_len()],
+            Operation::Lstm(s) => {
+                let cells = s.cells(self.weight_offset);
+                return cells.iter().flat_map(|cell| cell.tensors(&self.name)).collect();
+            }
+            Operation::Pool(_) | Operation::Analytic(_) => return Vec::new(),
+        };
+        let (weight, bias) = (format!("{}.weight", self.name), format!("{}.bias", self.name));
+        vec![
+            ParameterTensor { name: weight, shape, offset: self.weight_offset },
+            ParameterTensor { name: bias, shape: vec![self.bias_len], offset: self.bias_offset() },
+        ]
     }
 
     /// Multiply-adds for one image's forward pass, taps in the padding included.
@@ -302,11 +326,20 @@ impl ParameterTensor {
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.shape.iter().product::<usize>()
     }
+
+    /// Rows and columns of the matrix of outputs by all else.
+    pub fn matrix(&self) -> (usize, usize) {
+        (self.shape[0], self.shape[1..].iter().product())
+    }
 }
 
 /// Parameters a network, and values an image's layer, may have at most: what shaders count with 32 bits, with room for
 /// an image's block.
 pub const MAX_VALUES: usize = 1 << 28;
+
+/// Rows and columns that a matrix with a bounded spectral norm may have at most: what one launch has workgroups for.
+const MAX_ROWS: usize = 60_000;
+const MAX_COLUMNS: usize = 1 << 21;
 
 /// Layers that an LSTM may have at most.
 pub const MAX_LSTM_LAYERS: usize = 16;
@@ -383,6 +416,22 @@ impl Network {
         let (mut offset, mut flattened) = (0, false);
         for spec in specs {
             let (kind, activation) = match spec {
+                LayerSpec::Spectral(bound) => {
+                    match layers.last_mut().filter(|layer| layer.weight_len > 0) {
+                        Some(layer) if layer.spectral.is_none() => layer.spectral = Some(*bound),
+                        Some(layer) => {
+                            return fail(format!(
+                                "{}: it has a bound of its spectral norm already",
+                                layer.name
+                            ));
+                        }
+                        None => return fail("a spectral norm is of a layer with weights".to_owned()),
+                    }
+                    if !(*bound > 0.0 && bound.is_finite()) {
+                        return fail(format!("a spectral norm's bound must be above 0, not {bound}"));
+                    }
+                    continue;
+                }
                 LayerSpec::Conv { activation, .. } => ("conv", *activation),
                 LayerSpec::Dense { activation, .. } => ("dense", *activation),
                 LayerSpec::Lstm { .. } => ("lstm", Activation::Identity),
@@ -405,7 +454,7 @@ impl Network {
                 ));
             }
             let (operation, weight_len, out) = match *spec {
-                LayerSpec::Flatten => continue,
+                LayerSpec::Flatten | LayerSpec::Spectral(_) => continue,
                 LayerSpec::Pool => {
                     let pool = PoolShape { channels: shape.channels, pixels: shape.height * shape.width };
                     (Operation::Pool(pool), Some(0), ImageShape { height: 1, width: 1, ..shape })
@@ -523,12 +572,24 @@ impl Network {
                 weight_len,
                 bias_len,
                 out_len,
+                spectral: None,
             });
             offset += weight_len + bias_len;
             if offset > MAX_VALUES {
                 return fail(format!("{offset} parameters are too many: at most {MAX_VALUES}"));
             }
             shape = out;
+        }
+        for layer in layers.iter().filter(|layer| layer.spectral.is_some()) {
+            for tensor in layer.tensors().iter().filter(|tensor| tensor.shape.len() > 1) {
+                let (rows, columns) = tensor.matrix();
+                if rows > MAX_ROWS || columns > MAX_COLUMNS {
+                    return fail(format!(
+                        "{}: a spectral norm is of {MAX_ROWS} rows by {MAX_COLUMNS} columns at most, not {rows} by {columns}",
+                        tensor.name
+                    ));
+                }
+            }
         }
         let is_analytic = matches!(specs, [LayerSpec::Analytic(_)]);
         if offset == 0 && !is_analytic && !layers.is_empty() {
@@ -557,30 +618,16 @@ impl Network {
 
     /// The tensors of the flat parameter vector, in order.
     pub fn tensors(&self) -> Vec<ParameterTensor> {
-        let mut tensors = Vec::new();
-        for layer in &self.layers {
-            let shape = match layer.operation {
-                Operation::Conv(s) => vec![s.out_channels, s.in_channels, s.kernel_height, s.kernel_width],
-                Operation::Dense(s) => vec![s.units, s.in_len()],
-                Operation::Lstm(s) => {
-                    let cells = s.cells(layer.weight_offset);
-                    tensors.extend(cells.iter().flat_map(|cell| cell.tensors(&layer.name)));
-                    continue;
-                }
-                Operation::Pool(_) | Operation::Analytic(_) => continue,
-            };
-            tensors.push(ParameterTensor {
-                name: format!("{}.weight", layer.name),
-                shape,
-                offset: layer.weight_offset,
-            });
-            tensors.push(ParameterTensor {
-                name: format!("{}.bias", layer.name),
-                shape: vec![layer.bias_len],
-                offset: layer.bias_offset(),
-            });
-        }
-        tensors
+        self.layers.iter().flat_map(Layer::tensors).collect()
+    }
+
+    /// The weights whose spectral norm has a bound ([`Layer::spectral`]), with it, in order.
+    pub fn bounded(&self) -> Vec<(ParameterTensor, f32)> {
+        let of_layer = |layer: &Layer| {
+            let weights = layer.tensors().into_iter().filter(|tensor| tensor.shape.len() > 1);
+            layer.spectral.map(|bound| weights.map(|tensor| (tensor, bound)).collect::<Vec<_>>())
+        };
+        self.layers.iter().filter_map(of_layer).flatten().collect()
     }
 
     /// Random parameters, as [`Initialisation`] says. An LSTM's are PyTorch's in either case, `U(-a, a)` with

@@ -13,7 +13,7 @@ pub use jet_pass::JetPass;
 pub use network_pass::NetworkPass;
 pub use programs::{
     EnergyPlan, FeaturesPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source,
-    Starts, TrainingNumbers, TrainingPlan, energy_plan, features_plan, peak_plan, sampler_plan,
+    SpectralPlan, Starts, TrainingNumbers, TrainingPlan, energy_plan, features_plan, peak_plan, sampler_plan,
     training_plan,
 };
 

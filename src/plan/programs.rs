@@ -27,9 +27,12 @@ use crate::kernels::push_replay::PushReplay;
 use crate::kernels::random::{Random, Stream};
 use crate::kernels::reduce_partials::ReducePartials;
 use crate::kernels::smoothness::Smoothness;
+use crate::kernels::spectral_bound::SpectralBound;
+use crate::kernels::spectral_input::{Matrix, SpectralInput};
+use crate::kernels::spectral_output::SpectralOutput;
 use crate::kernels::sum_squares::{GROUP, SumSquares};
 use crate::kernels::weight_penalty::WeightPenalty;
-use crate::network::Network;
+use crate::network::{Network, ParameterTensor};
 use std::ops::Range;
 
 /// Rows of the resident metrics table: training steps that may be under way before the host reads it.
@@ -415,8 +418,56 @@ pub struct TrainingPlan {
     pub pass: NetworkPass,
     /// What an objective without chains needs.
     pub score: Option<ScorePass>,
+    /// Of networks with bounded spectral norms.
+    pub spectral: Option<SpectralPlan>,
     /// Blocks of each half.
     pub half_blocks: u32,
+}
+
+/// How the spectral norms of weights are bounded.
+#[derive(Clone, Debug)]
+pub struct SpectralPlan {
+    /// One power iteration on each matrix, and its projection: what every training step does after Adam. Run many times once
+    /// after parameters were written and [`Self::vectors`] drawn, it brings them within their bounds.
+    pub iterate: ProgramId,
+    /// What the iterations keep: u of each matrix ([`Matrix::vector`]), which any vector may begin.
+    pub vectors: BufferId,
+    /// `[matrix]`: the norms that the last iteration found, before it bounded them.
+    pub norms: BufferId,
+    /// The matrices, as [`Network::bounded`] lists them, with their bounds.
+    pub matrices: Vec<(Matrix, f32)>,
+    scratch: [BufferId; 2],
+}
+
+impl SpectralPlan {
+    /// Adds what a network's bounds need to a plan; nothing where it has none.
+    fn new(plan: &mut Plan, network: &Network) -> Option<Self> {
+        let mut vector_offset = 0;
+        let of_tensor = |(tensor, bound): (ParameterTensor, f32)| {
+            let (rows, columns) = tensor.matrix();
+            let matrix = Matrix { rows, columns, weight_offset: tensor.offset, vector_offset };
+            vector_offset = matrix.vector().end;
+            (matrix, bound)
+        };
+        let matrices: Vec<_> = network.bounded().into_iter().map(of_tensor).collect();
+        let rows = matrices.iter().map(|(matrix, _)| matrix.rows).max()?;
+        let columns = matrices.iter().map(|(matrix, _)| matrix.columns).max()?;
+        let vectors = plan.flat("spectral vectors", vector_offset);
+        let norms = plan.flat("spectral norms", matrices.len());
+        let scratch = [plan.flat("spectral inputs", columns), plan.flat("spectral outputs", rows)];
+        Some(Self { iterate: ProgramId(0), vectors, norms, matrices, scratch })
+    }
+
+    fn launches(&self, parameters: BufferId) -> Vec<Launch> {
+        let (Self { vectors, norms, scratch: [inputs, outputs], .. }, mut launches) = (self, Vec::new());
+        for (number, &(matrix, bound)) in self.matrices.iter().enumerate() {
+            launches.push(Launch::whole(SpectralInput { matrix }, &[parameters, *vectors, *inputs]));
+            launches.push(Launch::whole(SpectralOutput { matrix }, &[parameters, *inputs, *outputs]));
+            let bindings = [*inputs, *outputs, parameters, *vectors, *norms];
+            launches.push(Launch::whole(SpectralBound { matrix, number, bound }, &bindings));
+        }
+        launches
+    }
 }
 
 /// Plans a training step: draw real images, draw chain starts, run the chain, push it into the ring, energies, loss,
@@ -442,7 +493,11 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     let update = step[n_sampling..].to_vec();
     let mut plan = training.plan;
     let (start, step, update) = (plan.program(start), plan.program(step), plan.program(update));
-    TrainingPlan { plan, start, step, update, ..training.buffers }
+    let mut buffers = training.buffers;
+    if let Some(spectral) = &mut buffers.spectral {
+        spectral.iterate = plan.program(spectral.launches(buffers.pass.parameters));
+    }
+    TrainingPlan { plan, start, step, update, ..buffers }
 }
 
 /// A training step in the making.
@@ -488,6 +543,7 @@ impl<'a> Training<'a> {
         let scale = plan.flat("clip scale", 1);
         let average = (numbers.average_decay > 0.0).then(|| plan.flat("average", n_parameters));
         let pass = NetworkPass::new(&mut plan, network, target);
+        let spectral = SpectralPlan::new(&mut plan, network);
         let score = numbers.score.map(|objective| ScorePass::new(&mut plan, network, objective));
         let chains = score.is_none();
         let augments = chains && numbers.augment.probability > 0.0 && numbers.starts != Starts::Data;
@@ -512,6 +568,7 @@ impl<'a> Training<'a> {
             average,
             pass,
             score,
+            spectral,
             half_blocks,
         };
         Self { plan, network, numbers, target, buffers, chain, partials, squares, scale, starts }
@@ -692,6 +749,9 @@ impl<'a> Training<'a> {
         };
         let bindings = [*state, *gradient, self.scale, *first_moment, *second_moment, pass.parameters];
         launches.push(Launch::whole(adam, &bindings));
+        if let Some(spectral) = &self.buffers.spectral {
+            launches.extend(spectral.launches(pass.parameters));
+        }
         self.pack(launches);
         if let Some(average) = self.buffers.average {
             let kernel = AverageWeights { n_parameters, decay: numbers.average_decay };

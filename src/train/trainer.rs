@@ -19,6 +19,12 @@ use crate::{Error, Result};
 use rand::RngExt;
 use std::ops::Range;
 
+/// What the power iterations of spectral norms keep is called in files, before the weights' names.
+const SPECTRAL: &str = "spectral.";
+
+/// Power iterations before the first training step: enough to find a random matrix's norm within a few hundredths.
+const FIRST_ITERATIONS: usize = 100;
+
 /// Trains a network on a device.
 #[derive(Debug)]
 pub struct Trainer {
@@ -72,8 +78,16 @@ impl Trainer {
         let mut trainer = Self::empty(device, config, dataset).await?;
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
         let (capacity, initial) = trainer.config.ring();
-        let parameters = trainer.network.initial_parameters(seed);
+        let mut parameters = trainer.network.initial_parameters(seed);
         trainer.machine.write_floats(plan.pass.parameters, &parameters);
+        if let Some(spectral) = &plan.spectral {
+            let length = plan.plan.len_of(spectral.vectors);
+            trainer.machine.write_floats(spectral.vectors, &normals(seed, Stream::Spectral, length));
+            for _ in 0..FIRST_ITERATIONS {
+                trainer.machine.run(spectral.iterate)?;
+            }
+            parameters = trainer.machine.read_floats(plan.pass.parameters).await?;
+        }
         if let Some(average) = plan.average {
             trainer.machine.write_floats(average, &parameters);
         }
@@ -124,6 +138,13 @@ impl Trainer {
         }
         if let Some(average) = plan.average {
             machine.write_floats(average, &take_parameters(network, &mut tensors, AVERAGE)?);
+        }
+        if let Some(spectral) = &plan.spectral {
+            let mut vectors = Vec::new();
+            for (tensor, _) in network.bounded() {
+                vectors.extend(tensors.take_f32(&format!("{SPECTRAL}{}", tensor.name), &tensor.shape[..1])?);
+            }
+            machine.write_floats(spectral.vectors, &vectors);
         }
         let words = tensors.take_u32("state", &[8])?;
         let state = State::of(&words);
@@ -328,6 +349,13 @@ impl Trainer {
                 tensors.insert(format!("{prefix}{}", tensor.name), part);
             }
         }
+        if let Some(spectral) = &self.plan.spectral {
+            let vectors = self.machine.read_floats(spectral.vectors).await?;
+            for ((tensor, _), (matrix, _)) in self.network.bounded().iter().zip(&spectral.matrices) {
+                let part = Tensor::f32(&tensor.shape[..1], vectors[matrix.vector()].to_vec());
+                tensors.insert(format!("{SPECTRAL}{}", tensor.name), part);
+            }
+        }
         let words = self.machine.read(self.plan.state).await?;
         let state = State::of(&words);
         let shape = self.network.input;
@@ -352,15 +380,22 @@ impl Trainer {
 
 /// What the ring begins with: `n` values.
 fn starts(seed: u64, n: usize, noise: &Noise) -> Vec<f32> {
-    let mut rng = Philox::new(seed, Stream::RingStart);
     if noise.distribution == Distribution::Uniform {
+        let mut rng = Philox::new(seed, Stream::RingStart);
         let value = |_| (noise.scale * rng.random_range(-1.0_f32..1.0)).clamp(-noise.bound, noise.bound);
         return (0..n).map(value).collect();
     }
+    let mut values = normals(seed, Stream::RingStart, n);
+    values.iter_mut().for_each(|value| *value = (noise.scale * *value).clamp(-noise.bound, noise.bound));
+    values
+}
+
+/// `n` standard normal numbers.
+fn normals(seed: u64, stream: Stream, n: usize) -> Vec<f32> {
+    let mut rng = Philox::new(seed, stream);
     let mut values = Vec::with_capacity(n + 3);
     while values.len() < n {
-        let normal = normal_of([0; 4].map(|_| rng.random()));
-        values.extend(normal.map(|value| (noise.scale * value).clamp(-noise.bound, noise.bound)));
+        values.extend(normal_of([0; 4].map(|_| rng.random())));
     }
     values.truncate(n);
     values

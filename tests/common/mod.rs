@@ -192,7 +192,7 @@ pub fn point_network(d: usize) -> Network {
 }
 
 /// The odd one: three channels in, asymmetric padding, stride 3, kernels of unequal sides, five and nine channels (more
-/// than one tile of eight), two dense layers.
+/// than one tile of eight), a bounded spectral norm, two dense layers.
 pub fn odd_network() -> Network {
     let activation = Activation::Swish;
     let specs = [
@@ -210,6 +210,7 @@ pub fn odd_network() -> Network {
             padding: Padding { top: 0, bottom: 0, left: 1, right: 2 },
             activation,
         },
+        LayerSpec::Spectral(0.8),
         LayerSpec::Dense { units: 11, activation },
         LayerSpec::Dense { units: 1, activation: Activation::Identity },
     ];
@@ -235,7 +236,7 @@ pub fn lstm_networks() -> Vec<Network> {
     };
     vec![
         lstm_network("one step", [1, 1], &[lstm(1, 1, false)]),
-        lstm_network("one direction", [2, 7], &[lstm(9, 2, false)]),
+        lstm_network("one direction", [2, 7], &[lstm(9, 2, false), LayerSpec::Spectral(0.5)]),
         lstm_network("one layer", [5, 3], &[lstm(3, 1, true)]),
         lstm_network("two layers", [3, 7], &[lstm(6, 2, true), LayerSpec::Dense { units: 5, activation }]),
         lstm_network("convolution and LSTM", [2, 9], &[conv, lstm(3, 3, true)]),
