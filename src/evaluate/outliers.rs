@@ -106,10 +106,11 @@ pub fn made(images: &Images, padded: &Images, seed: u64) -> Vec<(String, Images)
 
 impl std::fmt::Display for Outliers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:24}{:>10}{:>10}{:>10}", "AUROC, held-out against", "images", "E", "|dE/dx|")?;
+        let width = self.sets.iter().map(|set| set.name.chars().count()).max().unwrap_or(0).max(24);
+        write!(f, "{:width$}{:>7}{:>9}{:>10}", "AUROC, held-out against", "images", "E", "|dE/dx|")?;
         for set in &self.sets {
             let Outlier { name, count, auroc_energy, auroc_gradient } = set;
-            write!(f, "\n{name:24}{count:>10}{auroc_energy:>10.4}{auroc_gradient:>10.4}")?;
+            write!(f, "\n{name:width$}{count:>7}{auroc_energy:>9.4}{auroc_gradient:>10.4}")?;
         }
         Ok(())
     }
