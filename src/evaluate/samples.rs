@@ -216,12 +216,11 @@ pub fn nearest(images: &Images, train: &Examples) -> Result<Vec<f32>> {
         .collect();
     let mut squares = vec![f32::INFINITY; images.count()];
     for part in parts? {
-        // NaN stays.
-        squares
-            .iter_mut()
-            .zip(part)
-            .filter(|(least, new)| !(**least <= *new))
-            .for_each(|(least, new)| *least = new);
+        for (least, new) in squares.iter_mut().zip(part) {
+            if new < *least || new.is_nan() {
+                *least = new;
+            }
+        }
     }
     Ok(squares.into_iter().map(f32::sqrt).collect())
 }
