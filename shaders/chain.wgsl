@@ -345,7 +345,8 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
     }
     workgroupBarrier();
     let clip = params.dynamics.gradient_clip;
-    let now = move_of(params.dynamics, state.step);
+    let first_step = state.chain_base + params.chain_step;
+    var now = move_of(params.dynamics, level_of(params.dynamics, state.step, first_step));
     let noise_first = params.dynamics.form == 0u;
     for (var step = 0u; step < params.n_steps; step++) {
         // Noise that comes last is added when the next step begins, for no barrier to be spent on it.
@@ -353,6 +354,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
             perturb(index, image, step, now.noise);
         } else if (step > 0u) {
             perturb(index, image, step - 1u, now.noise);
+            now = move_of(params.dynamics, level_of(params.dynamics, state.step, first_step + step));
         }
         workgroupBarrier();
         for (var l = 0u; l < N_LAYERS; l++) {
@@ -365,7 +367,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
         }
         for (var f = index; f < FEATURES; f += SIZE) {
             let g = clamp(input_gradient(f, base), -clip, clip);
-            image_x[f] = clamp(image_x[f] - now.drift * g, -now.between, now.between);
+            image_x[f] = clamp(now.keep * image_x[f] - now.drift * g, -now.between, now.between);
         }
         workgroupBarrier();
         storageBarrier();

@@ -32,7 +32,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let d = params.dynamics;
-    let now = move_of(d, state.step);
+    let now = move_of(d, level_of(d, state.step, state.chain_base + params.chain_step));
     var noise = vec4f(0.0);
     if (params.perturbs != 0u) {
         let image = id.z * LANES + lane;
@@ -45,7 +45,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         var value = x[at];
         if (params.moves != 0u) {
             let g = clamp(gradient[at], -d.gradient_clip, d.gradient_clip);
-            value = clamp(value - now.drift * g, -now.between, now.between);
+            value = clamp(now.keep * value - now.drift * g, -now.between, now.between);
         }
         if (params.perturbs != 0u) {
             value = clamp(value + noise[i], -d.bound, d.bound);

@@ -8,6 +8,7 @@ override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
 override FEATURES: u32 = 1;
 override LEVELS: u32 = 1;
+override VELOCITY: bool = false;
 
 struct Params {
     first_block: u32,
@@ -35,9 +36,17 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }
     let at = block * FEATURES * LANES + id.x;
     let n = noise[at];
-    x[at] += sigma * n;
-    noise[at] = n / sigma;
+    if (VELOCITY) {
+        let keep = 1.0 / sqrt(1.0 + sigma * sigma);
+        let share = sigma * keep;
+        let image_x = x[at];
+        x[at] = keep * image_x + share * n;
+        noise[at] = keep * n - share * image_x;
+    } else {
+        x[at] += sigma * n;
+        noise[at] = n / sigma;
+    }
     if (id.x < LANES) {
-        weight[image] = select(1.0, sigma * sigma, LEVELS > 1u);
+        weight[image] = select(1.0, sigma * sigma, LEVELS > 1u && !VELOCITY);
     }
 }

@@ -7,9 +7,9 @@ use thalweg::data::ImageShape;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::chain::chain_layers;
-use thalweg::kernels::dynamics::Form;
+use thalweg::kernels::dynamics::{Form, Path};
 use thalweg::network::{Activation, LayerSpec, Network, Padding, preset};
-use thalweg::plan::{SamplerNumbers, Target, sampler_plan};
+use thalweg::plan::{SamplerChange, SamplerNumbers, Target, sampler_plan};
 
 /// The forms that the fused chain knows, with and without a clamp.
 fn numbers(form: Form) -> SamplerNumbers {
@@ -17,6 +17,19 @@ fn numbers(form: Form) -> SamplerNumbers {
     match form {
         Form::NoiseFirst => r1,
         Form::NoiseLast => SamplerNumbers { clamp: 0.3, ..r1 },
+        Form::Annealed => SamplerNumbers {
+            step_size: 0.1,
+            noise: 2.0,
+            gradient_clip: 0.0,
+            clamp: 0.0,
+            change: Some(SamplerChange {
+                step_size_end: 0.05,
+                noise_end: 0.1,
+                path: Path::Geometric,
+                levels: 9,
+            }),
+            ..r1
+        },
         _ => SamplerNumbers { step_size: 0.01, temperature: 0.5, gradient_clip: 0.0, clamp: 0.0, ..r1 },
     }
 }
@@ -96,9 +109,13 @@ fn it_is_the_chain_by_layers() {
     let mut failures = common::Failures::default();
     for network in networks() {
         assert!(chain_layers(&network).is_some(), "{} does not fit", network.name);
-        for (count, form) in
-            [(1, Form::NoiseFirst), (19, Form::NoiseFirst), (19, Form::NoiseLast), (3, Form::Theory)]
-        {
+        for (count, form) in [
+            (1, Form::NoiseFirst),
+            (19, Form::NoiseFirst),
+            (19, Form::NoiseLast),
+            (3, Form::Theory),
+            (11, Form::Annealed),
+        ] {
             pollster::block_on(async {
                 let target = Target::gpu(count);
                 let fused = Target { fused_steps: 3, ..target };

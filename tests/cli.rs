@@ -24,7 +24,8 @@ use thalweg::{Config, Device, EnergyModel, Model, Sampler};
 /// Weights of PyTorch, with images and what PyTorch says of them.
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mnist-small.safetensors");
 /// Settings of a run that takes no time.
-const TINY: [&str; 8] = [
+const TINY: [&str; 9] = [
+    "--preset=mnist-small",
     "--set=chain.steps=2",
     "--set=train.batch=16",
     "--set=replay.capacity=64",
@@ -827,7 +828,7 @@ fn help_names_every_option_and_its_default() {
             "train",
             &[
                 ("--data", "[default: what the preset is for: digits, or five-gaussians]"),
-                ("--preset", "[default: mnist-small]"),
+                ("--preset", "[default: digits]"),
                 ("--epochs", "[default: 10"),
                 ("--steps", "instead of --epochs"),
                 ("--out", "[default: run]"),

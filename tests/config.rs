@@ -142,10 +142,14 @@ fn objectives_that_fit_the_score() {
     let other = ["objective=sliced-score-matching", "score.directions=signs", "score.square=along"];
     assert_eq!(of(&other), sliced(Distribution::Signs, false));
     // What is refused elsewhere: with one level the largest sigma is not looked at.
-    let denoising = |sigma, sigma_max, levels| Some(ScoreObjective::Denoising { sigma, sigma_max, levels });
+    let denoising = |sigma, sigma_max, levels, velocity| {
+        Some(ScoreObjective::Denoising { sigma, sigma_max, levels, velocity })
+    };
     let base = "objective=denoising-score-matching";
-    assert_eq!(of(&[base, "score.sigma=3"]), denoising(3.0, 1.0, 1));
-    assert_eq!(of(&[base, "score.sigma=0.5", "score.sigma_max=2", "score.levels=5"]), denoising(0.5, 2.0, 5));
+    assert_eq!(of(&[base, "score.sigma=3"]), denoising(3.0, 1.0, 1, false));
+    let ladder = [base, "score.sigma=0.5", "score.sigma_max=2", "score.levels=5"];
+    assert_eq!(of(&ladder), denoising(0.5, 2.0, 5, false));
+    assert_eq!(of(&[&ladder[..], &["score.target=velocity"]].concat()), denoising(0.5, 2.0, 5, true));
 }
 
 #[test]

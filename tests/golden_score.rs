@@ -40,16 +40,18 @@ fn networks() -> [Network; 2] {
     ]
 }
 
-fn objectives() -> [(&'static str, ScoreObjective); 5] {
+fn objectives() -> [(&'static str, ScoreObjective); 6] {
     let sliced =
         |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
-    let denoising = |sigma, sigma_max, levels| ScoreObjective::Denoising { sigma, sigma_max, levels };
+    let denoising =
+        |sigma, sigma_max, levels, velocity| ScoreObjective::Denoising { sigma, sigma_max, levels, velocity };
     [
         ("matching", ScoreObjective::Matching { probes: 3 }),
         ("sliced", sliced(Distribution::Normal, false)),
         ("sliced-reduced", sliced(Distribution::Signs, true)),
-        ("denoising", denoising(0.5, 0.5, 1)),
-        ("denoising-ladder", denoising(0.1, 2.0, 5)),
+        ("denoising", denoising(0.5, 0.5, 1, false)),
+        ("denoising-ladder", denoising(0.1, 2.0, 5, false)),
+        ("denoising-velocity", denoising(0.1, 2.0, 5, true)),
     ]
 }
 

@@ -823,7 +823,7 @@ fn langevin_follows_its_formula() {
                         noise: noise as f32,
                         noise_end: noise as f32,
                         path: Path::Linear,
-                        training_steps: 10,
+                        levels: 10,
                         temperature: temperature as f32,
                         gradient_clip: clip as f32,
                         bound: bound as f32,

@@ -127,8 +127,10 @@ fn objectives() -> Vec<ScoreObjective> {
         ScoreObjective::Matching { probes: 3 },
         sliced(Distribution::Normal, false),
         sliced(Distribution::Signs, true),
-        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1 },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 5 },
+        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: false },
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 5, velocity: false },
+        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: true },
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 3.0, levels: 5, velocity: true },
     ]
 }
 
@@ -192,14 +194,22 @@ fn plain_loss(
             let each = batch.drawn[i].chunks_exact(n).map(|v| 0.5 * first(x, v).powi(2) - second(x, v));
             each.sum::<f64>() / probes as f64
         }
-        ScoreObjective::Denoising { sigma, sigma_max, levels } => {
+        ScoreObjective::Denoising { sigma, sigma_max, levels, velocity } => {
             let (low, high) = (f64::from(sigma), f64::from(sigma_max));
             let rung = (0.5 * (batch.level[i] + 1.0) * f64::from(levels)).floor();
             let sigma = if levels == 1 { low } else { low * (high / low).powf(rung / f64::from(levels - 1)) };
-            let weight = if levels == 1 { 1.0 } else { sigma * sigma };
+            let weight = if levels == 1 || velocity { 1.0 } else { sigma * sigma };
             let noise = &batch.drawn[i];
-            let blurred: Vec<f64> = x.iter().zip(noise).map(|(x, n)| x + sigma * n).collect();
-            let error: Vec<f64> = gradient(&blurred).iter().zip(noise).map(|(g, n)| g - n / sigma).collect();
+            let angle = sigma.atan(); // alpha and s are its cosine and sine
+            let (blurred, target): (Vec<f64>, Vec<f64>) = x
+                .iter()
+                .zip(noise)
+                .map(|(x, n)| match velocity {
+                    true => (angle.cos() * x + angle.sin() * n, angle.cos() * n - angle.sin() * x),
+                    false => (x + sigma * n, n / sigma),
+                })
+                .unzip();
+            let error: Vec<f64> = gradient(&blurred).iter().zip(target).map(|(g, t)| g - t).collect();
             weight * half_square(&error)
         }
     }
@@ -421,7 +431,7 @@ fn networks_that_do_not_fit_are_noticed() {
 
 #[test]
 fn the_ladder_is_geometric() {
-    let perturb = Perturb { lanes: 8, features: 1, levels: 4, sigma: 0.01, sigma_max: 10.0 };
+    let perturb = Perturb { lanes: 8, features: 1, levels: 4, sigma: 0.01, sigma_max: 10.0, velocity: false };
     let level = [-1.0, -0.51, -0.5, -0.01, 0.0, 0.49, 0.5, 1.0 - f32::EPSILON / 2.0];
     let (mut noise, mut x, mut weight) = ([1.0_f64; 8], [0.0; 8], [0.0; 8]);
     perturb.reference(&level, &mut noise, &mut x, &mut weight);

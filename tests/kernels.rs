@@ -588,6 +588,9 @@ fn add_random(bench: &mut Bench) {
             (true, Some(7), f32::INFINITY, Form::NoiseLast, Path::Linear),
             (true, Some(7), 0.05, Form::NoiseLast, Path::Geometric),
             (true, Some(1), f32::INFINITY, Form::Theory, Path::Linear),
+            (true, Some(7), f32::INFINITY, Form::Annealed, Path::Geometric),
+            (true, Some(8), 0.05, Form::Annealed, Path::Geometric),
+            (true, Some(9), 0.05, Form::Annealed, Path::Linear),
             (true, None, f32::INFINITY, Form::NoiseFirst, Path::Linear),
         ] {
             let x = bench.random_blocks("x", features, &BLOCKS);
@@ -602,12 +605,12 @@ fn add_random(bench: &mut Bench) {
                 perturbs,
                 dynamics: Dynamics {
                     form,
-                    step_size: if form == Form::Theory { 0.3 } else { 10.0 },
-                    step_size_end: if form == Form::Theory { 0.1 } else { 7.0 },
+                    step_size: if matches!(form, Form::Theory | Form::Annealed) { 0.3 } else { 10.0 },
+                    step_size_end: if matches!(form, Form::Theory | Form::Annealed) { 0.1 } else { 7.0 },
                     noise: 0.3,
                     noise_end: 0.03,
                     path,
-                    training_steps: 3001,
+                    levels: if form == Form::Annealed { i as u32 + 9 } else { 3001 }, // 8 is the last: it denoises
                     temperature: 0.7,
                     gradient_clip: clip,
                     bound: if clip == 0.05 { f32::INFINITY } else { 1.0 },
@@ -626,7 +629,7 @@ fn add_random(bench: &mut Bench) {
                 noise: 0.0,
                 noise_end: 0.0,
                 path: Path::Linear,
-                training_steps: 5000,
+                levels: 5000,
                 temperature: 0.7,
                 gradient_clip: clip,
                 bound: if resets { f32::INFINITY } else { 0.97 },
@@ -808,14 +811,14 @@ fn add_jets(bench: &mut Bench, own: impl Fn(&usize) -> bool) {
                 bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
             }
         }
-        for levels in [1, 2, 10] {
+        for (levels, velocity) in [(1, false), (2, false), (10, false), (1, true), (10, true)] {
             let level = bench.random_blocks("level", 1, &BLOCKS);
             let (noise, x) = (
                 bench.random_blocks("noise", features, &BLOCKS),
                 bench.random_blocks("x", features, &BLOCKS),
             );
             let weight = bench.per_block("weight", 1);
-            let kernel = Perturb { lanes, features, levels, sigma: 0.1, sigma_max: 3.0 };
+            let kernel = Perturb { lanes, features, levels, sigma: 0.1, sigma_max: 3.0, velocity };
             bench.per_block_launch(format!("{kernel:?}"), kernel, &[level, noise, x, weight]);
         }
     }

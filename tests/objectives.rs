@@ -428,6 +428,46 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
     });
 }
 
+/// An annealed step takes an image `x0` blurred by the noise `n` at its level to the next level: with as much of `n` as is
+/// kept and as much new noise as gives the level its variance. The last level's gives `x0`, those beyond stay there.
+#[test]
+fn annealed_steps_go_from_level_to_level() {
+    let sigmas = [4.0_f64, 2.0, 1.0, 0.5, 0.25];
+    let step_size = 0.1_f64;
+    let dynamics = Dynamics {
+        form: Form::Annealed,
+        step_size: step_size as f32,
+        step_size_end: step_size as f32,
+        noise: 4.0,
+        noise_end: 0.25,
+        path: Path::Geometric,
+        levels: 5,
+        temperature: 1.0,
+        gradient_clip: f32::INFINITY,
+        bound: f32::INFINITY,
+    };
+    let (x0, n) = (-0.7, 1.3);
+    for level in 0..8_usize {
+        let (angle, to) = match level {
+            0..4 => (sigmas[level].atan(), sigmas[level + 1].atan()),
+            4 => (0.25_f64.atan(), 0.0),
+            _ => (0.25_f64.atan(), 0.25_f64.atan()),
+        };
+        let (x, velocity) = (angle.cos() * x0 + angle.sin() * n, angle.cos() * n - angle.sin() * x0);
+        let now = dynamics.at(level as u32);
+        let [keep, drift, noise] = [now.keep, now.drift, now.noise].map(f64::from);
+        let kept = (1.0 - 2.0 * step_size).sqrt();
+        let wanted = to.cos() * x0 + to.sin() * kept * n;
+        assert!((keep * x - drift * velocity - wanted).abs() < 1e-6, "level {level}");
+        let variance = (to.sin() * kept).powi(2) + noise * noise;
+        assert!((variance - to.sin().powi(2)).abs() < 1e-6, "level {level}: variance {variance}");
+    }
+    // The level is the chain's own step, in whatever training step or part of a chain it is.
+    let state = State { step: 77, chain_base: 3, ..State::default() };
+    assert_eq!(dynamics.level(&state, 1), 4);
+    assert_eq!(Dynamics { form: Form::NoiseLast, ..dynamics }.level(&state, 1), 77);
+}
+
 #[test]
 fn step_size_and_noise_go_from_start_to_end() {
     let dynamics = Dynamics {
@@ -437,7 +477,7 @@ fn step_size_and_noise_go_from_start_to_end() {
         noise: 0.1,
         noise_end: 0.4,
         path: Path::Linear,
-        training_steps: 5,
+        levels: 5,
         temperature: 1.0,
         gradient_clip: f32::INFINITY,
         bound: 1.0,

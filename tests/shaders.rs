@@ -471,7 +471,7 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
     let objectives = [
         ScoreObjective::Matching { probes: 2 },
         ScoreObjective::Sliced { probes: 2, distribution: signs, reduces_variance: false },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10 },
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10, velocity: false },
     ];
     let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok()).map(|objective| {
         training_plan(network, &TrainingNumbers { score: Some(objective), ..numbers.clone() }, target).plan

@@ -201,17 +201,19 @@ fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<SamplerNumbers> 
         recipe.set(&format!("chain.form={form}"))?;
         recipe.sample.form = SampleForm::Chain;
     }
-    let recipe = recipe.sample_numbers();
-    let or = |option: Option<f64>, recipe: f32| option.map_or(recipe, |value| value as f32);
-    Ok(SamplerNumbers {
-        steps: arguments.steps.unwrap_or(recipe.steps),
-        step_size: or(arguments.step_size, recipe.step_size),
-        noise: or(arguments.noise, recipe.noise),
-        temperature: or(arguments.temperature, recipe.temperature),
-        gradient_clip: or(arguments.gradient_clip, recipe.gradient_clip),
-        clamp: or(arguments.clamp, recipe.clamp),
-        ..recipe
-    })
+    let (sample, chain) = (&mut recipe.sample, &mut recipe.chain);
+    sample.steps = arguments.steps.map_or(sample.steps, |steps| steps as usize);
+    for (option, setting) in [
+        (arguments.step_size, &mut sample.step_size),
+        (arguments.noise, &mut sample.noise),
+        (arguments.temperature, &mut sample.temperature),
+        (arguments.gradient_clip, &mut chain.gradient_clip),
+        (arguments.clamp, &mut chain.clamp),
+    ] {
+        *setting = option.unwrap_or(*setting);
+    }
+    recipe.validate()?;
+    Ok(recipe.sample_numbers())
 }
 
 /// Refuses what can't be before any work is done; gives the path of the grid, if there is to be one.

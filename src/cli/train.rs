@@ -31,8 +31,8 @@ pub struct Arguments {
     /// [default: what the preset is for: digits, or five-gaussians]
     #[arg(long, value_name = "digits|DIR|FILE|TOY")]
     data: Option<String>,
-    /// The network and its recipe: `mnist-small` is the one of the Keras notebooks
-    #[arg(long, default_value = "mnist-small", value_name = "NAME")]
+    /// The network and its recipe: `digits` draws what it has seen, `mnist-small` is the one of the Keras notebooks
+    #[arg(long, default_value = "digits", value_name = "NAME")]
     preset: String,
     /// Passes over the data [default: 10, or what the preset or --config says]
     #[arg(long, value_name = "N", conflicts_with = "steps", allow_negative_numbers = true)]
@@ -69,8 +69,10 @@ pub struct Arguments {
 const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Replay images in the picture of the buffer.
 const BUFFER_IMAGES: usize = 64;
-/// Monitors of a run on points in the plane, about.
+/// Monitors of a run on points in the plane, at most.
 const MONITORS: u64 = 10;
+/// Pictures of samples in a run on images, at most.
+const PICTURES: u64 = 20;
 /// Points of a kind in a monitor.
 const MONITORED: usize = 1000;
 /// Between two checkpoints within an epoch.
@@ -375,10 +377,11 @@ impl<'a> Run<'a> {
                 energy_noise: energy_noise as f32,
             });
         }
-        if model.network.input == plane::POINT {
-            self.draw_monitor(&model, epoch).await?;
-        } else {
-            self.draw_images(&model, epoch).await?;
+        match model.network.input {
+            plane::POINT if self.is_shown(epoch, MONITORS) => self.draw_monitor(&model, epoch).await?,
+            plane::POINT => {}
+            _ if self.is_shown(epoch, PICTURES) => self.draw_images(&model, epoch).await?,
+            _ => {}
         }
 
         let seconds = self.epoch_started.elapsed().as_secs_f64();
@@ -388,14 +391,23 @@ impl<'a> Run<'a> {
         self.judge(&model, epoch).await
     }
 
+    fn epochs(&self) -> u64 {
+        self.trainer.total_steps().div_ceil(self.trainer.steps_per_epoch())
+    }
+
+    /// Whether an epoch is one of those, `most` at most, that pictures are drawn of; the last is.
+    fn is_shown(&self, epoch: u64, most: u64) -> bool {
+        let epochs = self.epochs();
+        epoch.is_multiple_of(epochs.div_ceil(most)) || epoch == epochs
+    }
+
     /// Measures a model of points, in every so-manieth epoch by fewer samples and in the last.
     async fn judge(&mut self, model: &Model, epoch: u64) -> Result<()> {
-        let epochs = self.trainer.total_steps().div_ceil(self.trainer.steps_per_epoch());
         let Some(judge) = &self.judge else { return Ok(()) };
-        if !epoch.is_multiple_of(epochs.div_ceil(MONITORS)) && epoch != epochs {
+        if !self.is_shown(epoch, MONITORS) {
             return Ok(());
         }
-        let count = if epoch == epochs { POINTS } else { MONITORED };
+        let count = if epoch == self.epochs() { POINTS } else { MONITORED };
         let config = self.trainer.config();
         let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
         let found = judge.judge(self.trainer.device(), model, count, &numbers, seed).await?;
@@ -424,12 +436,8 @@ impl<'a> Run<'a> {
         self.draw(&format!("buffer-{epoch:04}.png"), &buffer, &energies)
     }
 
-    /// Draws data, samples and landscape, in every so-manieth epoch and in the last.
+    /// Draws data, samples and landscape.
     async fn draw_monitor(&mut self, model: &Model, epoch: u64) -> Result<()> {
-        let epochs = self.trainer.total_steps().div_ceil(self.trainer.steps_per_epoch());
-        if !epoch.is_multiple_of(epochs.div_ceil(MONITORS)) && epoch != epochs {
-            return Ok(());
-        }
         let config = self.trainer.config();
         let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
         let samples = plane::samples(self.trainer.device(), model, MONITORED, &numbers, seed).await?;

@@ -59,12 +59,13 @@ impl Langevin {
     ) {
         let lanes = self.lanes as usize;
         let (clip, bound) = (self.dynamics.gradient_clip, self.dynamics.bound);
-        let Move { drift, noise: deviation, between } = self.dynamics.at(state.step);
+        let level = self.dynamics.level(state, self.perturbs.unwrap_or(0));
+        let Move { keep, drift, noise: deviation, between } = self.dynamics.at(level);
         for (quad, (xs, gs)) in x.chunks_mut(4 * lanes).zip(gradient.chunks(4 * lanes)).enumerate() {
             if self.moves {
                 for (x, g) in xs.iter_mut().zip(gs) {
                     let g = g.clamp(-clip, clip); // a NaN stays one, and is seen
-                    *x = (*x - drift * g).clamp(-between, between);
+                    *x = (keep * *x - drift * g).clamp(-between, between);
                 }
             }
             let Some(step) = self.perturbs else { continue };

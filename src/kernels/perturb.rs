@@ -21,6 +21,8 @@ pub struct Perturb {
     pub sigma: f32,
     /// The largest.
     pub sigma_max: f32,
+    /// Whether images are blurred with their variance preserved, and the target is the velocity.
+    pub velocity: bool,
 }
 
 /// `Params` of `shaders/perturb.wgsl`.
@@ -59,8 +61,18 @@ impl Perturb {
             for lane in 0..lanes {
                 let sigma;
                 (sigma, weight[lane]) = self.sigma_of(level[lane]);
-                x[lane] += sigma * noise[lane];
-                noise[lane] = noise[lane] / sigma;
+                let (image, n) = (x[lane], noise[lane]);
+                if self.velocity {
+                    let one = R::from_f64(1.0);
+                    let keep = one / (one + sigma * sigma).sqrt();
+                    let share = sigma * keep;
+                    x[lane] = keep * image + share * n;
+                    noise[lane] = keep * n - share * image;
+                    weight[lane] = one;
+                } else {
+                    x[lane] = image + sigma * n;
+                    noise[lane] = n / sigma;
+                }
             }
         }
     }
@@ -78,6 +90,7 @@ impl Describe for Perturb {
             ("LANES", self.lanes.into()),
             ("FEATURES", self.features as f64),
             ("LEVELS", self.levels.into()),
+            ("VELOCITY", self.velocity.into()),
         ]
     }
 

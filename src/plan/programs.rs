@@ -55,23 +55,23 @@ pub struct SamplerNumbers {
     pub gradient_clip: f32,
     /// Largest magnitude of a value; 0 for no clamp.
     pub clamp: f32,
-    /// How step size and noise change over training.
+    /// How step size and noise change over training, or within a chain of sampling.
     pub change: Option<SamplerChange>,
     /// What chains start from, in sampling.
     pub start: Noise,
 }
 
-/// How step size and noise change over training.
+/// How step size and noise change from level to level: the state's `step` is the level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplerChange {
-    /// The step size in the last training step.
+    /// The step size at the last level.
     pub step_size_end: f32,
-    /// The noise in the last training step.
+    /// The noise at the last level.
     pub noise_end: f32,
     /// The way there.
     pub path: Path,
-    /// Training steps of the run.
-    pub training_steps: u32,
+    /// Levels: the run's training steps in training, and what [`crate::Sampler`] divides a chain into.
+    pub levels: u32,
 }
 
 impl Default for SamplerNumbers {
@@ -98,7 +98,7 @@ impl SamplerNumbers {
             step_size_end: self.step_size,
             noise_end: self.noise,
             path: Path::Linear,
-            training_steps: 0,
+            levels: 0,
         });
         Dynamics {
             form: self.form,
@@ -107,7 +107,7 @@ impl SamplerNumbers {
             noise: self.noise,
             noise_end: change.noise_end,
             path: change.path,
-            training_steps: change.training_steps,
+            levels: change.levels,
             temperature: self.temperature,
             gradient_clip: or_infinite(self.gradient_clip),
             bound: or_infinite(self.clamp),

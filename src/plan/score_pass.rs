@@ -42,6 +42,8 @@ pub enum ScoreObjective {
         sigma_max: f32,
         /// How many, in geometric steps.
         levels: u32,
+        /// Whether images keep their variance, and dE/dx is held against the velocity: see [`crate::kernels::perturb`].
+        velocity: bool,
     },
 }
 
@@ -173,13 +175,13 @@ impl ScorePass {
         let (lanes, features, blocks) = (pass.lanes(), pass.network().input.len(), 0..chunks.n_blocks);
         let jet = self.objective.jet(features);
         if let (
-            ScoreObjective::Denoising { sigma, sigma_max, levels },
+            ScoreObjective::Denoising { sigma, sigma_max, levels, velocity },
             Some(noise),
             Some(level),
             Some(weight),
         ) = (self.objective, self.drawn, self.level, self.weight)
         {
-            let kernel = Perturb { lanes, features, levels, sigma, sigma_max };
+            let kernel = Perturb { lanes, features, levels, sigma, sigma_max, velocity };
             launches.push(Launch::per_block(kernel, &blocks, &[level, noise, pass.x, weight]));
         }
         if jet.first_order > 0 {

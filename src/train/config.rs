@@ -220,6 +220,19 @@ pub struct Score {
     pub sigma_max: f64,
     /// Standard deviations, from one to the other in equal factors; each image draws one.
     pub levels: usize,
+    /// What `denoising-score-matching` holds dE/dx against: the blurred data's `score`, n/sigma, or the `velocity` of images that keep their variance (see `docs/objectives.md`).
+    pub target: ScoreTarget,
+}
+
+/// What denoising score matching holds dE/dx against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScoreTarget {
+    /// n/sigma: E is -log of the blurred data's density.
+    #[default]
+    Score,
+    /// Images become alpha x + s n, with alpha = 1/sqrt(1 + sigma^2) and s = sigma alpha, and the target is alpha n - s x.
+    Velocity,
 }
 
 /// What the directions of sliced score matching are.
@@ -324,6 +337,8 @@ pub struct Sample {
     pub count: usize,
     /// Langevin steps from uniform noise to a sample.
     pub steps: usize,
+    /// The standard deviation that `annealed` chains of sampling end at.
+    pub noise_end: f64,
     /// What the energy's gradient is multiplied by in a Langevin step of sampling.
     pub step_size: f64,
     /// Standard deviation of the Gaussian noise added in a Langevin step of sampling.
@@ -349,6 +364,8 @@ pub enum SampleForm {
     Theory,
     /// [`Form::Mala`].
     Mala,
+    /// [`Form::Annealed`].
+    Annealed,
 }
 
 // Recipe R1 of docs/recipes.md, `mnist-small`.
@@ -438,6 +455,7 @@ impl Default for Score {
             sigma: 0.1,
             sigma_max: 1.0,
             levels: 1,
+            target: ScoreTarget::Score,
         }
     }
 }
@@ -479,6 +497,7 @@ impl Default for Sample {
         Self {
             count: 16,
             steps: 500,
+            noise_end: 0.0,
             step_size: 20.0,
             noise: 0.005,
             form: SampleForm::Chain,
@@ -516,7 +535,7 @@ use Values::{Choice, Preset, Real, Whole};
 
 /// The names that [`Config::preset`] knows.
 pub const PRESETS: &[&str] =
-    &["mnist-small", "mnist-deep", "conv-pool", "image-leaky", "mlp", "mlp-silu", "sequence"];
+    &["digits", "mnist-small", "mnist-deep", "conv-pool", "image-leaky", "mlp", "mlp-silu", "sequence"];
 
 // Lower ends such as 1e-12 stand for "more than 0" and stay above 0 as f32, which is what devices compute with; 0.9999999
 // stays below 1.
@@ -526,7 +545,7 @@ const CLIP: Values = Real(0.0, 1e6);
 const DECAY: Values = Real(0.0, 0.9999999);
 const CHAIN_STEPS: Values = Whole(1, 1_000_000);
 const BUFFER: Values = Whole(1, 1 << 24);
-const FORM: Values = Choice(&["noise-first", "noise-last", "theory", "mala"]);
+const FORM: Values = Choice(&["noise-first", "noise-last", "theory", "mala", "annealed"]);
 
 /// Name, allowed values, description (the field's own doc comment).
 type Setting = (&'static str, Values, &'static str);
@@ -567,6 +586,7 @@ const SETTINGS: &[Setting] = &[
     ("score.square", Choice(&["whole", "along"]), "What `sliced-score-matching` takes of the gradient's square: all of it, or that along its directions."),
     ("score.sigma", Real(1e-4, 1e3), "Standard deviation of the noise of `denoising-score-matching`, the smallest where there are several."),
     ("score.sigma_max", Real(1e-4, 1e3), "The largest of several standard deviations."),
+    ("score.target", Choice(&["score", "velocity"]), "What `denoising-score-matching` holds dE/dx against: the blurred data's `score`, n/sigma, or the `velocity` of images that keep their variance (see `docs/objectives.md`)."),
     ("score.levels", Whole(1, 1000), "Standard deviations, from one to the other in equal factors; each image draws one."),
     ("loss.energy_l2", Real(0.0, 1e6), "Weight (alpha) of the energies' L2 penalty in the loss."),
     ("loss.energy_l2_form", Choice(&["mean-of-squares", "square-of-means"]), "What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2."),
@@ -586,9 +606,10 @@ const SETTINGS: &[Setting] = &[
     ("ema.decay", DECAY, "Share of itself that the weights' moving average keeps in a step, which samples and energies are then of; 0 = off."),
     ("sample.count", Whole(1, 65_536), "Images in the grid."),
     ("sample.steps", CHAIN_STEPS, "Langevin steps from uniform noise to a sample."),
+    ("sample.noise_end", NOISE, "The standard deviation that `annealed` chains of sampling end at; 0 = no change."),
     ("sample.step_size", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step of sampling."),
     ("sample.noise", NOISE, "Standard deviation of the Gaussian noise added in a Langevin step of sampling."),
-    ("sample.form", Choice(&["chain", "noise-first", "noise-last", "theory", "mala"]), "What a Langevin step of sampling is; `chain` = as chain.form."),
+    ("sample.form", Choice(&["chain", "noise-first", "noise-last", "theory", "mala", "annealed"]), "What a Langevin step of sampling is; `chain` = as chain.form."),
     ("sample.temperature", Real(0.0, 1e6), "Temperature in sampling; 0 = chain.temperature."),
 ];
 
@@ -600,6 +621,7 @@ impl Config {
     pub fn preset(name: &str) -> Result<Self> {
         let base = Self { preset: name.to_owned(), ..Self::default() };
         Ok(match name {
+            "digits" => digits(base),
             "mnist-small" => base,
             "mnist-deep" => mnist_deep(base),
             "conv-pool" => conv_pool(base),
@@ -759,6 +781,7 @@ impl Config {
                 "is `geometric`, but no factor leads from chain.noise = 0 to chain.noise_end: take `linear`",
             ));
         }
+        self.validate_annealed()?;
         if let Some(network) = &self.network {
             network.build()?;
         }
@@ -788,6 +811,35 @@ impl Config {
             if *count > most {
                 let problem = format!("is {count}, but can't be more than {slots}, which is {most}");
                 return Err(Error::setting(*name, problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the numbers of `annealed` chains.
+    fn validate_annealed(&self) -> Result<()> {
+        let (c, s) = (&self.chain, &self.sample);
+        let samples =
+            s.form == SampleForm::Annealed || (s.form == SampleForm::Chain && c.form == Form::Annealed);
+        let trains = c.form == Form::Annealed && self.score_objective().is_none();
+        if s.noise_end > 0.0 && !samples {
+            return Err(Error::setting(
+                "sample.noise_end",
+                "has a part in sample.form=annealed only: leave it 0",
+            ));
+        }
+        for (is_annealed, name, step_size, noise) in
+            [(samples, "sample", s.step_size, s.noise), (trains, "chain", c.step_size, c.noise)]
+        {
+            if is_annealed && noise == 0.0 {
+                let problem = "is 0, but is the standard deviation that `annealed` chains start from";
+                return Err(Error::setting(format!("{name}.noise"), problem));
+            }
+            if is_annealed && step_size > 0.5 {
+                let problem = format!(
+                    "is {step_size}, but 0.5 is what renews all of an `annealed` chain's noise: take less"
+                );
+                return Err(Error::setting(format!("{name}.step_size"), problem));
             }
         }
         Ok(())
@@ -827,6 +879,7 @@ impl Config {
                 sigma: s.sigma as f32,
                 sigma_max: s.sigma_max as f32,
                 levels: s.levels as u32,
+                velocity: s.target == ScoreTarget::Velocity,
             },
         })
     }
@@ -834,7 +887,6 @@ impl Config {
     /// The chains of training, `training_steps` steps long, as a plan takes them.
     pub fn chain_numbers(&self, training_steps: u64) -> SamplerNumbers {
         let c = &self.chain;
-        let end = |start: f64, end: f64| if end > 0.0 { end as f32 } else { start as f32 };
         SamplerNumbers {
             steps: c.steps as u32,
             form: c.form,
@@ -847,7 +899,10 @@ impl Config {
                 step_size_end: end(c.step_size, c.step_size_end),
                 noise_end: end(c.noise, c.noise_end),
                 path: c.course,
-                training_steps: u32::try_from(training_steps).unwrap_or(u32::MAX),
+                levels: match c.form {
+                    Form::Annealed => c.steps as u32,
+                    _ => u32::try_from(training_steps).unwrap_or(u32::MAX),
+                },
             }),
             start: self.start_noise(),
         }
@@ -885,15 +940,54 @@ impl Config {
                 SampleForm::NoiseLast => Form::NoiseLast,
                 SampleForm::Theory => Form::Theory,
                 SampleForm::Mala => Form::Mala,
+                SampleForm::Annealed => Form::Annealed,
             },
             step_size: s.step_size as f32,
             noise: s.noise as f32,
             temperature: temperature as f32,
             gradient_clip: self.chain.gradient_clip as f32,
             clamp: self.chain.clamp as f32,
-            change: None,
+            change: (s.noise_end > 0.0).then(|| SamplerChange {
+                step_size_end: s.step_size as f32,
+                noise_end: s.noise_end as f32,
+                path: Course::Geometric,
+                levels: s.steps as u32,
+            }),
             start: self.start_noise(),
         }
+    }
+}
+
+/// What draws digits: one energy of all noise levels, by denoising score matching, sampled by annealed Langevin dynamics.
+/// Found by experiment: docs/recipe-search.md.
+fn digits(base: Config) -> Config {
+    Config {
+        objective: Objective::DenoisingScoreMatching,
+        train: Train { steps: 24_000, batch: 64, ..base.train },
+        data: Data { noise: 0.0 },
+        chain: Chain { gradient_clip: 0.0, clamp: 0.0, ..base.chain },
+        replay: Replay { start: Start::Normal, ..base.replay },
+        score: Score {
+            sigma: 0.25,
+            sigma_max: 5.0,
+            levels: 100,
+            target: ScoreTarget::Velocity,
+            ..base.score
+        },
+        loss: Loss { energy_l2: 0.0, ..base.loss },
+        adam: Adam { learning_rate: 1e-3, epsilon: 1e-8, gradient_norm_clip: 5.0, ..base.adam },
+        schedule: Schedule { learning_rate: RateSchedule::Cosine, warm_up: 100, ..base.schedule },
+        ema: Ema { decay: 0.998 },
+        sample: Sample {
+            count: 64,
+            form: SampleForm::Annealed,
+            steps: 200,
+            step_size: 0.04,
+            noise: 5.0,
+            noise_end: 0.25,
+            ..base.sample
+        },
+        ..base
     }
 }
 
@@ -986,6 +1080,11 @@ fn sequence(base: Config) -> Config {
         sample: Sample { steps: 200, step_size: 10.0, ..base.sample },
         ..base
     }
+}
+
+/// The end of a number that stays where its end is 0.
+fn end(start: f64, end: f64) -> f32 {
+    if end > 0.0 { end as f32 } else { start as f32 }
 }
 
 /// Every `section.key = value` of a TOML file, with the offset of its key.

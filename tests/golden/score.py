@@ -88,14 +88,18 @@ def losses(net, x, level):
     v = signs(2)
     yield "sliced-reduced", v, half, -along(g, x, v).mean(1)
     n = exact(torch.randn(N, d))
-    for name, levels in [("denoising", 1), ("denoising-ladder", 5)]:
+    for name, levels in [("denoising", 1), ("denoising-ladder", 5), ("denoising-velocity", 5)]:
         sigma = torch.full((N, 1), 0.5)
         if levels > 1:
             rung = torch.floor(0.5 * (level + 1) * levels)
             sigma = (0.1 * (2.0 / 0.1) ** (rung / (levels - 1)))[:, None]
-        y = (x.detach().flatten(1) + sigma * n).reshape(x.shape).requires_grad_()
-        error = energy_gradient(y) - n / sigma
-        weight = sigma[:, 0] ** 2 if levels > 1 else 1.0
+        image, weight = x.detach().flatten(1), sigma[:, 0] ** 2 if levels > 1 else 1.0
+        blurred, target = image + sigma * n, n / sigma
+        if name == "denoising-velocity":
+            alpha, s, weight = 1 / (1 + sigma**2).sqrt(), sigma / (1 + sigma**2).sqrt(), 1.0
+            blurred, target = alpha * image + s * n, alpha * n - s * image
+        y = blurred.reshape(x.shape).requires_grad_()
+        error = energy_gradient(y) - target
         yield name, n[:, None], weight * 0.5 * (error * error).sum(1), torch.zeros(N)
 
 
