@@ -8,12 +8,9 @@
 //! A checkpoint names its network; for weights alone the third argument does.
 
 use std::path::Path;
+use thalweg::model::Weights;
 use thalweg::picture::{GridOptions, grid, save_png};
-use thalweg::plan::SamplerNumbers;
 use thalweg::{Device, Error, Model, Result, Sampler};
-
-/// Langevin steps from noise to a sample.
-const STEPS: u32 = 500;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,13 +24,13 @@ fn main() -> Result<()> {
 }
 
 async fn draw(model: &str, picture: &Path, network: Option<&str>) -> Result<()> {
-    let model = Model::load(model, network)?;
+    // The checkpoint's configuration says how its chains move; for weights alone, that of the network's preset does.
+    let (model, recipe) = Model::load_with_recipe(model, network, Weights::Average)?;
+    let numbers = recipe.sample_numbers();
     // The first GPU, or the processor where there is none.
     let device = Device::open("auto").await?;
-    // A step: x <- clamp(x + noise), then x <- clamp(x - step_size * clip(dE/dx)).
-    let numbers = SamplerNumbers { steps: STEPS, step_size: 20.0, ..SamplerNumbers::default() };
     let mut sampler = Sampler::new(&device, &model, 16, &numbers, 0).await?;
-    sampler.run(STEPS)?;
+    sampler.run(numbers.steps)?;
     let (images, energies) = (sampler.images().await?, sampler.energies().await?);
     // Low energy = likely. Each picture's goes under it.
     let titles: Vec<String> = energies.iter().map(|e| format!("E = {e:.4}")).collect();
