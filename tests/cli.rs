@@ -439,7 +439,7 @@ fn bad_images_are_refused() {
     for (name, facts) in both {
         refusals.refused(&["train", "--device=cpu", "--data", name], facts);
     }
-    refusals.refused(&["train", "--device=cpu", "--data=rows.npy"], &["rows.npy", "2x1x1", "1x32x32"]);
+    refusals.refused(&["train", "--device=cpu", "--data=rows.npy"], &["rows.npy", "2x1x1", "1x28x28"]);
     refusals.refused(&["train", "--device=cpu", "--data=ragged.csv"], &["ragged.csv", "line 3", "1 cells"]);
     refusals.refused(&["train", "--device=cpu", "--data=none"], &["none", "train-images-idx3-ubyte"]);
     refusals.refused(
@@ -559,16 +559,19 @@ fn bad_options_are_refused() {
     fs::write(folder.path().join("bad.toml"), "[chain]\nstep = 60\n").unwrap();
     fs::write(folder.path().join("m.safetensors"), fs::read(GOLDEN).unwrap()).unwrap();
     let mut refusals = Refusals::new(folder.path());
-    let train: [(&[&str], &[&str]); 13] = [
+    let train: [(&[&str], &[&str]); 16] = [
         (&["--set=chain.stepz=60"], &["chain.stepz", "did you mean `chain.steps`?"]),
         (&["--set=chain.steps"], &["chain.steps", "no value"]),
         (&["--set=train.batch=0"], &["train.batch", "from 1 to", "not `0`"]),
         (&["--set=chain.noise=nan"], &["chain.noise", "not `nan`"]),
         (&["--set=chain.step_size=-1"], &["chain.step_size", "not `-1`"]),
-        (&["--set=train.batch=9000"], &["train.batch", "replay.capacity", "8192"]),
+        (&["--preset=mnist-small", "--set=train.batch=9000"], &["train.batch", "replay.capacity", "8192"]),
         (&["--config=bad.toml"], &["bad.toml", "line 2", "chain.step", "did you mean"]),
         (&["--config=nowhere.toml"], &["nowhere.toml"]),
         (&["--preset=mnist-smal"], &["mnist-smal", "did you mean `mnist-small`?"]),
+        (&["--set=sample.step_size=0.6"], &["sample.step_size", "0.6", "0.5"]),
+        (&["--set=sample.noise=0"], &["sample.noise", "start from"]),
+        (&["--preset=mnist-small", "--set=sample.noise_end=0.1"], &["sample.noise_end", "annealed"]),
         (&["--epochs=0"], &["train.epochs", "from 1"]),
         (&["--steps=0"], &["--steps 0"]),
         (&["--steps", "-3"], &["--steps", "-3"]),
@@ -938,7 +941,7 @@ fn help_names_every_option_and_its_default() {
     assert!(commands.iter().all(|(name, _)| help.contains(name)), "{help}");
 
     let settings = works(folder.path(), &["train", "--set", "help"]);
-    for (key, default, doc) in Config::default().describe() {
+    for (key, default, doc) in Config::preset("digits").unwrap().describe() {
         let line = settings.lines().find(|line| line.split(' ').next() == Some(key));
         assert!(line.is_some_and(|l| l.contains(&default) && l.contains(doc)), "{key}: {settings}");
     }

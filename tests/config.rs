@@ -229,9 +229,14 @@ fn presets() {
     let error = Config::preset("mnist-smol").unwrap_err();
     assert_says(
         &error,
-        &["setting `preset`", "`mnist-smol`", "did you mean `mnist-small`?", "presets are: mnist-small"],
+        &[
+            "setting `preset`",
+            "`mnist-smol`",
+            "did you mean `mnist-small`?",
+            "presets are: digits, mnist-small",
+        ],
     );
-    assert_says(&Config::preset("").unwrap_err(), &["presets are: mnist-small, mnist-deep"]);
+    assert_says(&Config::preset("").unwrap_err(), &["presets are: digits, mnist-small, mnist-deep"]);
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<SamplerNumbers> 
     ] {
         *setting = option.unwrap_or(*setting);
     }
-    recipe.validate()?;
+    recipe.check_annealed()?;
     Ok(recipe.sample_numbers())
 }
 

@@ -337,7 +337,7 @@ pub struct Sample {
     pub count: usize,
     /// Langevin steps from uniform noise to a sample.
     pub steps: usize,
-    /// The standard deviation that `annealed` chains of sampling end at.
+    /// The standard deviation that `annealed` chains of sampling end at; 0 = no change.
     pub noise_end: f64,
     /// What the energy's gradient is multiplied by in a Langevin step of sampling.
     pub step_size: f64,
@@ -781,7 +781,7 @@ impl Config {
                 "is `geometric`, but no factor leads from chain.noise = 0 to chain.noise_end: take `linear`",
             ));
         }
-        self.validate_annealed()?;
+        self.check_annealed()?;
         if let Some(network) = &self.network {
             network.build()?;
         }
@@ -816,8 +816,11 @@ impl Config {
         Ok(())
     }
 
-    /// Checks the numbers of `annealed` chains.
-    fn validate_annealed(&self) -> Result<()> {
+    /// Checks the numbers of `annealed` chains, where there are some.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a step size above 0.5, a start without noise, or an end of noise in another form.
+    pub fn check_annealed(&self) -> Result<()> {
         let (c, s) = (&self.chain, &self.sample);
         let samples =
             s.form == SampleForm::Annealed || (s.form == SampleForm::Chain && c.form == Form::Annealed);
