@@ -264,7 +264,7 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
             noise,
             noise_change,
             geometric,
-            last_step,
+            last_level,
             temperature,
             gradient_clip,
             bound,
