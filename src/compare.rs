@@ -53,6 +53,11 @@ impl Tolerance {
             Kernel::DrawToy(_) => of_largest(3e-6),
             // Interpolation, with places of up to 64 pixels.
             Kernel::AugmentStarts(_) => of_largest(2e-5),
+            // Polynomials too, and products; a momentum's sign at a wall is a matter of rounding, but next to no step ends
+            // that near to one. Sums of squares over an image; decisions and counts are whole numbers, and so off by
+            // much more where they are.
+            Kernel::AnnealPropose(_) => of_largest(1e-6),
+            Kernel::AnnealAccept(_) => of_largest(1e-5),
             // Decisions and counts, which are whole numbers, and energies, which are copied.
             Kernel::MalaAccept(_) => Self::EXACT,
             // A dot product of n terms is off by sqrt(n) to n roundings of its terms, and its terms are smaller than

@@ -23,6 +23,8 @@ use thalweg::kernels::adam::{Adam, Decay, Schedule};
 use thalweg::kernels::add_penalty::AddPenalty;
 use thalweg::kernels::advance::Advance;
 use thalweg::kernels::analytic_energy::AnalyticEnergy;
+use thalweg::kernels::anneal_accept::AnnealAccept;
+use thalweg::kernels::anneal_propose::{Anneal, AnnealPropose, BaseFeature, Part, Rung};
 use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
 use thalweg::kernels::average_weights::AverageWeights;
 use thalweg::kernels::clip_scale::ClipScale;
@@ -651,6 +653,49 @@ fn add_random(bench: &mut Bench) {
     }
 }
 
+/// Annealed chains where they begin, go on and end; with steps so long that some proposals are rejected, and that walls
+/// mirror some of them several times.
+fn add_annealing(bench: &mut Bench) {
+    let lanes = bench.plan.lanes;
+    for (number, features) in [1, 2, 7, 64, 785].into_iter().enumerate() {
+        let state = bench.state(State { step: number as u32, chain_base: 5, ..State::default() });
+        let schedule = bench.flat("schedule", 2 * 16);
+        for (i, rung) in bench.contents[schedule.0].chunks_exact_mut(2).enumerate().take(10).skip(5) {
+            let rung_now = Rung { beta: [0.0, 0.2, 0.2, 1.0, 0.6][i - 5], step_size: 0.2 * i as f32 };
+            rung.copy_from_slice(bytemuck::cast_slice(&[rung_now]));
+        }
+        let base = bench.flat("base", 4 * features);
+        for feature in 0..features {
+            let [mean, precision, scale] = [0; 3].map(|_| bench.rng.random_range(0.1_f32..1.0));
+            let inverse_variance = if feature % 3 == 1 { 0.0 } else { 3.0 * precision };
+            let words = BaseFeature { mean, inverse_variance, scale, spare: 0.0 };
+            bench.contents[base.0][4 * feature..][..4].copy_from_slice(bytemuck::cast_slice(&[words]));
+        }
+        for (step, bound) in
+            [(None, 0.4), (Some(0), 0.4), (Some(1), f32::INFINITY), (Some(2), 1.0), (Some(3), 0.4)]
+        {
+            let anneal = Anneal { inverse_temperature: 1.7, bound };
+            let block =
+                |bench: &mut Bench, name: &str, features| bench.random_blocks(name, features, &BLOCKS);
+            let [energies, gradient, y] = [("energies", 1), ("gradient", features), ("y", features)]
+                .map(|(name, features)| block(bench, name, features));
+            let [chain, record] =
+                [("chain", 4 * features), ("record", 5)].map(|(name, features)| block(bench, name, features));
+            let kernel = AnnealAccept { lanes, features, step, anneal };
+            let bindings = [state, schedule, base, energies, gradient, y, chain, record];
+            bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
+            let part = match step {
+                None => Part::End,
+                Some(step @ (0 | 3)) => Part::First(step),
+                Some(step) => Part::Next(step),
+            };
+            let kernel = AnnealPropose { lanes, features, part, anneal };
+            let bindings = [state, schedule, base, gradient, record, y, chain];
+            bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
+        }
+    }
+}
+
 fn add_draws(bench: &mut Bench) {
     let lanes = bench.plan.lanes;
     // Images, batch (short of the blocks' lanes), steps: the last batch of an epoch may be short, or of one image.
@@ -1043,6 +1088,7 @@ fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
     add_pools(&mut bench);
     add_analytic(&mut bench);
     add_random(&mut bench);
+    add_annealing(&mut bench);
     add_draws(&mut bench);
     add_update(&mut bench);
     add_spectral(&mut bench);

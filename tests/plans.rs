@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use thalweg::data::ImageShape;
 use thalweg::data::toy::Toy;
+use thalweg::kernels::anneal_propose::Part;
 use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::dynamics::Form;
@@ -19,8 +20,8 @@ use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel};
 use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
-    BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
-    TrainingNumbers, Words, energy_plan, sampler_plan, training_plan,
+    AnnealingNumbers, BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, ScoreObjective, Source,
+    Starts, Target, TrainingNumbers, Words, annealing_plan, energy_plan, sampler_plan, training_plan,
 };
 
 // ---- networks
@@ -475,6 +476,13 @@ fn of_objectives(network: &Network, target: Target, batch: u32, source: Source) 
     assert_eq!(launches.iter().filter(|l| l.kernel.name() == "mala_accept").count(), 5);
     let inputs = vec!["parameters", "packed", "x", "state"];
     plans.push((sampler.plan, vec![Program { name: "chain", launches, inputs, outputs: vec!["x"] }]));
+    let numbers = AnnealingNumbers { temperature: 0.5, bound: 1.0, leapfrogs: 2, rungs: RUNGS };
+    let annealing = annealing_plan(network, batch as usize, &numbers, &[4], target);
+    let launches = annealing.plan.programs[annealing.steps[0].1.0].clone();
+    assert_eq!(launches.iter().filter(|l| l.kernel.name() == "anneal_propose").count(), 9);
+    let inputs = vec!["parameters", "packed", "x", "state", "schedule", "base"];
+    let outputs = vec!["x", "record"];
+    plans.push((annealing.plan, vec![Program { name: "steps", launches, inputs, outputs }]));
     plans
 }
 
@@ -511,6 +519,9 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
     all
 }
 
+/// Entries of a schedule of annealed chains.
+const RUNGS: usize = 7;
+
 /// What a kernel needs its buffers to be.
 fn needed(kernel: &Kernel) -> Vec<Layout> {
     use Layout::{Flat, PerBlock};
@@ -531,6 +542,14 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::MalaPropose(k) => {
             let x = PerBlock(k.features);
             vec![state, x, PerBlock(2), x, x, x]
+        }
+        Kernel::AnnealAccept(k) => {
+            let (x, base, chain) = (PerBlock(k.features), Flat(4 * k.features), PerBlock(4 * k.features));
+            vec![state, Flat(2 * RUNGS), base, PerBlock(1), x, x, chain, PerBlock(5)]
+        }
+        Kernel::AnnealPropose(k) => {
+            let (x, base, chain) = (PerBlock(k.features), Flat(4 * k.features), PerBlock(4 * k.features));
+            vec![state, Flat(2 * RUNGS), base, x, PerBlock(5), x, chain]
         }
         Kernel::MeanAcceptance(_) => vec![state, PerBlock(2), metrics],
         Kernel::Smoothness(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
@@ -739,7 +758,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 43, "{kernels:?}");
+    assert_eq!(kernels.len(), 45, "{kernels:?}");
     failures.assert_none();
 }
 
@@ -753,6 +772,9 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
         Kernel::MalaAccept(k) if k.step.is_none() => binding == 1,
         // What is not accepted keeps its place; where a chain begins, everything is.
         Kernel::MalaPropose(k) => k.perturbs != Some(0) || binding < 4,
+        Kernel::AnnealAccept(k) => k.step.is_some() || matches!(binding, 2 | 3 | 5),
+        // Where a chain begins, everything is accepted, so that its buffer is written before it is read.
+        Kernel::AnnealPropose(k) => k.part != Part::First(0) || binding < 6,
         // The copies are written only.
         Kernel::CopyImages(_) => binding != 1,
         Kernel::JetStart(k) => match binding {

@@ -295,7 +295,10 @@ fn streams_share_no_counter() {
             | Stream::ScoreNoise
             | Stream::ScoreLevel
             | Stream::ScoreProbes
-            | Stream::Spectral => {}
+            | Stream::Spectral
+            | Stream::AnnealStart
+            | Stream::Momentum
+            | Stream::AnnealAccept => {}
         }
     }
     let (mut counters, mut bits) = (BTreeSet::new(), BTreeSet::new());

@@ -18,15 +18,15 @@ use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
-    Access, BlockParams, Kernel, State, adam, add_penalty, augment_starts, average_weights, chain,
-    clip_scale, contrastive_loss, copy_images, draw_negatives, draw_real, draw_toy, dynamics, langevin,
-    lstm_forward, mala_accept, mala_propose, mean_acceptance, multiply_adds, perturb, random, score_loss,
-    smoothness, spectral_bound, weight_penalty,
+    Access, BlockParams, Kernel, State, adam, add_penalty, anneal_accept, anneal_propose, augment_starts,
+    average_weights, chain, clip_scale, contrastive_loss, copy_images, draw_negatives, draw_real, draw_toy,
+    dynamics, langevin, lstm_forward, mala_accept, mala_propose, mean_acceptance, multiply_adds, perturb,
+    random, score_loss, smoothness, spectral_bound, weight_penalty,
 };
 use thalweg::network::{ANALYTIC, Network, preset};
 use thalweg::plan::{
-    Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, energy_plan, peak_plan,
-    sampler_plan, training_plan,
+    AnnealingNumbers, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers,
+    annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
 use uniformity::barriers_are_uniform;
 
@@ -60,6 +60,12 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         }
         Kernel::MalaPropose(_) => {
             fields!(mala_propose::Params { dynamics, first_block, perturbs, chain_step, spare })
+        }
+        Kernel::AnnealAccept(_) => {
+            fields!(anneal_accept::Params { anneal, first_block, begins, chain_step, spare })
+        }
+        Kernel::AnnealPropose(_) => {
+            fields!(anneal_propose::Params { anneal, first_block, part, chain_step, spare })
         }
         Kernel::MeanAcceptance(_) => fields!(mean_acceptance::Params { first_block, steps }),
         Kernel::Smoothness(_) => fields!(smoothness::Params { first_block, weight }),
@@ -274,6 +280,15 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
         layout("Dynamics", module, handle, &fields, size_of::<dynamics::DynamicsParams>(), problems);
     }
 
+    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Anneal")) {
+        let fields = fields!(anneal_propose::AnnealParams { inverse_temperature, bound, spare0, spare1 });
+        layout("Anneal", module, handle, &fields, size_of::<anneal_propose::AnnealParams>(), problems);
+    }
+    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Base")) {
+        let fields = fields!(anneal_propose::BaseFeature { mean, inverse_variance, scale, spare });
+        layout("Base", module, handle, &fields, size_of::<anneal_propose::BaseFeature>(), problems);
+    }
+
     for (handle, ty) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("State")) {
         let mut fields =
             fields!(State { step, ring_head, ring_length, seed_low, seed_high, chain_base, spare });
@@ -292,6 +307,8 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
         ("SUBSETS", Stream::Subsets),
         ("COPY_NOISE", Stream::CopyNoise),
         ("AUGMENT", Stream::Augment),
+        ("MOMENTUM", Stream::Momentum),
+        ("ANNEAL_ACCEPT", Stream::AnnealAccept),
     ] {
         for (_, constant) in module.constants.iter().filter(|(_, c)| c.name.as_deref() == Some(name)) {
             let want = naga::Expression::Literal(naga::Literal::U32(stream as u32));
@@ -473,6 +490,7 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
         ScoreObjective::Sliced { probes: 2, distribution: signs, reduces_variance: false },
         ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10, velocity: false },
     ];
+    let anneal = AnnealingNumbers { temperature: 0.5, bound: 1.0, leapfrogs: 2, rungs: 11 };
     let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok()).map(|objective| {
         training_plan(network, &TrainingNumbers { score: Some(objective), ..numbers.clone() }, target).plan
     });
@@ -484,6 +502,7 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
         training_plan(network, &full, target).plan,
         sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
         energy_plan(network, 1000, target).plan,
+        annealing_plan(network, 1000, &anneal, &[2], target).plan,
     ];
     plans.extend(of_score);
     plans

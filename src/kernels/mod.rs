@@ -17,6 +17,8 @@ pub mod adam;
 pub mod add_penalty;
 pub mod advance;
 pub mod analytic_energy;
+pub mod anneal_accept;
+pub mod anneal_propose;
 pub mod augment_starts;
 pub mod average_weights;
 pub mod chain;
@@ -185,6 +187,8 @@ kernels! {
     Langevin, langevin, "Moves the chains.", true;
     MalaAccept, mala_accept, "Accepts or rejects proposals of chains.", true;
     MalaPropose, mala_propose, "Moves chains to accepted proposals, and makes the next.", true;
+    AnnealAccept, anneal_accept, "Weights, and proposals judged, between a base and a model.", true;
+    AnnealPropose, anneal_propose, "Proposals between a base and a model.", true;
     MeanAcceptance, mean_acceptance, "The share of proposals that were accepted.", false;
     Chain, chain, "Whole Langevin steps.", false;
     ConvForward, conv_forward, "Convolution and activation.", true;

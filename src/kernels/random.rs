@@ -51,10 +51,16 @@ pub enum Stream {
     ScoreProbes = 17,
     /// Where the power iterations of spectral norms begin.
     Spectral = 18,
+    /// Draws of the base that annealed importance sampling begins with.
+    AnnealStart = 19,
+    /// Momenta of its proposals.
+    Momentum = 20,
+    /// Whether a proposal of it is accepted.
+    AnnealAccept = 21,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 19] = [
+pub const STREAMS: [Stream; 22] = [
     Stream::Parameters,
     Stream::RingStart,
     Stream::FreshStart,
@@ -74,6 +80,9 @@ pub const STREAMS: [Stream; 19] = [
     Stream::ScoreLevel,
     Stream::ScoreProbes,
     Stream::Spectral,
+    Stream::AnnealStart,
+    Stream::Momentum,
+    Stream::AnnealAccept,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.

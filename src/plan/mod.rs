@@ -3,12 +3,14 @@
 //! A plan names buffers and lists kernel launches. Pure functions build it from a network, a batch size and numbers of
 //! the recipe; every size and launch count is settled here and can be tested with no device at all.
 
+mod annealing;
 mod jet_pass;
 mod lstm_pass;
 mod network_pass;
 mod programs;
 mod score_pass;
 
+pub use annealing::{AnnealingNumbers, AnnealingPlan, annealing_plan};
 pub use jet_pass::JetPass;
 pub use network_pass::NetworkPass;
 pub use programs::{
