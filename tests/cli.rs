@@ -825,6 +825,73 @@ fn objectives_that_fit_the_score_have_no_fakes() {
 // ---- help
 
 #[test]
+fn bounds_on_log_z_and_long_chains_are_told() {
+    let folder = folder();
+    train_tiny(folder.path());
+    let base =
+        ["evaluate", "--model=run/checkpoint.safetensors", "--data=digits.idx", "--count=8", "--device=cpu"];
+    let evaluate = |options: &[&str]| {
+        let stdout = works(folder.path(), &[&base[..], &["--json=f.json"], options].concat());
+        let json = fs::read(folder.path().join("f.json")).unwrap();
+        (stdout, serde_json::from_slice::<serde_json::Value>(&json).unwrap())
+    };
+    let (stdout, json) = evaluate(&[]);
+    assert!(json["annealed"].is_null() && json["long_run"].is_null(), "{json}");
+    assert!(!stdout.contains("log Z") && !stdout.contains("x training"), "{stdout}");
+
+    let ais = ["--ais", "--ais-steps=30", "--ais-chains=9", "--ais-leapfrogs=2"];
+    let long = ["--long-run", "--long-run-chains=3", "--picture=long.png"];
+    let both = [&ais[..], &long[..]].concat();
+    let (stdout, json) = evaluate(&both);
+    for row in ["log Z, lower bound", "log Z, upper bound", "R-hat of E", "1 x training", "100 x training"] {
+        assert!(stdout.contains(row), "{row}: {stdout}");
+    }
+    let annealed = &json["annealed"];
+    // noise^2 / (2 step_size) of the recipe's chains, which are clamped.
+    let temperature = annealed["temperature"].as_f64().unwrap();
+    assert!((temperature - 0.005 * 0.005 / 20.0).abs() < 1e-12, "{temperature}");
+    assert_eq!([&annealed["steps"], &annealed["chains"], &annealed["leapfrogs"]], [30, 9, 2]);
+    for key in ["log_z_lower", "log_z_upper"] {
+        assert!(annealed[key]["log_z"].is_f64() && annealed[key]["acceptance"].is_f64(), "{annealed}");
+    }
+    let log_z = annealed["log_z_lower"]["log_z"].as_f64().unwrap();
+    let upper = annealed["log_likelihood"]["upper"].as_f64().unwrap();
+    let model = Model::load(folder.path().join("run/checkpoint.safetensors"), None).unwrap();
+    let mut held_out = Dataset::open(folder.path().join("digits.idx").to_str().unwrap()).unwrap().held_out;
+    held_out.values.truncate(8 * held_out.shape.len());
+    let energies = pollster::block_on(async {
+        EnergyModel::new(&Device::cpu(), &model).await.unwrap().energies(&held_out).await.unwrap()
+    });
+    let mean = energies.iter().map(|e| f64::from(*e)).sum::<f64>() / 8.0;
+    assert!((upper - (-mean / temperature - log_z)).abs() < 1e-3 * upper.abs().max(1.0), "{annealed}");
+    let lengths = json["long_run"]["lengths"].as_array().unwrap();
+    assert_eq!(lengths.iter().map(|l| l["steps"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 20, 200]);
+    assert!(lengths.iter().all(|l| l["energy_mean"].is_f64() && l["saturated"].is_f64()), "{lengths:?}");
+    assert_eq!(&fs::read(folder.path().join("long.png")).unwrap()[..4], b"\x89PNG");
+    assert_eq!(evaluate(&both), (stdout, json), "the same seed gives the same figures");
+
+    let (stdout, json) = evaluate(&[&ais[..], &["--temperature=1", "--ais-base=normal"]].concat());
+    assert_eq!(json["annealed"]["temperature"], 1.0);
+    assert!(stdout.contains("base normal, on [-1, 1]"), "{stdout}");
+
+    let mut refusals = Refusals::new(folder.path());
+    let wrong: [(&[&str], &[&str]); 8] = [
+        (&["--ais", "--ais-steps=0"], &["--ais-steps", "0 is not in 1..="]),
+        (&["--ais", "--ais-chains=1"], &["--ais-chains", "1 is not in 2..="]),
+        (&["--ais", "--temperature=0"], &["--temperature", "a number from"]),
+        (&["--ais", "--ais-base=flat"], &["--ais-base", "uniform"]),
+        (&["--ais-steps=5"], &["--ais"]),
+        (&["--long-run", "--long-run-chains=1"], &["--long-run-chains", "1 is not in 2..="]),
+        (&["--picture=a.png"], &["--long-run"]),
+        (&["--long-run", "--picture=a.jpg"], &["--picture a.jpg", ".png"]),
+    ];
+    for (options, facts) in wrong {
+        refusals.refused(&[&base[..], options].concat(), facts);
+    }
+    refusals.finish();
+}
+
+#[test]
 fn help_names_every_option_and_its_default() {
     let commands: [(&str, &[(&str, &str)]); 7] = [
         (

@@ -1,11 +1,17 @@
 //! `thalweg evaluate`: how good a model of images is.
 
-use super::{check_distinct, check_output, open_model, read_fitting, say, steps_bar};
+use super::{check_distinct, check_output, open_model, read_fitting, real, say, steps_bar};
+use indicatif::ProgressBar;
 use std::path::PathBuf;
-use thalweg::evaluate::{Report, Subject, outliers, samples, spread};
+use std::time::Duration;
+use thalweg::evaluate::annealed::{self, Annealed, BaseKind, temperature_of};
+use thalweg::evaluate::long_run::{self, LongRun};
+use thalweg::evaluate::samples::{self, Fid};
+use thalweg::evaluate::{Report, Subject, outliers, spread};
 use thalweg::files::write_atomically;
 use thalweg::model::newest_replay_images;
-use thalweg::{Dataset, Device, Error, Result};
+use thalweg::picture::{plot, save_png};
+use thalweg::{Config, Dataset, Device, Error, Images, Result};
 
 /// Options of `thalweg evaluate`.
 #[derive(clap::Args)]
@@ -30,6 +36,40 @@ pub struct Arguments {
     /// Images of each set, at most: samples, held-out and training images are as many as are held out, if these are fewer
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     count: u32,
+    /// Tells log Z, and the log-likelihood of the held-out images, by annealed importance sampling: a bound from below, by
+    /// chains from a density that is known, and one from above, by chains that go back there from training images
+    #[arg(long)]
+    ais: bool,
+    /// Steps from one end to the other: the more, the nearer the bounds
+    #[arg(long, requires = "ais", default_value_t = 1000, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    ais_steps: u32,
+    /// Chains from each end
+    #[arg(long, requires = "ais", default_value_t = 128, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    ais_chains: u32,
+    /// Leapfrog steps of a proposal of these chains
+    #[arg(long, requires = "ais", default_value_t = 1, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    ais_leapfrogs: u32,
+    /// The density that is known: `normal`, fitted to each pixel of the training images, or `uniform`, both on the box that
+    /// the model's chains are clamped to; or the `nearer` one
+    #[arg(long, requires = "ais", value_enum, default_value_t = Base::Nearer)]
+    ais_base: Base,
+    /// Temperature T of the density exp(-E/T)/Z [default: that of the chains of training, noise^2 / (2 step size)
+    /// where they have none of their own]
+    #[arg(long, requires = "ais", value_name = "X", allow_negative_numbers = true, value_parser = real(1e-12, 1e6))]
+    temperature: Option<f64>,
+    /// Runs chains from noise 1, 10 and 100 times as long as in training: their energies and pixels, and how well they mix
+    #[arg(long)]
+    long_run: bool,
+    /// Chains of --long-run
+    #[arg(long, requires = "long_run", default_value_t = 256, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    long_run_chains: u32,
+    /// Picture of the long chains: their energies by step, and what they look like [default: none]
+    #[arg(long, requires = "long_run", value_name = "FILE.png")]
+    picture: Option<PathBuf>,
     /// Seed of all random numbers: same seed, same device, same figures
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -42,11 +82,21 @@ pub struct Arguments {
     json: Option<PathBuf>,
 }
 
+/// The density that annealed importance sampling begins with.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Base {
+    Nearer,
+    Normal,
+    Uniform,
+}
+
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let json = arguments.json.as_deref();
     json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
-    check_distinct(&[("--model", Some(&arguments.model)), ("--json", json)])?;
+    let picture = arguments.picture.as_deref();
+    picture.map_or(Ok(()), |path| check_output("--picture", path, &["png"]))?;
+    check_distinct(&[("--model", Some(&arguments.model)), ("--json", json), ("--picture", picture)])?;
     let (model, recipe) =
         open_model(Some(&arguments.model), arguments.network.as_deref(), &arguments.weights)?;
     let input = model.network.input;
@@ -88,6 +138,14 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let buffer = buffer.as_ref().filter(|images| images.count() > 0);
     let samples = samples::measure(&subject, &dataset.train, buffer, progress).await?;
     bar.finish_and_clear();
+    let annealed = if arguments.ais {
+        let train = dataset.train.to_images();
+        Some(anneal(&arguments, &subject, &train, &recipe).await?)
+    } else {
+        None
+    };
+    let long_run =
+        if arguments.long_run { Some(run_long(&arguments, &subject, &recipe).await?) } else { None };
     let report = Report {
         network: model.network.name.clone(),
         data: dataset.name,
@@ -95,6 +153,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         seed,
         samples,
         outliers: outliers::measure(&subject, &outlier_sets).await?,
+        annealed,
+        long_run,
     };
     say(&report);
     if let Some(path) = json {
@@ -104,4 +164,56 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         say(format_args!("\nWrote {}: all figures.", path.display()));
     }
     Ok(())
+}
+
+/// log Z and log-likelihood.
+async fn anneal(
+    arguments: &Arguments,
+    subject: &Subject<'_>,
+    train: &Images,
+    recipe: &Config,
+) -> Result<Annealed> {
+    let of_chains = || temperature_of(&recipe.chain_numbers(0));
+    let Some(temperature) = arguments.temperature.or_else(of_chains) else {
+        let text = "--ais: the model's chains have no noise, so no temperature; add --temperature X";
+        return Err(Error::Usage(text.to_owned()));
+    };
+    let options = annealed::Options {
+        temperature,
+        base: match arguments.ais_base {
+            Base::Nearer => BaseKind::Nearer,
+            Base::Normal => BaseKind::Normal,
+            Base::Uniform => BaseKind::Uniform,
+        },
+        steps: arguments.ais_steps,
+        chains: arguments.ais_chains as usize,
+        leapfrogs: arguments.ais_leapfrogs,
+    };
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    let figures = annealed::measure(subject, train, &options, |stage| {
+        spinner.set_message(format!("annealed importance sampling: {stage}"));
+    })
+    .await?;
+    spinner.finish_and_clear();
+    Ok(figures)
+}
+
+/// Long chains, and their picture.
+async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Config) -> Result<LongRun> {
+    let (numbers, chains) = (recipe.chain_numbers(0), arguments.long_run_chains as usize);
+    let mut fid = Fid::new(subject, chains).await?;
+    let bar = steps_bar(0);
+    let progress = |done: u32, all: u32| {
+        bar.set_length(all.into());
+        bar.set_position(done.into());
+    };
+    let fid = async |images: &Images| fid.of(images).await;
+    let (figures, frames) = long_run::measure(subject, &numbers, chains, fid, progress).await?;
+    bar.finish_and_clear();
+    if let Some(path) = &arguments.picture {
+        save_png(path, &plot::long_run(&figures, &frames))?;
+        say(format_args!("Wrote {}: long chains.\n", path.display()));
+    }
+    Ok(figures)
 }

@@ -6,20 +6,26 @@
 //! * [`classifier`]: features and classes of images, by a small network that ships with the program;
 //! * [`features`]: how alike two sets of features are;
 //! * [`samples`]: samples against held-out images, in the classifier's features and in pixels;
-//! * `annealed`: log Z and log-likelihood by annealed importance sampling;
-//! * `long_run`: chains that go on for longer than in training.
+//! * [`annealed`]: log Z and log-likelihood by annealed importance sampling;
+//! * [`long_run`]: chains that go on for longer than in training;
+//! * [`mixing`]: how well chains mix.
 //!
 //! Each measures a [`Subject`] and returns figures that serialise to JSON and have a table ([`std::fmt::Display`]) of
 //! their own; [`Report`] holds them all, one field each, and the command prints it and writes it.
 
+pub mod annealed;
 pub mod classifier;
 pub mod features;
+pub mod long_run;
+pub mod mixing;
 pub mod outliers;
 pub mod samples;
 
 use crate::data::Images;
 use crate::plan::SamplerNumbers;
 use crate::{Device, Model};
+use annealed::Annealed;
+use long_run::LongRun;
 use outliers::Outliers;
 use samples::Samples;
 use serde::Serialize;
@@ -54,6 +60,10 @@ pub struct Report {
     pub samples: Samples,
     /// Whether energies and gradients tell held-out images from others.
     pub outliers: Outliers,
+    /// log Z, and log-likelihoods; if asked for.
+    pub annealed: Option<Annealed>,
+    /// Chains that go on for longer than in training; if asked for.
+    pub long_run: Option<LongRun>,
 }
 
 /// The numbers of `count` out of `all`, or of as many as there are, evenly spread: data may come in an order.
@@ -64,10 +74,12 @@ pub fn spread(all: usize, count: usize) -> impl Iterator<Item = usize> {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { network, data, device, seed, samples, outliers } = self;
+        let Self { network, data, device, seed, samples, outliers, annealed, long_run } = self;
         write!(
             f,
             "`{network}` against held-out images of {data}, seed {seed}, on {device}\n\n{samples}\n\n{outliers}"
-        )
+        )?;
+        annealed.as_ref().map_or(Ok(()), |annealed| write!(f, "\n\n{annealed}"))?;
+        long_run.as_ref().map_or(Ok(()), |long_run| write!(f, "\n\n{long_run}"))
     }
 }

@@ -177,6 +177,38 @@ impl Distances {
     }
 }
 
+/// [`frechet`] distances to held-out images, of further images that the classifier can look at.
+#[derive(Debug)]
+pub struct Fid {
+    classifier: Option<(Classifier, Vec<f32>)>, // and the held-out images' features
+}
+
+impl Fid {
+    /// Looks at `count` held-out images, or at all if there are fewer.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device can't hold the classifier.
+    pub async fn new(subject: &Subject<'_>, count: usize) -> Result<Self> {
+        let held_out = subject.held_out;
+        if refusal(held_out.shape).is_some() {
+            return Ok(Self { classifier: None });
+        }
+        let mut classifier = Classifier::new(subject.device).await?;
+        let seen = classifier.look(&held_out.pick(spread(held_out.count(), count))).await?;
+        Ok(Self { classifier: Some((classifier, seen.scaled_features())) })
+    }
+
+    /// The distance; `None` where the classifier does not take the held-out images.
+    ///
+    /// # Errors
+    /// Those of [`Classifier::look`].
+    pub async fn of(&mut self, images: &Images) -> Result<Option<f64>> {
+        let Some((classifier, held_out)) = &mut self.classifier else { return Ok(None) };
+        let features = classifier.look(images).await?.scaled_features();
+        Ok(Some(frechet(held_out, &features, FEATURES)))
+    }
+}
+
 impl Classes {
     /// Counts and averages; all NaN where an image's logits are not finite.
     pub fn of(seen: &Seen) -> Self {

@@ -1,4 +1,4 @@
-//! Plots: energy landscapes with points and chains on them, 2-D histograms, curves of a training run.
+//! Plots: energy landscapes with points and chains on them, 2-D histograms, curves of a training run, long chains.
 //!
 //! Pure functions from numbers to a picture. Colours mean the same everywhere: data and their energies are orange,
 //! samples and theirs blue, low energies dark. What is no finite number is [`NOT_FINITE`](super::NOT_FINITE).
@@ -8,11 +8,13 @@ mod axis;
 mod curves;
 mod histogram;
 mod landscape;
+mod long_run;
 
 pub use axis::{Axis, ticks};
 pub use curves::{Bucket, curves, decimate};
 pub use histogram::{Histogram, histograms};
 pub use landscape::{Frame, Landscape, Trajectories, landscape, monitor, trajectories};
+pub use long_run::long_run;
 
 use super::text::FONT_BYTES;
 use image::RgbImage;

@@ -1,0 +1,237 @@
+//! The long-run check: chains that go on for 10 and 100 times as long as in training.
+//!
+//! Training sees its chains for a few steps only, so that a model may draw well at that length and be no density of images at
+//! all: its chains then walk on, to images that are saturated, all alike, or noise (Nijkamp et al. 2020,
+//! <https://arxiv.org/abs/1903.12370>). Energies that settle, pixels that stay like the data's, and a split R-hat near 1 with
+//! many effective draws tell that they do not.
+
+use super::Subject;
+use super::mixing::{effective_size, split_r_hat};
+use crate::data::Images;
+use crate::plan::SamplerNumbers;
+use crate::{EnergyModel, Error, Result, Sampler};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// The lengths that chains are looked at, in lengths of training.
+pub const MULTIPLES: [u32; 3] = [1, 10, 100];
+/// Draws of each chain that mixing is judged by, at most: at equal distances in the second half of the length.
+const DRAWS: u32 = 100;
+/// A value this near to a wall of the box, in shares of the bound, is saturated.
+const WALL: f32 = 1e-3;
+
+/// Chains of several lengths.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LongRun {
+    /// Chains, from noise.
+    pub chains: usize,
+    /// Steps of a chain in training.
+    pub training_steps: u32,
+    /// The held-out images, to compare with.
+    pub held_out: Figures,
+    /// What chains have come to, for each of [`MULTIPLES`].
+    pub lengths: Vec<Length>,
+    /// The chains' energies on their way.
+    pub moments: Vec<Moment>,
+}
+
+/// What some images are like.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    /// Mean energy.
+    pub energy_mean: f64,
+    /// Standard deviation of the energies.
+    pub energy_std: f64,
+    /// Mean of all values.
+    pub pixel_mean: f64,
+    /// Standard deviation of all values.
+    pub pixel_std: f64,
+    /// Share of values that lie within a thousandth of the wall they are clamped to, or beyond; of 1 where they are not
+    /// clamped.
+    pub saturated: f64,
+    /// Share of values that are not finite; the other figures leave these out.
+    pub not_finite: f64,
+    /// Fréchet distance of the classifier's features to the held-out images'; if there is a classifier for them. Compare it
+    /// with those of as many images alone ([`super::features::frechet`]).
+    pub fid: Option<f64>,
+}
+
+/// Chains of one length.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Length {
+    /// In lengths of training.
+    pub multiple: u32,
+    /// Steps.
+    pub steps: u32,
+    /// Where the chains are.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// [`split_r_hat`] of the energies in the second half of the length.
+    pub r_hat: f64,
+    /// [`effective_size`] of these.
+    pub effective_size: f64,
+    /// How many draws of all chains these are of.
+    pub draws: usize,
+}
+
+/// The chains' energies at one step: quantiles of those that are finite.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Moment {
+    /// Steps done.
+    pub step: u32,
+    /// A twentieth of them is lower.
+    pub low: f64,
+    /// Half of them.
+    pub median: f64,
+    /// A twentieth of them is higher.
+    pub high: f64,
+}
+
+/// Runs chains as training did, and looks at them; gives the images at each length, too. `numbers` are those of training's
+/// chains ([`crate::Config::chain_numbers`]); where their step size or noise changed over training, as they were at its end.
+/// `fid` tells the distance of some images to the held-out ones, or that there is none for them; `progress` is told the steps
+/// done so far, and how many there will be.
+///
+/// # Errors
+/// [`Error::Usage`] for fewer than two chains, or chains of no steps in training; those of `fid`; [`Error::Device`] if the
+/// device was lost.
+pub async fn measure(
+    subject: &Subject<'_>,
+    numbers: &SamplerNumbers,
+    chains: usize,
+    mut fid: impl AsyncFnMut(&Images) -> Result<Option<f64>>,
+    mut progress: impl FnMut(u32, u32),
+) -> Result<(LongRun, Vec<(u32, Images)>)> {
+    let Subject { device, model, held_out, seed, .. } = *subject;
+    let training_steps = numbers.steps;
+    if chains < 2 || training_steps == 0 {
+        let text = format!(
+            "a long run of {chains} chains, {training_steps} steps long in training, tells nothing; it takes 2 and 1"
+        );
+        return Err(Error::Usage(text));
+    }
+    let numbers = match numbers.change {
+        Some(change) => SamplerNumbers {
+            step_size: change.step_size_end,
+            noise: change.noise_end,
+            change: None,
+            ..*numbers
+        },
+        None => *numbers,
+    };
+    let bound = if numbers.clamp > 0.0 { numbers.clamp } else { 1.0 };
+    let held_out_energies = EnergyModel::new(device, model).await?.energies(held_out).await?;
+    let held_out = figures(held_out, &held_out_energies, bound, None);
+
+    let mut sampler = Sampler::new(device, model, chains, &numbers, seed).await?;
+    let ends: Vec<(u32, u32)> =
+        MULTIPLES.iter().map(|multiple| (*multiple, training_steps.saturating_mul(*multiple))).collect();
+    let last = ends[ends.len() - 1].1;
+    let seen: BTreeSet<u32> = ends.iter().flat_map(|(_, end)| draws(*end)).chain(early(last)).collect();
+    let (mut lengths, mut moments, mut frames) = (Vec::new(), Vec::new(), Vec::new());
+    let mut energies: Vec<(u32, Vec<f32>)> = Vec::new();
+    for step in seen {
+        sampler.run(step - sampler.steps())?;
+        let now = sampler.energies().await?;
+        progress(step, last);
+        moments.push(moment(step, &now));
+        energies.push((step, now));
+        let Some((multiple, _)) = ends.iter().find(|(_, end)| *end == step) else { continue };
+        let images = sampler.images().await?;
+        let drawn = draws(step);
+        let of_chain = |chain: usize| -> Vec<f64> {
+            let own = energies.iter().filter(|(at, _)| drawn.contains(at));
+            own.map(|(_, energies)| f64::from(energies[chain])).collect()
+        };
+        let of_chains: Vec<Vec<f64>> = (0..chains).map(of_chain).collect();
+        let distance = fid(&images).await?;
+        lengths.push(Length {
+            multiple: *multiple,
+            steps: step,
+            figures: figures(&images, &energies[energies.len() - 1].1, bound, distance),
+            r_hat: split_r_hat(&of_chains),
+            effective_size: effective_size(&of_chains),
+            draws: chains * drawn.len(),
+        });
+        frames.push((step, images));
+    }
+    Ok((LongRun { chains, training_steps, held_out, lengths, moments }, frames))
+}
+
+/// The steps that mixing is judged by: at equal distances in the second half of a length, the last one included.
+fn draws(end: u32) -> BTreeSet<u32> {
+    let half = end - end / 2;
+    let n = DRAWS.min(half);
+    (0..n).map(|i| end - (u64::from(half) * u64::from(i) / u64::from(n)) as u32).collect()
+}
+
+/// Steps for the picture: each about a tenth further than the one before.
+fn early(last: u32) -> impl Iterator<Item = u32> {
+    std::iter::successors(Some(0_u32), |step| Some(step + step / 10 + 1))
+        .take_while(move |step| *step <= last)
+}
+
+fn figures(images: &Images, energies: &[f32], bound: f32, fid: Option<f64>) -> Figures {
+    let finite = || images.values.iter().copied().filter(|x| x.is_finite());
+    let n = finite().count() as f64;
+    let [energy_mean, energy_std] = moments_of(energies.iter().copied().filter(|e| e.is_finite()));
+    let [pixel_mean, pixel_std] = moments_of(finite());
+    let saturated = finite().filter(|x| x.abs() >= bound * (1.0 - WALL)).count() as f64 / n;
+    let not_finite = 1.0 - n / images.values.len() as f64;
+    Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid }
+}
+
+/// Mean and standard deviation of the values themselves; NaN of none.
+fn moments_of(values: impl Iterator<Item = f32> + Clone) -> [f64; 2] {
+    let n = values.clone().count() as f64;
+    let mean = values.clone().map(f64::from).sum::<f64>() / n;
+    [mean, (values.map(|v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt()]
+}
+
+fn moment(step: u32, energies: &[f32]) -> Moment {
+    let mut finite: Vec<f64> = energies.iter().filter(|e| e.is_finite()).map(|e| f64::from(*e)).collect();
+    finite.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| {
+        let place = finite.len().saturating_sub(1) as f64 * share;
+        finite.get(place.round() as usize).copied().unwrap_or(f64::NAN)
+    };
+    Moment { step, low: at(0.05), median: at(0.5), high: at(0.95) }
+}
+
+impl std::fmt::Display for LongRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:24}{:>10}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>8}{:>16}",
+            format!("{} chains, long", self.chains),
+            "steps",
+            "E",
+            "std",
+            "pixel",
+            "std",
+            "at wall",
+            "FID",
+            "R-hat",
+            "ESS of draws"
+        )?;
+        let figures = |f: &mut std::fmt::Formatter<'_>, name: &str, steps: &str, of: &Figures| {
+            let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, fid, .. } = of;
+            write!(
+                f,
+                "\n{name:24}{steps:>10}{energy_mean:>12.4}{energy_std:>10.4}{pixel_mean:>10.3}{pixel_std:>10.3}"
+            )?;
+            let fid = fid.map_or("-".to_owned(), |fid| format!("{fid:.2}"));
+            write!(f, "{:>8.1} %{fid:>10}", 100.0 * saturated)
+        };
+        figures(f, "held-out images", "-", &self.held_out)?;
+        for length in &self.lengths {
+            let Length { multiple, steps, r_hat, effective_size, draws, .. } = length;
+            figures(f, &format!("{multiple} x training"), &steps.to_string(), &length.figures)?;
+            write!(f, "{r_hat:>8.3}{:>16}", format!("{effective_size:.0} of {draws}"))?;
+            if length.figures.not_finite > 0.0 {
+                write!(f, "  {:.1} % of the values are not finite", 100.0 * length.figures.not_finite)?;
+            }
+        }
+        Ok(())
+    }
+}
