@@ -135,23 +135,26 @@ fn run(
     found.unwrap()
 }
 
-/// Exact chains of a Gaussian: E has mean 1 and variance 1, and 10 x and 100 x 40 steps are enough to tell; what does not
+/// Exact chains of a Gaussian: E has mean 1 and variance 1, and 10 and 100 lengths are enough to tell; what does not
 /// get away from one of many deep wells is told, too.
 #[test]
 fn chains_that_settle_are_told_from_those_that_do_not() {
     let mut failures = Failures::default();
-    for (device, chains) in [(Device::cpu(), 400), (common::gpu(), 64)] {
-        let (good, frames) = run(&device, &analytic(Analytic::Gaussian), &numbers(40, 0.3), chains);
+    // Fewer steps on the adapter, that are worth less each.
+    let cases = [(Device::cpu(), 400, 40, [20, 100, 100], 0.8), (common::gpu(), 64, 10, [5, 50, 100], 0.3)];
+    for (device, chains, steps, draws, least) in cases {
+        let (good, frames) = run(&device, &analytic(Analytic::Gaussian), &numbers(steps, 0.3), chains);
         println!("{good}");
         failures.check(good.lengths.iter().map(|l| l.multiple).eq(MULTIPLES), || format!("{good}"));
-        failures.check(good.lengths.iter().map(|l| l.steps).eq([40, 400, 4000]), || format!("{good}"));
-        failures.check(frames.iter().map(|f| f.0).eq([40, 400, 4000]), || format!("{good}"));
+        failures.check(good.lengths.iter().map(|l| l.steps).eq([1, 10, 100].map(|n| n * steps)), || {
+            format!("{good}")
+        });
+        failures.check(frames.iter().map(|f| f.0).eq([1, 10, 100].map(|n| n * steps)), || format!("{good}"));
         failures.check(good.lengths.iter().map(|l| l.figures.fid).eq([1.0, 2.0, 3.0].map(Some)), || {
             format!("{good}")
         });
-        failures.check(good.lengths.iter().map(|l| l.draws).eq([20, 100, 100].map(|n| n * chains)), || {
-            format!("{good}")
-        });
+        failures
+            .check(good.lengths.iter().map(|l| l.draws).eq(draws.map(|n| n * chains)), || format!("{good}"));
         // Held out: six times (0.5, 0.5), of energy 0.5 / 4 + 4 * 0.5 / 4.
         let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid } =
             good.held_out;
@@ -169,13 +172,13 @@ fn chains_that_settle_are_told_from_those_that_do_not() {
             failures.check(length.r_hat < 1.1, || format!("{good}"));
         }
         let independent = good.lengths[2].effective_size / good.lengths[2].draws as f64;
-        failures.check((0.8..1.3).contains(&independent), || format!("{good}"));
+        failures.check((least..1.3).contains(&independent), || format!("{good}"));
         // The tail beyond 1, of variances 1 and 1/4.
         let beyond = f64::midpoint(0.3173, 0.0455);
         let error = 4.5 * (beyond / 2.0 / chains as f64).sqrt() + 0.001;
         failures.check((good.lengths[2].figures.saturated - beyond).abs() < error, || format!("{good}"));
 
-        let (bad, _) = run(&device, &analytic(Analytic::Rastrigin), &numbers(40, 0.005), chains);
+        let (bad, _) = run(&device, &analytic(Analytic::Rastrigin), &numbers(steps, 0.005), chains);
         println!("{bad}");
         failures.check(bad.lengths.iter().all(|l| l.r_hat > 1.1), || format!("{bad}"));
         failures
