@@ -155,7 +155,7 @@ fn chains_that_settle_are_told_from_those_that_do_not() {
         });
         failures
             .check(good.lengths.iter().map(|l| l.draws).eq(draws.map(|n| n * chains)), || format!("{good}"));
-        // Held out: six times (0.5, 0.5), of energy 0.5 / 4 + 4 * 0.5 / 4.
+        // Held out: six times (0.5, 0.5), of energy (0.25 + 4 * 0.25) / 2.
         let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid } =
             good.held_out;
         let want = [0.625, 0.0, 0.5, 0.0, 0.0, 0.0];
