@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use thalweg::data::ImageShape;
 use thalweg::kernels::Kernel;
 use thalweg::network::preset;
-use thalweg::plan::{SamplerNumbers, Source, Target, TrainingNumbers, training_plan};
+use thalweg::plan::{GuardNumbers, SamplerNumbers, Source, Target, TrainingNumbers, training_plan};
 
 const BATCH: u32 = 128;
 
@@ -81,6 +81,7 @@ fn pipelines_of(target: Target) -> Result<BTreeMap<String, Pipeline>, Box<dyn Er
         beta2: 0.999,
         epsilon: 1e-7,
         gradient_norm_clip: 0.0,
+        guard: Some(GuardNumbers::default()),
         ..TrainingNumbers::default()
     };
     let plan = training_plan(&network, &numbers, target);

@@ -1,7 +1,8 @@
 // Adam (Kingma and Ba 2015, algorithm 1), with PyTorch's place for epsilon, at step t = state.step + 1:
 //   g = clamp(scale grad); m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2
 //   parameter = (1 - rate weight_decay) parameter - rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
-//   rate = learning_rate decay(t) min(1, t / warm_up)
+//   rate = learning_rate decay(t) min(1, t / warm_up) retry_factor^retries
+// Nothing changes where training is halted.
 // One invocation owns one parameter.
 // 1 state, 2 grad, 3 scale, 4 first moment m, 5 second moment v, 6 parameters.
 
@@ -23,7 +24,8 @@ struct Params {
     log_factor: f32,
     period: u32,
     warm_up: u32,
-    spare: vec2u,
+    retry_factor: f32, // for each time that training went back to a snapshot
+    spare: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -69,10 +71,13 @@ fn factor() -> f32 {
     return f;
 }
 
+// A factor of a half comes to 0 sooner.
+const MOST_RETRIES: u32 = 1000u;
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
     let i = id.x;
-    if (i >= N_PARAMETERS) {
+    if (i >= N_PARAMETERS || state.halted != 0u) {
         return;
     }
     let g = clamp(scale[0] * grad[i], -params.gradient_clip, params.gradient_clip);
@@ -82,7 +87,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     second_moment[i] = v;
     let m_hat = m / correction(params.log_beta1);
     let v_hat = v / correction(params.log_beta2);
-    let rate = params.learning_rate * factor();
+    var rate = params.learning_rate * factor();
+    for (var retry = 0u; retry < min(state.retries, MOST_RETRIES); retry++) {
+        rate *= params.retry_factor;
+    }
     let kept = 1.0 - rate * params.weight_decay;
     parameters[i] = kept * parameters[i] - rate * m_hat / (sqrt(v_hat) + params.epsilon);
 }

@@ -1,4 +1,5 @@
-// Ends a training step: the step counter, and the replay ring's head and length. One invocation.
+// Ends a training step: the step counter, and the replay ring's head and length; nothing if training is halted.
+// One invocation.
 // 1 state.
 
 override BATCH: u32 = 16;
@@ -13,6 +14,9 @@ struct Params {
 
 @compute @workgroup_size(1)
 fn main() {
+    if (state.halted != 0u) {
+        return;
+    }
     state.step += 1u;
     state.ring_head = (state.ring_head + BATCH) % CAPACITY;
     state.ring_length = min(state.ring_length + BATCH, CAPACITY);

@@ -1,6 +1,6 @@
 // Puts refined chains into the ring. SUBSET 0: slot (head + i) mod capacity = image i of the batch; drawing is uniform,
 // so that a ring is the same as putting the batch in front and cutting the tail off. Else the chains are persistent, and
-// go back to their own slots: slot permute(i), as in draw_negatives.wgsl.
+// go back to their own slots: slot permute(i), as in draw_negatives.wgsl. Nothing is put in where training is halted.
 // One invocation copies one feature of one image: x = feature by lane, z = block.
 // 1 state, 2 x [block][feature][lane], 3 ring [slot][feature].
 
@@ -28,7 +28,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let lane = id.x % LANES;
     let feature = id.x / LANES;
     let image = id.z * LANES + lane;
-    if (feature >= FEATURES || image >= BATCH) {
+    if (feature >= FEATURES || image >= BATCH || state.halted != 0u) {
         return;
     }
     var slot = (state.ring_head + image) % CAPACITY;

@@ -223,7 +223,7 @@ impl Machine {
     pub fn run(&mut self, program: ProgramId) -> Result<()> {
         match self {
             Self::Cpu(machine) => machine.run(program),
-            Self::Gpu(machine) => drop(machine.run(program, 1, None)?),
+            Self::Gpu(machine) => drop(machine.run(&[(program, 1)], &[])?),
         }
         Ok(())
     }
@@ -254,13 +254,30 @@ impl Machine {
         buffer: BufferId,
         range: Range<usize>,
     ) -> Result<Reading> {
+        self.submit(&[(program, times)], &[(buffer, range)])
+    }
+
+    /// Runs programs, each so many times, and begins to read some words of some buffers, one behind the other, after
+    /// that: on a GPU in one submission.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub fn submit(
+        &mut self,
+        programs: &[(ProgramId, u32)],
+        readings: &[(BufferId, Range<usize>)],
+    ) -> Result<Reading> {
         match self {
             Self::Cpu(machine) => {
-                (0..times).for_each(|_| machine.run(program));
-                Ok(Reading::Ready(machine.words(buffer)[range].to_vec()))
+                for (program, times) in programs {
+                    (0..*times).for_each(|_| machine.run(*program));
+                }
+                let words =
+                    readings.iter().flat_map(|(buffer, range)| &machine.words(*buffer)[range.clone()]);
+                Ok(Reading::Ready(words.copied().collect()))
             }
             Self::Gpu(machine) => {
-                let reading = machine.run(program, times, Some((buffer, range)))?;
+                let reading = machine.run(programs, readings)?;
                 reading.map(Reading::Gpu).ok_or_else(|| Error::Device("a reading was lost".to_owned()))
             }
         }

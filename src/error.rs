@@ -38,6 +38,9 @@ pub enum Error {
     /// No such device, or one that can't do the work.
     #[error("device: {0}")]
     Device(String),
+    /// Training diverged or collapsed, and the guard stopped it: where, by which figures, and what to change.
+    #[error("{0}")]
+    Diverged(String),
     /// Anything else a user can cause and mend.
     #[error("{0}")]
     Usage(String),

@@ -905,6 +905,7 @@ fn help_names_every_option_and_its_default() {
                 ("--seed", "[default: 0]"),
                 ("--device", "[default: auto]"),
                 ("--chain-path", "[default: auto]"),
+                ("--on-divergence", "[default: rollback"),
                 ("--resume", ""),
                 ("--config", ""),
                 ("--set", "`--set help` lists them"),
@@ -1111,6 +1112,111 @@ fn a_killed_run_goes_on_bit_for_bit() {
     assert!(steps.iter().any(|step| (2..120).contains(step)), "no kill came amid the run: {steps:?}");
     works(folder.path(), &resume);
     assert!(outcome(&run) == outcome(&folder.path().join("straight")), "the resumed run differs; {steps:?}");
+}
+
+// ---- divergence
+
+/// What is not a step's row or a plain line of progress.
+fn told(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = run(folder, arguments);
+    let (stdout, stderr) = texts(&output);
+    let lines =
+        stdout.lines().filter(|line| line.starts_with("At step")).map(|line| format!("{line}\n")).collect();
+    (output.status.code(), lines, stderr.lines().filter(|line| line.starts_with("error")).collect())
+}
+
+fn is_whole(run: &Path) -> u64 {
+    let checkpoint = Checkpoint::load(run.join("checkpoint.safetensors")).unwrap();
+    for (name, tensor) in &checkpoint.tensors {
+        if let TensorData::F32(values) = &tensor.data {
+            assert!(values.iter().all(|v| v.is_finite()), "{name}");
+        }
+    }
+    checkpoint.header.step
+}
+
+#[test]
+fn a_run_that_diverges_goes_back_and_says_so() {
+    let folder = folder();
+    let (at, run) = (folder.path(), folder.path().join("run"));
+    // 1,000 times the recipe's; halved until it does not explode.
+    let mut train = vec!["train", "--steps=12", "--set=adam.learning_rate=0.1", "--set=guard.tries=9"];
+    train.extend(TINY);
+    let (code, lines, errors) = told(at, &train);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{lines}");
+    assert!(lines.lines().count() >= 1, "it went back nowhere");
+    for (number, line) in (1..).zip(lines.lines()) {
+        let factor = 0.1 / f64::powi(2.0, number);
+        for part in [format!("a learning rate of {factor:e}"), format!("(try {number} of 9).")] {
+            assert!(line.contains(&part), "no `{part}` in `{line}`");
+        }
+        assert!(line.contains("times its usual") || line.contains("times their usual"), "{line}");
+    }
+    assert_eq!(is_whole(&run), 12);
+    // One row a step, those of the last try.
+    let (_, rows) = outcome(&run);
+    assert!(
+        rows.iter().skip(1).map(|row| row.split(',').next().unwrap().parse::<u64>().unwrap()).eq(1..=12),
+        "{rows:?}"
+    );
+    // Again, and in two parts: the same.
+    let straight = |out: &str, steps: &str| {
+        let out = format!("--out={out}");
+        let mut train = train.clone();
+        (train[1], _) = (steps, train.push(&out));
+        told(at, &train.iter().map(|s| &**s).collect::<Vec<_>>())
+    };
+    assert_eq!(straight("again", "--steps=12").1, lines);
+    assert!(outcome(&at.join("again")) == outcome(&run));
+    let (_, first, _) = straight("parts", "--steps=2");
+    let (_, second, _) =
+        told(at, &["train", "--resume", "--steps=12", "--out=parts", "--device=cpu", "--data=digits.idx"]);
+    assert_eq!(first + &second, lines);
+    assert!(outcome(&at.join("parts")) == outcome(&run));
+}
+
+#[test]
+fn a_run_that_always_diverges_stops_with_what_to_change() {
+    let folder = folder();
+    let at = folder.path();
+    let base = ["train", "--steps=12", "--set=adam.learning_rate=1", "--set=guard.learning_rate_factor=1"];
+    let train = |options: &[&str]| told(at, &[&base[..], &TINY, options].concat());
+    let (code, lines, error) = train(&["--out=rollback"]);
+    assert_eq!((code, lines.lines().count()), (Some(2), 3), "{lines}{error}");
+    for part in [
+        "after 3 tries. At step ",
+        "times the",
+        "rollback/checkpoint.safetensors holds step 0",
+        "`adam.learning_rate` (it was 1e0)",
+        "`--resume`",
+    ] {
+        assert!(error.contains(part), "no `{part}` in `{error}`");
+    }
+    assert_eq!(is_whole(&at.join("rollback")), 0);
+    assert!(at.join("rollback/curves.png").exists());
+    // One try more, and the same end; with other random numbers, so at other figures.
+    let resume = ["train", "--resume", "--out=rollback", "--device=cpu", "--data=digits.idx"];
+    let (code, lines, again) = told(at, &resume);
+    assert_eq!((code, lines.as_str()), (Some(2), ""), "{again}");
+    assert!(again.contains("At step ") && again != error, "{again}");
+
+    let (code, lines, error) = train(&["--out=stop", "--on-divergence=stop"]);
+    assert_eq!((code, lines.as_str()), (Some(2), ""));
+    assert!(
+        error.contains("training was stopped. At step ") && error.contains("adam.learning_rate"),
+        "{error}"
+    );
+    assert_eq!(is_whole(&at.join("stop")), 0);
+
+    let (code, lines, error) = train(&["--out=ignore", "--on-divergence=ignore"]);
+    assert_eq!((code, lines.as_str(), error.as_str()), (Some(0), "", ""));
+    let (code, _, error) = train(&["--out=typo", "--on-divergence=stopp"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("guard.on_divergence") && error.contains("`stop`"), "{error}");
+    // A run goes on by other rules than it began by.
+    let (code, _, error) =
+        told(at, &[&resume[..3], &["--steps=13", "--on-divergence=ignore"], &resume[3..]].concat());
+    assert_eq!((code, error.as_str()), (Some(0), ""));
 }
 
 /// A run that is killed before its first save by the clock or an epoch.

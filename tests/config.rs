@@ -333,6 +333,11 @@ fn validate_names_each_impossible_value() {
         ("augment.probability", |c| {
             (c.objective, c.augment.probability) = (Objective::DenoisingScoreMatching, 0.5)
         }),
+        ("guard.tries", |c| c.guard.tries = 1001),
+        ("guard.snapshot_every", |c| c.guard.snapshot_every = 0),
+        ("guard.energy_range", |c| c.guard.energy_range = 1.5),
+        ("guard.gradient_range", |c| c.guard.gradient_range = f64::NAN),
+        ("guard.learning_rate_factor", |c| c.guard.learning_rate_factor = 0.0),
         ("sample.count", |c| c.sample.count = 0),
         ("sample.steps", |c| c.sample.steps = 0),
         ("sample.step_size", |c| c.sample.step_size = -20.0),

@@ -501,12 +501,13 @@ fn training_numbers(network: &Network, batch: u32, n_images: u32) -> TrainingNum
     }
 }
 
-/// The launches of a training step from after the push into the ring.
+/// The launches of a training step from after the chain.
 fn tail(plan: &TrainingPlan) -> (&[Launch], &[Launch], &[Launch]) {
     let step = &plan.plan.programs[plan.step.0];
     let place = |name: &str| step.iter().position(|l| l.kernel.name() == name).unwrap();
-    let (push, loss, squares) = (place("push_replay"), place("contrastive_loss"), place("sum_squares"));
-    (&step[push + 1..loss], &step[loss..=loss], &step[loss + 1..squares])
+    let chain = step.iter().rposition(|l| l.kernel.name() == "langevin").unwrap();
+    let (loss, squares) = (place("contrastive_loss"), place("sum_squares"));
+    (&step[chain + 1..loss], &step[loss..=loss], &step[loss + 1..squares])
 }
 
 /// Recipe R1's loss from plain energies, for `real` and `fake` images.
@@ -732,6 +733,7 @@ fn adam_and_the_norm_clip_follow_their_formulas() {
                 schedule: Schedule { decay, warm_up: 3 },
                 gradient_clip: gradient_clip as f32,
                 weight_decay,
+                retry_factor: 0.5,
             };
             let (mut p, mut m, mut v) = (rng.signeds(n), vec![0.0; n], vec![0.0; n]);
             let (mut p32, mut m32, mut v32) = (words(&p), words(&m), words(&v));

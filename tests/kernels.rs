@@ -27,12 +27,15 @@ use thalweg::kernels::anneal_accept::AnnealAccept;
 use thalweg::kernels::anneal_propose::{Anneal, AnnealPropose, BaseFeature, Part, Rung};
 use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
 use thalweg::kernels::average_weights::AverageWeights;
+use thalweg::kernels::check_state::CheckState;
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
 use thalweg::kernels::conv_forward::ConvForward;
 use thalweg::kernels::conv_input_gradient::ConvInputGradient;
 use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
 use thalweg::kernels::copy_images::CopyImages;
+use thalweg::kernels::copy_words::CopyWords;
+use thalweg::kernels::count_non_finite::CountNonFinite;
 use thalweg::kernels::dense_forward::DenseForward;
 use thalweg::kernels::dense_input_gradient::DenseInputGradient;
 use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
@@ -40,6 +43,8 @@ use thalweg::kernels::draw_negatives::{DrawNegatives, Noise};
 use thalweg::kernels::draw_real::{DrawReal, permute_of};
 use thalweg::kernels::draw_toy::DrawToy;
 use thalweg::kernels::dynamics::{Dynamics, Form, Path};
+use thalweg::kernels::guard::{Guard, MEMORY, Memory};
+use thalweg::kernels::image_statistics::ImageStatistics;
 use thalweg::kernels::jet_start::{JetStart, Probes};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::lstm_backward::LstmBackward;
@@ -164,6 +169,12 @@ impl Bench {
         let id = self.add("state", Layout::Flat(8), Words::Integers);
         let seed = State { seed_low: self.rng.random(), seed_high: self.rng.random(), ..state };
         self.contents[id.0].copy_from_slice(bytemuck::cast_slice(&[seed]));
+        id
+    }
+
+    fn memory(&mut self, memory: Memory) -> BufferId {
+        let id = self.flat("memory", MEMORY);
+        self.contents[id.0].copy_from_slice(bytemuck::cast_slice(&[memory]));
         id
     }
 
@@ -977,7 +988,8 @@ fn add_update(bench: &mut Bench) {
         let average = bench.random_flat("average", n_parameters);
         let written = [(average, all.clone())];
         let kernel = AverageWeights { n_parameters, decay: 0.99 };
-        bench.whole_launch(format!("{kernel:?}"), kernel, &[parameters, average], &written);
+        let state = bench.state(State::default());
+        bench.whole_launch(format!("{kernel:?}"), kernel, &[state, parameters, average], &written);
 
         // Steps: the first, where 1 - beta^t cancels most; some; and where beta^t is 0 at last. A beta of 0, too.
         // With every schedule of the learning rate.
@@ -991,7 +1003,7 @@ fn add_update(bench: &mut Bench) {
             (4_000_000, 0.9, 0.999, cosine(4_000_000), 0),
             (4_000_000, 0.9, 0.999, Decay::Constant, 0),
         ] {
-            let state = bench.state(State { step, ..State::default() });
+            let state = bench.state(State { step, retries: step % 3, ..State::default() });
             let gradient = bench.random_flat("gradient", n_parameters);
             let scale = bench.random_flat("scale", 1);
             let first_moment = bench.random_flat("first moment", n_parameters);
@@ -1010,6 +1022,7 @@ fn add_update(bench: &mut Bench) {
                 schedule: Schedule { decay, warm_up },
                 gradient_clip: if step == 40 { 0.2 } else { f32::INFINITY },
                 weight_decay: f64::from(step % 3),
+                retry_factor: 0.7,
             };
             let written = [first_moment, second_moment, parameters].map(|id| (id, all.clone()));
             let bindings = [state, gradient, scale, first_moment, second_moment, parameters];
@@ -1063,6 +1076,286 @@ fn add_spectral(bench: &mut Bench) {
     }
 }
 
+/// A state that training has been halted in.
+fn halted() -> State {
+    State { step: 7, ring_length: 5, halted: 3, ..State::default() }
+}
+
+/// Whatever would keep something of a step, in a state that is halted: nothing is written.
+fn add_halted(bench: &mut Bench) {
+    let (lanes, n) = (bench.plan.lanes, 70);
+    let (state, gradient, scale) =
+        (bench.state(halted()), bench.random_flat("gradient", n), bench.random_flat("scale", 1));
+    let [first_moment, second_moment, parameters, average] =
+        ["first moment", "second moment", "parameters", "average"].map(|name| bench.random_flat(name, n));
+    let kernel = Adam {
+        n_parameters: n,
+        learning_rate: 0.3,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+        schedule: Schedule::default(),
+        gradient_clip: f32::INFINITY,
+        weight_decay: 0.1,
+        retry_factor: 0.5,
+    };
+    let bindings = [state, gradient, scale, first_moment, second_moment, parameters];
+    let nothing = [first_moment, second_moment, parameters].map(|id| (id, vec![]));
+    bench.whole_launch("adam, halted".to_owned(), kernel, &bindings, &nothing);
+    let kernel = AverageWeights { n_parameters: n, decay: 0.9 };
+    let nothing = [(average, vec![])];
+    bench.whole_launch("average, halted".to_owned(), kernel, &[state, parameters, average], &nothing);
+    let (features, batch, capacity) = (5, lanes, 100);
+    let (x, ring) = (
+        bench.random_blocks("x", features, &(0..N_BLOCKS)),
+        bench.random_flat("ring", capacity as usize * features),
+    );
+    for subset in [false, true] {
+        let kernel = PushReplay { lanes, features, batch, capacity, first_block: 1, subset };
+        bench.whole_launch("push, halted".to_owned(), kernel, &[state, x, ring], &[(ring, vec![])]);
+    }
+    let kernel = Advance { batch, capacity };
+    bench.whole_launch("advance, halted".to_owned(), kernel, &[state], &[(state, vec![])]);
+}
+
+fn add_snapshots(bench: &mut Bench) {
+    // Up to several words an invocation; most groups, and a stretch of several each.
+    for (length, wrong) in [
+        (1, vec![]),
+        (1, vec![0]),
+        (63, vec![5]),
+        (1025, vec![0, 512, 513, 1024]),
+        (5000, vec![4999]),
+        (300_001, (0..300_001).step_by(7).collect::<Vec<usize>>()),
+    ] {
+        let values = bench.flat("values", length + 3); // the last three, which are NaN, are not looked at
+        bench.fill(values, 0..length, 3e38);
+        let not_finite = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(0x7f80_0001)];
+        for (i, at) in wrong.iter().enumerate() {
+            bench.contents[values.0][*at] = not_finite[i % 4].to_bits();
+        }
+        let (groups, first) = (CountNonFinite::groups(length), length % 5);
+        let counts = bench.flat("counts", first + groups + 2);
+        let kernel = CountNonFinite { length, first };
+        let written = [(counts, vec![first..first + groups])];
+        bench.whole_launch(format!("{kernel:?}, {} wrong", wrong.len()), kernel, &[values, counts], &written);
+
+        for (keep, always) in [(0.0, false), (1.0, false), (0.0, true)] {
+            let flag = bench.flat("keep", 1);
+            bench.contents[flag.0][0] = f32::to_bits(keep);
+            let source = bench.add("source", Layout::Flat(length + 1), Words::Integers);
+            bench.fill(source, 0..length + 1, 1.0);
+            let copy = bench.add("copy", Layout::Flat(length + 1), Words::Integers);
+            let kernel = CopyWords { length, always };
+            let all = if keep > 0.0 || always { vec![0..length] } else { vec![] };
+            bench.whole_launch(format!("{kernel:?}"), kernel, &[flag, source, copy], &[(copy, all)]);
+        }
+    }
+    let calm = Memory { steps: 300.0, calm: 100.0, tries: 2.0, ..Memory::default() };
+    let cases = [
+        // Not finite, state, memory, whether a snapshot is kept.
+        (0.0, State::default(), Memory::default()),
+        (0.0, State::default(), calm),
+        (0.0, State::default(), Memory { calm: 99.0, ..calm }),
+        (3.0, State::default(), calm),
+        (0.0, halted(), calm),
+        (3.0, halted(), calm),
+    ];
+    for (wrong, at, remembered) in cases {
+        let (state, memory, keep) = (bench.state(at), bench.memory(remembered), bench.flat("keep", 1));
+        let n_counts = 700;
+        let counts = bench.flat("counts", n_counts + 1);
+        bench.contents[counts.0][..n_counts].fill(0);
+        bench.contents[counts.0][n_counts - 1] = f32::to_bits(wrong);
+        let halts = wrong > 0.0 && at.halted == 0;
+        let of_state = if halts { vec![7..8] } else { vec![] };
+        let of_memory = if halts { vec![11..13] } else { vec![] };
+        let written = [(state, of_state), (memory, of_memory), (keep, vec![0..1])];
+        let kernel = CheckState { n_counts, interval: 100 };
+        let bindings = [state, counts, memory, keep];
+        bench.whole_launch(format!("{kernel:?} of {at:?}, {wrong}"), kernel, &bindings, &written);
+    }
+}
+
+/// A healthy step, and what has to be changed in it for each reason to halt; and the same with no reason to.
+fn add_guard(bench: &mut Bench) {
+    const ROWS: u32 = 5;
+    let lanes = bench.plan.lanes;
+    for (i, (features, batch, n_images, step)) in [
+        (1, 1, 1, 0),
+        (17, lanes, 5 * lanes, 2),
+        (63, lanes + 1, 2 * lanes + 7, 1),
+        (5, 2 * lanes, 3 * lanes, 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let n = n_images.div_ceil(batch);
+        let n_real = if step % n == n - 1 { n_images - (n - 1) * batch } else { batch };
+        let half = batch.div_ceil(lanes);
+        let state = bench.state(State { step, ..State::default() });
+        // Lanes without an image are NaN: they must not count.
+        let x = bench.per_block("x", features);
+        for (first, n) in [(0, n_real), (half, batch)] {
+            for image in 0..n {
+                for feature in 0..features {
+                    let block = (first + image / lanes) as usize;
+                    let at = (block * features + feature) * lanes as usize + (image % lanes) as usize;
+                    bench.fill(x, at..at + 1, 1.0);
+                }
+            }
+        }
+        let statistics = bench.flat("statistics", 4 * features);
+        let kernel = ImageStatistics { lanes, features, batch, n_images, bound: 0.4 + 0.1 * i as f32 };
+        let all = [(statistics, vec![0..4 * features])];
+        bench.whole_launch(format!("{kernel:?} step {step}"), kernel, &[state, x, statistics], &all);
+    }
+
+    // Energies lie in [-1, 1], 0.5 is the mean of the real ones.
+    let usual = Memory {
+        steps: 1000.0,
+        gap: 0.2,
+        gap_range: 0.3,
+        alike: 499.0,
+        saturated: 499.0,
+        flat: 499.0,
+        calm: 20.0,
+        since: 30.0,
+        tries: 2.0,
+        variance: 0.3,
+        ..Memory::default()
+    };
+    let row = [0.1, -0.2, 0.3, 0.5, 0.7, 3.0];
+    let images = [0.2, 0.1, 0.5, 0.4]; // variances and shares, real and fake
+    #[derive(Clone)]
+    struct Case {
+        name: &'static str,
+        memory: Memory,
+        row: [f32; 6],
+        images: [f32; 4],
+        energy: f32, // of one image
+        drawn: f32,  // numbers that are not finite
+        has_fakes: bool,
+        bounded: bool,
+        halts: bool,
+    }
+    let case = Case {
+        name: "healthy",
+        memory: usual,
+        row,
+        images,
+        energy: 0.3,
+        drawn: 0.0,
+        has_fakes: true,
+        bounded: true,
+        halts: false,
+    };
+    let halts = Case { halts: true, ..case.clone() };
+    let early = Memory { steps: 199.0, ..usual };
+    let first = Memory { steps: 0.0, energies: -20.0, gradient: -20.0, ..usual };
+    let gone = Memory { since: 999.0, ..usual };
+    let with = |place: usize, value: f32| {
+        let mut row = row;
+        row[place] = value;
+        row
+    };
+    let cases = [
+        case.clone(),
+        Case { name: "early", memory: early, ..case.clone() },
+        Case { name: "first", memory: first, row: with(5, 1e6), ..case.clone() },
+        Case { name: "forgiven", memory: gone, ..case.clone() },
+        Case { name: "drawn", drawn: 2.0, ..halts.clone() },
+        Case { name: "an energy is NaN", energy: f32::NAN, ..halts.clone() },
+        Case { name: "an energy is infinite", energy: f32::NEG_INFINITY, ..halts.clone() },
+        Case { name: "the loss is NaN", row: with(0, f32::NAN), ..halts.clone() },
+        Case { name: "the gradient is infinite", row: with(5, f32::INFINITY), ..halts.clone() },
+        Case { name: "the gradient is NaN", row: with(5, f32::NAN), ..halts.clone() },
+        Case { name: "energies far out", energy: -120.0, ..halts.clone() },
+        Case { name: "energies out", energy: 90.0, ..case.clone() },
+        Case { name: "energies far out, early", energy: -120.0, memory: early, ..case.clone() },
+        Case { name: "energies farther out, early", energy: -1200.0, memory: early, ..halts.clone() },
+        Case { name: "a large gradient", row: with(5, 101.0), ..halts.clone() },
+        Case { name: "not so large a gradient", row: with(5, 99.0), ..case.clone() },
+        Case { name: "a small gradient", row: with(5, 0.0), ..case.clone() },
+        Case { name: "all alike", images: [0.2, 0.0099, 0.5, 0.4], ..halts.clone() },
+        Case { name: "not quite", images: [0.2, 0.0101, 0.5, 0.4], ..case.clone() },
+        Case {
+            name: "alike all along",
+            memory: Memory { variance: 0.1, ..usual },
+            images: [0.2, 0.0099, 0.5, 0.4],
+            ..case.clone()
+        },
+        Case { name: "saturated", images: [0.2, 0.1, 0.5, 0.049], ..halts.clone() },
+        Case { name: "saturated, no bound", images: [0.2, 0.1, 0.5, 0.0], bounded: false, ..case.clone() },
+        Case {
+            name: "no fake energies",
+            energy: f32::NAN,
+            images: [0.2, 0.0, 0.5, 0.0],
+            row: with(4, 0.5),
+            has_fakes: false,
+            ..case.clone()
+        },
+        Case { name: "saturated as real images", images: [0.2, 0.1, 0.009, 0.0], ..case.clone() },
+        Case { name: "flat", row: with(4, 0.5002), ..halts.clone() },
+        Case { name: "not quite flat", row: with(4, 0.5004), ..case.clone() },
+        Case { name: "for a short time", memory: Memory { flat: 400.0, ..usual }, row: with(4, 0.5), ..case },
+    ];
+    let (batch, n_features, n_counts, step) = (lanes + 1, 300, 257, 3);
+    for (number, case) in cases.iter().enumerate() {
+        for at in [State { step, ..State::default() }, State { step, ..halted() }] {
+            let state = bench.state(at);
+            let metrics = bench.flat("metrics", ROWS as usize * METRICS);
+            let at_row = (step % ROWS) as usize * METRICS;
+            for (word, value) in bench.contents[metrics.0][at_row..].iter_mut().zip(case.row) {
+                *word = value.to_bits();
+            }
+            // One jet has three streams, of which the first is the energy; the others are NaN.
+            let streams = if case.name.contains("energ") { 3 } else { 1 };
+            let energies = bench.per_block("energies", streams);
+            let lanes = lanes as usize;
+            for (first, n) in [(0, batch as usize), (2, batch as usize)] {
+                for image in 0..n {
+                    let at = (first + image / lanes) * streams * lanes + image % lanes;
+                    bench.fill(energies, at..at + 1, 1.0);
+                }
+            }
+            // The last of the fake ones.
+            let last = (3 * streams) * lanes;
+            bench.contents[energies.0][last] = case.energy.to_bits();
+            let statistics = bench.flat("statistics", 4 * n_features);
+            for (i, word) in bench.contents[statistics.0].iter_mut().enumerate() {
+                *word = case.images[i % 4].to_bits();
+            }
+            let counts = bench.flat("counts", n_counts);
+            bench.contents[counts.0].fill(0);
+            bench.contents[counts.0][n_counts - 1] = case.drawn.to_bits();
+            let memory = bench.memory(case.memory);
+            let kernel = Guard {
+                lanes: lanes as u32,
+                streams,
+                batch,
+                n_images: 10 * batch,
+                metric_rows: ROWS,
+                n_features,
+                n_counts,
+                has_fakes: case.has_fakes,
+                bounded: case.bounded,
+                energy_range: 100.0,
+                gradient_range: 100.0,
+                collapse_steps: 500,
+            };
+            let (of_state, of_memory) = match (at.halted, case.halts) {
+                (0, true) => (vec![7..8], vec![11..13]),
+                (0, false) => (vec![], vec![0..11, 13..14]),
+                _ => (vec![], vec![]),
+            };
+            let written = [(state, of_state), (memory, of_memory)];
+            let bindings = [state, metrics, energies, statistics, counts, memory];
+            bench.whole_launch(format!("{number}, {}: {at:?}", case.name), kernel, &bindings, &written);
+        }
+    }
+}
+
 fn add_multiply_adds(bench: &mut Bench) {
     for (invocations, turns) in [(1, 0), (70, 1), (200, 1024)] {
         let result = bench.flat("result", invocations as usize);
@@ -1093,6 +1386,9 @@ fn bench(lanes: u32, for_gpu: bool, of: (usize, usize)) -> Bench {
     add_update(&mut bench);
     add_spectral(&mut bench);
     add_multiply_adds(&mut bench);
+    add_halted(&mut bench);
+    add_snapshots(&mut bench);
+    add_guard(&mut bench);
     add_jets(&mut bench, own);
     bench
 }

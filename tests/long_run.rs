@@ -199,7 +199,7 @@ fn chains_are_those_of_the_end_of_training() {
     let model = analytic(Analytic::DoubleWell);
     let device = Device::cpu();
     let plain = numbers(1, 0.2);
-    let change = SamplerChange { step_size_end: 0.2, noise_end: 0.0, path: Path::Linear, training_steps: 9 };
+    let change = SamplerChange { step_size_end: 0.2, noise_end: 0.0, path: Path::Linear, levels: 9 };
     let changing = SamplerNumbers { step_size: 7.0, noise: 0.3, change: Some(change), ..plain };
     let (a, frames) = run(&device, &model, &plain, 5);
     let (b, _) = run(&device, &model, &changing, 5);

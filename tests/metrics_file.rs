@@ -91,6 +91,26 @@ fn resume_equals_never_having_stopped_wherever_it_was_killed() {
 }
 
 #[test]
+fn rewound_equals_never_having_gone_on() {
+    let (_folder, path) = place();
+    let mut file = MetricsFile::create(&path).unwrap();
+    append(&mut file, 1..=11);
+    for (to, epoch, steps) in [(10, 3, 9..=10), (6, 2, 5..=6), (6, 1, 1..=4), (4, 2, 5..=4)] {
+        file.rewind(to).unwrap();
+        assert_eq!(file.seconds(), 11.0 / 8.0, "time does not go back");
+        let mut mean = MetricsMean::default();
+        steps.for_each(|step| mean.add(&metrics(step)));
+        let found = file.mean_of(epoch).unwrap();
+        assert_eq!(found.n_steps(), mean.n_steps());
+        let of = |mean: &MetricsMean| bytemuck::cast::<_, [f32; 8]>(mean.mean()).map(f32::to_bits);
+        let (found, mean) = (of(&found), of(&mean));
+        assert!((0..8).all(|i| i == 6 || found[i] == mean[i]), "{found:?}, not {mean:?}");
+    }
+    append(&mut file, 5..=12);
+    assert_eq!(fs::read_to_string(&path).unwrap(), unbroken(12));
+}
+
+#[test]
 fn resume_begins_a_file_that_is_gone() {
     let (_folder, path) = place();
     append(&mut MetricsFile::resume(&path, 5).unwrap(), 6..=7);

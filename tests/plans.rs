@@ -11,7 +11,9 @@ use thalweg::data::toy::Toy;
 use thalweg::kernels::anneal_propose::Part;
 use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::contrastive_loss::METRICS;
+use thalweg::kernels::count_non_finite::CountNonFinite;
 use thalweg::kernels::dynamics::Form;
+use thalweg::kernels::guard::MEMORY;
 use thalweg::kernels::jet_start::Probes;
 use thalweg::kernels::random::Distribution;
 use thalweg::kernels::spectral_input::SpectralInput;
@@ -20,8 +22,9 @@ use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel};
 use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
-    AnnealingNumbers, BufferId, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers, ScoreObjective, Source,
-    Starts, Target, TrainingNumbers, Words, annealing_plan, energy_plan, sampler_plan, training_plan,
+    AnnealingNumbers, BufferId, GuardNumbers, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers,
+    ScoreObjective, Source, Starts, Target, TrainingNumbers, Words, annealing_plan, energy_plan,
+    sampler_plan, training_plan,
 };
 
 // ---- networks
@@ -337,6 +340,7 @@ fn training_numbers(network: &Network, batch: u32, source: Source) -> TrainingNu
         beta2: 0.999,
         epsilon: 1e-7,
         gradient_norm_clip: 0.1,
+        guard: Some(GuardNumbers::default()),
         ..TrainingNumbers::default()
     }
 }
@@ -355,11 +359,24 @@ fn score_objectives() -> [ScoreObjective; 4] {
 
 /// What the power iterations of spectral norms keep, of networks that have some.
 const VECTORS: &str = "spectral vectors";
+/// What a snapshot is of, and what holds it.
+const LIVE: [&str; 7] =
+    ["state", "parameters", "first moment", "second moment", "replay ring", "guard's memory", VECTORS];
+const SNAPSHOT: [&str; 7] = [
+    "snapshot of state",
+    "snapshot of parameters",
+    "snapshot of first moment",
+    "snapshot of second moment",
+    "snapshot of replay ring",
+    "snapshot of guard's memory",
+    "snapshot of spectral vectors",
+];
 
 fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(Plan, Vec<Program>)> {
     let training = training_plan(network, &training_numbers(network, batch, source), target);
     let sampler = sampler_plan(network, batch as usize, &chain_numbers(0), &[1, 4], target);
     let energy = energy_plan(network, batch as usize, target);
+    let guard = training.guard.as_ref().unwrap();
     // One objective for each batch, so that all come up.
     let objective = score_objectives()[batch as usize % 4];
     let numbers = TrainingNumbers { score: Some(objective), ..training_numbers(network, batch, source) };
@@ -381,6 +398,7 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
                 "first moment",
                 "second moment",
                 VECTORS,
+                "guard's memory",
             ]
             .into_iter()
             .chain((!matches!(source, Source::Fresh(_))).then_some("data"))
@@ -393,11 +411,39 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
                 "packed",
                 "first moment",
                 "second moment",
+                "guard's memory",
             ],
         },
+        Program {
+            name: "check",
+            launches: launches(&training.plan, guard.check),
+            inputs: LIVE.to_vec(),
+            outputs: vec!["state", "guard's memory", "state counts", "keep"],
+        },
+        Program {
+            name: "keep",
+            launches: launches(&training.plan, guard.keep),
+            inputs: LIVE.to_vec(),
+            outputs: SNAPSHOT.to_vec(),
+        },
+        Program {
+            name: "restore",
+            launches: launches(&training.plan, guard.restore),
+            inputs: [&SNAPSHOT[..], &["keep"]].concat(),
+            outputs: [&LIVE[..], &["packed"]].concat(),
+        },
     ];
-    let inputs =
-        vec!["state", "data", "parameters", "packed", "first moment", "second moment", "zeros", VECTORS];
+    let inputs = vec![
+        "state",
+        "data",
+        "parameters",
+        "packed",
+        "first moment",
+        "second moment",
+        "guard's memory",
+        "zeros",
+        VECTORS,
+    ];
     let outputs = vec!["state", "metrics", "parameters", "packed", "first moment", "second moment"];
     let of_score = score.map(|score| {
         let step =
@@ -462,7 +508,7 @@ fn of_objectives(network: &Network, target: Target, batch: u32, source: Source) 
     };
     let augment = Augment { probability: 0.5, shift: 1, ..Augment::default() };
     let persistent = TrainingNumbers { starts: Starts::Persistent, augment, ..base };
-    let own = ["state", "parameters", "packed", "first moment", "second moment"];
+    let own = ["state", "parameters", "packed", "first moment", "second moment", "guard's memory"];
     let mut plans = Vec::new();
     for (numbers, more) in [(penalties, "average"), (persistent, "replay ring")] {
         let training = training_plan(network, &numbers, target);
@@ -554,7 +600,7 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::MeanAcceptance(_) => vec![state, PerBlock(2), metrics],
         Kernel::Smoothness(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
         Kernel::WeightPenalty(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters)],
-        Kernel::AverageWeights(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters)],
+        Kernel::AverageWeights(k) => vec![state, Flat(k.n_parameters), Flat(k.n_parameters)],
         Kernel::AddPenalty(k) => vec![state, Flat(k.n_partials), metrics],
         Kernel::DrawToy(_) => vec![state, PerBlock(2)],
         Kernel::DrawNegatives(k) => vec![state, Flat(100 * k.features), PerBlock(k.features)],
@@ -674,6 +720,27 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::PackWeights(k) => vec![Flat(0), Flat(k.packing.len())],
         Kernel::PushReplay(k) => vec![state, PerBlock(k.features), Flat(k.capacity as usize * k.features)],
         Kernel::Advance(_) => vec![state],
+        Kernel::CountNonFinite(_) => vec![CHECKED, CHECKED],
+        Kernel::ImageStatistics(k) => vec![state, PerBlock(k.features), Flat(4 * k.features)],
+        Kernel::Guard(k) => {
+            let (statistics, counts) = (Flat(4 * k.n_features), Flat(k.n_counts));
+            vec![state, metrics, PerBlock(k.streams), statistics, counts, Flat(MEMORY)]
+        }
+        Kernel::CheckState(k) => vec![state, Flat(k.n_counts), Flat(MEMORY), Flat(1)],
+        Kernel::CopyWords(k) => vec![Flat(1), Flat(k.length), Flat(k.length)],
+    }
+}
+
+/// Of a buffer of any layout, which [`is_long_enough`] checks.
+const CHECKED: Layout = Layout::Flat(usize::MAX);
+
+/// Whether a kernel that takes a buffer of any layout finds what it needs in it.
+fn is_long_enough(plan: &Plan, kernel: &Kernel, binding: usize, id: BufferId) -> bool {
+    let Kernel::CountNonFinite(k) = kernel else { panic!("{} needs certain layouts", kernel.name()) };
+    let (len, is_x) = (plan.len_of(id), plan.buffers[id.0].name == "x");
+    match binding {
+        0 => k.length == len || is_x && k.length < len,
+        _ => k.first + CountNonFinite::groups(k.length) <= len,
     }
 }
 
@@ -702,7 +769,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             let ok = (len > 0) != may_be_empty && len == plan.len_of(BufferId(i)) && 4 * len <= 128 << 20;
             failures.check(ok, || format!("{name}: `{}` has {len} words", buffer.name));
             let bytes = buffer.name == "data" && !name.contains("Floats");
-            let integers = buffer.name == "state" || bytes;
+            let integers = buffer.name.ends_with("state") || bytes;
             failures.check((buffer.words == Words::Integers) == integers, || {
                 format!("{name}: `{}`", buffer.name)
             });
@@ -716,13 +783,15 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(needed.len() == access.len() && needed.len() == launch.bindings.len(), || {
                 what.clone()
             });
-            for (id, needed) in launch.bindings.iter().zip(needed) {
+            for (binding, (id, needed)) in launch.bindings.iter().zip(needed).enumerate() {
                 let needed = match needed {
                     Layout::PerBlock(n) => Layout::PerBlock(n * streams_of(launch)),
                     flat @ Layout::Flat(_) => flat,
                 };
                 let buffer = &plan.buffers[id.0];
-                let ok = if needed == Layout::Flat(0) {
+                let ok = if needed == CHECKED {
+                    is_long_enough(&plan, &launch.kernel, binding, *id)
+                } else if needed == Layout::Flat(0) {
                     // A jet's biases come with its activation.
                     buffer.name == if launch.streams == 1 { "parameters" } else { "zeros" }
                 } else if let (true, Layout::Flat(least)) = (what.contains(": spectral_"), needed) {
@@ -758,7 +827,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 45, "{kernels:?}");
+    assert_eq!(kernels.len(), 51, "{kernels:?}");
     failures.assert_none();
 }
 
@@ -775,6 +844,8 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
         Kernel::AnnealAccept(k) => k.step.is_some() || matches!(binding, 2 | 3 | 5),
         // Where a chain begins, everything is accepted, so that its buffer is written before it is read.
         Kernel::AnnealPropose(k) => k.part != Part::First(0) || binding < 6,
+        // Without fake images there are no statistics, but zeros.
+        Kernel::Guard(k) => binding != 3 || k.has_fakes,
         // The copies are written only.
         Kernel::CopyImages(_) => binding != 1,
         Kernel::JetStart(k) => match binding {
@@ -801,6 +872,10 @@ fn blocks_of(plan: &Plan, launch: &Launch) -> Range<u32> {
         Kernel::CopyImages(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
         Kernel::MeanAcceptance(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
         Kernel::PushReplay(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
+        Kernel::CountNonFinite(k) => match plan.buffers[launch.bindings[0].0].layout {
+            Layout::PerBlock(features) => 0..(k.length / plan.block_len(features)) as u32,
+            Layout::Flat(_) => 0..1,
+        },
         _ => 0..plan.n_blocks,
     }
 }
@@ -870,15 +945,21 @@ fn a_missing_launch_is_found() {
         "reduce_partials",
         "sum_squares",
         "clip_scale",
+        "count_non_finite",
+        "image_statistics",
+        "guard",
         "adam",
         "push_replay",
-        "advance",
     ] {
         let fewer: Vec<_> = step.iter().filter(|l| l.kernel.name() != name).cloned().collect();
         assert_ne!(fewer.len(), step.len(), "{name}");
         let (inputs, outputs) = inputs_and_outputs(&plan.plan, &fewer);
         assert!(inputs != all_inputs || outputs != all_outputs, "{name} is not missed");
     }
+    // The state is the guard's to write, too.
+    let fewer: Vec<_> =
+        step.iter().filter(|l| !["guard", "advance"].contains(&l.kernel.name())).cloned().collect();
+    assert!(all_outputs.contains("state") && !inputs_and_outputs(&plan.plan, &fewer).1.contains("state"));
     // The first forward pass of the chain covers the fake half only: the energies need one over both.
     let last = step.iter().rposition(|l| l.kernel.name() == "conv_forward").unwrap();
     let fewer: Vec<_> = step.iter().enumerate().filter(|(i, _)| *i != last).map(|(_, l)| l.clone()).collect();
@@ -935,25 +1016,29 @@ fn a_training_step_is_in_order() {
     let names: Vec<_> = plan.plan.programs[plan.step.0].iter().map(|l| l.kernel.name()).collect();
     let (n_layers, steps) = (5, 3);
     let parts = [
-        2,                                 // draws
-        steps * (2 * n_layers + 1) + 1,    // chain
-        1 + n_layers + 1 + (n_layers - 1), // push, forward, loss, backward
-        n_layers + 1,                      // weight gradients, reduction
-        3 + 2 * n_layers + 1,              // norm, clip, Adam, packing, advance
+        2 + 1,                          // draws, and the guard's look at them
+        steps * (2 * n_layers + 1) + 1, // chain
+        n_layers + 1 + (n_layers - 1),  // forward, loss, backward
+        n_layers + 1,                   // weight gradients, reduction
+        2 + 2,                          // norm, clip; statistics, guard
+        2 + 2 * n_layers + 1,           // push, Adam, packing, advance
     ];
     assert_eq!(names.len(), parts.iter().sum::<usize>());
     let place = |name| names.iter().position(|n| *n == name).unwrap();
     let order = [
         "draw_real",
         "draw_negatives",
+        "count_non_finite",
         "langevin",
-        "push_replay",
         "contrastive_loss",
         "conv_weight_gradient",
         "dense_weight_gradient",
         "reduce_partials",
         "sum_squares",
         "clip_scale",
+        "image_statistics",
+        "guard",
+        "push_replay",
         "adam",
         "pack_weights",
         "advance",

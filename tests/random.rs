@@ -298,7 +298,8 @@ fn streams_share_no_counter() {
             | Stream::Spectral
             | Stream::AnnealStart
             | Stream::Momentum
-            | Stream::AnnealAccept => {}
+            | Stream::AnnealAccept
+            | Stream::Retries => {}
         }
     }
     let (mut counters, mut bits) = (BTreeSet::new(), BTreeSet::new());

@@ -19,14 +19,15 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
     Access, BlockParams, Kernel, State, adam, add_penalty, anneal_accept, anneal_propose, augment_starts,
-    average_weights, chain, clip_scale, contrastive_loss, copy_images, draw_negatives, draw_real, draw_toy,
-    dynamics, langevin, lstm_forward, mala_accept, mala_propose, mean_acceptance, multiply_adds, perturb,
-    random, score_loss, smoothness, spectral_bound, weight_penalty,
+    average_weights, chain, clip_scale, contrastive_loss, copy_images, count_non_finite, draw_negatives,
+    draw_real, draw_toy, dynamics, guard, image_statistics, langevin, lstm_forward, mala_accept,
+    mala_propose, mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness, spectral_bound,
+    weight_penalty,
 };
 use thalweg::network::{ANALYTIC, Network, preset};
 use thalweg::plan::{
-    AnnealingNumbers, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers,
-    annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
+    AnnealingNumbers, GuardNumbers, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
+    TrainingNumbers, annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
 use uniformity::barriers_are_uniform;
 
@@ -95,8 +96,14 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
             log_factor,
             period,
             warm_up,
+            retry_factor,
             spare
         }),
+        Kernel::CountNonFinite(_) => fields!(count_non_finite::Params { first }),
+        Kernel::ImageStatistics(_) => fields!(image_statistics::Params { bound }),
+        Kernel::Guard(_) => {
+            fields!(guard::Params { log_energy_range, log_gradient_range, collapse_steps, inside })
+        }
         Kernel::MultiplyAdds(_) => fields!(multiply_adds::Params { turns, factor, summand, spare }),
         Kernel::ConvForward(_)
         | Kernel::ConvInputGradient(_)
@@ -118,6 +125,8 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         | Kernel::PoolForward(_)
         | Kernel::PoolInputGradient(_)
         | Kernel::PushReplay(_)
+        | Kernel::CheckState(_)
+        | Kernel::CopyWords(_)
         | Kernel::Advance(_) => fields!(BlockParams { first_block }),
     }
 }
@@ -290,11 +299,32 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
     }
 
     for (handle, ty) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("State")) {
-        let mut fields =
-            fields!(State { step, ring_head, ring_length, seed_low, seed_high, chain_base, spare });
+        let fields =
+            fields!(State { step, ring_head, ring_length, seed_low, seed_high, chain_base, retries, halted });
+        layout(ty.name.as_deref().unwrap(), module, handle, &fields, size_of::<State>(), problems);
+    }
+
+    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Memory")) {
+        let mut fields = fields!(guard::Memory {
+            steps,
+            energies,
+            gradient,
+            gap,
+            gap_range,
+            alike,
+            saturated,
+            flat,
+            calm,
+            since,
+            tries,
+            value,
+            usual,
+            variance,
+            spare
+        });
         let spare = fields.pop().unwrap().1;
         fields.extend([("spare0", spare), ("spare1", spare + 4)]);
-        layout(ty.name.as_deref().unwrap(), module, handle, &fields, size_of::<State>(), problems);
+        layout("Memory", module, handle, &fields, size_of::<guard::Memory>(), problems);
     }
 
     for (name, stream) in [
@@ -468,6 +498,7 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
         beta2: 0.999,
         epsilon: 1e-7,
         gradient_norm_clip: 0.1,
+        guard: Some(GuardNumbers::default()),
         ..TrainingNumbers::default()
     };
     let full = TrainingNumbers { batch: 128, n_images: 60_000, ring_capacity: 8192, ..numbers.clone() };
@@ -584,7 +615,7 @@ fn dispatches_fit_base_webgpu() {
     failures.assert_none();
 }
 
-/// `contrastive_loss.wgsl` and `clip_scale.wgsl` write rows of eight.
+/// `contrastive_loss.wgsl` and `clip_scale.wgsl` write rows of eight, and `guard.wgsl` reads them.
 #[test]
 fn metric_rows_are_as_long_as_the_shaders_think() {
     assert_eq!(METRICS, 8);

@@ -80,8 +80,10 @@ fn same_seed_same_bits() {
             let mut trainer = Trainer::new(&device, &config, &dataset).await.unwrap();
             steps(&mut trainer, &[7]).await;
             let other = checkpoint(&trainer).await;
-            let different = bits(&first).iter().zip(bits(&other)).filter(|(a, b)| **a != *b).count();
-            assert_eq!(different, first.tensors.len(), "{device}: every tensor depends on the seed");
+            // But for the snapshot of the beginning, whose moments are all 0.
+            for (a, b) in bits(&first).iter().zip(bits(&other)) {
+                assert!(*a != b || a.0.starts_with("snapshot."), "{device}: {} depends on no seed", a.0);
+            }
         }
     });
 }
@@ -186,7 +188,7 @@ fn the_compare_command() {
     };
     let (code, table) = run(&["--device", "cpu", "--steps", "2", "--set", "train.batch=7"]);
     assert_eq!(code, Some(0), "{table}");
-    assert!(table.contains("batch 7, 2 steps") && table.contains("No parting in 134 launches"), "{table}");
+    assert!(table.contains("batch 7, 2 steps") && table.contains("No parting in 140 launches"), "{table}");
     assert!(table.contains("conv_input_gradient"), "{table}");
     assert_eq!(run(&["--device", "cpu", "--set", "chain.stepz=3"]).0, Some(2));
     assert_eq!(run(&["--device", "cpu", "--steps", "0"]).0, Some(2));

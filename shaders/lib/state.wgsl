@@ -6,6 +6,6 @@ struct State {
     seed_low: u32,
     seed_high: u32,
     chain_base: u32,
-    spare0: u32,
-    spare1: u32,
+    retries: u32,
+    halted: u32,
 }

@@ -17,8 +17,8 @@ use thalweg::metrics::{Judge, POINTS};
 use thalweg::picture::plot::{Square, monitor, thinned};
 use thalweg::picture::{GridOptions, grid, save_png};
 use thalweg::plan::METRIC_ROWS;
-use thalweg::train::PendingMetrics;
 use thalweg::train::metrics::{MetricsFile, MetricsMean, MetricsTable, StepMetrics};
+use thalweg::train::{Halt, Outcome, PendingMetrics};
 use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sampler, Trainer, plane};
 
 /// Options of `thalweg train`.
@@ -53,8 +53,13 @@ pub struct Arguments {
     /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
     #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
     chain_path: ChainPath,
-    /// Go on where the checkpoint in --out stopped, bit for bit; only --epochs, --steps, --data and --device may be
-    /// given besides
+    /// What to do when training diverges or collapses: `rollback` (to the last good state and on from there, by other
+    /// random numbers and half the learning rate; after three tries the run stops), `stop` (there), or `ignore`
+    /// [default: rollback, or what --config says]
+    #[arg(long, value_name = "rollback|stop|ignore")]
+    on_divergence: Option<String>,
+    /// Go on where the checkpoint in --out stopped, bit for bit; only --epochs, --steps, --on-divergence, --data and
+    /// --device may be given besides
     #[arg(long, conflicts_with_all = ["seed", "set", "config", "preset"])]
     resume: bool,
     /// Settings from a TOML file, on top of the preset's
@@ -93,7 +98,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let path = arguments.out.join(CHECKPOINT);
     let mut resumed = if arguments.resume { Some(load(&path)?) } else { None };
     if let Some(checkpoint) = &mut resumed {
-        set_length(&mut checkpoint.header.config, &arguments);
+        override_settings(&mut checkpoint.header.config, &arguments)?;
     }
     let config = match &resumed {
         Some(checkpoint) => checkpoint.header.config.clone(),
@@ -177,19 +182,23 @@ fn configure(arguments: &Arguments) -> Result<Config> {
     if arguments.steps == Some(0) {
         return Err(Error::Usage("--steps 0: a run has at least one step".to_owned()));
     }
-    set_length(&mut config, arguments);
+    override_settings(&mut config, arguments)?;
     config.validate()?;
     Ok(config)
 }
 
-/// How long the run is, if an option says so.
-fn set_length(config: &mut Config, arguments: &Arguments) {
+/// How long the run is, and what is done when it diverges, where an option says so.
+fn override_settings(config: &mut Config, arguments: &Arguments) -> Result<()> {
     if let Some(epochs) = arguments.epochs {
         (config.train.epochs, config.train.steps) = (epochs, 0);
     }
     if let Some(steps) = arguments.steps {
         config.train.steps = steps;
     }
+    if let Some(on_divergence) = &arguments.on_divergence {
+        config.set(&format!("guard.on_divergence={on_divergence}"))?;
+    }
+    Ok(())
 }
 
 /// Times that Ctrl-C was pressed.
@@ -281,10 +290,9 @@ impl<'a> Run<'a> {
             let submitted = Instant::now();
             pending.push_back(self.trainer.submit(n)?);
             // Two submissions are under way at a time: the device does not wait for the host, nor run far ahead of it.
-            if pending.len() > 1
-                && let Some(oldest) = pending.pop_front()
-            {
-                self.take(oldest).await?;
+            let done = pending.len().saturating_sub(1);
+            if self.take_all(&mut pending, done).await? {
+                continue;
             }
             let took = submitted.elapsed();
             if took < SUBMISSION / 2 {
@@ -295,8 +303,8 @@ impl<'a> Run<'a> {
             let epoch_ends = self.trainer.step().is_multiple_of(per_epoch);
             let is_last = self.trainer.step() == total;
             if epoch_ends || is_last || saved.elapsed() > SAVE_EVERY {
-                while let Some(oldest) = pending.pop_front() {
-                    self.take(oldest).await?;
+                if self.take_all(&mut pending, usize::MAX).await? || self.check().await? {
+                    continue;
                 }
                 if epoch_ends || is_last {
                     self.end_epoch().await?;
@@ -305,8 +313,8 @@ impl<'a> Run<'a> {
                 saved = Instant::now();
             }
         }
-        while let Some(oldest) = pending.pop_front() {
-            self.take(oldest).await?;
+        if !self.take_all(&mut pending, usize::MAX).await? {
+            self.check().await?;
         }
         let done = self.trainer.step();
         if done > began {
@@ -333,12 +341,61 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes metrics in that have come back.
-    async fn take(&mut self, pending: PendingMetrics) -> Result<()> {
-        let steps = pending.steps();
+    /// Takes in the metrics of up to `count` submissions, the oldest first. Tells whether training went back to a
+    /// snapshot: then the submissions that are left are void, and gone.
+    async fn take_all(&mut self, pending: &mut VecDeque<PendingMetrics>, count: usize) -> Result<bool> {
+        for _ in 0..count.min(pending.len()) {
+            let Some(oldest) = pending.pop_front() else { break };
+            if let Some(halt) = self.take(oldest).await? {
+                pending.clear();
+                self.roll_back(halt).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks whether what is to be saved is finite, and goes back to a snapshot if it is not: tells whether it did.
+    async fn check(&mut self) -> Result<bool> {
+        match self.trainer.check().await? {
+            Some(halt) => self.roll_back(halt).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Goes back to the last snapshot, and says so; or stops the run there, with a checkpoint of the snapshot.
+    async fn roll_back(&mut self, halt: Halt) -> Result<()> {
+        let rollback = self.trainer.roll_back(halt).await?;
+        if !rollback.goes_on() {
+            self.progress.finish();
+            self.save().await?;
+            // The curves show how it came about.
+            self.draw_run().await?;
+            let (halt, tries, to) = (&rollback.halt, rollback.tries, rollback.to);
+            let after = if tries > 0 { format!(", after {tries} tries") } else { String::new() };
+            return Err(Error::Diverged(format!(
+                "training was stopped{after}. At {halt}. {} holds step {to}, whole and finite; `--resume` tries once more \
+                 from there, with other random numbers. {}",
+                self.checkpoint_path().display(),
+                halt.advice(self.trainer.config())
+            )));
+        }
+        self.progress.println(format!("{rollback}."));
+        self.metrics.rewind(rollback.to)?;
+        self.figures.retain(|row| row["step"].as_u64().is_some_and(|step| step <= rollback.to));
+        let epoch = rollback.to / self.trainer.steps_per_epoch() + 1;
+        self.mean = self.metrics.mean_of(epoch)?;
+        // So that a run that is killed now has this try behind it.
+        self.save().await
+    }
+
+    /// Takes metrics in that have come back; and why training was halted, if it was.
+    async fn take(&mut self, pending: PendingMetrics) -> Result<Option<Halt>> {
+        let first = pending.steps().start;
+        let Outcome { metrics, halt } = pending.outcome().await?;
         let has_fakes = has_fakes(self.trainer.config());
         let accepts = has_fakes && self.trainer.config().chain.form == Form::Mala;
-        for (step, mut metrics) in steps.zip(pending.metrics().await?) {
+        for (step, mut metrics) in (first..).zip(metrics) {
             if !accepts {
                 metrics.acceptance = f32::NAN; // a column without any number: no curve is drawn
             }
@@ -351,7 +408,7 @@ impl<'a> Run<'a> {
             self.latest = metrics;
             self.progress.update(step + 1, epoch, &metrics);
         }
-        Ok(())
+        Ok(halt)
     }
 
     /// Prints the epoch's row, and draws its pictures.

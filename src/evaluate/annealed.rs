@@ -656,13 +656,14 @@ pub struct LogLikelihood {
 
 /// The temperature of the density that chains tend to in the limit of small steps: their own in the forms that have one;
 /// in the others `noise^2 / (2 step_size)`, as `x - step_size g + noise n` is a step of `theory` of twice that size. A clip of
-/// the gradient is not seen. `None` where that is 0.
+/// the gradient is not seen. `None` where that is 0, and for annealed chains.
 pub fn temperature_of(numbers: &SamplerNumbers) -> Option<f64> {
     let temperature = match numbers.form {
         Form::Theory | Form::Mala => f64::from(numbers.temperature),
         Form::NoiseFirst | Form::NoiseLast => {
             f64::from(numbers.noise).powi(2) / (2.0 * f64::from(numbers.step_size))
         }
+        Form::Annealed => return None, // another density at every level
     };
     (temperature > 0.0 && temperature.is_finite()).then_some(temperature)
 }

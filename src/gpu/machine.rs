@@ -197,19 +197,21 @@ impl Machine {
         self.gpu.queue.write_buffer(&self.buffers[buffer.0], 4 * first as u64, bytemuck::cast_slice(words));
     }
 
-    /// Submits `times` runs of a program, and a reading after them. One submission; nothing is waited for.
+    /// Submits programs, each so many times, and after them the reading of some words of some buffers, one behind the
+    /// other. One submission; nothing is waited for.
     pub fn run(
         &mut self,
-        program: ProgramId,
-        times: u32,
-        reading: Option<(BufferId, Range<usize>)>,
+        programs: &[(ProgramId, u32)],
+        readings: &[(BufferId, Range<usize>)],
     ) -> Result<Option<Reading>> {
-        self.submit(&self.programs[program.0], times, reading)
+        let runs: Vec<_> =
+            programs.iter().map(|(id, times)| (self.programs[id.0].as_slice(), *times)).collect();
+        self.submit(&runs, readings)
     }
 
     /// Submits launch number `launch` of a program, once.
     pub fn run_launch(&mut self, program: ProgramId, launch: usize) -> Result<()> {
-        self.submit(&self.programs[program.0][launch..=launch], 1, None).map(|_| ())
+        self.submit(&[(&self.programs[program.0][launch..=launch], 1)], &[]).map(|_| ())
     }
 
     /// Seconds that each launch of a program takes: by timestamps around a pass of its own where the device has them,
@@ -221,7 +223,8 @@ impl Machine {
             let word = BufferId(0);
             for dispatch in dispatches {
                 let start = Instant::now();
-                if let Some(reading) = self.submit(std::slice::from_ref(dispatch), 1, Some((word, 0..1)))? {
+                let alone = std::slice::from_ref(dispatch);
+                if let Some(reading) = self.submit(&[(alone, 1)], &[(word, 0..1)])? {
                     reading.words().await?;
                 }
                 times.push(start.elapsed().as_secs_f64());
@@ -275,36 +278,39 @@ impl Machine {
 
     /// Submits a reading of some words of a buffer.
     pub fn read(&self, buffer: BufferId, range: Range<usize>) -> Result<Reading> {
-        let reading = self.submit(&[], 0, Some((buffer, range)))?;
+        let reading = self.submit(&[], &[(buffer, range)])?;
         reading.ok_or_else(|| Error::Device("a reading was lost".to_owned()))
     }
 
     fn submit(
         &self,
-        dispatches: &[Dispatch],
-        times: u32,
-        reading: Option<(BufferId, Range<usize>)>,
+        runs: &[(&[Dispatch], u32)],
+        readings: &[(BufferId, Range<usize>)],
     ) -> Result<Option<Reading>> {
         self.gpu.check()?;
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        if times > 0 {
+        if !runs.is_empty() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for _ in 0..times {
-                for dispatch in dispatches {
-                    dispatch.record(&mut pass);
+            for (dispatches, times) in runs {
+                for _ in 0..*times {
+                    dispatches.iter().for_each(|dispatch| dispatch.record(&mut pass));
                 }
             }
         }
-        let staging = reading.map(|(buffer, range)| {
-            let size = 4 * range.len() as u64;
+        let staging = (!readings.is_empty()).then(|| {
+            let size = 4 * readings.iter().map(|(_, range)| range.len() as u64).sum::<u64>();
             let staging = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("reading"),
                 size,
                 usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             });
-            let from = &self.buffers[buffer.0];
-            encoder.copy_buffer_to_buffer(from, 4 * range.start as u64, &staging, 0, size);
+            let mut to = 0;
+            for (buffer, range) in readings {
+                let (from, size) = (&self.buffers[buffer.0], 4 * range.len() as u64);
+                encoder.copy_buffer_to_buffer(from, 4 * range.start as u64, &staging, to, size);
+                to += size;
+            }
             staging
         });
         self.counts.submissions.fetch_add(1, Ordering::Relaxed);

@@ -4,6 +4,9 @@
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE};
 use std::ops::Range;
 
+/// Retries that count; a factor of a half comes to 0 sooner.
+const MOST_RETRIES: u32 = 1000;
+
 /// How the learning rate goes on over training.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Decay {
@@ -68,6 +71,8 @@ pub struct Adam {
     pub gradient_clip: f32,
     /// Share of itself, times the step length, that each parameter loses in a step.
     pub weight_decay: f64,
+    /// What the step length is multiplied by each time that training went back to a snapshot ([`State::retries`]).
+    pub retry_factor: f64,
 }
 
 /// `Params` of `shaders/adam.wgsl`. Differences and logarithms are taken in f64, here.
@@ -102,8 +107,10 @@ pub struct Params {
     pub period: u32,
     /// Steps over which the learning rate rises.
     pub warm_up: u32,
+    /// What the step length is multiplied by for each retry.
+    pub retry_factor: f32,
     /// Unused.
-    pub spare: [u32; 2],
+    pub spare: u32,
 }
 
 impl Adam {
@@ -129,7 +136,8 @@ impl Adam {
             log_factor,
             period,
             warm_up: self.schedule.warm_up,
-            spare: [0; 2],
+            retry_factor: self.retry_factor as f32,
+            spare: 0,
         }
     }
 }
@@ -159,8 +167,14 @@ impl Describe for Adam {
             panic!("{} takes six bindings", Self::NAME)
         };
         let p = self.params();
-        let step = State::of(state.words()).step;
-        let rate = p.learning_rate * self.schedule.factor(step) as f32;
+        let State { step, retries, halted, .. } = State::of(state.words());
+        if halted != 0 {
+            return;
+        }
+        let mut rate = p.learning_rate * self.schedule.factor(step) as f32;
+        for _ in 0..retries.min(MOST_RETRIES) {
+            rate *= p.retry_factor;
+        }
         let kept = 1.0 - rate * p.weight_decay;
         let t = f64::from(step) + 1.0;
         let correction = |beta: f64| -(t * beta.ln()).exp_m1() as f32;

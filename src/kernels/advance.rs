@@ -34,6 +34,9 @@ impl Describe for Advance {
     fn run(&self, _: u32, bindings: &mut [Binding]) {
         let [state] = bindings else { panic!("{} takes one binding", Self::NAME) };
         let mut next = State::of(state.words());
+        if next.halted != 0 {
+            return;
+        }
         next.step += 1;
         next.ring_head = (next.ring_head + self.batch) % self.capacity;
         next.ring_length = (next.ring_length + self.batch).min(self.capacity);

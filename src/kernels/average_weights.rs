@@ -1,6 +1,6 @@
 //! The exponential moving average of the parameters.
 
-use super::{Access, Binding, Describe, WORKGROUP_SIZE};
+use super::{Access, Binding, Describe, State, WORKGROUP_SIZE};
 use std::ops::Range;
 
 /// Moves the average on: `average = decay average + (1 - decay) parameter`.
@@ -24,9 +24,12 @@ pub struct Params {
 
 impl Describe for AverageWeights {
     const NAME: &'static str = "average_weights";
-    const SOURCE: &'static str = include_str!("../../shaders/average_weights.wgsl");
-    /// Parameters; average.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/average_weights.wgsl")
+    );
+    /// State; parameters; average.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("N_PARAMETERS", self.n_parameters as f64)]
@@ -42,7 +45,10 @@ impl Describe for AverageWeights {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [parameters, average] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [state, parameters, average] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        if State::of(state.words()).halted != 0 {
+            return;
+        }
         let (decay, share) = (self.decay as f32, (1.0 - self.decay) as f32);
         for (average, parameter) in average.floats_mut().iter_mut().zip(parameters.floats()) {
             *average = decay * *average + share * parameter;

@@ -22,12 +22,15 @@ pub mod anneal_propose;
 pub mod augment_starts;
 pub mod average_weights;
 pub mod chain;
+pub mod check_state;
 pub mod clip_scale;
 pub mod contrastive_loss;
 pub mod conv_forward;
 pub mod conv_input_gradient;
 pub mod conv_weight_gradient;
 pub mod copy_images;
+pub mod copy_words;
+pub mod count_non_finite;
 pub mod dense_forward;
 pub mod dense_input_gradient;
 pub mod dense_weight_gradient;
@@ -35,6 +38,8 @@ pub mod draw_negatives;
 pub mod draw_real;
 pub mod draw_toy;
 pub mod dynamics;
+pub mod guard;
+pub mod image_statistics;
 pub mod jet_start;
 pub mod langevin;
 pub mod lstm_backward;
@@ -225,6 +230,11 @@ kernels! {
     PushReplay, push_replay, "Puts refined chains into the replay ring.", false;
     MultiplyAdds, multiply_adds, "Multiply-adds on registers, to be timed.", false;
     Advance, advance, "Ends a training step.", false;
+    CountNonFinite, count_non_finite, "Counts numbers that are not finite.", false;
+    ImageStatistics, image_statistics, "How different the images of a batch are.", false;
+    Guard, guard, "Judges a training step.", false;
+    CheckState, check_state, "Whether a snapshot is to be kept.", false;
+    CopyWords, copy_words, "Copies a buffer.", false;
 }
 
 /// A float that twins are generic over: `f32` as the engine computes, `f64` to judge it by.
@@ -357,8 +367,10 @@ pub struct State {
     pub seed_high: u32,
     /// Langevin steps that chains have done before this plan's first; 0 in training.
     pub chain_base: u32,
-    /// Unused.
-    pub spare: [u32; 2],
+    /// How often training went back to a snapshot.
+    pub retries: u32,
+    /// Why training was halted ([`guard::Reason`]); 0 while it goes on.
+    pub halted: u32,
 }
 
 impl State {

@@ -57,6 +57,9 @@ impl Describe for PushReplay {
     fn run(&self, _: u32, bindings: &mut [Binding]) {
         let [state, x, ring] = bindings else { panic!("{} takes three bindings", Self::NAME) };
         let (state, x, ring) = (State::of(state.words()), x.floats(), ring.floats_mut());
+        if state.halted != 0 {
+            return;
+        }
         let lanes = self.lanes as usize;
         for image in 0..self.batch as usize {
             let slot = if self.subset {

@@ -57,10 +57,12 @@ pub enum Stream {
     Momentum = 20,
     /// Whether a proposal of it is accepted.
     AnnealAccept = 21,
+    /// Seeds of the tries after a divergence.
+    Retries = 22,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 22] = [
+pub const STREAMS: [Stream; 23] = [
     Stream::Parameters,
     Stream::RingStart,
     Stream::FreshStart,
@@ -83,6 +85,7 @@ pub const STREAMS: [Stream; 22] = [
     Stream::AnnealStart,
     Stream::Momentum,
     Stream::AnnealAccept,
+    Stream::Retries,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.

@@ -4,6 +4,7 @@
 //! the recipe; every size and launch count is settled here and can be tested with no device at all.
 
 mod annealing;
+mod guard_pass;
 mod jet_pass;
 mod lstm_pass;
 mod network_pass;
@@ -11,6 +12,7 @@ mod programs;
 mod score_pass;
 
 pub use annealing::{AnnealingNumbers, AnnealingPlan, annealing_plan};
+pub use guard_pass::{GuardNumbers, GuardPass};
 pub use jet_pass::JetPass;
 pub use network_pass::NetworkPass;
 pub use programs::{

@@ -1,5 +1,6 @@
 //! Whole plans: a training step, a sampler's chain, energies of given images.
 
+use super::guard_pass::{GuardNumbers, GuardPass, Judged};
 use super::score_pass::{Batch, ScoreObjective, ScorePass};
 use super::{BufferId, Launch, NetworkPass, Plan, ProgramId, Target};
 use crate::data::ImageShape;
@@ -183,6 +184,8 @@ pub struct TrainingNumbers {
     pub average_decay: f64,
     /// Fit the score, without chains; `None` trains by chains.
     pub score: Option<ScoreObjective>,
+    /// Judge every step and keep snapshots; `None` trains whatever happens.
+    pub guard: Option<GuardNumbers>,
 }
 
 /// Where a training step's chains start.
@@ -228,6 +231,7 @@ impl Default for TrainingNumbers {
             weight_decay: 0.0,
             average_decay: 0.0,
             score: None,
+            guard: None,
         }
     }
 }
@@ -420,6 +424,8 @@ pub struct TrainingPlan {
     pub score: Option<ScorePass>,
     /// Of networks with bounded spectral norms.
     pub spectral: Option<SpectralPlan>,
+    /// What judges steps and keeps snapshots, if anything does.
+    pub guard: Option<GuardPass>,
     /// Blocks of each half.
     pub half_blocks: u32,
 }
@@ -470,8 +476,8 @@ impl SpectralPlan {
     }
 }
 
-/// Plans a training step: draw real images, draw chain starts, run the chain, push it into the ring, energies, loss,
-/// parameter gradient, Adam. Objectives that fit the score have no chains, no ring and no fake half.
+/// Plans a training step: draw real images, draw chain starts, run the chain, energies, loss, parameter gradient, the
+/// guard, push the chain into the ring, Adam. Objectives that fit the score have no chains, no ring and no fake half.
 pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Target) -> TrainingPlan {
     let training = Training::new(network, numbers, target);
     let mut start = Vec::new();
@@ -480,6 +486,7 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     training.draw(&mut step);
     let n_sampling;
     if let Some(score) = &training.buffers.score {
+        training.look(&mut step);
         training.draw_for_score(score, &mut step);
         n_sampling = step.len();
         training.score(score, &mut step);
@@ -491,9 +498,11 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     }
     training.update(&mut step);
     let update = step[n_sampling..].to_vec();
-    let mut plan = training.plan;
+    let Training { mut plan, mut buffers, .. } = training;
+    if let Some(guard) = &mut buffers.guard {
+        guard.programs(&mut plan, buffers.state, start.clone());
+    }
     let (start, step, update) = (plan.program(start), plan.program(step), plan.program(update));
-    let mut buffers = training.buffers;
     if let Some(spectral) = &mut buffers.spectral {
         spectral.iterate = plan.program(spectral.launches(buffers.pass.parameters));
     }
@@ -512,6 +521,7 @@ struct Training<'a> {
     squares: BufferId,
     scale: BufferId,
     starts: Option<BufferId>, // that are yet to be augmented
+    judged: Judged,
 }
 
 impl<'a> Training<'a> {
@@ -552,6 +562,24 @@ impl<'a> Training<'a> {
         let form = if chains { numbers.chain.form } else { Form::Theory };
         let fake = half_blocks..2 * half_blocks;
         let chain = ChainPass::new(&mut plan, network, state, &fake, numbers.batch, form, of_chain);
+        let judged = Judged {
+            state,
+            metrics,
+            energies: score.as_ref().map_or(pass.energies, |score| score.jet.energies),
+            streams: numbers.score.map_or(1, |objective| objective.jet(features).streams()),
+            batch: numbers.batch,
+            n_images: numbers.n_images,
+            metric_rows: METRIC_ROWS,
+            half_blocks,
+            has_fakes: chains,
+            clamp: numbers.chain.clamp,
+        };
+        let guard = numbers.guard.map(|guard| {
+            let kept = [state, pass.parameters, first_moment, second_moment, ring];
+            let vectors = spectral.as_ref().map(|spectral| spectral.vectors);
+            let kept: Vec<_> = kept.into_iter().chain(average).chain(vectors).collect();
+            GuardPass::new(&mut plan, guard, &judged, features, &kept)
+        });
         let none = ProgramId(0);
         let buffers = TrainingPlan {
             plan: Plan::new(target.lanes, 0),
@@ -569,9 +597,10 @@ impl<'a> Training<'a> {
             pass,
             score,
             spectral,
+            guard,
             half_blocks,
         };
-        Self { plan, network, numbers, target, buffers, chain, partials, squares, scale, starts }
+        Self { plan, network, numbers, target, buffers, chain, partials, squares, scale, starts, judged }
     }
 
     fn real(&self) -> Range<u32> {
@@ -616,17 +645,23 @@ impl<'a> Training<'a> {
         });
     }
 
-    /// Fake images: chains from their starts on, and into the ring.
+    /// What the guard looks at before the chains are run.
+    fn look(&self, launches: &mut Vec<Launch>) {
+        if let Some(guard) = &self.buffers.guard {
+            guard.look(launches, &self.plan, &self.buffers.pass, &self.judged);
+        }
+    }
+
+    /// Fake images: chains from their starts on.
     fn chains(&self, launches: &mut Vec<Launch>) {
         let TrainingPlan { state, ring, pass, half_blocks, .. } = &self.buffers;
         let (lanes, features) = (self.target.lanes, self.network.input.len());
-        let TrainingNumbers { batch, starts, noise, fresh, ring_capacity: capacity, .. } = *self.numbers;
-        let persistent = starts == Starts::Persistent;
+        let TrainingNumbers { starts, noise, fresh, ring_capacity, .. } = *self.numbers;
         if starts == Starts::Data {
             self.copy(launches, *half_blocks, 0.0);
         } else {
             let fresh = if starts == Starts::Noise { 1.0 } else { fresh };
-            let subset = if persistent { capacity } else { 0 };
+            let subset = if starts == Starts::Persistent { ring_capacity } else { 0 };
             let draw = DrawNegatives { lanes, features, fresh, noise, subset };
             let to = self.starts.unwrap_or(pass.x);
             launches.push(Launch::per_block(draw, &self.fake(), &[*state, *ring, to]));
@@ -636,10 +671,8 @@ impl<'a> Training<'a> {
                 launches.push(Launch::per_block(kernel, &self.fake(), &[*state, starts, pass.x]));
             }
         }
+        self.look(launches);
         self.chain.run(launches, pass, self.network, &self.numbers.chain);
-        let first_block = *half_blocks;
-        let push = PushReplay { lanes, features, batch, capacity, first_block, subset: persistent };
-        launches.push(Launch::whole(push, &[*state, pass.x, *ring]));
     }
 
     /// Copies the real images to the blocks from `first_block` on, with noise.
@@ -726,7 +759,7 @@ impl<'a> Training<'a> {
         self.reduce(launches, chunks);
     }
 
-    /// New parameters from the gradient, and the step's end.
+    /// New parameters from the gradient, chains into the ring, and the step's end.
     fn update(&self, launches: &mut Vec<Launch>) {
         let TrainingPlan { state, metrics, gradient, first_moment, second_moment, pass, .. } = &self.buffers;
         let (numbers, n_parameters) = (self.numbers, self.network.n_parameters);
@@ -737,6 +770,23 @@ impl<'a> Training<'a> {
             clip: numbers.gradient_norm_clip,
         };
         launches.push(Launch::whole(clip, &[*state, self.squares, self.scale, *metrics]));
+        if let Some(guard) = &self.buffers.guard {
+            guard.judge(launches, &self.plan, pass, &self.judged);
+        }
+        // Persistent chains stay in their slots: the ring has no head.
+        let persistent = numbers.starts == Starts::Persistent;
+        let pushed = if numbers.score.is_some() || persistent { 0 } else { numbers.batch };
+        if numbers.score.is_none() {
+            let push = PushReplay {
+                lanes: self.target.lanes,
+                features: self.network.input.len(),
+                batch: numbers.batch,
+                capacity: numbers.ring_capacity,
+                first_block: self.buffers.half_blocks,
+                subset: persistent,
+            };
+            launches.push(Launch::whole(push, &[*state, pass.x, self.buffers.ring]));
+        }
         let adam = Adam {
             n_parameters,
             learning_rate: numbers.learning_rate,
@@ -746,6 +796,7 @@ impl<'a> Training<'a> {
             schedule: numbers.schedule,
             gradient_clip: if numbers.gradient_clip > 0.0 { numbers.gradient_clip } else { f32::INFINITY },
             weight_decay: numbers.weight_decay,
+            retry_factor: self.buffers.guard.as_ref().map_or(1.0, GuardPass::learning_rate_factor),
         };
         let bindings = [*state, *gradient, self.scale, *first_moment, *second_moment, pass.parameters];
         launches.push(Launch::whole(adam, &bindings));
@@ -755,11 +806,8 @@ impl<'a> Training<'a> {
         self.pack(launches);
         if let Some(average) = self.buffers.average {
             let kernel = AverageWeights { n_parameters, decay: numbers.average_decay };
-            launches.push(Launch::whole(kernel, &[pass.parameters, average]));
+            launches.push(Launch::whole(kernel, &[*state, pass.parameters, average]));
         }
-        // Persistent chains stay in their slots: the ring has no head.
-        let pushed =
-            if numbers.score.is_some() || numbers.starts == Starts::Persistent { 0 } else { numbers.batch };
         let advance = Advance { batch: pushed, capacity: numbers.ring_capacity };
         launches.push(Launch::whole(advance, &[*state]));
     }

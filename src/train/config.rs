@@ -17,7 +17,7 @@ use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
 use crate::kernels::random::Distribution;
 use crate::network::{Analytic, Fault, Network, NetworkSpec, preset, preset_for};
-use crate::plan::{SamplerChange, SamplerNumbers, ScoreObjective};
+use crate::plan::{GuardNumbers, SamplerChange, SamplerNumbers, ScoreObjective};
 use crate::{Error, Result};
 
 /// Everything that decides what a run computes, besides the data and the device.
@@ -54,6 +54,8 @@ pub struct Config {
     pub schedule: Schedule,
     /// The moving average of the weights.
     pub ema: Ema,
+    /// What is done when training diverges or collapses.
+    pub guard: Guard,
     /// The sample grid drawn after every epoch.
     pub sample: Sample,
     /// The network, where it is not the preset's.
@@ -202,6 +204,39 @@ pub struct Augment {
 pub struct Ema {
     /// Share of itself that the weights' moving average keeps in a step, which samples and energies are then of; 0 = off.
     pub decay: f64,
+}
+
+/// What is done when training diverges or collapses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Guard {
+    /// What is done when training diverges or collapses: back to the last good state and on from there, back and stop, or nothing.
+    pub on_divergence: OnDivergence,
+    /// How often training goes back and on before it stops; what lies 1,000 good steps behind does not count.
+    pub tries: u64,
+    /// What the learning rate is multiplied by each time; 1 = it stays.
+    pub learning_rate_factor: f64,
+    /// Training steps from one good state that is kept to the next.
+    pub snapshot_every: u64,
+    /// How many times its usual the energies' spread may be, and ten times as many in the first 200 steps; 0 = no limit.
+    pub energy_range: f64,
+    /// The same for the gradient's norm.
+    pub gradient_range: f64,
+    /// Training steps in a row with chains all alike, saturated, or a gap of zero that are a collapse; 0 = none are.
+    pub collapse_steps: u64,
+}
+
+/// What is done when training diverges or collapses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDivergence {
+    /// Back to the last good state, and on from there with other random numbers.
+    #[default]
+    Rollback,
+    /// Back to the last good state, and stop.
+    Stop,
+    /// Nothing: no step is judged.
+    Ignore,
 }
 
 /// The objectives that fit the score and have no chains.
@@ -387,6 +422,7 @@ impl Default for Config {
             adam: Adam::default(),
             schedule: Schedule::default(),
             ema: Ema::default(),
+            guard: Guard::default(),
             sample: Sample::default(),
             network: None,
         }
@@ -443,6 +479,21 @@ impl Default for Pcd {
 impl Default for Ema {
     fn default() -> Self {
         Self { decay: 0.0 }
+    }
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        let numbers = GuardNumbers::default();
+        Self {
+            on_divergence: OnDivergence::Rollback,
+            tries: 3,
+            learning_rate_factor: numbers.learning_rate_factor,
+            snapshot_every: numbers.interval.into(),
+            energy_range: numbers.energy_range.into(),
+            gradient_range: numbers.gradient_range.into(),
+            collapse_steps: numbers.collapse_steps.into(),
+        }
     }
 }
 
@@ -543,6 +594,7 @@ const POSITIVE: Values = Real(1e-12, 1e6);
 const NOISE: Values = Real(0.0, 10.0);
 const CLIP: Values = Real(0.0, 1e6);
 const DECAY: Values = Real(0.0, 0.9999999);
+const RANGE: Values = Real(0.0, 1e30);
 const CHAIN_STEPS: Values = Whole(1, 1_000_000);
 const BUFFER: Values = Whole(1, 1 << 24);
 const FORM: Values = Choice(&["noise-first", "noise-last", "theory", "mala", "annealed"]);
@@ -604,6 +656,13 @@ const SETTINGS: &[Setting] = &[
     ("schedule.factor", Real(1e-6, 1.0), "What an `exponential` learning rate is multiplied by after every epoch."),
     ("schedule.warm_up", Whole(0, 1_000_000_000), "Training steps over which the learning rate rises from 0 at first; 0 = none."),
     ("ema.decay", DECAY, "Share of itself that the weights' moving average keeps in a step, which samples and energies are then of; 0 = off."),
+    ("guard.on_divergence", Choice(&["rollback", "stop", "ignore"]), "What is done when training diverges or collapses: back to the last good state and on from there, back and stop, or nothing."),
+    ("guard.tries", Whole(0, 1000), "How often training goes back and on before it stops; what lies 1,000 good steps behind does not count."),
+    ("guard.learning_rate_factor", Real(1e-6, 1.0), "What the learning rate is multiplied by each time; 1 = it stays."),
+    ("guard.snapshot_every", Whole(1, 1_000_000), "Training steps from one good state that is kept to the next."),
+    ("guard.energy_range", RANGE, "How many times its usual the energies' spread may be, and ten times as many in the first 200 steps; 0 = no limit."),
+    ("guard.gradient_range", RANGE, "The same for the gradient's norm."),
+    ("guard.collapse_steps", Whole(0, 1_000_000), "Training steps in a row with chains all alike, saturated, or a gap of zero that are a collapse; 0 = none are."),
     ("sample.count", Whole(1, 65_536), "Images in the grid."),
     ("sample.steps", CHAIN_STEPS, "Langevin steps from uniform noise to a sample."),
     ("sample.noise_end", NOISE, "The standard deviation that `annealed` chains of sampling end at; 0 = no change."),
@@ -790,6 +849,16 @@ impl Config {
                 format!("must be more than score.sigma, {}, where score.levels is not 1", self.score.sigma);
             return Err(Error::setting("score.sigma_max", problem));
         }
+        for (name, range) in [
+            ("guard.energy_range", self.guard.energy_range),
+            ("guard.gradient_range", self.guard.gradient_range),
+        ] {
+            if range > 0.0 && range < 2.0 {
+                let problem =
+                    format!("is {range} times the usual, which any step may be: at least 2, or 0 = no limit");
+                return Err(Error::setting(name, problem));
+            }
+        }
         if self.score_objective().is_some() {
             let unused = [
                 ("loss.smoothness", self.loss.smoothness),
@@ -884,6 +953,18 @@ impl Config {
                 levels: s.levels as u32,
                 velocity: s.target == ScoreTarget::Velocity,
             },
+        })
+    }
+
+    /// How steps are judged, as a plan takes it, unless nothing is done about it.
+    pub fn guard_numbers(&self) -> Option<GuardNumbers> {
+        let g = &self.guard;
+        (g.on_divergence != OnDivergence::Ignore).then_some(GuardNumbers {
+            energy_range: g.energy_range as f32,
+            gradient_range: g.gradient_range as f32,
+            collapse_steps: g.collapse_steps as u32,
+            interval: g.snapshot_every as u32,
+            learning_rate_factor: g.learning_rate_factor,
         })
     }
 

@@ -129,6 +129,37 @@ impl MetricsFile {
         self.file.write_all(row.as_bytes()).map_err(Error::io("write", &self.path))
     }
 
+    /// Drops the rows of steps after `step`: training went back there.
+    ///
+    /// # Errors
+    /// Those of [`Self::resume`].
+    pub fn rewind(&mut self, step: u64) -> Result<()> {
+        *self = Self { seconds: self.seconds, ..Self::resume(&self.path, step)? };
+        Ok(())
+    }
+
+    /// The mean over the rows of an epoch, but of `n_real`, which no row has.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file can't be read.
+    pub fn mean_of(&self, epoch: u64) -> Result<MetricsMean> {
+        let text = std::fs::read_to_string(&self.path).map_err(Error::io("read", &self.path))?;
+        let mut mean = MetricsMean::default();
+        for row in text.lines().skip(1) {
+            let cells: Vec<&str> = row.split(',').collect();
+            let [_, of, figures @ .., _] = cells.as_slice() else { continue };
+            if of.parse() == Ok(epoch) {
+                // In the order of StepMetrics' fields, but for n_real, which is not in the file.
+                let mut values = [f32::NAN; 8];
+                for (cell, place) in figures.iter().zip([0, 1, 2, 3, 4, 5, 7]) {
+                    values[place] = cell.parse().unwrap_or(f32::NAN);
+                }
+                mean.add(&bytemuck::cast(values));
+            }
+        }
+        Ok(mean)
+    }
+
     /// The seconds of the last row, 0 without one: where a resumed run's clock goes on.
     pub fn seconds(&self) -> f64 {
         self.seconds

@@ -1,8 +1,10 @@
 //! Training: its configuration, its loop, its figures.
 
 pub mod config;
+pub mod guard;
 pub mod metrics;
 mod trainer;
 
 pub use config::Config;
-pub use trainer::{PendingMetrics, Trainer};
+pub use guard::{Halt, Rollback};
+pub use trainer::{Outcome, PendingMetrics, Trainer};

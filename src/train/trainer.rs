@@ -1,6 +1,7 @@
 //! The training run: a plan on a device, advanced step by step, saved and resumed.
 
-use super::config::{CdStart, Config, EnergyL2Form, Objective, RateSchedule};
+use super::config::{CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule};
+use super::guard::{Halt, Rollback, retry_seed};
 use super::metrics::StepMetrics;
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
 use crate::compare::{Report, compare};
@@ -11,12 +12,14 @@ use crate::kernels::adam::{Decay, Schedule};
 use crate::kernels::augment_starts::Augment;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
+use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::model::{AVERAGE, Model, header_network, ring_images, take_parameters};
 use crate::network::Network;
-use crate::plan::{METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan};
+use crate::plan::{BufferId, METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan};
 use crate::{Error, Result};
 use rand::RngExt;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// What the power iterations of spectral norms keep is called in files, before the weights' names.
@@ -43,6 +46,16 @@ pub struct Trainer {
 pub struct PendingMetrics {
     steps: Range<u64>,
     reading: Reading,
+    guard: Option<u64>, // `guard.collapse_steps`, where there is a guard
+}
+
+/// What submitted steps came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The metrics, one for each step that was done, and last for the step that was halted.
+    pub metrics: Vec<StepMetrics>,
+    /// Why the last of them was halted, or one before them all.
+    pub halt: Option<Halt>,
 }
 
 impl PendingMetrics {
@@ -59,13 +72,33 @@ impl PendingMetrics {
     /// The metrics, one for each step.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device was lost.
+    /// [`Error::Device`] if the device was lost; [`Error::Diverged`] if the guard has halted training:
+    /// [`Trainer::roll_back`] is what to do then, for which [`Self::outcome`] has what it takes.
     pub async fn metrics(self) -> Result<Vec<StepMetrics>> {
-        let table: Vec<StepMetrics> = bytemuck::cast_vec::<u32, f32>(self.reading.words().await?)
+        match self.outcome().await? {
+            Outcome { halt: Some(halt), .. } => {
+                Err(Error::Diverged(format!("training was halted at {halt}")))
+            }
+            Outcome { metrics, .. } => Ok(metrics),
+        }
+    }
+
+    /// The metrics, as far as the guard let training go.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn outcome(self) -> Result<Outcome> {
+        let words = self.reading.words().await?;
+        let (table, of_guard) = words.split_at(METRIC_ROWS as usize * METRICS);
+        let table: Vec<StepMetrics> = table
             .chunks_exact(METRICS)
             .map(|row| bytemuck::pod_read_unaligned(bytemuck::cast_slice(row)))
             .collect();
-        Ok(self.steps.map(|step| table[(step % u64::from(METRIC_ROWS)) as usize]).collect())
+        let halt = self.guard.and_then(|in_a_row| Halt::of(of_guard, in_a_row));
+        let end =
+            halt.as_ref().map_or(self.steps.end, |halt| halt.step.clamp(self.steps.start, self.steps.end));
+        let row = |step| table[(step % u64::from(METRIC_ROWS)) as usize];
+        Ok(Outcome { metrics: (self.steps.start..end).map(row).collect(), halt })
     }
 }
 
@@ -103,6 +136,9 @@ impl Trainer {
         };
         trainer.machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
         trainer.machine.run(plan.start)?;
+        if let Some(guard) = &plan.guard {
+            trainer.machine.run(guard.keep)?; // a guard that has seen no step yet keeps what there is
+        }
         Ok(trainer)
     }
 
@@ -130,38 +166,54 @@ impl Trainer {
             return Err(Error::file(path, text));
         }
         let mut tensors = Tensors::new(path, checkpoint.tensors);
-        let (network, plan, machine) = (&trainer.network, &trainer.plan, &mut trainer.machine);
-        for (buffer, prefix) in
-            [(plan.pass.parameters, ""), (plan.first_moment, "adam.m."), (plan.second_moment, "adam.v.")]
-        {
-            machine.write_floats(buffer, &take_parameters(network, &mut tensors, prefix)?);
+        let live = trainer.take_state(path, "", &mut tensors)?;
+        if u64::from(State::of(&live.state).step) != header.step {
+            return Err(Error::file(path, "its `state` contradicts its header: the file is damaged"));
         }
-        if let Some(average) = plan.average {
-            machine.write_floats(average, &take_parameters(network, &mut tensors, AVERAGE)?);
+        live.write(&trainer.plan, &mut trainer.machine, |buffer| buffer);
+        if let Some(guard) = &trainer.plan.guard {
+            // A file from before there was a guard, or of the moment of the snapshot, has none: this is it.
+            let has_snapshot = tensors.names().any(|name| name.starts_with(SNAPSHOT));
+            let kept = if has_snapshot { trainer.take_state(path, SNAPSHOT, &mut tensors)? } else { live };
+            if u64::from(State::of(&kept.state).step) > header.step {
+                return Err(Error::file(path, "its snapshot is newer than itself: the file is damaged"));
+            }
+            kept.write(&trainer.plan, &mut trainer.machine, |buffer| guard.copy_of(buffer));
+        }
+        trainer.machine.run(trainer.plan.start)?;
+        trainer.step = header.step;
+        Ok(trainer)
+    }
+
+    /// Takes all that training depends on from a file's tensors: as it is (`prefix` is empty), or as a snapshot has it.
+    fn take_state(&self, path: &std::path::Path, prefix: &str, tensors: &mut Tensors) -> Result<Stored> {
+        let (network, plan) = (&self.network, &self.plan);
+        let mut buffers = Vec::new();
+        for (buffer, name) in plan.vectors() {
+            buffers.push((buffer, take_parameters(network, tensors, &format!("{prefix}{name}"))?));
         }
         if let Some(spectral) = &plan.spectral {
             let mut vectors = Vec::new();
             for (tensor, _) in network.bounded() {
-                vectors.extend(tensors.take_f32(&format!("{SPECTRAL}{}", tensor.name), &tensor.shape[..1])?);
+                let name = format!("{prefix}{SPECTRAL}{}", tensor.name);
+                vectors.extend(tensors.take_f32(&name, &tensor.shape[..1])?);
             }
-            machine.write_floats(spectral.vectors, &vectors);
+            buffers.push((spectral.vectors, vectors));
         }
-        let words = tensors.take_u32("state", &[8])?;
-        let state = State::of(&words);
-        let (length, capacity) = (state.ring_length as usize, header.config.ring().0);
-        let consistent = u64::from(state.step) == header.step
-            && (1..=capacity).contains(&length)
-            && (state.ring_head as usize) < capacity;
-        if !consistent {
+        let state = tensors.take_u32(&format!("{prefix}state"), &[8])?;
+        let State { ring_head, ring_length, halted, .. } = State::of(&state);
+        let (length, capacity) = (ring_length as usize, self.config.ring().0);
+        if !(1..=capacity).contains(&length) || ring_head as usize >= capacity || halted != 0 {
             return Err(Error::file(path, "its `state` contradicts its header: the file is damaged"));
         }
-        let shape = network.input;
-        let ring = tensors.take_f32("replay.ring", &[length, shape.height, shape.width, shape.channels])?;
-        machine.write_floats(plan.ring, &ring);
-        machine.write(plan.state, 0, &words);
-        machine.run(plan.start)?;
-        trainer.step = header.step;
-        Ok(trainer)
+        let shape = [length, network.input.height, network.input.width, network.input.channels];
+        buffers.push((plan.ring, tensors.take_f32(&format!("{prefix}{RING}"), &shape)?));
+        let name = format!("{prefix}{GUARD}");
+        let has_memory = tensors.names().any(|other| other == name);
+        if let (Some(guard), true) = (&plan.guard, has_memory) {
+            buffers.push((guard.memory, tensors.take_f32(&name, &[MEMORY])?));
+        }
+        Ok(Stored { buffers, state })
     }
 
     async fn empty(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
@@ -259,17 +311,91 @@ impl Trainer {
     }
 
     /// Submits some training steps, at most [`METRIC_ROWS`], and the reading of their metrics. On a GPU that is one
-    /// submission, which is not waited for; the CPU executor returns when they are done.
+    /// submission, which is not waited for; the CPU executor returns when they are done. Once the guard has halted
+    /// training, steps do nothing until [`Self::roll_back`].
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub fn submit(&mut self, steps: u32) -> Result<PendingMetrics> {
-        let steps = steps.clamp(1, METRIC_ROWS);
-        let range = 0..METRIC_ROWS as usize * METRICS;
-        let reading = self.machine.run_and_read(self.plan.step, steps, self.plan.metrics, range)?;
         let first = self.step;
-        self.step += u64::from(steps);
-        Ok(PendingMetrics { steps: first..self.step, reading })
+        let steps = first..first + u64::from(steps.clamp(1, METRIC_ROWS));
+        let mut programs = Vec::new();
+        match &self.plan.guard {
+            None => programs.push((self.plan.step, (steps.end - first) as u32)),
+            Some(guard) => {
+                // Snapshots are taken after the same steps, however many are submitted at once.
+                let interval = self.config.guard.snapshot_every;
+                let mut step = first;
+                while step < steps.end {
+                    let next = (step + 1).next_multiple_of(interval).min(steps.end);
+                    programs.push((self.plan.step, (next - step) as u32));
+                    if next.is_multiple_of(interval) {
+                        programs.push((guard.keep, 1));
+                    }
+                    step = next;
+                }
+            }
+        }
+        let reading = self.machine.submit(&programs, &self.readings())?;
+        self.step = steps.end;
+        Ok(PendingMetrics { steps, reading, guard: self.guard() })
+    }
+
+    /// What is read after every submission: the metrics, and what the guard says.
+    fn readings(&self) -> Vec<(BufferId, Range<usize>)> {
+        let mut readings = vec![(self.plan.metrics, 0..METRIC_ROWS as usize * METRICS)];
+        if let Some(guard) = &self.plan.guard {
+            readings.extend([(self.plan.state, 0..8), (guard.memory, 0..MEMORY)]);
+        }
+        readings
+    }
+
+    /// `guard.collapse_steps`, if there is a guard.
+    fn guard(&self) -> Option<u64> {
+        self.plan.guard.as_ref().map(|_| self.config.guard.collapse_steps)
+    }
+
+    /// Looks whether everything that training depends on is finite; a checkpoint is to be made only then. Steps find
+    /// out by themselves, as soon as it matters. Without a guard, the answer is always yes (`None`).
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn check(&mut self) -> Result<Option<Halt>> {
+        let Some(guard) = &self.plan.guard else { return Ok(None) };
+        let reading = self.machine.submit(&[(guard.check, 1)], &self.readings())?;
+        let pending = PendingMetrics { steps: self.step..self.step, reading, guard: self.guard() };
+        Ok(pending.outcome().await?.halt)
+    }
+
+    /// Goes back to the last snapshot, with other random numbers and, by `guard.learning_rate_factor`, another learning
+    /// rate. Steps submitted after the halt are forgotten. [`Rollback::goes_on`] says whether the tries are used up;
+    /// the trainer itself would go on.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    ///
+    /// # Panics
+    /// Panics if the halt is not of a trainer with a guard.
+    pub async fn roll_back(&mut self, halt: Halt) -> Result<Rollback> {
+        let guard = self.plan.guard.as_ref().expect("a halt comes from a guard");
+        self.machine.run(guard.restore)?;
+        let mut state = State::of(&self.machine.read(self.plan.state).await?);
+        let mut memory = Memory::of(&self.machine.read(guard.memory).await?);
+        state.retries = halt.state.retries.saturating_add(1);
+        [state.seed_low, state.seed_high] = retry_seed(self.config.seed, state.retries);
+        memory = Memory { tries: halt.memory.tries + 1.0, since: 0.0, ..memory };
+        self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
+        self.machine.write(guard.memory, 0, bytemuck::cast_slice(&[memory]));
+        self.step = state.step.into();
+        let Guard { on_divergence, tries, learning_rate_factor, .. } = self.config.guard;
+        let retries = i32::try_from(state.retries).unwrap_or(i32::MAX);
+        Ok(Rollback {
+            halt,
+            to: self.step,
+            number: memory.tries as u64,
+            tries: if on_divergence == OnDivergence::Stop { 0 } else { tries },
+            learning_rate: self.config.adam.learning_rate * learning_rate_factor.powi(retries),
+        })
     }
 
     /// Does one training step launch by launch, next to the reference: see [`compare`].
@@ -285,6 +411,11 @@ impl Trainer {
     /// The plan with its buffers on the device, for those who look closely; [`Self::plan`] tells which is which.
     pub fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// The same, to change what is in the buffers.
+    pub fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
     }
 
     /// The plan.
@@ -333,48 +464,100 @@ impl Trainer {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn checkpoint(&self, metrics: serde_json::Value) -> Result<Checkpoint> {
-        let mut tensors = std::collections::BTreeMap::new();
-        let average = self.plan.average.map(|average| (average, AVERAGE));
-        for (buffer, prefix) in [
-            (self.plan.pass.parameters, ""),
-            (self.plan.first_moment, "adam.m."),
-            (self.plan.second_moment, "adam.v."),
-        ]
-        .into_iter()
-        .chain(average)
-        {
-            let values = self.machine.read_floats(buffer).await?;
-            for tensor in self.network.tensors() {
-                let part = Tensor::f32(&tensor.shape, values[tensor.range()].to_vec());
-                tensors.insert(format!("{prefix}{}", tensor.name), part);
+        let mut tensors = BTreeMap::new();
+        let state = self.put_state("", |buffer| buffer, &mut tensors).await?;
+        if let Some(reason) = Reason::of(state.halted) {
+            let text = format!(
+                "training is halted ({reason:?}), and nothing is saved: go back to the snapshot first"
+            );
+            return Err(Error::Diverged(text));
+        }
+        if let Some(guard) = &self.plan.guard {
+            let words = self.machine.read(guard.copy_of(self.plan.state)).await?;
+            // A snapshot of this very step is the same.
+            if State::of(&words).step != state.step {
+                self.put_state(SNAPSHOT, |buffer| guard.copy_of(buffer), &mut tensors).await?;
             }
         }
-        if let Some(spectral) = &self.plan.spectral {
-            let vectors = self.machine.read_floats(spectral.vectors).await?;
-            for ((tensor, _), (matrix, _)) in self.network.bounded().iter().zip(&spectral.matrices) {
-                let part = Tensor::f32(&tensor.shape[..1], vectors[matrix.vector()].to_vec());
-                tensors.insert(format!("{SPECTRAL}{}", tensor.name), part);
-            }
-        }
-        let words = self.machine.read(self.plan.state).await?;
-        let state = State::of(&words);
-        let shape = self.network.input;
-        let mut ring = self.machine.read_floats(self.plan.ring).await?;
-        let length = state.ring_length as usize;
-        ring.truncate(length * shape.len());
-        let ring = Tensor::f32(&[length, shape.height, shape.width, shape.channels], ring);
-        tensors.insert("replay.ring".to_owned(), ring);
-        tensors.insert("state".to_owned(), Tensor::u32(&[8], words));
         let header = Header {
             format: FORMAT.to_owned(),
             network: serde_json::to_value(self.network.spec()).expect("plain fields"),
             config: self.config.clone(),
             step: self.step,
-            seed: self.config.seed,
+            seed: u64::from(state.seed_low) | u64::from(state.seed_high) << 32,
             data: self.data.clone(),
             metrics,
         };
         Ok(Checkpoint { header, tensors })
+    }
+
+    /// Puts all that training depends on among a file's tensors: as it is, or, with `at`, as a snapshot has it.
+    async fn put_state(
+        &self,
+        prefix: &str,
+        at: impl Fn(BufferId) -> BufferId,
+        tensors: &mut BTreeMap<String, Tensor>,
+    ) -> Result<State> {
+        let plan = &self.plan;
+        for (buffer, name) in plan.vectors() {
+            let values = self.machine.read_floats(at(buffer)).await?;
+            for tensor in self.network.tensors() {
+                let part = Tensor::f32(&tensor.shape, values[tensor.range()].to_vec());
+                tensors.insert(format!("{prefix}{name}{}", tensor.name), part);
+            }
+        }
+        if let Some(spectral) = &plan.spectral {
+            let vectors = self.machine.read_floats(at(spectral.vectors)).await?;
+            for ((tensor, _), (matrix, _)) in self.network.bounded().iter().zip(&spectral.matrices) {
+                let part = Tensor::f32(&tensor.shape[..1], vectors[matrix.vector()].to_vec());
+                tensors.insert(format!("{prefix}{SPECTRAL}{}", tensor.name), part);
+            }
+        }
+        let words = self.machine.read(at(plan.state)).await?;
+        let state = State::of(&words);
+        let shape = self.network.input;
+        let mut ring = self.machine.read_floats(at(plan.ring)).await?;
+        let length = state.ring_length as usize;
+        ring.truncate(length * shape.len());
+        let ring = Tensor::f32(&[length, shape.height, shape.width, shape.channels], ring);
+        tensors.insert(format!("{prefix}{RING}"), ring);
+        tensors.insert(format!("{prefix}state"), Tensor::u32(&[8], words));
+        if let Some(guard) = &plan.guard {
+            let memory = self.machine.read_floats(at(guard.memory)).await?;
+            tensors.insert(format!("{prefix}{GUARD}"), Tensor::f32(&[MEMORY], memory));
+        }
+        Ok(state)
+    }
+}
+
+/// What the tensors of a snapshot are called in files, before their own names.
+const SNAPSHOT: &str = "snapshot.";
+/// What the ring is called, and the guard's memory.
+const RING: &str = "replay.ring";
+const GUARD: &str = "guard";
+
+/// All that training depends on, from a file.
+struct Stored {
+    buffers: Vec<(BufferId, Vec<f32>)>,
+    state: Vec<u32>,
+}
+
+impl Stored {
+    fn write(&self, plan: &TrainingPlan, machine: &mut Machine, at: impl Fn(BufferId) -> BufferId) {
+        for (buffer, values) in &self.buffers {
+            machine.write_floats(at(*buffer), values);
+        }
+        machine.write(at(plan.state), 0, &self.state);
+    }
+}
+
+impl TrainingPlan {
+    /// The vectors that are as long as the parameters' and belong to a checkpoint, with what their tensors are called in
+    /// files before their own names.
+    fn vectors(&self) -> impl Iterator<Item = (BufferId, &'static str)> {
+        let moments = [(self.first_moment, "adam.m."), (self.second_moment, "adam.v.")];
+        let average = self.average.map(|average| (average, AVERAGE));
+        [(self.pass.parameters, "")].into_iter().chain(moments).chain(average)
     }
 }
 
@@ -471,6 +654,7 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
         weight_decay: config.adam.weight_decay,
         average_decay: config.ema.decay,
         score: config.score_objective(),
+        guard: config.guard_numbers(),
     }
 }
 

@@ -1,0 +1,67 @@
+//! How many numbers of a buffer are NaN or infinite, by their bits: compilers of shaders may take it that none is.
+
+use super::{Access, Binding, Describe};
+use std::ops::Range;
+
+/// Values that a workgroup looks at, at least.
+const SHARE: usize = 1024;
+/// Workgroups, at most.
+const MOST_GROUPS: usize = 256;
+
+/// Counts the numbers among the first values of a buffer that are not finite, group by group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountNonFinite {
+    /// Values to look at.
+    pub length: usize,
+    /// Where the counts go: [`Self::groups`] of them, from this place on.
+    pub first: usize,
+}
+
+/// `Params` of `shaders/count_non_finite.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Where the counts go.
+    pub first: u32,
+}
+
+impl CountNonFinite {
+    /// Counts that `length` values come to.
+    pub fn groups(length: usize) -> usize {
+        length.div_ceil(SHARE).min(MOST_GROUPS)
+    }
+}
+
+impl Describe for CountNonFinite {
+    const NAME: &'static str = "count_non_finite";
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/sum.wgsl"),
+        include_str!("../../shaders/lib/finite.wgsl"),
+        include_str!("../../shaders/count_non_finite.wgsl")
+    );
+    /// Values; counts, as floats.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![("LENGTH", self.length as f64), ("GROUPS", Self::groups(self.length) as f64)]
+    }
+
+    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&Params { first: self.first as u32 }).to_vec()
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [Self::groups(self.length) as u32, 1, 1]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [values, counts] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let share = self.length.div_ceil(Self::groups(self.length));
+        let counts = &mut counts.floats_mut()[self.first..];
+        for (count, values) in counts.iter_mut().zip(values.words()[..self.length].chunks(share)) {
+            // A sum of whole words, and not `filter().count()`, becomes SIMD.
+            *count =
+                values.iter().map(|bits| u32::from(bits & 0x7f80_0000 == 0x7f80_0000)).sum::<u32>() as f32;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! How different the images of a batch are from each other, and how many of their values lie at the bound.
+
+use super::draw_real::Epoch;
+use super::{Access, Binding, Describe, State};
+use std::ops::Range;
+
+/// Workgroups in x: one for each feature, in rows.
+const ROW: u32 = 32_768;
+/// Lanes that the twin sums side by side.
+const CHUNK: usize = 8;
+
+/// For each feature, real and fake images apart: its variance over the images, and the share of images in which its
+/// magnitude is below a bound.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageStatistics {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Values of one image.
+    pub features: usize,
+    /// Images in a full batch, real and fake each.
+    pub batch: u32,
+    /// Images in the data set: a batch may be short of real ones.
+    pub n_images: u32,
+    /// The bound.
+    pub bound: f32,
+}
+
+/// `Params` of `shaders/image_statistics.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// The bound.
+    pub bound: f32,
+}
+
+impl Describe for ImageStatistics {
+    const NAME: &'static str = "image_statistics";
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
+        include_str!("../../shaders/lib/epoch.wgsl"),
+        include_str!("../../shaders/lib/sum.wgsl"),
+        include_str!("../../shaders/image_statistics.wgsl")
+    );
+    /// State; x, real blocks first; `[feature][4]`: variance of real images, of fake ones, share of each.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("LANES", self.lanes.into()),
+            ("FEATURES", self.features as f64),
+            ("BATCH", self.batch.into()),
+            ("N_IMAGES", self.n_images.into()),
+        ]
+    }
+
+    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&Params { bound: self.bound }).to_vec()
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        let features = self.features as u32;
+        [features.min(ROW), features.div_ceil(ROW), 1]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [state, x, statistics] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let (state, x) = (State::of(state.words()), x.floats());
+        let (lanes, features, batch) = (self.lanes as usize, self.features, self.batch as usize);
+        let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
+        let half = batch.div_ceil(lanes) * features * lanes;
+        let side = |words: &[f32], feature: usize, n: usize| {
+            let first = words[feature * lanes];
+            let (mut sum, mut squares, mut inside) = ([0.0; CHUNK], [0.0; CHUNK], [0.0; CHUNK]);
+            for block in 0..n.div_ceil(lanes) {
+                let row = &words[(block * features + feature) * lanes..][..lanes.min(n - block * lanes)];
+                for values in row.chunks(CHUNK) {
+                    for (i, value) in values.iter().enumerate() {
+                        let difference = value - first;
+                        sum[i] += difference;
+                        squares[i] += difference * difference;
+                        inside[i] += if value.abs() < self.bound { 1.0 } else { 0.0 };
+                    }
+                }
+            }
+            let mean = |sums: [f32; CHUNK]| sums.iter().map(|s| f64::from(*s)).sum::<f64>() / n as f64;
+            let (sum, squares) = (mean(sum), mean(squares));
+            // A NaN stays one, and is seen.
+            let variance = squares - sum * sum;
+            (if variance < 0.0 { 0.0 } else { variance as f32 }, mean(inside) as f32)
+        };
+        for (feature, row) in statistics.floats_mut().chunks_exact_mut(4).enumerate() {
+            let real = side(&x[..half], feature, n_real);
+            let fake = side(&x[half..2 * half], feature, batch);
+            row.copy_from_slice(&[real.0, fake.0, real.1, fake.1]);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The guard of a training step: what judges it, and the snapshot that training goes back to.
+
+use super::{BufferId, Launch, Layout, NetworkPass, Plan, ProgramId, Words};
+use crate::kernels::check_state::CheckState;
+use crate::kernels::copy_words::CopyWords;
+use crate::kernels::count_non_finite::CountNonFinite;
+use crate::kernels::guard::{Guard, MEMORY};
+use crate::kernels::image_statistics::ImageStatistics;
+
+/// Values within this part of the chains' bound are not saturated.
+const INSIDE: f32 = 0.95;
+
+/// The numbers of a guard. The default is that of the settings `guard.*`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GuardNumbers {
+    /// How far the energies' spread may be above its usual; 0 for no limit.
+    pub energy_range: f32,
+    /// How far the gradient's norm may be above its usual; 0 for no limit.
+    pub gradient_range: f32,
+    /// Steps in a row that look like collapse and are one; 0 for never.
+    pub collapse_steps: u32,
+    /// Training steps from snapshot to snapshot.
+    pub interval: u32,
+    /// What the learning rate is multiplied by when training goes back to a snapshot.
+    pub learning_rate_factor: f64,
+}
+
+impl Default for GuardNumbers {
+    fn default() -> Self {
+        Self {
+            energy_range: 100.0,
+            gradient_range: 100.0,
+            collapse_steps: 500,
+            interval: 100,
+            learning_rate_factor: 0.5,
+        }
+    }
+}
+
+/// The guard's buffers and programs.
+#[derive(Clone, Debug)]
+pub struct GuardPass {
+    numbers: GuardNumbers,
+    /// [`crate::kernels::guard::Memory`].
+    pub memory: BufferId,
+    /// What a snapshot is of, and where it lies.
+    pub snapshot: Vec<(BufferId, BufferId)>,
+    /// Halts training where anything that a snapshot is of is not finite.
+    pub check: ProgramId,
+    /// The same, and takes a snapshot if the guard has had no doubt for long enough.
+    pub keep: ProgramId,
+    /// Goes back to the snapshot, and packs the weights.
+    pub restore: ProgramId,
+    is_kept: BufferId,
+    statistics: BufferId,
+    image_counts: BufferId,
+    counts: BufferId,
+}
+
+/// What a guard needs to know of the step that it judges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    pub state: BufferId,
+    pub metrics: BufferId,
+    pub energies: BufferId,
+    pub streams: usize,
+    pub batch: u32,
+    pub n_images: u32,
+    pub metric_rows: u32,
+    pub half_blocks: u32,
+    pub has_fakes: bool,
+    /// Largest magnitude of the chains' values; 0 for none.
+    pub clamp: f32,
+}
+
+impl Judged {
+    /// Words of the real images' blocks and of the fake images'.
+    fn words(&self, plan: &Plan, features: usize) -> usize {
+        let halves = if self.has_fakes { 2 } else { 1 };
+        (halves * self.half_blocks) as usize * plan.block_len(features)
+    }
+}
+
+impl GuardPass {
+    /// Adds the guard's buffers to a plan: `live` are those that a snapshot is of, besides its memory.
+    pub(super) fn new(
+        plan: &mut Plan,
+        numbers: GuardNumbers,
+        judged: &Judged,
+        features: usize,
+        live: &[BufferId],
+    ) -> Self {
+        let memory = plan.flat("guard's memory", MEMORY);
+        let mut snapshot = Vec::new();
+        for &id in live.iter().chain([&memory]) {
+            let spec = plan.buffers[id.0].clone();
+            let name = format!("snapshot of {}", spec.name);
+            snapshot.push((id, plan.add(name, spec.layout, spec.words)));
+        }
+        let rows = if judged.has_fakes { features } else { 1 };
+        let statistics = plan.flat("image statistics", 4 * rows);
+        let image_counts = plan.flat("image counts", CountNonFinite::groups(judged.words(plan, features)));
+        let is_float = |id: &&BufferId| plan.buffers[id.0].words == Words::Floats;
+        let n_counts = live.iter().filter(is_float).map(|id| CountNonFinite::groups(plan.len_of(*id))).sum();
+        let counts = plan.flat("state counts", n_counts);
+        let is_kept = plan.flat("keep", 1);
+        let none = ProgramId(0);
+        Self {
+            numbers,
+            memory,
+            snapshot,
+            check: none,
+            keep: none,
+            restore: none,
+            is_kept,
+            statistics,
+            image_counts,
+            counts,
+        }
+    }
+
+    /// Where the snapshot has what lies in `live`.
+    ///
+    /// # Panics
+    /// Panics if a snapshot is not of that buffer.
+    pub fn copy_of(&self, live: BufferId) -> BufferId {
+        let pair = self.snapshot.iter().find(|pair| pair.0 == live);
+        pair.expect("a snapshot is of all that training depends on").1
+    }
+
+    /// What learning rates are multiplied by for each retry.
+    pub(super) fn learning_rate_factor(&self) -> f64 {
+        self.numbers.learning_rate_factor
+    }
+
+    /// Looks at the images as they were drawn: a clamp may take a NaN for a number later.
+    pub(super) fn look(&self, launches: &mut Vec<Launch>, plan: &Plan, pass: &NetworkPass, judged: &Judged) {
+        let length = judged.words(plan, pass.features());
+        let kernel = CountNonFinite { length, first: 0 };
+        launches.push(Launch::whole(kernel, &[pass.x, self.image_counts]));
+    }
+
+    /// Judges a step.
+    pub(super) fn judge(&self, launches: &mut Vec<Launch>, plan: &Plan, pass: &NetworkPass, judged: &Judged) {
+        let Judged { state, metrics, batch, n_images, metric_rows, has_fakes, .. } = *judged;
+        let (lanes, features) = (pass.lanes(), pass.features());
+        if has_fakes {
+            let bound = INSIDE * judged.clamp;
+            let kernel = ImageStatistics { lanes, features, batch, n_images, bound };
+            launches.push(Launch::whole(kernel, &[state, pass.x, self.statistics]));
+        }
+        let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
+        let kernel = Guard {
+            lanes,
+            streams: judged.streams,
+            batch,
+            n_images,
+            metric_rows,
+            n_features: if has_fakes { features } else { 1 },
+            n_counts: plan.len_of(self.image_counts),
+            has_fakes,
+            bounded: judged.clamp > 0.0,
+            energy_range: or_infinite(self.numbers.energy_range),
+            gradient_range: or_infinite(self.numbers.gradient_range),
+            collapse_steps: self.numbers.collapse_steps,
+        };
+        let bindings = [state, metrics, judged.energies, self.statistics, self.image_counts, self.memory];
+        launches.push(Launch::whole(kernel, &bindings));
+    }
+
+    /// Adds the programs; `pack` is what packs the weights.
+    pub(super) fn programs(&mut self, plan: &mut Plan, state: BufferId, pack: Vec<Launch>) {
+        let mut check = Vec::new();
+        let mut first = 0;
+        for (live, _) in &self.snapshot {
+            let length = plan.len_of(*live);
+            if plan.buffers[live.0].words == Words::Floats && *live != self.memory {
+                let kernel = CountNonFinite { length, first };
+                check.push(Launch::whole(kernel, &[*live, self.counts]));
+                first += CountNonFinite::groups(length);
+            }
+        }
+        let kernel = CheckState { n_counts: first, interval: self.numbers.interval };
+        check.push(Launch::whole(kernel, &[state, self.counts, self.memory, self.is_kept]));
+        let (mut keep, mut restore) = (check.clone(), Vec::new());
+        for (live, copy) in &self.snapshot {
+            debug_assert!(matches!(plan.buffers[live.0].layout, Layout::Flat(_)));
+            let kernel = CopyWords { length: plan.len_of(*live), always: false };
+            keep.push(Launch::whole(kernel.clone(), &[self.is_kept, *live, *copy]));
+            let kernel = CopyWords { always: true, ..kernel };
+            restore.push(Launch::whole(kernel, &[self.is_kept, *copy, *live]));
+        }
+        restore.extend(pack);
+        self.check = plan.program(check);
+        self.keep = plan.program(keep);
+        self.restore = plan.program(restore);
+    }
+}
