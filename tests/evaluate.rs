@@ -489,7 +489,8 @@ fn write_digits(path: &Path, count: usize) {
     fs::write(path, [header, digits.bytes].concat()).unwrap();
 }
 
-const TRAIN: [&str; 8] = [
+const TRAIN: [&str; 9] = [
+    "--preset=mnist-small",
     "--set=chain.steps=2",
     "--set=train.batch=16",
     "--set=replay.capacity=64",
