@@ -1031,7 +1031,7 @@ impl Config {
             temperature: temperature as f32,
             gradient_clip: self.chain.gradient_clip as f32,
             clamp: self.chain.clamp as f32,
-            change: (s.noise_end > 0.0).then(|| SamplerChange {
+            change: (s.noise_end > 0.0).then_some(SamplerChange {
                 step_size_end: s.step_size as f32,
                 noise_end: s.noise_end as f32,
                 path: Course::Geometric,
