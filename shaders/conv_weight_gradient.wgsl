@@ -21,8 +21,10 @@ override PAD_TOP: u32 = 0;
 override PAD_LEFT: u32 = 0;
 override WEIGHT_OFFSET: u32 = 0;
 override N_PARAMETERS: u32 = 1;
-override N_BLOCKS: u32 = 1;
+override FIRST_BLOCK: u32 = 0;
+override END_BLOCK: u32 = 1;
 override CHUNK_BLOCKS: u32 = 1;
+override FIRST_CHUNK: u32 = 0;
 override STREAMS: u32 = 1;
 
 struct Params {
@@ -76,7 +78,7 @@ fn store(lane: u32, group: vec3u, oc: u32, ic: u32, is_wanted: bool, sum: mat4x4
                 total += lane_sums[other][i / 4u][i % 4u];
             }
             let at = select((c * IN_CHANNELS + source) * taps + group.y % taps, weight_len + c, is_bias);
-            partials[group.z * N_PARAMETERS + WEIGHT_OFFSET + at] = total;
+            partials[(FIRST_CHUNK + group.z) * N_PARAMETERS + WEIGHT_OFFSET + at] = total;
         }
     }
     workgroupBarrier();
@@ -98,8 +100,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     var sum01 = mat4x4f();
     var sum10 = mat4x4f();
     var sum11 = mat4x4f();
-    let end = min((group.z + 1u) * CHUNK_BLOCKS, N_BLOCKS);
-    for (var block = group.z * CHUNK_BLOCKS; block < end; block++) {
+    let begin = FIRST_BLOCK + group.z * CHUNK_BLOCKS;
+    for (var block = begin; block < min(begin + CHUNK_BLOCKS, END_BLOCK); block++) {
         for (var pixel = lane / fours; pixel < OUT_HEIGHT * OUT_WIDTH; pixel += 4u) {
             let iy = i32(pixel / OUT_WIDTH * STRIDE_Y + ky) - i32(PAD_TOP);
             let ix = i32(pixel % OUT_WIDTH * STRIDE_X + kx) - i32(PAD_LEFT);

@@ -11,8 +11,10 @@ override FEATURES: u32 = 1;
 override UNITS: u32 = 1;
 override WEIGHT_OFFSET: u32 = 0;
 override N_PARAMETERS: u32 = 1;
-override N_BLOCKS: u32 = 1;
+override FIRST_BLOCK: u32 = 0;
+override END_BLOCK: u32 = 1;
 override CHUNK_BLOCKS: u32 = 1;
+override FIRST_CHUNK: u32 = 0;
 override STREAMS: u32 = 1;
 
 struct Params {
@@ -34,8 +36,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let u = min(vec4u(unit, unit + 1u, unit + 2u, unit + 3u), vec4u(last)) * LANES + lane;
 
     var sum = vec4f(0.0);
-    let end = min((group.z + 1u) * CHUNK_BLOCKS, N_BLOCKS);
-    for (var block = group.z * CHUNK_BLOCKS; block < end; block++) {
+    let begin = FIRST_BLOCK + group.z * CHUNK_BLOCKS;
+    for (var block = begin; block < min(begin + CHUNK_BLOCKS, END_BLOCK); block++) {
         let at = block * UNITS * LANES;
         let gradient = vec4f(g[at + u.x], g[at + u.y], g[at + u.z], g[at + u.w]);
         let value = input[(block * FEATURES + min(f, FEATURES - 1u)) * LANES + lane];
@@ -53,7 +55,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             let column = (f % CHANNELS) * (FEATURES / CHANNELS) + f / CHANNELS;
             let weight = (unit + i) * FEATURES + column;
             let at = select(weight, UNITS * FEATURES + unit + i, f == FEATURES);
-            partials[group.z * N_PARAMETERS + WEIGHT_OFFSET + at] = total;
+            partials[(FIRST_CHUNK + group.z) * N_PARAMETERS + WEIGHT_OFFSET + at] = total;
         }
     }
 }

@@ -13,8 +13,10 @@ override STEPS: u32 = 1;
 override REVERSE: u32 = 0;
 override WEIGHT_OFFSET: u32 = 0;
 override N_PARAMETERS: u32 = 1;
-override N_BLOCKS: u32 = 1;
+override FIRST_BLOCK: u32 = 0;
+override END_BLOCK: u32 = 1;
 override CHUNK_BLOCKS: u32 = 1;
+override FIRST_CHUNK: u32 = 0;
 
 struct Params {
     first_block: u32, // unused
@@ -42,8 +44,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     var s1 = vec4f(0.0);
     var s2 = vec4f(0.0);
     var s3 = vec4f(0.0);
-    let end = min((group.z + 1u) * CHUNK_BLOCKS, N_BLOCKS);
-    for (var block = group.z * CHUNK_BLOCKS; block < end; block++) {
+    let begin = FIRST_BLOCK + group.z * CHUNK_BLOCKS;
+    for (var block = begin; block < min(begin + CHUNK_BLOCKS, END_BLOCK); block++) {
         // The first step has no h before it.
         for (var step = select(0u, 1u, is_hidden); step < STEPS; step++) {
             let t = select(step, TIME - 1u - step, REVERSE == 1u);
@@ -68,7 +70,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     lane_sums[lane] = mat4x4f(s0, s1, s2, s3);
     workgroupBarrier();
     let rows = 4u * HIDDEN;
-    let first = group.z * N_PARAMETERS + WEIGHT_OFFSET;
+    let first = (FIRST_CHUNK + group.z) * N_PARAMETERS + WEIGHT_OFFSET;
     for (var i = lane; i < 16u; i += LANES) {
         let input = k + i / 4u;
         let r = row + i % 4u;

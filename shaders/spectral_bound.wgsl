@@ -1,6 +1,6 @@
 // The spectral norm's estimate sigma = |t| / |v|, the next u = t / |t|, and W min(1, bound / sigma).
 // x = 1,024 of the weights W [row][column]; every workgroup sums up the norms, and the first writes u and sigma.
-// 1 v, 2 t, 3 parameters, 4 u of all matrices, 5 sigma of all matrices.
+// Where training is halted, W and u stay. 1 state, 2 v, 3 t, 4 parameters, 5 u of all matrices, 6 sigma of all matrices.
 
 override ROWS: u32 = 1;
 override COLUMNS: u32 = 1;
@@ -13,11 +13,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> v: array<f32>;
-@group(0) @binding(2) var<storage, read> t: array<f32>;
-@group(0) @binding(3) var<storage, read_write> parameters: array<f32>;
-@group(0) @binding(4) var<storage, read_write> u: array<f32>;
-@group(0) @binding(5) var<storage, read_write> norms: array<f32>;
+@group(0) @binding(1) var<storage, read> state: State;
+@group(0) @binding(2) var<storage, read> v: array<f32>;
+@group(0) @binding(3) var<storage, read> t: array<f32>;
+@group(0) @binding(4) var<storage, read_write> parameters: array<f32>;
+@group(0) @binding(5) var<storage, read_write> u: array<f32>;
+@group(0) @binding(6) var<storage, read_write> norms: array<f32>;
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
@@ -34,10 +35,13 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
     if (is_known) {
         sigma = sqrt(total.y / total.x);
     }
+    if (group.x == 0u && index == 0u) {
+        norms[NUMBER] = sigma;
+    }
+    if (state.halted != 0u) {
+        return;
+    }
     if (group.x == 0u) {
-        if (index == 0u) {
-            norms[NUMBER] = sigma;
-        }
         if (is_known) {
             for (var row = index; row < ROWS; row += SIZE) {
                 u[VECTOR_OFFSET + row] = t[row] / sqrt(total.y);

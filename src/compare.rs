@@ -79,7 +79,7 @@ impl Tolerance {
             // of terms larger than itself.
             Kernel::ActivationJet(_) | Kernel::ActivationJetBackward(_) => of_largest(1e-5),
             // One rounding or two, an exponential; the residual is a sum of squares over an image.
-            Kernel::Perturb(_) | Kernel::JetStart(_) => of_largest(1e-5),
+            Kernel::Perturb(_) | Kernel::JetStart(_) | Kernel::KlDirection(_) => of_largest(1e-5),
             // A few Langevin steps of the whole network, each of which multiplies what went wrong before by its step
             // size and the energy's curvature. x itself is of magnitude 1.
             Kernel::Chain(_) => of_largest(1e-4),

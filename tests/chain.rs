@@ -9,7 +9,9 @@ use thalweg::kernels::State;
 use thalweg::kernels::chain::chain_layers;
 use thalweg::kernels::dynamics::{Form, Path};
 use thalweg::network::{Activation, LayerSpec, Network, Padding, preset};
-use thalweg::plan::{SamplerChange, SamplerNumbers, Target, sampler_plan};
+use thalweg::plan::{
+    SamplerChange, SamplerNumbers, Source, Starts, Target, TrainingNumbers, sampler_plan, training_plan,
+};
 
 /// The forms that the fused chain knows, with and without a clamp.
 fn numbers(form: Form) -> SamplerNumbers {
@@ -159,4 +161,54 @@ fn launches_do_not_grow_with_steps() {
     };
     assert_eq!([launches(1), launches(60), launches(100)], [1, 1, 1]);
     assert_eq!(launches(1000), 10); // the cap on one dispatch's work
+}
+
+/// The KL term needs where the last step begins: that step is done by layers, and ends where it did.
+#[test]
+fn the_kl_terms_last_step_is_by_layers() {
+    let network = &networks()[0];
+    let (batch, shape) = (5, network.input);
+    let step = |device: Device, kl: f32, target: Target| {
+        let chain = SamplerNumbers { steps: 3, ..numbers(Form::NoiseFirst) };
+        let numbers = TrainingNumbers {
+            batch,
+            n_images: batch,
+            source: Source::Floats,
+            data_shape: shape,
+            chain,
+            starts: Starts::Noise,
+            ring_capacity: batch,
+            kl,
+            ..TrainingNumbers::default()
+        };
+        let plan = training_plan(network, &numbers, target);
+        let names: Vec<_> = plan.plan.programs[plan.step.0].iter().map(|l| l.kernel.name()).collect();
+        let count = |name: &str| names.iter().filter(|n| **n == name).count();
+        let counts = [count("chain"), count("langevin"), count("jet_start")];
+        pollster::block_on(async {
+            let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
+            machine.write_floats(plan.pass.parameters, &network.initial_parameters(7));
+            let data: Vec<f32> = (0..batch as usize * shape.len()).map(|i| (i as f32).sin()).collect();
+            machine.write_floats(plan.data.unwrap(), &data);
+            machine.run(plan.start).unwrap();
+            let report = compare(&mut machine, plan.step).await.unwrap();
+            assert!(report.parted().is_none(), "{report}");
+            let ends = machine.read_floats(plan.ring).await.unwrap();
+            (counts, ends.iter().map(|x| f64::from(*x)).collect::<Vec<_>>())
+        })
+    };
+    let fused = Target { fused_steps: 8, ..Target::gpu(5) };
+    let (counts, want) = step(Device::cpu(), 0.0, Target::CPU);
+    assert_eq!(counts, [0, 4, 0]);
+    let mut failures = common::Failures::default();
+    for (name, device, kl, target, expected) in [
+        ("CPU", Device::cpu(), 0.5, Target::CPU, [0, 4, 1]),
+        ("fused, no term", common::gpu(), 0.0, fused, [1, 0, 0]),
+        ("fused", common::gpu(), 0.5, fused, [1, 2, 1]),
+    ] {
+        let (counts, ends) = step(device, kl, target);
+        assert_eq!(counts, expected, "{name}");
+        failures.close(name, &ends, &want, 1e-5, 0.0);
+    }
+    failures.assert_none();
 }

@@ -330,6 +330,9 @@ fn validate_names_each_impossible_value() {
         ("score.sigma_max", |c| (c.score.levels, c.score.sigma, c.score.sigma_max) = (2, 0.5, 0.5)),
         ("score.sigma", |c| c.score.sigma = f64::NAN),
         ("loss.smoothness", |c| (c.objective, c.loss.smoothness) = (Objective::ScoreMatching, 0.1)),
+        ("loss.kl", |c| c.loss.kl = -1.0),
+        ("loss.kl", |c| (c.objective, c.loss.kl) = (Objective::SlicedScoreMatching, 0.1)),
+        ("loss.kl", |c| (c.chain.form, c.loss.kl) = (Form::Mala, 0.1)),
         ("augment.probability", |c| {
             (c.objective, c.augment.probability) = (Objective::DenoisingScoreMatching, 0.5)
         }),

@@ -190,7 +190,7 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         let want = grad[of_in.clone()].iter().zip(&slopes[of_in]).map(|(g, s)| g * s).collect::<Vec<_>>();
         assert_eq!(sloped, want, "a slope is a factor");
     }
-    let chunks = Chunks { n_blocks: 2, chunk_blocks: 2 };
+    let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
     let kernel = ConvWeightGradient {
         lanes,
         shape: s,
@@ -242,7 +242,7 @@ fn dense_layer(rng: &mut Rng, s: DenseShape) -> Layer {
         let want = grad[of_in.clone()].iter().zip(&slopes[of_in]).map(|(g, s)| g * s).collect::<Vec<_>>();
         assert_eq!(sloped, want, "a slope is a factor");
     }
-    let chunks = Chunks { n_blocks: 2, chunk_blocks: 2 };
+    let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
     let kernel =
         DenseWeightGradient { lanes, shape: s, chunks, streams: 1, weight_offset: 0, n_parameters: 0 };
     let mut parameter_gradient = vec![f64::NAN; parameters.len()];

@@ -46,6 +46,7 @@ use thalweg::kernels::dynamics::{Dynamics, Form, Path};
 use thalweg::kernels::guard::{Guard, MEMORY, Memory};
 use thalweg::kernels::image_statistics::ImageStatistics;
 use thalweg::kernels::jet_start::{JetStart, Probes};
+use thalweg::kernels::kl_direction::KlDirection;
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::lstm_backward::LstmBackward;
 use thalweg::kernels::lstm_forward::LstmForward;
@@ -400,7 +401,8 @@ fn add_packing(bench: &mut Bench, case: &str, packing: Packing, weight_len: usiz
     bench.whole_launch(case.to_owned(), kernel, &[parameters, packed], &[(packed, vec![all])]);
 }
 
-/// The buffers of a weight gradient over three blocks of four, in chunks of 1, 2 (so that the last has fewer) or 3.
+/// The buffers of a weight gradient over three blocks of four, the first or the last, in chunks of 1, 2 (so that the last
+/// has fewer) or 3, with up to two chunks of others before them.
 fn weight_buffers(
     bench: &mut Bench,
     (number, streams): (usize, u32),
@@ -409,17 +411,20 @@ fn weight_buffers(
     layer: Range<usize>,
     n_parameters: usize,
 ) -> (Chunks, BufferId, BufferId, BufferId, Vec<Range<usize>>) {
+    let (at, first_chunk) = (number as u32, number as u32 % 3);
     // Two streams make four blocks two.
     let chunks = if streams == 2 {
-        Chunks { n_blocks: 4, chunk_blocks: 2 + 2 * (number as u32 % 2) }
+        let first_block = 2 * (at % 2);
+        Chunks { first_block, n_blocks: 4 - first_block, chunk_blocks: 2 + 2 * (at / 2 % 2), first_chunk }
     } else {
-        Chunks { n_blocks: 3, chunk_blocks: 1 + number as u32 % 3 }
+        Chunks { first_block: at / 3 % 2, n_blocks: 3, chunk_blocks: 1 + at % 3, first_chunk }
     };
-    let input = bench.random_blocks("input", in_len, &(0..chunks.n_blocks));
-    let g = bench.random_blocks("g", out_len, &(0..chunks.n_blocks));
-    let count = chunks.count() as usize;
-    let partials = bench.flat("partials", count * n_parameters);
-    let written = (0..count).map(|c| c * n_parameters + layer.start..c * n_parameters + layer.end).collect();
+    let blocks = chunks.first_block..chunks.first_block + chunks.n_blocks;
+    let input = bench.random_blocks("input", in_len, &blocks);
+    let g = bench.random_blocks("g", out_len, &blocks);
+    let own = chunks.first_chunk as usize..(chunks.first_chunk + chunks.count()) as usize;
+    let partials = bench.flat("partials", own.end * n_parameters);
+    let written = own.map(|c| c * n_parameters + layer.start..c * n_parameters + layer.end).collect();
     (chunks, input, g, partials, written)
 }
 
@@ -867,6 +872,31 @@ fn add_jets(bench: &mut Bench, own: impl Fn(&usize) -> bool) {
                 bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
             }
         }
+        for (form, clip, bound) in [
+            (Form::NoiseFirst, 0.5, 0.7),
+            (Form::NoiseLast, f32::INFINITY, 0.4),
+            (Form::Theory, 0.2, f32::INFINITY),
+        ] {
+            let state = bench.state(State { step: 3, ..State::default() });
+            let mut image = |name: &str, features: usize| bench.random_blocks(name, features, &BLOCKS);
+            let (gradient, x) = (image("gradient", features), image("x", features));
+            let (streams, seeds) = (image("streams", 2 * features), bench.per_block("seeds", 2));
+            let dynamics = Dynamics {
+                form,
+                step_size: 0.3,
+                step_size_end: 0.1,
+                noise: 0.3,
+                noise_end: 0.03,
+                path: Path::Geometric,
+                levels: 9,
+                temperature: 0.7,
+                gradient_clip: clip,
+                bound,
+            };
+            let kernel = KlDirection { lanes, features, batch: lanes + 3, weight: 0.7, dynamics };
+            let bindings = [state, gradient, x, streams, seeds];
+            bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
+        }
         for (levels, velocity) in [(1, false), (2, false), (10, false), (1, true), (10, true)] {
             let level = bench.random_blocks("level", 1, &BLOCKS);
             let (noise, x) = (
@@ -934,8 +964,15 @@ fn add_update(bench: &mut Bench) {
         let seeds = bench.per_block("seeds", 1);
         let metrics = bench.flat("metrics", ROWS as usize * METRICS);
         let square_of_means = n_images % 2 == 0;
-        let kernel =
-            ContrastiveLoss { lanes, batch, n_images, metric_rows: ROWS, alpha: 0.1, square_of_means };
+        let kernel = ContrastiveLoss {
+            lanes,
+            batch,
+            n_images,
+            metric_rows: ROWS,
+            alpha: 0.1,
+            square_of_means,
+            kl: 0.3,
+        };
         let row = (step % ROWS) as usize * METRICS;
         let written = [(seeds, vec![0..2 * half]), (metrics, vec![row..row + 5, row + 6..row + 8])];
         let bindings = [state, energies, seeds, metrics];
@@ -1071,7 +1108,16 @@ fn add_spectral(bench: &mut Bench) {
             let kernel = SpectralBound { matrix, number, bound };
             let mut written = vec![(u, vec![matrix.vector()]), (norms, vec![number..number + 1])];
             written.push((parameters, vec![matrix.range()]));
-            bench.whole_launch(format!("{kernel:?}"), kernel, &[v, t, parameters, u, norms], &written);
+            let state = bench.state(State::default());
+            bench.whole_launch(format!("{kernel:?}"), kernel, &[state, v, t, parameters, u, norms], &written);
+
+            let parameters = bench.random_flat("parameters", matrix.range().end + 2);
+            let (u, norms) = (bench.random_flat("u", matrix.vector().end + 1), bench.flat("norms", 3));
+            let state = bench.state(State { halted: 1, ..State::default() });
+            let kernel = SpectralBound { matrix, number, bound };
+            let written = [(u, vec![]), (parameters, vec![]), (norms, vec![number..number + 1])];
+            let bindings = [state, v, t, parameters, u, norms];
+            bench.whole_launch(format!("halted {kernel:?}"), kernel, &bindings, &written);
         }
     }
 }

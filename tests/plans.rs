@@ -11,6 +11,7 @@ use thalweg::data::toy::Toy;
 use thalweg::kernels::anneal_propose::Part;
 use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::contrastive_loss::METRICS;
+use thalweg::kernels::conv_weight_gradient::Chunks;
 use thalweg::kernels::count_non_finite::CountNonFinite;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::guard::MEMORY;
@@ -22,7 +23,7 @@ use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel};
 use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
-    AnnealingNumbers, BufferId, GuardNumbers, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers,
+    AnnealingNumbers, BufferId, GuardNumbers, JetPass, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers,
     ScoreObjective, Source, Starts, Target, TrainingNumbers, Words, annealing_plan, energy_plan,
     sampler_plan, training_plan,
 };
@@ -507,13 +508,14 @@ fn of_objectives(network: &Network, target: Target, batch: u32, source: Source) 
         ..base.clone()
     };
     let augment = Augment { probability: 0.5, shift: 1, ..Augment::default() };
-    let persistent = TrainingNumbers { starts: Starts::Persistent, augment, ..base };
+    let kl = if JetPass::check(network).is_ok() { 0.3 } else { 0.0 };
+    let persistent = TrainingNumbers { starts: Starts::Persistent, augment, kl, ..base };
     let own = ["state", "parameters", "packed", "first moment", "second moment", "guard's memory"];
     let mut plans = Vec::new();
     for (numbers, more) in [(penalties, "average"), (persistent, "replay ring")] {
         let training = training_plan(network, &numbers, target);
         let launches = training.plan.programs[training.step.0].clone();
-        let inputs = [&own[..], &["data", VECTORS, more]].concat();
+        let inputs = [&own[..], &["data", "zeros", VECTORS, more]].concat();
         let outputs = [&own[..], &["metrics", more]].concat();
         plans.push((training.plan, vec![Program { name: "step", launches, inputs, outputs }]));
     }
@@ -648,12 +650,12 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::ConvWeightGradient(k) => vec![
             PerBlock(k.shape.in_len()),
             PerBlock(k.shape.out_len()),
-            Flat(k.chunks.count() as usize * k.n_parameters),
+            Flat((k.chunks.first_chunk + k.chunks.count()) as usize * k.n_parameters),
         ],
         Kernel::DenseWeightGradient(k) => vec![
             PerBlock(k.shape.in_len()),
             PerBlock(k.shape.units),
-            Flat(k.chunks.count() as usize * k.n_parameters),
+            Flat((k.chunks.first_chunk + k.chunks.count()) as usize * k.n_parameters),
         ],
         Kernel::LstmForward(k) => vec![
             PerBlock(k.cell.in_len()),
@@ -673,10 +675,14 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::LstmWeightGradient(k) => vec![
             PerBlock(k.cell.in_len()),
             PerBlock(k.cell.trace_len()),
-            Flat(k.chunks.count() as usize * k.n_parameters),
+            Flat((k.chunks.first_chunk + k.chunks.count()) as usize * k.n_parameters),
         ],
         Kernel::LstmPack(k) => vec![Flat(0), Flat(k.packing().len())],
         Kernel::Perturb(k) => vec![PerBlock(1), PerBlock(k.features), PerBlock(k.features), PerBlock(1)],
+        Kernel::KlDirection(k) => {
+            let n = PerBlock(k.features);
+            vec![state, n, n, PerBlock(2 * k.features), PerBlock(2)]
+        }
         Kernel::JetStart(k) => {
             let n = PerBlock(k.features);
             let probes = k.jet.directions - k.jet.first_order;
@@ -709,7 +715,8 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         }
         Kernel::SpectralBound(k) => {
             let m = &k.matrix;
-            vec![Flat(m.columns), Flat(m.rows), Flat(m.range().end), Flat(m.vector().end), Flat(k.number + 1)]
+            let (u, norms) = (Flat(m.vector().end), Flat(k.number + 1));
+            vec![state, Flat(m.columns), Flat(m.rows), Flat(m.range().end), u, norms]
         }
         Kernel::SumSquares(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters.div_ceil(GROUP))],
         Kernel::ClipScale(k) => vec![state, Flat(k.n_partials), Flat(1), metrics],
@@ -783,6 +790,9 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(needed.len() == access.len() && needed.len() == launch.bindings.len(), || {
                 what.clone()
             });
+            // With other matrices, or with the KL term's partial sums.
+            let name = launch.kernel.name();
+            let shares = name.starts_with("spectral_") || name.ends_with("_weight_gradient");
             for (binding, (id, needed)) in launch.bindings.iter().zip(needed).enumerate() {
                 let needed = match needed {
                     Layout::PerBlock(n) => Layout::PerBlock(n * streams_of(launch)),
@@ -794,7 +804,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
                 } else if needed == Layout::Flat(0) {
                     // A jet's biases come with its activation.
                     buffer.name == if launch.streams == 1 { "parameters" } else { "zeros" }
-                } else if let (true, Layout::Flat(least)) = (what.contains(": spectral_"), needed) {
+                } else if let (true, Layout::Flat(least)) = (shares, needed) {
                     matches!(buffer.layout, Layout::Flat(len) if len >= least)
                 } else {
                     buffer.layout == needed
@@ -827,7 +837,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 50, "{kernels:?}");
+    assert_eq!(kernels.len(), 51, "{kernels:?}");
     failures.assert_none();
 }
 
@@ -867,8 +877,11 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
 
 /// The blocks of a per-block buffer that a launch touches.
 fn blocks_of(plan: &Plan, launch: &Launch) -> Range<u32> {
+    let of_chunks = |c: Chunks, streams: u32| c.first_block / streams..(c.first_block + c.n_blocks) / streams;
     match &launch.kernel {
         kernel if kernel.is_per_block() => launch.blocks.clone(),
+        Kernel::ConvWeightGradient(k) => of_chunks(k.chunks, k.streams),
+        Kernel::DenseWeightGradient(k) => of_chunks(k.chunks, k.streams),
         Kernel::CopyImages(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
         Kernel::MeanAcceptance(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
         Kernel::PushReplay(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
@@ -971,8 +984,8 @@ fn a_missing_launch_is_found() {
 fn partial_gradients_cover_all_blocks_and_all_parameters() {
     for (name, plan, programs) in all_plans() {
         for program in programs.iter().filter(|p| p.name.ends_with("step")) {
-            let (mut written, mut all_chunks) = (Vec::new(), BTreeSet::new());
-            let mut n = 0;
+            let mut written: BTreeMap<u32, (Chunks, u32, Vec<usize>)> = BTreeMap::new();
+            let (mut n, mut n_chunks) = (0, 0);
             for launch in &program.launches {
                 let (chunks, at, n_parameters) = match &launch.kernel {
                     Kernel::ConvWeightGradient(k) => {
@@ -988,22 +1001,34 @@ fn partial_gradients_cover_all_blocks_and_all_parameters() {
                         (k.chunks, at, k.n_parameters)
                     }
                     Kernel::ReducePartials(k) => {
-                        assert!(all_chunks.iter().all(|(_, count, _)| *count == k.n_chunks), "{name}");
+                        n_chunks = k.n_chunks;
                         continue;
                     }
                     _ => continue,
                 };
                 n = n_parameters;
-                written.extend(at);
-                all_chunks.insert((chunks.n_blocks, chunks.count(), chunks.chunk_blocks));
-                let blocks: Vec<u32> = (0..chunks.count()).flat_map(|chunk| chunks.blocks(chunk)).collect();
                 let streams = streams_of(launch) as u32;
-                assert!(blocks.into_iter().eq(0..plan.n_blocks * streams), "{name}: {chunks:?}");
+                let own = written.entry(chunks.first_chunk).or_insert((chunks, streams, Vec::new()));
+                assert_eq!((own.0, own.1), (chunks, streams), "{name}");
+                own.2.extend(at);
+            }
+            // One set after the other: of all blocks, and of the fake half for the KL term.
+            let mut first_chunk = 0;
+            for (chunks, streams, mut at) in written.into_values() {
+                at.sort_unstable();
+                assert!(at.into_iter().eq(0..n), "{name}");
+                assert_eq!(chunks.first_chunk, first_chunk, "{name}");
+                let first_block = if first_chunk == 0 { 0 } else { plan.n_blocks / 2 };
+                let blocks: Vec<u32> = (0..chunks.count()).flat_map(|chunk| chunks.blocks(chunk)).collect();
+                assert!(
+                    blocks.into_iter().eq(first_block * streams..plan.n_blocks * streams),
+                    "{name}: {chunks:?}"
+                );
                 assert!(chunks.chunk_blocks.is_multiple_of(streams), "{name}: {chunks:?}");
                 assert!((1..=32).contains(&chunks.count()), "{name}: {chunks:?}");
+                first_chunk += chunks.count();
             }
-            written.sort_unstable();
-            assert!(written.into_iter().eq(0..n) && all_chunks.len() == 1, "{name}");
+            assert_eq!(first_chunk, n_chunks, "{name}");
         }
     }
 }

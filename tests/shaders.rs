@@ -20,13 +20,13 @@ use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
     Access, BlockParams, Kernel, State, adam, add_penalty, anneal_accept, anneal_propose, augment_starts,
     average_weights, chain, clip_scale, contrastive_loss, copy_images, count_non_finite, draw_negatives,
-    draw_real, draw_toy, dynamics, guard, image_statistics, langevin, lstm_forward, mala_accept,
-    mala_propose, mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness, spectral_bound,
-    weight_penalty,
+    draw_real, draw_toy, dynamics, guard, image_statistics, kl_direction, langevin, lstm_forward,
+    mala_accept, mala_propose, mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness,
+    spectral_bound, weight_penalty,
 };
 use thalweg::network::{ANALYTIC, Network, preset};
 use thalweg::plan::{
-    AnnealingNumbers, GuardNumbers, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
+    AnnealingNumbers, GuardNumbers, JetPass, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
     TrainingNumbers, annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
 use uniformity::barriers_are_uniform;
@@ -76,8 +76,9 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         Kernel::LstmForward(_) | Kernel::LstmBackward(_) => {
             fields!(lstm_forward::Params { first_block, first_step, n_steps })
         }
-        Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha, square_of_means }),
+        Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha, square_of_means, kl }),
         Kernel::Perturb(_) => fields!(perturb::Params { first_block, sigma, log_ratio }),
+        Kernel::KlDirection(_) => fields!(kl_direction::Params { dynamics, first_block, weight }),
         Kernel::ScoreLoss(_) => fields!(score_loss::Params { share }),
         Kernel::SpectralBound(_) => fields!(spectral_bound::Params { bound }),
         Kernel::ClipScale(_) => fields!(clip_scale::Params { clip }),
@@ -513,8 +514,9 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
         ..numbers.clone()
     };
     let augment = Augment { probability: 0.5, shift: 2, flip: 0.5, rescale: 0.1 };
+    let kl = if JetPass::check(network).is_ok() { 0.3 } else { 0.0 };
     let persistent =
-        TrainingNumbers { starts: Starts::Persistent, noise: normal, augment, ..numbers.clone() };
+        TrainingNumbers { starts: Starts::Persistent, noise: normal, augment, kl, ..numbers.clone() };
     let signs = Distribution::Signs;
     let objectives = [
         ScoreObjective::Matching { probes: 2 },

@@ -290,8 +290,7 @@ impl Machine {
         // One piece of work: some output channels of one chunk of blocks.
         let (input, g, lanes, isa) = (input.floats(), g.floats(), self.plan.lanes as usize, self.isa);
         let mut pieces = Vec::new();
-        for (chunk, partial) in partials.floats_mut().chunks_exact_mut(work.n_parameters).enumerate() {
-            let blocks = work.chunks.blocks(chunk as u32);
+        for (blocks, partial) in work.chunks.split(partials.floats_mut(), work.n_parameters) {
             let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
             let (mut rest, channels) = (&mut partial[work.offset..], work.channels);
             for (section, &row) in work.rows.iter().enumerate() {

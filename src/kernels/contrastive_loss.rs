@@ -1,6 +1,7 @@
 //! Energies to loss, metrics and seeds: contrastive divergence (Hinton 2002) with an L2 penalty on energies
 //! (Du and Mordatch 2019): `loss = mean E(real) - mean E(fake) + alpha * (mean E(real)^2 + mean E(fake)^2)`, or with the
-//! squares of the means in the penalty.
+//! squares of the means in the penalty. The KL term ([`super::kl_direction`]) adds its value, `kl * mean E(fake)`, to the loss,
+//! and nothing to the seeds.
 
 use super::draw_real::Epoch;
 use super::{Access, Binding, Describe, State};
@@ -26,6 +27,8 @@ pub struct ContrastiveLoss {
     pub alpha: f32,
     /// Whether the penalty is of the means' squares, and not of the squares' means.
     pub square_of_means: bool,
+    /// Weight of the KL term.
+    pub kl: f32,
 }
 
 /// `Params` of `shaders/contrastive_loss.wgsl`.
@@ -36,6 +39,8 @@ pub struct Params {
     pub alpha: f32,
     /// 1 for a penalty of the means' squares.
     pub square_of_means: u32,
+    /// Weight of the KL term.
+    pub kl: f32,
 }
 
 impl Describe for ContrastiveLoss {
@@ -59,7 +64,7 @@ impl Describe for ContrastiveLoss {
     }
 
     fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        let params = Params { alpha: self.alpha, square_of_means: self.square_of_means.into() };
+        let params = Params { alpha: self.alpha, square_of_means: self.square_of_means.into(), kl: self.kl };
         bytemuck::bytes_of(&params).to_vec()
     }
 
@@ -93,7 +98,7 @@ impl Describe for ContrastiveLoss {
         let (real, real_squares) = side(0, n_real, 1.0);
         let (fake, fake_squares) = side(half, n_fake, -1.0);
         let divergence = real - fake;
-        let regularisation = self.alpha * (real_squares + fake_squares);
+        let regularisation = self.alpha * (real_squares + fake_squares) + self.kl * fake;
         let row = (state.step % self.metric_rows) as usize * METRICS;
         let row = &mut metrics.floats_mut()[row..row + METRICS];
         row[..5].copy_from_slice(&[divergence + regularisation, divergence, regularisation, real, fake]);

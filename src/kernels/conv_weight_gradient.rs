@@ -6,13 +6,17 @@ use super::{Access, Binding, BlockParams, Describe, Real};
 use crate::network::ConvShape;
 use std::ops::Range;
 
-/// How a batch's blocks are split into partial sums of the parameter gradient.
+/// How blocks are split into partial sums of the parameter gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Chunks {
-    /// Blocks of the batch, real and fake.
+    /// The first block.
+    pub first_block: u32,
+    /// Blocks, of all chunks together.
     pub n_blocks: u32,
     /// Blocks of a chunk; the last may have fewer.
     pub chunk_blocks: u32,
+    /// Partial sums of others that lie before these.
+    pub first_chunk: u32,
 }
 
 impl Chunks {
@@ -23,7 +27,29 @@ impl Chunks {
 
     /// The blocks of chunk `chunk`.
     pub fn blocks(&self, chunk: u32) -> Range<u32> {
-        chunk * self.chunk_blocks..((chunk + 1) * self.chunk_blocks).min(self.n_blocks)
+        let end = ((chunk + 1) * self.chunk_blocks).min(self.n_blocks);
+        self.first_block + chunk * self.chunk_blocks..self.first_block + end
+    }
+
+    /// Each chunk's blocks, and its partial sums among `[chunk][parameter]`.
+    pub fn split<'a, R>(
+        &self,
+        partials: &'a mut [R],
+        n_parameters: usize,
+    ) -> impl Iterator<Item = (Range<u32>, &'a mut [R])> + use<'a, R> {
+        let partials = partials.chunks_exact_mut(n_parameters).skip(self.first_chunk as usize);
+        let chunks = *self;
+        (0..self.count()).map(move |chunk| chunks.blocks(chunk)).zip(partials)
+    }
+
+    /// Values of the shaders' `override`s.
+    pub(super) fn overrides(&self) -> [(&'static str, f64); 4] {
+        [
+            ("FIRST_BLOCK", self.first_block.into()),
+            ("END_BLOCK", (self.first_block + self.n_blocks).into()),
+            ("CHUNK_BLOCKS", self.chunk_blocks.into()),
+            ("FIRST_CHUNK", self.first_chunk.into()),
+        ]
     }
 }
 
@@ -108,10 +134,9 @@ impl Describe for ConvWeightGradient {
         overrides.extend([
             ("WEIGHT_OFFSET", self.weight_offset as f64),
             ("N_PARAMETERS", self.n_parameters as f64),
-            ("N_BLOCKS", self.chunks.n_blocks.into()),
-            ("CHUNK_BLOCKS", self.chunks.chunk_blocks.into()),
             ("STREAMS", self.streams.into()),
         ]);
+        overrides.extend(self.chunks.overrides());
         overrides
     }
 
@@ -130,11 +155,8 @@ impl Describe for ConvWeightGradient {
         let [input, g, partials] = bindings else { panic!("{} takes three bindings", Self::NAME) };
         let (s, lanes) = (&self.shape, self.lanes as usize);
         let layer = self.weight_offset..self.weight_offset + s.weight_len() + s.out_channels;
-        for (chunk, partial) in partials.floats_mut().chunks_exact_mut(self.n_parameters).enumerate() {
-            let of = |len: usize| {
-                let blocks = self.chunks.blocks(chunk as u32);
-                blocks.start as usize * len * lanes..blocks.end as usize * len * lanes
-            };
+        for (blocks, partial) in self.chunks.split(partials.floats_mut(), self.n_parameters) {
+            let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
             let (input, g) = (&input.floats()[of(s.in_len())], &g.floats()[of(s.out_len())]);
             self.reference(input, g, &mut partial[layer.clone()]);
         }

@@ -62,10 +62,9 @@ impl Describe for DenseWeightGradient {
             ("CHANNELS", self.shape.in_channels as f64),
             ("WEIGHT_OFFSET", self.weight_offset as f64),
             ("N_PARAMETERS", self.n_parameters as f64),
-            ("N_BLOCKS", self.chunks.n_blocks.into()),
-            ("CHUNK_BLOCKS", self.chunks.chunk_blocks.into()),
             ("STREAMS", self.streams.into()),
         ]);
+        overrides.extend(self.chunks.overrides());
         overrides
     }
 
@@ -81,11 +80,8 @@ impl Describe for DenseWeightGradient {
         let [input, g, partials] = bindings else { panic!("{} takes three bindings", Self::NAME) };
         let (s, lanes) = (&self.shape, self.lanes as usize);
         let layer = self.weight_offset..self.weight_offset + (s.in_len() + 1) * s.units;
-        for (chunk, partial) in partials.floats_mut().chunks_exact_mut(self.n_parameters).enumerate() {
-            let of = |len: usize| {
-                let blocks = self.chunks.blocks(chunk as u32);
-                blocks.start as usize * len * lanes..blocks.end as usize * len * lanes
-            };
+        for (blocks, partial) in self.chunks.split(partials.floats_mut(), self.n_parameters) {
+            let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
             let (input, g) = (&input.floats()[of(s.in_len())], &g.floats()[of(s.units)]);
             self.reference(input, g, &mut partial[layer.clone()]);
         }

@@ -30,6 +30,13 @@ pub enum Form {
     Annealed = 4,
 }
 
+impl Form {
+    /// Whether [`super::kl_direction`] knows the derivative of a step: where no step is rejected or of a level of its own.
+    pub fn has_kl(self) -> bool {
+        matches!(self, Self::NoiseFirst | Self::NoiseLast | Self::Theory)
+    }
+}
+
 /// How a number goes from its start to its end from level to level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

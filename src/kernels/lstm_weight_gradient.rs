@@ -68,7 +68,7 @@ impl Describe for LstmWeightGradient {
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         let cell = &self.cell;
-        vec![
+        let mut overrides = vec![
             ("LANES", self.lanes.into()),
             ("IN_CHANNELS", cell.in_channels as f64),
             ("HIDDEN", cell.hidden as f64),
@@ -77,9 +77,9 @@ impl Describe for LstmWeightGradient {
             ("REVERSE", f64::from(u8::from(cell.reverse))),
             ("WEIGHT_OFFSET", cell.weight_offset as f64),
             ("N_PARAMETERS", self.n_parameters as f64),
-            ("N_BLOCKS", self.chunks.n_blocks.into()),
-            ("CHUNK_BLOCKS", self.chunks.chunk_blocks.into()),
-        ]
+        ];
+        overrides.extend(self.chunks.overrides());
+        overrides
     }
 
     fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
@@ -94,8 +94,7 @@ impl Describe for LstmWeightGradient {
     fn run(&self, _: u32, bindings: &mut [Binding]) {
         let [x, trace, partials] = bindings else { panic!("{} takes three bindings", Self::NAME) };
         let (cell, lanes) = (&self.cell, self.lanes as usize);
-        for (chunk, partial) in partials.floats_mut().chunks_exact_mut(self.n_parameters).enumerate() {
-            let blocks = self.chunks.blocks(chunk as u32);
+        for (blocks, partial) in self.chunks.split(partials.floats_mut(), self.n_parameters) {
             let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
             let (x, trace) = (&x.floats()[of(cell.in_len())], &trace.floats()[of(cell.trace_len())]);
             self.reference(x, trace, &mut partial[cell.weight_offset..][..cell.weight_len()]);

@@ -41,6 +41,7 @@ pub mod dynamics;
 pub mod guard;
 pub mod image_statistics;
 pub mod jet_start;
+pub mod kl_direction;
 pub mod langevin;
 pub mod lstm_backward;
 pub mod lstm_forward;
@@ -219,6 +220,7 @@ kernels! {
     JetStart, jet_start, "The streams of a jet at the network's input.", true;
     ActivationJet, activation_jet, "The activation of a jet.", true;
     ActivationJetBackward, activation_jet_backward, "The way back through an activation's jet.", true;
+    KlDirection, kl_direction, "Where the KL term of a chain's last step begins.", true;
     ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and seeds.", false;
     SpectralInput, spectral_input, "A power iteration on weights, first half.", false;
     SpectralOutput, spectral_output, "A power iteration on weights, second half.", false;

@@ -4,13 +4,13 @@
 //! it instead).
 
 use super::spectral_input::Matrix;
-use super::{Access, Binding, Describe};
+use super::{Access, Binding, Describe, State};
 use std::ops::Range;
 
 /// Weights of one workgroup.
 const GROUP: usize = 1024;
 
-/// Scales W down to the bound. Where a norm is 0 or not finite, nothing changes.
+/// Scales W down to the bound. Where a norm is 0 or not finite, and where training is halted, nothing changes but norms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpectralBound {
     /// W.
@@ -32,12 +32,13 @@ pub struct Params {
 impl Describe for SpectralBound {
     const NAME: &'static str = "spectral_bound";
     const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/state.wgsl"),
         include_str!("../../shaders/lib/sum.wgsl"),
         include_str!("../../shaders/spectral_bound.wgsl")
     );
-    /// v; t; parameters; u of all matrices; the norms before they were bounded, `[matrix]`.
+    /// State; v; t; parameters; u of all matrices; the norms before they were bounded, `[matrix]`.
     const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::ReadWrite, Access::Write, Access::Write];
+        &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Write, Access::Write];
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         let mut overrides = self.matrix.overrides();
@@ -55,7 +56,9 @@ impl Describe for SpectralBound {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [v, t, parameters, u, norms] = bindings else { panic!("{} takes five bindings", Self::NAME) };
+        let [state, v, t, parameters, u, norms] = bindings else {
+            panic!("{} takes six bindings", Self::NAME)
+        };
         let t = &t.floats()[..self.matrix.rows];
         let square =
             |values: &[f32]| values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>() as f32;
@@ -63,6 +66,9 @@ impl Describe for SpectralBound {
         let is_known = in_square > 0.0 && out_square > 0.0 && in_square.max(out_square) < f32::MAX;
         let sigma = if is_known { (out_square / in_square).sqrt() } else { 0.0 };
         norms.floats_mut()[self.number] = sigma;
+        if State::of(state.words()).halted != 0 {
+            return;
+        }
         if is_known {
             for (u, t) in u.floats_mut()[self.matrix.vector()].iter_mut().zip(t) {
                 *u = t / out_square.sqrt();

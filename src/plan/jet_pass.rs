@@ -11,7 +11,7 @@ use super::{BufferId, Launch, NetworkPass, Plan};
 use crate::kernels::activation_jet::{ActivationJet, Jet};
 use crate::kernels::activation_jet_backward::ActivationJetBackward;
 use crate::kernels::conv_weight_gradient::Chunks;
-use crate::network::{Activation, Layer, Network};
+use crate::network::{Activation, Layer, Network, Operation};
 use std::ops::Range;
 
 /// The buffers of a network's jet, and the launches that use them. Shares parameters and packed weights with a
@@ -33,28 +33,44 @@ pub struct JetPass {
 struct LayerJet {
     z: BufferId,        // pre-activation, less bias
     output: BufferId,   // after the activation; a layer without parameters has none: `z` again
+    slope: BufferId, // of no activation, which is of no use; where the gradient will be, but for the last layer's seeds
     gradient: BufferId, // of the loss, with respect to the output, then to the pre-activation
 }
 
 impl JetPass {
+    /// Whether a network has derivatives along directions.
+    ///
+    /// # Errors
+    /// The name of a layer, an LSTM, that has none.
+    pub fn check(network: &Network) -> std::result::Result<(), &str> {
+        match network.layers.iter().find(|l| matches!(l.operation, Operation::Lstm(_))) {
+            Some(layer) => Err(&layer.name),
+            None => Ok(()),
+        }
+    }
+
     /// Adds the jet's buffers to a plan.
     pub(super) fn new(plan: &mut Plan, network: &Network, jet: Jet) -> Self {
         let streams = jet.streams();
         let x = plan.per_block("jet of x", streams * network.input.len());
         let widest = network.layers.iter().map(|l| l.bias_len).max().unwrap_or(1);
         let zeros = plan.flat("zeros", widest.max(1));
+        let last = network.layers.len() - 1;
         let layers: Vec<_> = network
             .layers
             .iter()
-            .map(|layer| {
+            .enumerate()
+            .map(|(i, layer)| {
                 let mut buffer =
                     |what| plan.per_block(format!("{} jet's {what}", layer.name), streams * layer.out_len);
                 let z = buffer("z");
                 let output = if layer.bias_len == 0 { z } else { buffer("output") };
-                LayerJet { z, output, gradient: buffer("gradient") }
+                let gradient = buffer("gradient");
+                let slope = if i == last { buffer("slope") } else { gradient };
+                LayerJet { z, output, slope, gradient }
             })
             .collect();
-        let last = &layers[layers.len() - 1];
+        let last = &layers[last];
         Self { jet, x, energies: last.output, seeds: last.gradient, zeros, layers }
     }
 
@@ -63,7 +79,7 @@ impl JetPass {
     }
 
     /// A launch of one layer on every stream as if they were blocks. There is one for every layer but an LSTM, which
-    /// [`super::ScoreObjective::check`] refuses.
+    /// [`Self::check`] refuses.
     fn over_streams(&self, launch: Option<Launch>) -> Launch {
         Launch { streams: self.streams(), ..launch.expect("no LSTM layers") }
     }
@@ -83,8 +99,7 @@ impl JetPass {
     pub(super) fn forward(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
         let mut input = self.x;
         for ((layer, buffers), jet) in pass.layers().zip(&self.layers) {
-            // The slope of no activation is 1, and of no use: it goes where the gradient will be.
-            let with = Forward { input, parameters: self.zeros, output: jet.z, slope: jet.gradient };
+            let with = Forward { input, parameters: self.zeros, output: jet.z, slope: jet.slope };
             launches.push(self.over_streams(pass.forward_launch(
                 buffers,
                 (Activation::Identity, 0),
@@ -123,8 +138,12 @@ impl JetPass {
         partials: BufferId,
     ) {
         let streams = self.streams();
-        let Chunks { n_blocks, chunk_blocks } = chunks;
-        let chunks = Chunks { n_blocks: n_blocks * streams, chunk_blocks: chunk_blocks * streams };
+        let chunks = Chunks {
+            first_block: chunks.first_block * streams,
+            n_blocks: chunks.n_blocks * streams,
+            chunk_blocks: chunks.chunk_blocks * streams,
+            ..chunks
+        };
         let mut input = self.x;
         for (layer, jet) in pass.layers().zip(&self.layers) {
             if let Some(kernel) = pass.weight_kernel(layer, chunks, streams) {

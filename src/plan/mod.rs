@@ -6,6 +6,7 @@
 mod annealing;
 mod guard_pass;
 mod jet_pass;
+mod kl_pass;
 mod lstm_pass;
 mod network_pass;
 mod programs;
@@ -14,6 +15,7 @@ mod score_pass;
 pub use annealing::{AnnealingNumbers, AnnealingPlan, annealing_plan};
 pub use guard_pass::{GuardNumbers, GuardPass};
 pub use jet_pass::JetPass;
+pub use kl_pass::KlPass;
 pub use network_pass::NetworkPass;
 pub use programs::{
     EnergyPlan, FeaturesPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source,
@@ -288,6 +290,7 @@ impl Target {
 
     /// How `n_blocks` blocks are split into partial sums: at most 32 of them.
     fn chunks(&self, n_blocks: u32) -> Chunks {
-        Chunks { n_blocks, chunk_blocks: self.chunk_blocks.max(n_blocks.div_ceil(32)) }
+        let chunk_blocks = self.chunk_blocks.max(n_blocks.div_ceil(32));
+        Chunks { first_block: 0, n_blocks, chunk_blocks, first_chunk: 0 }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::guard_pass::{GuardNumbers, GuardPass, Judged};
 use super::score_pass::{Batch, ScoreObjective, ScorePass};
-use super::{BufferId, Launch, NetworkPass, Plan, ProgramId, Target};
+use super::{BufferId, KlPass, Launch, NetworkPass, Plan, ProgramId, Target};
 use crate::data::ImageShape;
 use crate::data::toy::Toy;
 use crate::kernels::adam::{Adam, Schedule};
@@ -19,6 +19,7 @@ use crate::kernels::draw_negatives::{DrawNegatives, Noise};
 use crate::kernels::draw_real::DrawReal;
 use crate::kernels::draw_toy::DrawToy;
 use crate::kernels::dynamics::{Dynamics, Form, Path};
+use crate::kernels::kl_direction::KlDirection;
 use crate::kernels::langevin::Langevin;
 use crate::kernels::mala_accept::MalaAccept;
 use crate::kernels::mala_propose::MalaPropose;
@@ -158,6 +159,8 @@ pub struct TrainingNumbers {
     pub alpha: f32,
     /// Whether that penalty is of the mean energies' squares, and not of the squared energies' means.
     pub square_of_means: bool,
+    /// Weight of the KL term through the chains' last step; 0 for none, and without effect in a [`Form`] that has none.
+    pub kl: f32,
     /// Weight of the smoothness penalty; 0 for none.
     pub smoothness: f32,
     /// Standard deviation of that penalty's noise.
@@ -218,6 +221,7 @@ impl Default for TrainingNumbers {
             fresh: 0.05,
             alpha: 0.1,
             square_of_means: false,
+            kl: 0.0,
             smoothness: 0.0,
             smoothness_noise: 0.01,
             weight_l2: 0.0,
@@ -306,33 +310,39 @@ impl ChainPass {
         }
     }
 
-    /// Adds a chain's launches: fused, or the network's pass and [`Langevin`] in turn.
+    /// Adds a chain's launches: fused, or the network's pass and [`Langevin`] in turn. With `kl` the last step is of the
+    /// latter kind, and where it begins is kept.
     fn run(
         &self,
         launches: &mut Vec<Launch>,
         pass: &NetworkPass,
         network: &Network,
         numbers: &SamplerNumbers,
+        kl: Option<&KlPass>,
     ) {
         let (lanes, features) = (pass.lanes(), network.input.len());
         let dynamics = numbers.dynamics();
+        let mut steps = 0..numbers.steps; // by layers
         if let Some(fused) = &self.fused {
             let flop = network.langevin_flop() * self.n_images as usize;
             let at_once = ((DISPATCH_FLOP / flop).max(1) as u32).min(fused.steps);
-            for first_step in (0..numbers.steps).step_by(at_once as usize) {
+            steps.start = if kl.is_some() { numbers.steps.saturating_sub(1) } else { numbers.steps };
+            for first_step in (0..steps.start).step_by(at_once as usize) {
                 let kernel = Chain {
                     lanes,
                     n_images: self.n_images,
                     layers: fused.layers.clone(),
                     first_step,
-                    n_steps: (numbers.steps - first_step).min(at_once),
+                    n_steps: (steps.start - first_step).min(at_once),
                     dynamics,
                     first_block: self.blocks.start,
                 };
                 let bindings = [self.state, fused.weights, pass.parameters, pass.x, fused.scratch];
                 launches.push(Launch::whole(kernel, &bindings));
             }
-            return;
+            if steps.is_empty() {
+                return;
+            }
         }
         let langevin = |launches: &mut Vec<Launch>, moves, perturbs| {
             let kernel = Langevin { lanes, features, moves, perturbs, dynamics };
@@ -345,11 +355,14 @@ impl ChainPass {
         }
         let noise_first = dynamics.form == Form::NoiseFirst;
         if noise_first {
-            langevin(launches, false, (numbers.steps > 0).then_some(0));
+            langevin(launches, false, (!steps.is_empty()).then_some(steps.start));
         }
-        for step in 0..numbers.steps {
+        for step in steps {
             pass.forward(launches, &self.blocks);
             pass.to_input(launches, &self.blocks);
+            if let Some(kl) = kl.filter(|_| step + 1 == numbers.steps) {
+                kl.keep(launches, pass, &self.blocks);
+            }
             let next = if noise_first { step + 1 } else { step };
             langevin(launches, true, (next < numbers.steps).then_some(next));
         }
@@ -422,6 +435,8 @@ pub struct TrainingPlan {
     pub pass: NetworkPass,
     /// What an objective without chains needs.
     pub score: Option<ScorePass>,
+    /// What the KL term needs.
+    pub kl: Option<KlPass>,
     /// Of networks with bounded spectral norms.
     pub spectral: Option<SpectralPlan>,
     /// What judges steps and keeps snapshots, if anything does.
@@ -464,12 +479,12 @@ impl SpectralPlan {
         Some(Self { iterate: ProgramId(0), vectors, norms, matrices, scratch })
     }
 
-    fn launches(&self, parameters: BufferId) -> Vec<Launch> {
+    fn launches(&self, state: BufferId, parameters: BufferId) -> Vec<Launch> {
         let (Self { vectors, norms, scratch: [inputs, outputs], .. }, mut launches) = (self, Vec::new());
         for (number, &(matrix, bound)) in self.matrices.iter().enumerate() {
             launches.push(Launch::whole(SpectralInput { matrix }, &[parameters, *vectors, *inputs]));
             launches.push(Launch::whole(SpectralOutput { matrix }, &[parameters, *inputs, *outputs]));
-            let bindings = [*inputs, *outputs, parameters, *vectors, *norms];
+            let bindings = [state, *inputs, *outputs, parameters, *vectors, *norms];
             launches.push(Launch::whole(SpectralBound { matrix, number, bound }, &bindings));
         }
         launches
@@ -504,7 +519,7 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     }
     let (start, step, update) = (plan.program(start), plan.program(step), plan.program(update));
     if let Some(spectral) = &mut buffers.spectral {
-        spectral.iterate = plan.program(spectral.launches(buffers.pass.parameters));
+        spectral.iterate = plan.program(spectral.launches(buffers.state, buffers.pass.parameters));
     }
     TrainingPlan { plan, start, step, update, ..buffers }
 }
@@ -536,7 +551,11 @@ impl<'a> Training<'a> {
         let mut plan = Plan::new(target.lanes, parts * half_blocks);
         let (features, n_parameters) = (network.input.len(), network.n_parameters);
         let data_len = numbers.n_images as usize * numbers.data_shape.len();
-        let chunks = target.chunks(parts * half_blocks);
+        let has_kl = numbers.score.is_none() && numbers.kl > 0.0 && numbers.chain.form.has_kl();
+        let mut n_chunks = target.chunks(parts * half_blocks).count();
+        if has_kl {
+            n_chunks += target.chunks(half_blocks).count();
+        }
         let state = plan.integers("state", 8);
         let data = match numbers.source {
             Source::Bytes => Some(plan.integers("data", data_len.div_ceil(4))),
@@ -548,13 +567,14 @@ impl<'a> Training<'a> {
         let first_moment = plan.flat("first moment", n_parameters);
         let second_moment = plan.flat("second moment", n_parameters);
         let gradient = plan.flat("parameter gradient", n_parameters);
-        let partials = plan.flat("partial gradients", chunks.count() as usize * n_parameters);
+        let partials = plan.flat("partial gradients", n_chunks as usize * n_parameters);
         let squares = plan.flat("sums of squares", n_parameters.div_ceil(GROUP));
         let scale = plan.flat("clip scale", 1);
         let average = (numbers.average_decay > 0.0).then(|| plan.flat("average", n_parameters));
         let pass = NetworkPass::new(&mut plan, network, target);
         let spectral = SpectralPlan::new(&mut plan, network);
         let score = numbers.score.map(|objective| ScorePass::new(&mut plan, network, objective));
+        let kl = has_kl.then(|| KlPass::new(&mut plan, network));
         let chains = score.is_none();
         let augments = chains && numbers.augment.probability > 0.0 && numbers.starts != Starts::Data;
         let starts = augments.then(|| plan.per_block("starts", features));
@@ -596,6 +616,7 @@ impl<'a> Training<'a> {
             average,
             pass,
             score,
+            kl,
             spectral,
             guard,
             half_blocks,
@@ -672,7 +693,7 @@ impl<'a> Training<'a> {
             }
         }
         self.look(launches);
-        self.chain.run(launches, pass, self.network, &self.numbers.chain);
+        self.chain.run(launches, pass, self.network, &self.numbers.chain, self.buffers.kl.as_ref());
     }
 
     /// Copies the real images to the blocks from `first_block` on, with noise.
@@ -697,6 +718,11 @@ impl<'a> Training<'a> {
             self.copy(launches, 2 * half_blocks, self.numbers.smoothness_noise);
         }
         pass.forward(launches, &self.all());
+        if let Some(kl) = &self.buffers.kl {
+            let (features, weight, dynamics) = (pass.features(), self.numbers.kl, chain.dynamics());
+            let direction = KlDirection { lanes, features, batch, weight, dynamics };
+            kl.begin(launches, pass, *state, direction, &self.fake());
+        }
         let loss = ContrastiveLoss {
             lanes,
             batch,
@@ -704,6 +730,7 @@ impl<'a> Training<'a> {
             metric_rows: METRIC_ROWS,
             alpha: self.numbers.alpha,
             square_of_means: self.numbers.square_of_means,
+            kl: if self.buffers.kl.is_some() { self.numbers.kl } else { 0.0 },
         };
         let bindings = [*state, pass.energies, pass.seeds, *metrics];
         launches.push(Launch::whole(loss, &bindings));
@@ -726,11 +753,18 @@ impl<'a> Training<'a> {
         let chunks = self.target.chunks(self.plan.n_blocks);
         pass.to_layers(launches, &self.all());
         pass.to_parameters(launches, chunks, self.partials);
-        self.reduce(launches, chunks);
+        let mut n_chunks = chunks.count();
+        if let Some(kl) = &self.buffers.kl {
+            let (first_block, first_chunk) = (self.fake().start, n_chunks);
+            let of_fake = self.target.chunks(self.buffers.half_blocks);
+            kl.gradient(launches, pass, Chunks { first_block, first_chunk, ..of_fake }, self.partials);
+            n_chunks += of_fake.count();
+        }
+        self.reduce(launches, n_chunks);
     }
 
-    fn reduce(&self, launches: &mut Vec<Launch>, chunks: Chunks) {
-        let reduce = ReducePartials { n_parameters: self.network.n_parameters, n_chunks: chunks.count() };
+    fn reduce(&self, launches: &mut Vec<Launch>, n_chunks: u32) {
+        let reduce = ReducePartials { n_parameters: self.network.n_parameters, n_chunks };
         launches.push(Launch::whole(reduce, &[self.partials, self.buffers.gradient]));
         let (n_parameters, weight) = (self.network.n_parameters, self.numbers.weight_l2);
         if weight > 0.0 {
@@ -756,7 +790,7 @@ impl<'a> Training<'a> {
         let TrainingNumbers { batch, n_images, .. } = *self.numbers;
         let batch = Batch { batch, n_images, metric_rows: METRIC_ROWS };
         score.run(launches, pass, (*state, *metrics), batch, chunks, self.partials);
-        self.reduce(launches, chunks);
+        self.reduce(launches, chunks.count());
     }
 
     /// New parameters from the gradient, chains into the ring, and the step's end.
@@ -801,7 +835,7 @@ impl<'a> Training<'a> {
         let bindings = [*state, *gradient, self.scale, *first_moment, *second_moment, pass.parameters];
         launches.push(Launch::whole(adam, &bindings));
         if let Some(spectral) = &self.buffers.spectral {
-            launches.extend(spectral.launches(pass.parameters));
+            launches.extend(spectral.launches(*state, pass.parameters));
         }
         self.pack(launches);
         if let Some(average) = self.buffers.average {
@@ -860,7 +894,7 @@ pub fn sampler_plan(
     for &steps in lengths {
         let mut launches = Vec::new();
         let numbers = SamplerNumbers { steps, ..*numbers };
-        chain.run(&mut launches, &pass, network, &numbers);
+        chain.run(&mut launches, &pass, network, &numbers, None);
         chains.push((steps, plan.program(launches)));
     }
     let mut energies = Vec::new();

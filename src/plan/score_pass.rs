@@ -9,7 +9,7 @@ use crate::kernels::jet_start::{JetStart, Probes};
 use crate::kernels::perturb::Perturb;
 use crate::kernels::random::{Distribution, Random, Stream};
 use crate::kernels::score_loss::ScoreLoss;
-use crate::network::{Activation, Network, Operation};
+use crate::network::{Activation, Network};
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -65,14 +65,13 @@ impl ScoreObjective {
     /// # Errors
     /// [`Error::Network`] names an LSTM layer: it has no second derivatives here.
     pub fn check(&self, network: &Network) -> Result<()> {
-        match network.layers.iter().find(|l| matches!(l.operation, Operation::Lstm(_))) {
-            Some(layer) => Err(Error::Network(format!(
-                "`{}`: {} is an LSTM, and objectives that fit the score need second derivatives, which it has not: take \
-                 `replay`, `cd` or `pcd`",
-                network.name, layer.name
-            ))),
-            None => Ok(()),
-        }
+        JetPass::check(network).map_err(|layer| {
+            Error::Network(format!(
+                "`{}`: {layer} is an LSTM, and objectives that fit the score need second derivatives, which it has not: \
+                 take `replay`, `cd` or `pcd`",
+                network.name
+            ))
+        })
     }
 
     /// Whether second derivatives with respect to the input count, of a network with an activation that has a kink: the

@@ -300,6 +300,8 @@ pub struct Loss {
     pub energy_l2: f64,
     /// What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2.
     pub energy_l2_form: EnergyL2Form,
+    /// Weight of mean E(chains' ends) as a function of the chains' last step: improved contrastive divergence's KL term.
+    pub kl: f64,
     /// Weight of the sum of all squared parameters in the loss.
     pub weight_l2: f64,
     /// Weight of mean((E(real + noise) - E(real))^2) in the loss.
@@ -516,6 +518,7 @@ impl Default for Loss {
         Self {
             energy_l2: 0.1,
             energy_l2_form: EnergyL2Form::MeanOfSquares,
+            kl: 0.0,
             weight_l2: 0.0,
             smoothness: 0.0,
             smoothness_noise: 0.01,
@@ -642,6 +645,7 @@ const SETTINGS: &[Setting] = &[
     ("score.levels", Whole(1, 1000), "Standard deviations, from one to the other in equal factors; each image draws one."),
     ("loss.energy_l2", Real(0.0, 1e6), "Weight (alpha) of the energies' L2 penalty in the loss."),
     ("loss.energy_l2_form", Choice(&["mean-of-squares", "square-of-means"]), "What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2."),
+    ("loss.kl", CLIP, "Weight of mean E(chains' ends) as a function of the chains' last step: improved contrastive divergence's KL term."),
     ("loss.weight_l2", CLIP, "Weight of the sum of all squared parameters in the loss."),
     ("loss.smoothness", CLIP, "Weight of mean((E(real + noise) - E(real))^2) in the loss."),
     ("loss.smoothness_noise", NOISE, "Standard deviation of the noise in that penalty."),
@@ -862,12 +866,19 @@ impl Config {
         if self.score_objective().is_some() {
             let unused = [
                 ("loss.smoothness", self.loss.smoothness),
+                ("loss.kl", self.loss.kl),
                 ("augment.probability", self.augment.probability),
             ];
             if let Some((name, _)) = unused.into_iter().find(|(_, value)| *value > 0.0) {
                 let problem = "has no part in an objective that fits the score: leave it 0, or choose another objective";
                 return Err(Error::setting(name, problem));
             }
+        }
+        if self.loss.kl > 0.0 && !self.chain.form.has_kl() {
+            return Err(Error::setting(
+                "loss.kl",
+                "has no part in chains that reject steps or are annealed: leave it 0, or choose another chain.form",
+            ));
         }
         let batch = ("train.batch", self.train.batch);
         let initial = ("replay.initial", self.replay.initial);

@@ -16,7 +16,9 @@ use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::model::{AVERAGE, Model, header_network, ring_images, take_parameters};
 use crate::network::Network;
-use crate::plan::{BufferId, METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan};
+use crate::plan::{
+    BufferId, JetPass, METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan,
+};
 use crate::{Error, Result};
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -236,6 +238,10 @@ impl Trainer {
         }
         if let Some(objective) = config.score_objective() {
             objective.check(&network)?;
+        }
+        if let (true, Err(layer)) = (config.loss.kl > 0.0, JetPass::check(&network)) {
+            let text = format!("needs second derivatives, which {layer}, an LSTM, has not: leave it 0");
+            return Err(Error::setting("loss.kl", text));
         }
         assert!(input.len() < MAX_FEATURES);
         let n_images = u32::try_from(examples.count())
@@ -641,6 +647,7 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
         },
         alpha: config.loss.energy_l2 as f32,
         square_of_means: config.loss.energy_l2_form == EnergyL2Form::SquareOfMeans,
+        kl: config.loss.kl as f32,
         smoothness: config.loss.smoothness as f32,
         smoothness_noise: config.loss.smoothness_noise as f32,
         weight_l2: config.loss.weight_l2 as f32,

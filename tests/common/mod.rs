@@ -525,7 +525,7 @@ impl<'a> Machine64<'a> {
                             .zip(&parts)
                             .map(|(id, at)| self.buffers[id.0][at.clone()].to_vec())
                             .collect();
-                        run_block(&launch.kernel, &mut views);
+                        run_block(&launch.kernel, block - launch.blocks.start, &mut views);
                         for ((id, at), (view, access)) in
                             ids.iter().zip(parts).zip(views.iter().zip(launch.kernel.access()))
                         {
@@ -548,7 +548,7 @@ impl<'a> Machine64<'a> {
     }
 }
 
-fn run_block(kernel: &Kernel, views: &mut [Vec<f64>]) {
+fn run_block(kernel: &Kernel, index: u32, views: &mut [Vec<f64>]) {
     match (kernel, views) {
         (Kernel::ConvForward(k), [x, w, p, y, slope]) => k.reference(x, w, &p[k.bias_offset..], y, slope),
         (Kernel::DenseForward(k), [x, w, p, y, slope]) => k.reference(x, w, &p[k.bias_offset..], y, slope),
@@ -572,6 +572,10 @@ fn run_block(kernel: &Kernel, views: &mut [Vec<f64>]) {
         (Kernel::JetStart(k), [x, gradient, target, weight, probes, streams, residual]) => {
             k.reference(JetInputs { x, gradient, target, weight, probes }, streams, residual);
         }
+        // In the first training step.
+        (Kernel::KlDirection(k), [_, gradient, x, streams, seeds]) => {
+            k.reference((index, 0), gradient, x, streams, seeds);
+        }
         _ => panic!("{} has no twin in f64", kernel.name()),
     }
 }
@@ -588,31 +592,25 @@ fn run_whole(kernel: &Kernel, views: &mut [Vec<f64>]) {
         }
         (Kernel::LstmWeightGradient(k), [x, trace, partials]) => {
             let (cell, lanes) = (&k.cell, k.lanes as usize);
-            for chunk in 0..k.chunks.count() {
-                let blocks = k.chunks.blocks(chunk);
+            for (blocks, partial) in k.chunks.split(partials, k.n_parameters) {
                 let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
-                let at = chunk as usize * k.n_parameters + cell.weight_offset;
-                let grad = &mut partials[at..at + cell.weight_len()];
+                let grad = &mut partial[cell.weight_offset..][..cell.weight_len()];
                 k.reference(&x[of(cell.in_len())], &trace[of(cell.trace_len())], grad);
             }
         }
         (Kernel::ConvWeightGradient(k), [x, g, partials]) => {
             let (s, lanes) = (&k.shape, k.lanes as usize);
-            for chunk in 0..k.chunks.count() {
-                let blocks = k.chunks.blocks(chunk);
+            for (blocks, partial) in k.chunks.split(partials, k.n_parameters) {
                 let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
-                let at = chunk as usize * k.n_parameters + k.weight_offset;
-                let grad = &mut partials[at..at + s.weight_len() + s.out_channels];
+                let grad = &mut partial[k.weight_offset..][..s.weight_len() + s.out_channels];
                 k.reference(&x[of(s.in_len())], &g[of(s.out_len())], grad);
             }
         }
         (Kernel::DenseWeightGradient(k), [x, g, partials]) => {
             let (s, lanes) = (&k.shape, k.lanes as usize);
-            for chunk in 0..k.chunks.count() {
-                let blocks = k.chunks.blocks(chunk);
+            for (blocks, partial) in k.chunks.split(partials, k.n_parameters) {
                 let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
-                let at = chunk as usize * k.n_parameters + k.weight_offset;
-                let grad = &mut partials[at..at + (s.in_len() + 1) * s.units];
+                let grad = &mut partial[k.weight_offset..][..(s.in_len() + 1) * s.units];
                 k.reference(&x[of(s.in_len())], &g[of(s.units)], grad);
             }
         }
