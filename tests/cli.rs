@@ -826,6 +826,7 @@ fn objectives_that_fit_the_score_have_no_fakes() {
         "--config=lstm.toml",
         "--out=lstm",
         "--set=loss.kl=1",
+        "--preset=sequence",
     ];
     refusals.refused(&lstm, &["`loss.kl`", "lstm1, an LSTM"]);
     refusals.finish();
