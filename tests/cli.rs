@@ -903,7 +903,7 @@ fn bounds_on_log_z_and_long_chains_are_told() {
 
 #[test]
 fn help_names_every_option_and_its_default() {
-    let commands: [(&str, &[(&str, &str)]); 7] = [
+    let commands: [(&str, &[(&str, &str)]); 8] = [
         (
             "train",
             &[
@@ -944,6 +944,20 @@ fn help_names_every_option_and_its_default() {
                 ("--trajectory", "[default: none]"),
                 ("--step-sizes", "[default: 0.001,0.01,0.1]"),
                 ("--npy", "[default: none]"),
+            ],
+        ),
+        (
+            "evaluate",
+            &[
+                ("--model", ""),
+                ("--raw-weights", "moving average"),
+                ("--network", "[default: the one"),
+                ("--data", "[default: digits]"),
+                ("--ood", "any number of times"),
+                ("--count", "[default: 1000]"),
+                ("--seed", "[default: 0]"),
+                ("--device", "[default: auto]"),
+                ("--json", "[default: none]"),
             ],
         ),
         (
