@@ -1,0 +1,295 @@
+"""Writes objectives.safetensors: every objective by PyTorch's autograd, in double precision, on fixed images and fixed
+noise. The objectives that fit the score are given their noise; a training step with chains draws its own, as the engine's
+random numbers are a function of the seed, and src/kernels/random.rs says which. tests/golden_objectives.rs holds the
+engine against it.
+
+    python tests/golden/objectives.py      # needs torch, and nothing else
+"""
+
+import json
+import math
+import os
+import struct
+
+import torch
+import torch.nn.functional as F
+
+torch.manual_seed(0)
+torch.set_default_dtype(torch.float64)
+N = 5
+
+
+def exact(t):
+    """Numbers that single precision holds, too."""
+    return t.float().double()
+
+
+def parameters(shapes):
+    out = {}
+    for name, shape in shapes.items():
+        fan_in = torch.Size(shape[1:]).numel() if len(shape) > 1 else 4
+        out[name] = exact((torch.rand(shape) * 2 - 1) * (3 / fan_in) ** 0.5).requires_grad_()
+    return out
+
+
+def mlp(p, x):
+    x = torch.tanh(F.linear(x.flatten(1), p["dense1.weight"], p["dense1.bias"]))
+    x = F.silu(F.linear(x, p["dense2.weight"], p["dense2.bias"]))
+    return F.linear(x, p["dense3.weight"], p["dense3.bias"])[:, 0]
+
+
+def conv(p, x):
+    x = F.silu(F.conv2d(F.pad(x, (0, 1, 0, 1)), p["conv1.weight"], p["conv1.bias"], stride=2))
+    x = F.softplus(F.conv2d(x, p["conv2.weight"], p["conv2.bias"], padding=1))
+    x = F.elu(F.linear(x.flatten(1), p["dense1.weight"], p["dense1.bias"]))
+    return F.linear(x, p["dense2.weight"], p["dense2.bias"])[:, 0]
+
+
+NETWORKS = {
+    "mlp": (mlp, [3, 1, 1], {
+        "dense1.weight": [6, 3], "dense1.bias": [6],
+        "dense2.weight": [5, 6], "dense2.bias": [5],
+        "dense3.weight": [1, 5], "dense3.bias": [1],
+    }),
+    "conv": (conv, [2, 6, 5], {
+        "conv1.weight": [4, 2, 3, 3], "conv1.bias": [4],
+        "conv2.weight": [3, 4, 3, 3], "conv2.bias": [3],
+        "dense1.weight": [5, 18], "dense1.bias": [5],
+        "dense2.weight": [1, 5], "dense2.bias": [1],
+    }),
+}
+
+
+# ---- objectives that fit the score
+
+
+def grad(y, x):
+    return torch.autograd.grad(y.sum(), x, create_graph=True)[0].flatten(1)
+
+
+def along(g, x, v):
+    """v^T (d2E/dx2) v of each image, for probes v [image, probe, value]."""
+    return torch.stack([(grad((g * v[:, k]).sum(), x) * v[:, k]).sum(1) for k in range(v.shape[1])], 1)
+
+
+def trace(g, x):
+    return torch.stack([grad(g[:, i], x)[:, i] for i in range(g.shape[1])], 1).sum(1)
+
+
+def losses(net, x, level):
+    """Name: what was drawn, and the two parts of each image's loss."""
+    d = x[0].numel()
+    signs = lambda k: torch.randint(0, 2, (N, k, d)) * 2.0 - 1
+    energy_gradient = lambda y: grad(net(y), y)
+    x.requires_grad_()
+    g = energy_gradient(x)
+    half = 0.5 * (g * g).sum(1)
+    if d <= 16:
+        yield "matching", None, half, -trace(g, x)
+    else:
+        v = signs(3)
+        yield "matching", v, half, -along(g, x, v).mean(1)
+    v = exact(torch.randn(N, 2, d))
+    yield "sliced", v, 0.5 * torch.einsum("nd,nkd->nk", g, v).square().mean(1), -along(g, x, v).mean(1)
+    v = signs(2)
+    yield "sliced-reduced", v, half, -along(g, x, v).mean(1)
+    n = exact(torch.randn(N, d))
+    for name, levels in [("denoising", 1), ("denoising-ladder", 5), ("denoising-velocity", 5)]:
+        sigma = torch.full((N, 1), 0.5)
+        if levels > 1:
+            rung = torch.floor(0.5 * (level + 1) * levels)
+            sigma = (0.1 * (2.0 / 0.1) ** (rung / (levels - 1)))[:, None]
+        image, weight = x.detach().flatten(1), sigma[:, 0] ** 2 if levels > 1 else 1.0
+        blurred, target = image + sigma * n, n / sigma
+        if name == "denoising-velocity":
+            alpha, s, weight = 1 / (1 + sigma**2).sqrt(), sigma / (1 + sigma**2).sqrt(), 1.0
+            blurred, target = alpha * image + s * n, alpha * n - s * image
+        y = blurred.reshape(x.shape).requires_grad_()
+        error = energy_gradient(y) - target
+        yield name, n[:, None], weight * 0.5 * (error * error).sum(1), torch.zeros(N)
+
+
+# ---- a training step with chains
+
+# The second and last step of an epoch of 8 images: 3 of a batch of 5 are real.
+SEED, STEP, N_IMAGES, N_REAL, CHAIN_STEPS = 0x0123456789ABCDEF, 3, 8, 3, 3
+EPOCH, POSITION = 1, 5
+RING = 7
+FRESH_START, START_CHOICE, LANGEVIN, DATA_NOISE, PERMUTATION, ACCEPT, SUBSETS, COPY_NOISE = 2, 3, 4, 5, 6, 11, 12, 13
+
+
+def philox(stream, quad, image, chain_step=0, step=STEP):
+    """Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011)."""
+    c, key, low = [stream << 24 | quad, image, chain_step, step], [SEED & 0xFFFFFFFF, SEED >> 32], 0xFFFFFFFF
+    for _ in range(10):
+        p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [q >> 32 ^ c[1] ^ key[0], q & low, p >> 32 ^ c[3] ^ key[1], p & low]
+        key = [key[0] + 0x9E3779B9 & low, key[1] + 0xBB67AE85 & low]
+    return c
+
+
+def box_muller(a, b):
+    """The lowest bit of b is the cosine's sign, its upper 23 an angle from -1/4 to 1/4 of a turn."""
+    radius = math.sqrt(-2 * math.log(1 - (a >> 9) / 2**23))
+    angle = math.pi * ((b >> 9) / 2**23 - 0.5)
+    return [math.cos(angle) * radius * (-1) ** (b & 1), math.sin(angle) * radius]
+
+
+def normals(stream, image, shape, chain_step=0):
+    """Standard normal numbers of an image: four channels, or pixels, of each draw."""
+    c, h, w = shape
+    words = [philox(stream, quad, image, chain_step) for quad in range((c * h * w + 3) // 4)]
+    values = [v for a in words for v in box_muller(*a[:2]) + box_muller(*a[2:])]
+    return torch.tensor(values[: c * h * w]).reshape(h, w, c).permute(2, 0, 1)
+
+
+def uniforms(stream, image, shape):
+    c, h, w = shape
+    values = [(v >> 8) / 2**23 - 1 for quad in range((c * h * w + 3) // 4) for v in philox(stream, quad, image)]
+    return torch.tensor(values[: c * h * w]).reshape(h, w, c).permute(2, 0, 1)
+
+
+def permute(stream, index, n, number):
+    """A Feistel network that is walked until it lands below n (Black and Rogaway 2002)."""
+    half = (max((n - 1).bit_length(), 2) + 1) // 2
+    keys = philox(stream, 0, 0, 0, number) + philox(stream, 0, 1, 0, number)
+
+    def mix(v):
+        v = (v ^ v >> 16) * 0x7FEB352D & 0xFFFFFFFF
+        v = (v ^ v >> 15) * 0x846CA68B & 0xFFFFFFFF
+        return v ^ v >> 16
+
+    while True:
+        left, right = index >> half, index & (1 << half) - 1
+        for key in keys:
+            left, right = right, left ^ mix(right ^ key) & (1 << half) - 1
+        index = left << half | right
+        if index < n:
+            return index
+
+
+NUMBERS = dict(
+    starts="replay", fresh=0.0, start="uniform", scale=1.0, data_noise=0.05, form="noise-last", step_size=0.2, noise=0.05,
+    temperature=0.5, clip=math.inf, clamp=math.inf, alpha=0.1, square=False, kl=0.0, smoothness=0.0, smoothness_noise=0.1,
+    weight_l2=0.0,
+)
+CONTRASTIVE = {
+    "replay": dict(form="noise-first", step_size=2.0, fresh=0.3, clip=0.1, clamp=1.0),
+    "replay-square": dict(fresh=0.3, clamp=1.0, alpha=0.01, square=True),
+    "cd": dict(starts="noise", start="normal", scale=0.5, form="theory", alpha=0.0, weight_l2=0.01),
+    "cd-data": dict(starts="data", form="noise-first", clip=0.3, clamp=0.9, kl=0.5),
+    "pcd": dict(starts="persistent", fresh=0.2, form="theory", smoothness=20.0),
+    "pcd-mala": dict(starts="persistent", form="mala", step_size=0.5, temperature=0.02, clip=0.3, clamp=1.2),
+    "all": dict(fresh=0.3, clip=0.3, clamp=1.0, square=True, kl=2.0, smoothness=20.0, weight_l2=0.01),
+}
+
+
+def starts(s, real, ring):
+    if s["starts"] == "data":
+        return torch.stack([real[i % N_REAL] for i in range(N)])
+    images = []
+    for i in range(N):
+        choice, shape = philox(START_CHOICE, 0, i), real.shape[1:]
+        if s["starts"] == "noise" or (choice[0] >> 8) / 2**24 < s["fresh"]:
+            noise = (normals if s["start"] == "normal" else uniforms)(FRESH_START, i, shape)
+            images.append((s["scale"] * noise).clamp(-s["clamp"], s["clamp"]))
+        else:
+            persistent = s["starts"] == "persistent"
+            images.append(ring[permute(SUBSETS, i, RING, STEP) if persistent else choice[1] * RING >> 32])
+    return torch.stack(images)
+
+
+def chain(s, net, x):
+    """Where the chains end; the same as a function of the last step's parameters; the share of accepted proposals."""
+    noises = [torch.stack([normals(LANGEVIN, i, x.shape[1:], k) for i in range(N)]) for k in range(CHAIN_STEPS)]
+    clamp, accepted = lambda y: y.clamp(-s["clamp"], s["clamp"]), 0
+    theory = s["form"] in ("theory", "mala")
+    drift, scale = s["step_size"], s["noise"]
+    if theory:
+        drift, scale = s["step_size"] / 2, math.sqrt(s["step_size"] * s["temperature"])
+
+    def slope(y):
+        y = y.detach().requires_grad_()
+        return torch.autograd.grad(net(y).sum(), y, create_graph=True)[0].clamp(-s["clip"], s["clip"])
+
+    def proposal(y):
+        return -((y[1] - y[0] + drift * slope(y[0])) ** 2).flatten(1).sum(1) / (2 * scale**2)
+
+    for k, noise in enumerate(noises):
+        x = x.detach()
+        if s["form"] == "noise-first":
+            x = clamp(x + scale * noise)
+            x = clamp(x - drift * slope(x))
+        elif s["form"] == "mala":
+            y = x - drift * slope(x) + scale * noise
+            ratio = (net(x) - net(y)) / s["temperature"] + proposal((y, x)) - proposal((x, y))
+            u = torch.tensor([((philox(ACCEPT, 0, i, k)[0] >> 8) + 1) / 2**24 for i in range(N)])
+            takes = (u.log() <= ratio) & (y.abs() <= s["clamp"]).flatten(1).all(1)
+            accepted += takes.sum().item()
+            x = torch.where(takes[:, None, None, None], y, x)
+        else:
+            x = clamp(x - drift * slope(x) + scale * noise)
+    return x.detach(), x, accepted / (N * CHAIN_STEPS)
+
+
+def contrastive(s, forward, p, data, ring):
+    """Loss, its two parts, mean energies and share of accepted proposals; where chains end; and the loss again, whose KL
+    term has a gradient."""
+    net, shape = lambda y: forward(p, y), data.shape[1:]
+    ixs = [permute(PERMUTATION, POSITION + i, N_IMAGES, EPOCH) for i in range(N_REAL)]
+    real = torch.stack([data[ix] + s["data_noise"] * normals(DATA_NOISE, i, shape) for i, ix in enumerate(ixs)])
+    ends, of_last_step, accepted = chain(s, net, starts(s, real, ring))
+    e_real, e_fake = net(real), net(ends)
+    if s["square"]:
+        penalty = s["alpha"] * (e_real.mean() ** 2 + e_fake.mean() ** 2)
+    else:
+        penalty = s["alpha"] * ((e_real**2).mean() + (e_fake**2).mean())
+    if s["kl"] > 0:
+        penalty = penalty + s["kl"] * forward({k: v.detach() for k, v in p.items()}, of_last_step).mean()
+    near = torch.stack([real[i] + s["smoothness_noise"] * normals(COPY_NOISE, i, shape) for i in range(N_REAL)])
+    penalty = penalty + s["smoothness"] * ((net(near) - e_real) ** 2).mean()
+    penalty = penalty + s["weight_l2"] * sum((v**2).sum() for v in p.values())
+    divergence = e_real.mean() - e_fake.mean()
+    loss = divergence + penalty
+    return loss, torch.stack([loss, divergence, penalty, e_real.mean(), e_fake.mean(), torch.tensor(accepted)]), ends
+
+
+def main():
+    tensors = {}
+    for name, (forward, shape, shapes) in NETWORKS.items():
+        p = parameters(shapes)
+        x, level = exact(torch.rand(N, *shape) * 2 - 1), exact(torch.rand(N) * 2 - 1)
+        tensors |= {f"{name}.{k}": v for k, v in p.items()}
+        tensors |= {f"{name}.x": x.clone(), f"{name}.level": level}
+        for objective, drawn, first, second in losses(lambda y: forward(p, y), x, level):
+            loss = (first + second).mean()
+            gradients = torch.autograd.grad(loss, list(p.values()), retain_graph=True, allow_unused=True)
+            key = f"{name}.{objective}"
+            if drawn is not None:
+                tensors[f"{key}.drawn"] = drawn
+            tensors[f"{key}.loss"] = torch.stack([loss, first.mean(), second.mean()])
+            for (k, v), g in zip(p.items(), gradients):
+                tensors[f"{key}.grad.{k}"] = torch.zeros_like(v) if g is None else g
+    for name, (forward, shape, shapes) in NETWORKS.items():
+        p = {k: tensors[f"{name}.{k}"] for k in shapes}
+        data, ring = [exact(torch.rand(n, *shape) * 2 - 1) for n in (N_IMAGES, RING)]
+        tensors |= {f"{name}.data": data, f"{name}.ring": ring}
+        for objective, numbers in CONTRASTIVE.items():
+            numbers = {k: exact(torch.tensor(v)).item() if type(v) is float else v for k, v in (NUMBERS | numbers).items()}
+            loss, metrics, ends = contrastive(numbers, forward, p, data, ring)
+            key = f"{name}.{objective}"
+            tensors |= {f"{key}.loss": metrics, f"{key}.ends": ends}
+            for k, g in zip(p, torch.autograd.grad(loss, list(p.values()))):
+                tensors[f"{key}.grad.{k}"] = g
+    header, data = {}, b""
+    for k, v in tensors.items():
+        part = v.detach().float().contiguous().numpy().tobytes()
+        header[k] = {"dtype": "F32", "shape": list(v.shape), "data_offsets": [len(data), len(data) + len(part)]}
+        data += part
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(os.path.join(os.path.dirname(__file__), "objectives.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + data)
+
+
+main()

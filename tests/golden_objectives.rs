@@ -1,0 +1,345 @@
+//! Every objective against PyTorch's autograd: `tests/golden/objectives.safetensors`, written by
+//! `tests/golden/objectives.py`, holds networks, images, noise, losses and parameter gradients. Of the objectives with chains
+//! a whole training step is held against it, which draws its own noise, as the script does.
+
+use std::collections::BTreeMap;
+use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
+use thalweg::cpu::Isa;
+use thalweg::data::ImageShape;
+use thalweg::device::{Device, Machine};
+use thalweg::kernels::State;
+use thalweg::kernels::contrastive_loss::METRICS;
+use thalweg::kernels::draw_negatives::Noise;
+use thalweg::kernels::dynamics::Form;
+use thalweg::kernels::random::Distribution;
+use thalweg::network::{Activation, LayerSpec, Network, Padding};
+use thalweg::plan::{SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, training_plan};
+
+mod common;
+
+const N: usize = 5;
+
+fn networks() -> [Network; 2] {
+    let dense = |units, activation| LayerSpec::Dense { units, activation };
+    let conv = |channels, stride, padding, activation| LayerSpec::Conv {
+        channels,
+        kernel: [3, 3],
+        stride: [stride; 2],
+        padding,
+        activation,
+    };
+    let energy = dense(1, Activation::Identity);
+    let mlp = [dense(6, Activation::Tanh), dense(5, Activation::Swish), energy];
+    let behind = Padding { bottom: 1, right: 1, ..Padding::default() };
+    let around = Padding { top: 1, left: 1, ..behind };
+    let image = [
+        conv(4, 2, behind, Activation::Swish),
+        conv(3, 1, around, Activation::Softplus),
+        dense(5, Activation::Elu),
+        energy,
+    ];
+    let shape = |channels, height, width| ImageShape { channels, height, width };
+    [
+        Network::new("mlp", shape(3, 1, 1), &mlp).unwrap(),
+        Network::new("conv", shape(2, 6, 5), &image).unwrap(),
+    ]
+}
+
+fn objectives() -> [(&'static str, ScoreObjective); 6] {
+    let sliced =
+        |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
+    let denoising =
+        |sigma, sigma_max, levels, velocity| ScoreObjective::Denoising { sigma, sigma_max, levels, velocity };
+    [
+        ("matching", ScoreObjective::Matching { probes: 3 }),
+        ("sliced", sliced(Distribution::Normal, false)),
+        ("sliced-reduced", sliced(Distribution::Signs, true)),
+        ("denoising", denoising(0.5, 0.5, 1, false)),
+        ("denoising-ladder", denoising(0.1, 2.0, 5, false)),
+        ("denoising-velocity", denoising(0.1, 2.0, 5, true)),
+    ]
+}
+
+fn floats(tensor: &Tensor) -> &[f32] {
+    match &tensor.data {
+        TensorData::F32(values) => values,
+        TensorData::U32(_) => panic!("no floats"),
+    }
+}
+
+fn relative(values: &[f32], reference: &[f32]) -> f64 {
+    let largest = reference.iter().fold(0.0_f64, |m, v| m.max(f64::from(v.abs())));
+    let errors = values.iter().zip(reference).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    let worst = errors.fold(0.0, |m: f64, e| if e.is_nan() || m.is_nan() { f64::NAN } else { m.max(e) });
+    // The energy's own bias has no gradient: nothing but 0 will do.
+    if largest == 0.0 { worst } else { worst / largest }
+}
+
+fn golden() -> BTreeMap<String, Tensor> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/objectives.safetensors");
+    load_tensors(path).unwrap().1
+}
+
+fn parameters(golden: &BTreeMap<String, Tensor>, network: &Network) -> Vec<f32> {
+    let mut parameters = vec![f32::NAN; network.n_parameters];
+    for tensor in network.tensors() {
+        let values = floats(&golden[&format!("{}.{}", network.name, tensor.name)]);
+        parameters[tensor.range()].copy_from_slice(values);
+    }
+    parameters
+}
+
+/// The largest error of a tensor of the parameter gradient, none of which may be off by more than 1e-4. Of contrastive
+/// objectives the gradient of the energy's own bias is a sum of numbers around 1 and -1 that cancel: it may be off by 1e-6.
+fn check_gradient(
+    name: &str,
+    golden: &BTreeMap<String, Tensor>,
+    (network, objective): (&Network, &str),
+    gradient: &[f32],
+) -> f64 {
+    let has_chains = contrastive(network.input).iter().any(|(name, _)| *name == objective);
+    let mut worst: f64 = 0.0;
+    for tensor in network.tensors() {
+        let reference = floats(&golden[&format!("{}.{objective}.grad.{}", network.name, tensor.name)]);
+        let (values, is_last) = (&gradient[tensor.range()], tensor.range().end == network.n_parameters);
+        let error = match has_chains && is_last {
+            true => f64::from((values[0] - reference[0]).abs()) * 1e2,
+            false => relative(values, reference),
+        };
+        assert!(error <= 1e-4, "{name}: gradient of {} is off by {error:.1e}", tensor.name);
+        worst = worst.max(error);
+    }
+    worst
+}
+
+fn check(device: &Device, target: Target) {
+    let golden = golden();
+    for network in networks() {
+        let get = |name: &str| floats(&golden[&format!("{}.{name}", network.name)]);
+        let (shape, pixels) = (network.input, network.input.height * network.input.width);
+        let parameters = parameters(&golden, &network);
+        for (objective, numbers) in objectives() {
+            let numbers = TrainingNumbers {
+                batch: N as u32,
+                n_images: N as u32,
+                data_shape: shape,
+                ring_capacity: 1,
+                score: Some(numbers),
+                ..TrainingNumbers::default()
+            };
+            let plan = training_plan(&network, &numbers, target);
+            let score = plan.score.as_ref().unwrap();
+            let (metrics, gradient) = pollster::block_on(async {
+                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+                let put =
+                    |machine: &mut Machine, buffer, values: &[f32]| machine.write_floats(buffer, values);
+                put(&mut machine, plan.pass.parameters, &parameters);
+                put(&mut machine, plan.pass.x, &plan.plan.to_blocks(get("x"), shape.channels, pixels));
+                if let Some(drawn) = score.drawn {
+                    // `[image][probe][channel][pixel]` to `[block][probe][pixel][channel][lane]`: five images are a block.
+                    let values = get(&format!("{objective}.drawn"));
+                    let (len, per_image) = (shape.len(), values.len() / N);
+                    let mut blocks = Vec::new();
+                    for probe in 0..per_image / len {
+                        let of = |i: usize| &values[i * per_image + probe * len..][..len];
+                        let images: Vec<f32> = (0..N).flat_map(|i| of(i).to_vec()).collect();
+                        blocks.extend(plan.plan.to_blocks(&images, shape.channels, pixels));
+                    }
+                    put(&mut machine, drawn, &blocks);
+                }
+                if let Some(level) = score.level {
+                    put(&mut machine, level, &plan.plan.to_blocks(get("level"), 1, 1));
+                }
+                machine.run(plan.start).unwrap();
+                machine.run(plan.update).unwrap();
+                let metrics = machine.read_floats(plan.metrics).await.unwrap();
+                (metrics, machine.read_floats(plan.gradient).await.unwrap())
+            });
+            let name = format!("{device}, {}.{objective}", network.name);
+            let loss = get(&format!("{objective}.loss"));
+            let error = relative(&metrics[..3], loss);
+            assert!(error <= 1e-5, "{name}: loss and its parts {:?}, not {loss:?}", &metrics[..3]);
+            let worst = check_gradient(&name, &golden, (&network, objective), &gradient);
+            println!("{name}: loss {error:.1e}, parameter gradient {worst:.1e}");
+        }
+    }
+}
+
+// ---- a training step with chains
+
+/// As in the script: the second and last step of an epoch of 8 images, so that 3 of a batch of 5 are real.
+const STATE: State = State {
+    step: 3,
+    ring_head: 4,
+    ring_length: RING as u32,
+    seed_low: 0x89AB_CDEF,
+    seed_high: 0x0123_4567,
+    chain_base: 0,
+    retries: 0,
+    halted: 0,
+};
+const RING: usize = 7;
+
+fn contrastive(shape: ImageShape) -> [(&'static str, TrainingNumbers); 7] {
+    let chain = SamplerNumbers {
+        steps: 3,
+        form: Form::NoiseLast,
+        step_size: 0.2,
+        noise: 0.05,
+        temperature: 0.5,
+        gradient_clip: 0.0,
+        clamp: 0.0,
+        ..SamplerNumbers::default()
+    };
+    let base = TrainingNumbers {
+        batch: N as u32,
+        source: Source::Floats,
+        n_images: 8,
+        data_shape: shape,
+        data_noise: 0.05,
+        chain,
+        noise: Noise { bound: f32::INFINITY, ..Noise::UNIFORM },
+        ring_capacity: RING as u32,
+        fresh: 0.0,
+        alpha: 0.1,
+        smoothness_noise: 0.1,
+        ..TrainingNumbers::default()
+    };
+    let within = |bound| Noise { bound, ..base.noise };
+    let normal = Noise { distribution: Distribution::Normal, scale: 0.5, ..base.noise };
+    let (theory, first) = (SamplerNumbers { form: Form::Theory, ..chain }, Form::NoiseFirst);
+    let of_ring = TrainingNumbers { fresh: 0.3, noise: within(1.0), ..base.clone() };
+    let persistent = TrainingNumbers { starts: Starts::Persistent, ..base.clone() };
+    let boxed = |gradient_clip, clamp| SamplerNumbers { gradient_clip, clamp, ..chain };
+    let mala = SamplerNumbers { form: Form::Mala, step_size: 0.5, temperature: 0.02, ..boxed(0.3, 1.2) };
+    [
+        (
+            "replay",
+            TrainingNumbers {
+                chain: SamplerNumbers { form: first, step_size: 2.0, ..boxed(0.1, 1.0) },
+                ..of_ring.clone()
+            },
+        ),
+        (
+            "replay-square",
+            TrainingNumbers { chain: boxed(0.0, 1.0), alpha: 0.01, square_of_means: true, ..of_ring.clone() },
+        ),
+        (
+            "cd",
+            TrainingNumbers {
+                starts: Starts::Noise,
+                noise: normal,
+                chain: theory,
+                alpha: 0.0,
+                weight_l2: 0.01,
+                ..base.clone()
+            },
+        ),
+        (
+            "cd-data",
+            TrainingNumbers {
+                starts: Starts::Data,
+                chain: SamplerNumbers { form: first, ..boxed(0.3, 0.9) },
+                kl: 0.5,
+                ..base
+            },
+        ),
+        ("pcd", TrainingNumbers { fresh: 0.2, chain: theory, smoothness: 20.0, ..persistent.clone() }),
+        ("pcd-mala", TrainingNumbers { chain: mala, ..persistent }),
+        (
+            "all",
+            TrainingNumbers {
+                chain: boxed(0.3, 1.0),
+                square_of_means: true,
+                kl: 2.0,
+                smoothness: 20.0,
+                weight_l2: 0.01,
+                ..of_ring
+            },
+        ),
+    ]
+}
+
+/// Images `[image][channel][pixel]` as the ring has them, `[slot][pixel][channel]`.
+fn to_slots(images: &[f32], shape: ImageShape) -> Vec<f32> {
+    let pixels = shape.height * shape.width;
+    let one = |image: &[f32]| -> Vec<f32> {
+        (0..shape.len()).map(|i| image[i % shape.channels * pixels + i / shape.channels]).collect()
+    };
+    images.chunks_exact(shape.len()).flat_map(one).collect()
+}
+
+fn check_step(device: &Device, target: Target) {
+    let golden = golden();
+    for network in networks() {
+        let (shape, pixels) = (network.input, network.input.height * network.input.width);
+        let get = |name: &str| floats(&golden[&format!("{}.{name}", network.name)]);
+        let ring = to_slots(get("ring"), shape);
+        for (objective, numbers) in contrastive(shape) {
+            let plan = training_plan(&network, &numbers, target);
+            let (metrics, gradient, x, new_ring) = pollster::block_on(async {
+                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+                machine.write_floats(plan.pass.parameters, &parameters(&golden, &network));
+                machine.write_floats(plan.data.unwrap(), get("data"));
+                machine.write_floats(plan.ring, &ring);
+                machine.write(plan.state, 0, bytemuck::cast_slice(&[STATE]));
+                machine.run(plan.start).unwrap();
+                machine.run(plan.step).unwrap();
+                let [metrics, gradient, x, ring] = [plan.metrics, plan.gradient, plan.pass.x, plan.ring]
+                    .map(|buffer| pollster::block_on(machine.read_floats(buffer)).unwrap());
+                (metrics[STATE.step as usize * METRICS..][..METRICS].to_vec(), gradient, x, ring)
+            });
+            let name = format!("{device}, {}.{objective}", network.name);
+            let result = |part: &str| get(&format!("{objective}.{part}"));
+            // Between them are the gradient's norm, which Adam's clip takes, and the number of real images.
+            let found = [&metrics[..5], &metrics[7..]].concat();
+            let loss = relative(&found, result("loss"));
+            assert!(loss <= 1e-5, "{name}: {found:?}, not {:?}", result("loss"));
+            assert_eq!(metrics[6], 3.0, "{name}");
+            let half = plan.half_blocks as usize * target.lanes as usize * shape.len();
+            let fake = plan.plan.from_blocks(&x[half..2 * half], N, shape.channels, pixels);
+            let ends = relative(&fake, result("ends"));
+            assert!(ends <= 1e-5, "{name}: the chains' ends are off by {ends:.1e}");
+            let worst = check_gradient(&name, &golden, (&network, objective), &gradient);
+            println!("{name}: loss {loss:.1e}, chains {ends:.1e}, parameter gradient {worst:.1e}");
+
+            // Where the chains are kept: at the ring's head, or each in its own slot.
+            let slots = to_slots(&fake, shape);
+            let chains: Vec<_> = slots.chunks_exact(shape.len()).collect();
+            let kept: Vec<_> = new_ring.chunks_exact(shape.len()).collect();
+            let old: Vec<_> = ring.chunks_exact(shape.len()).collect();
+            let slot = |chain: usize| match numbers.starts {
+                Starts::Persistent => kept.iter().position(|image| *image == chains[chain]).unwrap(),
+                _ => (4 + chain) % RING,
+            };
+            let used: Vec<usize> = (0..N).map(slot).collect();
+            for (i, image) in kept.iter().enumerate() {
+                let chain = used.iter().position(|slot| *slot == i);
+                assert!(*image == chain.map_or(old[i], |chain| chains[chain]), "{name}: slot {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn cpu() {
+    for isa in Isa::available() {
+        for target in [Target::CPU, Target::cpu(N)] {
+            check(&Device::Cpu(isa), target);
+            check_step(&Device::Cpu(isa), target);
+        }
+    }
+}
+
+#[test]
+fn gpu() {
+    check(&common::gpu(), Target::gpu(N));
+    check_step(&common::gpu(), Target::gpu(N));
+}
+
+#[test]
+fn errors_are_noticed() {
+    assert!(relative(&[1.0, f32::NAN], &[1.0, 1.0]).is_nan());
+    assert!(relative(&[1.0, 2.0], &[1.0, 2.1]) > 1e-2);
+    assert!(relative(&[1e-3], &[0.0]) > 1e-4);
+}
