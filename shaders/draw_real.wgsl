@@ -49,7 +49,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if (present) {
         number = permute(PERMUTATION, epoch.position + image, N_IMAGES, HALF_BITS, epoch.number, key);
     }
-    let noise = normal_of(philox(vec4u((DATA_NOISE << 24u) | quad, image, 0u, state.step), key));
+    var noise = vec4f(0.0);
+    if (params.noise != 0.0) {
+        noise = normal_of(philox(vec4u((DATA_NOISE << 24u) | quad, image, 0u, state.step), key));
+    }
     let base = (params.first_block + id.z) * features + quad * 4u;
     for (var i = 0u; i < min(4u, features - quad * 4u); i++) {
         let feature = quad * 4u + i;

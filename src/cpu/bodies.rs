@@ -2,7 +2,7 @@
 //! compute. Whatever has no body here runs its twin.
 
 use super::lstm;
-use super::simd::{Rows, Simd, accumulate, correlate};
+use super::simd::{Rows, Simd, Window, accumulate, correlate};
 use crate::kernels::activation_jet::{ActivationJet, Jet};
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
@@ -51,6 +51,12 @@ pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding])
         }
         (Kernel::Langevin(k), [state, gradient, x]) => {
             k.block(&State::of(state.words()), index, gradient.floats(), x.floats_mut());
+        }
+        (Kernel::DrawReal(k), [state, data, x]) => {
+            k.block(&State::of(state.words()), index, data, x.floats_mut());
+        }
+        (Kernel::Random(k), [state, output]) => {
+            k.block(&State::of(state.words()), index, output.words_mut());
         }
         (kernel, bindings) => kernel.run(index, bindings),
     }
@@ -587,8 +593,14 @@ fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, inp
     weights.fill(0.0);
     biases.fill(0.0);
     let (in_block, g_block) = (s.in_len() * lanes, s.out_len() * lanes);
-    // As many blocks at a time as half a second-level cache holds: a tile's sums stay in registers over all of them.
-    let at_once = ((128 << 10) / (in_block + g_block)).max(1);
+    let (out_pixels, taps) = (s.out_height * s.out_width, s.kernel_height * s.kernel_width);
+    let columns = if S::MANY { 4 } else { 2 };
+    // As many blocks at a time as half a second-level cache holds of their tiles: a tile's sums stay in registers over all of
+    // them.
+    let of_x = s.in_height * s.in_width * columns.min(s.in_channels);
+    let of_g = out_pixels * biases.len();
+    let at_once = ((128 << 10) / ((of_x + of_g) * lanes)).clamp(1, g.len() / g_block);
+    let (mut x_tile, mut g_tiles) = (vec![0.0; at_once * of_x * lanes], vec![0.0; at_once * of_g * lanes]);
     for (part, (input, g)) in input.chunks(in_block * at_once).zip(g.chunks(g_block * at_once)).enumerate() {
         for (i, bias) in biases.iter_mut().enumerate() {
             let mut sum = S::splat(0.0);
@@ -603,28 +615,34 @@ fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, inp
             }
             *bias += sum.sum();
         }
-        for ky in 0..s.kernel_height {
-            for kx in 0..s.kernel_width {
-                for oc in (0..biases.len()).step_by(4) {
-                    let rows = 4.min(biases.len() - oc);
-                    let columns = if S::MANY { 4 } else { 2 };
-                    for ic in (0..s.in_channels).step_by(columns) {
-                        let tap = WeightTile { s, lanes, ky, kx, oc: first + oc, ic };
-                        let mut put = |t: usize, q: usize, sum: f32| {
-                            let row = ((oc + t) * s.in_channels + ic + q) * s.kernel_height + ky;
-                            weights[row * s.kernel_width + kx] += sum;
-                        };
-                        match (rows, s.in_channels - ic, S::MANY) {
-                            (4, 4.., true) => tap.sum::<S, 4, 4>(input, g, &mut put),
-                            (4, 2.., false) => tap.sum::<S, 4, 2>(input, g, &mut put),
-                            (4, 1, _) => tap.sum::<S, 4, 1>(input, g, &mut put),
-                            (rows, channels, _) => {
-                                for t in 0..rows {
-                                    for q in 0..channels.min(columns) {
-                                        let one = WeightTile { oc: tap.oc + t, ic: ic + q, ..tap };
-                                        one.sum::<S, 1, 1>(input, g, &mut |_, _, sum| put(t, q, sum));
-                                    }
-                                }
+        let n_blocks = g.len() / g_block;
+        let mut rest = g_tiles.as_mut_slice();
+        for oc in (0..biases.len()).step_by(4) {
+            let rows = (first + oc) * lanes..(first + biases.len().min(oc + 4)) * lanes;
+            rest = gather::<S>(rest, g, s.out_channels * lanes, rows);
+        }
+        for ic in (0..s.in_channels).step_by(columns) {
+            let channels = columns.min(s.in_channels - ic);
+            gather::<S>(&mut x_tile, input, s.in_channels * lanes, ic * lanes..(ic + channels) * lanes);
+            let x_tile = &x_tile[..input.len() / s.in_channels * channels];
+            for oc in (0..biases.len()).step_by(4) {
+                let rows = 4.min(biases.len() - oc);
+                let from = oc * n_blocks * out_pixels * lanes;
+                let g_tile = &g_tiles[from..][..rows * n_blocks * out_pixels * lanes];
+                for (ky, kx) in (0..taps).map(|tap| (tap / s.kernel_width, tap % s.kernel_width)) {
+                    let tile = WeightTile { s, lanes, ky, kx, rows, channels, oc: 0, ic: 0 };
+                    let mut put = |t: usize, q: usize, sum: f32| {
+                        let row = ((oc + t) * s.in_channels + ic + q) * s.kernel_height + ky;
+                        weights[row * s.kernel_width + kx] += sum;
+                    };
+                    match (rows, channels) {
+                        (4, 4) => tile.sum::<S, 4, 4>(x_tile, g_tile, &mut put),
+                        (4, 2) if !S::MANY => tile.sum::<S, 4, 2>(x_tile, g_tile, &mut put),
+                        (4, 1) => tile.sum::<S, 4, 1>(x_tile, g_tile, &mut put),
+                        _ => {
+                            for (t, q) in (0..rows * channels).map(|i| (i / channels, i % channels)) {
+                                let one = WeightTile { oc: t, ic: q, ..tile };
+                                one.sum::<S, 1, 1>(x_tile, g_tile, &mut |_, _, sum| put(t, q, sum));
                             }
                         }
                     }
@@ -634,13 +652,30 @@ fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, inp
     }
 }
 
-/// A tile of the weight gradient: one tap, some output channels by some input channels.
+/// Puts the floats `part` of every `step` floats side by side: a tile reads them many times, and side by side they do not push
+/// each other out of the cache. Gives what is left of `to`.
+#[inline(always)]
+fn gather<'t, S: Simd>(to: &'t mut [f32], from: &[f32], step: usize, part: Range<usize>) -> &'t mut [f32] {
+    let (to, rest) = to.split_at_mut(from.len() / step * part.len());
+    for (to, from) in to.chunks_exact_mut(part.len()).zip(from.chunks_exact(step)) {
+        let from = &from[part.clone()];
+        for i in (0..part.len()).step_by(S::LANES) {
+            S::read(&from[i..]).write(&mut to[i..]);
+        }
+    }
+    rest
+}
+
+/// A tile of the weight gradient: one tap, some output channels by some input channels, of `rows` and `channels` that were
+/// gathered.
 #[derive(Clone, Copy)]
 struct WeightTile<'a> {
     s: &'a ConvShape,
     lanes: usize,
     ky: usize,
     kx: usize,
+    rows: usize,
+    channels: usize,
     oc: usize,
     ic: usize,
 }
@@ -662,27 +697,26 @@ impl WeightTile<'_> {
         let ys = pixels_inside(self.ky, s.pad_top, s.stride_y, s.in_height, s.out_height);
         let xs = pixels_inside(self.kx, s.pad_left, s.stride_x, s.in_width, s.out_width);
         let mut sum = [[S::splat(0.0); Q]; T];
-        if xs.is_empty() {
+        if ys.is_empty() || xs.is_empty() {
             return;
         }
-        let blocks = input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.out_len() * lanes));
-        for (input, g) in blocks {
-            for oy in ys.clone() {
-                let iy = oy * s.stride_y + self.ky - s.pad_top;
-                let ix = xs.start * s.stride_x + self.kx - s.pad_left;
-                let from_g = (oy * s.out_width + xs.start) * s.out_channels + self.oc;
-                let from_x = (iy * s.in_width + ix) * s.in_channels + self.ic;
-                for lane in (0..lanes).step_by(S::LANES) {
-                    correlate::<S, T, Q>(
-                        &mut sum,
-                        &g[from_g * lanes + lane..],
-                        &input[from_x * lanes + lane..],
-                        xs.len(),
-                        s.out_channels * lanes,
-                        s.stride_x * s.in_channels * lanes,
-                        lanes,
-                    );
-                }
+        let iy = ys.start * s.stride_y + self.ky - s.pad_top;
+        let ix = xs.start * s.stride_x + self.kx - s.pad_left;
+        let from_g = (ys.start * s.out_width + xs.start) * self.rows + self.oc;
+        let from_x = (iy * s.in_width + ix) * self.channels + self.ic;
+        let (of_g, of_x) = (self.rows * lanes, self.channels * lanes);
+        let window = Window {
+            rows: ys.len(),
+            columns: xs.len(),
+            g_steps: (s.out_width * of_g, of_g),
+            x_steps: (s.stride_y * s.in_width * of_x, s.stride_x * of_x),
+        };
+        let in_block = s.in_height * s.in_width * self.channels * lanes;
+        let g_block = s.out_height * s.out_width * self.rows * lanes;
+        for (input, g) in input.chunks_exact(in_block).zip(g.chunks_exact(g_block)) {
+            for lane in (0..lanes).step_by(S::LANES) {
+                let (g, input) = (&g[from_g * lanes + lane..], &input[from_x * lanes + lane..]);
+                correlate::<S, T, Q>(&mut sum, g, input, window, lanes);
             }
         }
         for (t, row) in sum.iter().enumerate() {

@@ -3,7 +3,7 @@
 #![allow(clippy::needless_range_loop, reason = "see simd.rs")]
 
 use super::bodies::WeightPiece;
-use super::simd::{Rows, Simd, accumulate, correlate};
+use super::simd::{Rows, Simd, Window, accumulate, correlate};
 use crate::kernels::lstm_backward::LstmBackward;
 use crate::kernels::lstm_forward::LstmForward;
 use crate::kernels::lstm_pack::CPU_TILE as TILE;
@@ -268,9 +268,7 @@ impl Tile {
                 &mut sum,
                 &trace[self.from_g + row * self.lanes + lane..],
                 &values[self.from_x + column * self.lanes + lane..],
-                self.count,
-                self.step_g,
-                self.step_x,
+                Window { rows: 1, columns: self.count, g_steps: (0, self.step_g), x_steps: (0, self.step_x) },
                 self.lanes,
             );
         }

@@ -215,46 +215,61 @@ pub fn accumulate<S: Simd, const T: usize, const P: usize>(
     }
 }
 
-/// The inner loop of the weight gradient: `sum[t][q] += sum over n of g[n * g_step + t * stride] * x[n * x_step + q * stride]`
-/// for T output channels by Q input channels, all in registers.
+/// The pixels that a tap of the weight gradient takes, and how far apart they lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Rows.
+    pub rows: usize,
+    /// Pixels of a row.
+    pub columns: usize,
+    /// From one row to the next of the output's gradient, and from one pixel to the next.
+    pub g_steps: (usize, usize),
+    /// The same of the input.
+    pub x_steps: (usize, usize),
+}
+
+/// The inner loop of the weight gradient: `sum[t][q] += sum over the window's pixels of g[pixel + t * stride] * x[pixel + q *
+/// stride]` for T output channels by Q input channels, all in registers.
 ///
 /// # Panics
 /// Where a pixel lies beyond a slice.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub fn correlate<S: Simd, const T: usize, const Q: usize>(
     sum: &mut [[S; Q]; T],
     g: &[f32],
     x: &[f32],
-    count: usize,
-    g_step: usize,
-    x_step: usize,
+    window: Window,
     stride: usize,
 ) {
-    if count == 0 {
+    let Window { rows, columns, g_steps, x_steps } = window;
+    if rows == 0 || columns == 0 {
         return;
     }
-    let g = &g[..(count - 1) * g_step + (T - 1) * stride + S::LANES];
-    let x = &x[..(count - 1) * x_step + (Q - 1) * stride + S::LANES];
+    let reach = |steps: (usize, usize)| (rows - 1) * steps.0 + (columns - 1) * steps.1 + S::LANES;
+    let g = &g[..reach(g_steps) + (T - 1) * stride];
+    let x = &x[..reach(x_steps) + (Q - 1) * stride];
     let mut tile = *sum;
-    let (mut g, mut x) = (g.as_ptr(), x.as_ptr());
-    for _ in 0..count {
-        // SAFETY: both pointers stay inside their slices, whose lengths were just taken from the last read; they
-        // advance past it only with wrapping arithmetic.
-        unsafe {
-            let mut gs = [S::splat(0.0); T];
-            for t in 0..T {
-                gs[t] = S::load(g.add(t * stride));
-            }
-            for q in 0..Q {
-                let value = S::load(x.add(q * stride));
+    for row in 0..rows {
+        let (mut g, mut x) =
+            (g.as_ptr().wrapping_add(row * g_steps.0), x.as_ptr().wrapping_add(row * x_steps.0));
+        for _ in 0..columns {
+            // SAFETY: both pointers stay inside their slices, whose lengths were just taken from the last read; they
+            // advance past it only with wrapping arithmetic.
+            unsafe {
+                let mut gs = [S::splat(0.0); T];
                 for t in 0..T {
-                    tile[t][q] = gs[t].multiply_add(value, tile[t][q]);
+                    gs[t] = S::load(g.add(t * stride));
+                }
+                for q in 0..Q {
+                    let value = S::load(x.add(q * stride));
+                    for t in 0..T {
+                        tile[t][q] = gs[t].multiply_add(value, tile[t][q]);
+                    }
                 }
             }
+            g = g.wrapping_add(g_steps.1);
+            x = x.wrapping_add(x_steps.1);
         }
-        g = g.wrapping_add(g_step);
-        x = x.wrapping_add(x_step);
     }
     *sum = tile;
 }

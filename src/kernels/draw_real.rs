@@ -4,7 +4,7 @@
 //! epoch): a Feistel network whose domain is a little larger than the data set, walked until it lands inside ("cycle
 //! walking", Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
 
-use super::random::{Stream, counter, normal_of, philox};
+use super::random::{Stream, counter, normal_of, philox, quads};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use crate::data::ImageShape;
 use std::ops::Range;
@@ -138,40 +138,60 @@ impl Describe for DrawReal {
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
         let [state, data, x] = bindings else { panic!("{} takes three bindings", Self::NAME) };
-        let state = State::of(state.words());
-        let (shape, from, [pad_top, pad_left]) = (self.shape, self.data_shape, self.padding());
+        self.block(&State::of(state.words()), index, data, x.floats_mut());
+    }
+}
+
+impl DrawReal {
+    /// One block; inlined into callers that allow wider SIMD instructions.
+    #[inline(always)]
+    pub(crate) fn block(&self, state: &State, index: u32, data: &Binding, x: &mut [f32]) {
         let epoch = Epoch::of(state.step, self.n_images, self.batch);
         let lanes = self.lanes as usize;
-        let x = x.floats_mut();
-        for lane in 0..lanes {
-            let image = index * self.lanes + lane as u32;
-            if image >= epoch.n_real {
-                (0..shape.len()).for_each(|feature| x[feature * lanes + lane] = -1.0);
-                continue;
-            }
-            let number = permute(epoch.position + image, self.n_images, epoch.number, state.key()) as usize;
-            let mut noise = [0.0; 4];
-            for feature in 0..shape.len() {
-                if feature % 4 == 0 {
-                    let at = counter(Stream::DataNoise, feature as u32 / 4, image, 0, state.step);
-                    noise = normal_of(philox(at, state.key()));
+        let present = (epoch.n_real.saturating_sub(index * self.lanes) as usize).min(lanes);
+        x.fill(-1.0);
+        for lane in 0..present {
+            let place = epoch.position + index * self.lanes + lane as u32;
+            self.copy(
+                permute(place, self.n_images, epoch.number, state.key()) as usize,
+                data,
+                &mut x[lane..],
+            );
+        }
+        if self.noise == 0.0 {
+            return;
+        }
+        for (quad, rows) in x.chunks_mut(4 * lanes).enumerate() {
+            let at = |image| counter(Stream::DataNoise, quad as u32, image, 0, state.step);
+            for first in (0..present).step_by(8) {
+                let image = index * self.lanes + first as u32;
+                let noise = quads::<8, _>(at, state.key(), image, 0.0, normal_of);
+                for (row, noise) in rows.chunks_mut(lanes).zip(&noise) {
+                    for (x, noise) in row[first..present].iter_mut().zip(noise) {
+                        let value = *x + self.noise * noise;
+                        *x = if self.floats { value } else { value.clamp(-1.0, 1.0) };
+                    }
                 }
-                let (pixel, channel) = (feature / shape.channels, feature % shape.channels);
-                let row = (pixel / shape.width).wrapping_sub(pad_top);
-                let column = (pixel % shape.width).wrapping_sub(pad_left);
-                let value = if row < from.height && column < from.width {
-                    let at = ((number * from.channels + channel) * from.height + row) * from.width + column;
-                    if self.floats {
+            }
+        }
+    }
+
+    /// One image to every `lanes`th place of `x`, which is -1 where the data set's image does not reach.
+    fn copy(&self, number: usize, data: &Binding, x: &mut [f32]) {
+        let (shape, from, [pad_top, pad_left]) = (self.shape, self.data_shape, self.padding());
+        let mut at = number * from.len();
+        for channel in 0..from.channels {
+            for row in 0..from.height {
+                for column in 0..from.width {
+                    let pixel = (row + pad_top) * shape.width + column + pad_left;
+                    x[(pixel * shape.channels + channel) * self.lanes as usize] = if self.floats {
                         data.floats()[at]
                     } else {
                         let bytes: &[u8] = bytemuck::cast_slice(data.words());
                         (f32::from(bytes[at]) - 127.5) / 127.5
-                    }
-                } else {
-                    -1.0
-                };
-                let value = value + self.noise * noise[feature % 4];
-                x[feature * lanes + lane] = if self.floats { value } else { value.clamp(-1.0, 1.0) };
+                    };
+                    at += 1;
+                }
             }
         }
     }

@@ -179,14 +179,23 @@ impl Describe for PackWeights {
         let packed = &mut packed.floats_mut()[self.packed_offset..][..p.len()];
         let weights = &parameters.floats()[self.weight_offset..];
         packed.fill(0.0);
-        for oc in 0..p.out_channels {
-            for ic in 0..p.in_channels {
-                let channels = p.in_channels / p.flattened;
-                let column = ic % channels * p.flattened + ic / channels;
-                let taps = &weights[(oc * p.in_channels + column) * p.kernel_height * p.kernel_width..];
-                for ky in 0..p.kernel_height {
-                    for kx in 0..p.kernel_width {
-                        packed[p.index(oc, ic, ky, kx)] = taps[ky * p.kernel_width + kx];
+        let (tiled, other) = p.tiled();
+        let taps = p.kernel_height * p.kernel_width;
+        let channels = p.in_channels / p.flattened;
+        let columns: Vec<usize> =
+            (0..p.in_channels).map(|ic| ic % channels * p.flattened + ic / channels).collect();
+        // In the order of what is written.
+        for first in (0..tiled).step_by(p.tile) {
+            for (ky, kx) in (0..taps).map(|tap| (tap / p.kernel_width, tap % p.kernel_width)) {
+                let of =
+                    |tiled: usize, other: usize| if p.backward { (other, tiled) } else { (tiled, other) };
+                let (oc, ic) = of(first, 0);
+                let row = &mut packed[p.index(oc, ic, ky, kx)..][..other * p.tile];
+                for (other, tile) in row.chunks_exact_mut(p.tile).enumerate() {
+                    for (i, weight) in tile[..p.tile.min(tiled - first)].iter_mut().enumerate() {
+                        let (oc, ic) = of(first + i, other);
+                        *weight =
+                            weights[(oc * p.in_channels + columns[ic]) * taps + ky * p.kernel_width + kx];
                     }
                 }
             }

@@ -190,6 +190,26 @@ pub fn normal_of(bits: [u32; 4]) -> [f32; 4] {
     [a, b, c, d]
 }
 
+/// What `of` makes of the words of one quad, for `N` neighbouring images from `image` on: `[feature of the quad][image]`. A plain
+/// loop, which the compiler turns into SIMD where the caller allows that.
+#[inline(always)]
+pub(super) fn quads<const N: usize, T: Copy>(
+    counter: impl Fn(u32) -> [u32; 4],
+    key: [u32; 2],
+    image: u32,
+    zero: T,
+    of: impl Fn([u32; 4]) -> [T; 4],
+) -> [[T; N]; 4] {
+    let mut all = [[zero; N]; 4];
+    for i in 0..N {
+        let four = of(philox(counter(image + i as u32), key));
+        for (row, value) in all.iter_mut().zip(four) {
+            row[i] = value;
+        }
+    }
+    all
+}
+
 /// One stream as a sequence, for host code that draws through `rand`'s distributions.
 #[derive(Clone, Debug)]
 pub struct Philox {
@@ -314,20 +334,38 @@ impl Describe for Random {
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
         let [state, output] = bindings else { panic!("{} takes two bindings", Self::NAME) };
-        let state = State::of(state.words());
+        self.block(&State::of(state.words()), index, output.words_mut());
+    }
+}
+
+impl Random {
+    /// One block; inlined into callers that allow wider SIMD instructions.
+    #[inline(always)]
+    pub(crate) fn block(&self, state: &State, index: u32, output: &mut [u32]) {
+        let scaled = |value: f32| (self.scale * value).clamp(-self.bound, self.bound).to_bits();
+        match self.distribution {
+            Distribution::Bits => self.fill(state, index, output, |bits| bits),
+            Distribution::Uniform => {
+                self.fill(state, index, output, |bits| bits.map(|b| scaled(uniform_of(b))))
+            }
+            Distribution::Normal => self.fill(state, index, output, |bits| normal_of(bits).map(scaled)),
+            Distribution::Signs => {
+                self.fill(state, index, output, |bits| bits.map(|b| b & 0x8000_0000 | 0x3f80_0000));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fill(&self, state: &State, index: u32, output: &mut [u32], of: impl Fn([u32; 4]) -> [u32; 4]) {
         let lanes = self.lanes as usize;
-        let scaled = |value: f32| (self.scale * value).clamp(-self.bound, self.bound);
-        for (feature, row) in output.words_mut().chunks_exact_mut(lanes).enumerate() {
-            for (lane, value) in row.iter_mut().enumerate() {
-                let image = index * self.lanes + lane as u32;
-                let at = counter(self.stream, feature as u32 / 4, image, state.chain_base, state.step);
-                let bits = philox(at, state.key());
-                *value = match self.distribution {
-                    Distribution::Bits => bits[feature % 4],
-                    Distribution::Uniform => scaled(uniform_of(bits[feature % 4])).to_bits(),
-                    Distribution::Normal => scaled(normal_of(bits)[feature % 4]).to_bits(),
-                    Distribution::Signs => bits[feature % 4] & 0x8000_0000 | 0x3f80_0000,
-                };
+        for (quad, rows) in output.chunks_mut(4 * lanes).enumerate() {
+            let at = |image| counter(self.stream, quad as u32, image, state.chain_base, state.step);
+            for first in (0..lanes).step_by(8) {
+                let words = quads::<8, _>(at, state.key(), index * self.lanes + first as u32, 0, &of);
+                let end = lanes.min(first + 8);
+                for (row, words) in rows.chunks_mut(lanes).zip(&words) {
+                    row[first..end].copy_from_slice(&words[..end - first]);
+                }
             }
         }
     }
