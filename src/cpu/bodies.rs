@@ -719,6 +719,16 @@ impl WeightTile<'_> {
                 correlate::<S, T, Q>(&mut sum, g, input, window, lanes);
             }
         }
+        if T * Q == 16 {
+            let mut flat = [S::splat(0.0); 16];
+            for i in 0..16 {
+                flat[i] = sum[i / Q][i % Q];
+            }
+            for (i, sum) in S::sums(&flat).into_iter().enumerate() {
+                put(i / Q, i % Q, sum);
+            }
+            return;
+        }
         for (t, row) in sum.iter().enumerate() {
             for (q, sum) in row.iter().enumerate() {
                 put(t, q, sum.sum());
@@ -730,27 +740,53 @@ impl WeightTile<'_> {
 #[inline(always)]
 fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
     let (s, lanes) = (&k.shape, k.lanes as usize);
-    let WeightPiece { weights, biases, first, .. } = piece;
+    let WeightPiece { weights, biases, first: first_unit, .. } = piece;
     weights.fill(0.0);
     for (i, (bias, row)) in biases.iter_mut().zip(weights.chunks_exact_mut(s.in_len())).enumerate() {
         let mut sum = S::splat(0.0);
-        let of_unit = |block: &[f32], lane: usize| S::read(&block[(first + i) * lanes + lane..]);
         for g in g.chunks_exact(s.units * lanes).step_by(k.streams as usize) {
             for lane in (0..lanes).step_by(S::LANES) {
-                sum = sum.add(of_unit(g, lane));
+                sum = sum.add(S::read(&g[(first_unit + i) * lanes + lane..]));
             }
         }
         *bias = sum.sum();
-        for f in 0..s.in_len() {
-            let mut sum = S::splat(0.0);
-            for (input, g) in input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.units * lanes)) {
-                for lane in (0..lanes).step_by(S::LANES) {
-                    sum = of_unit(g, lane).multiply_add(S::read(&input[f * lanes + lane..]), sum);
-                }
+        let mut put = |f: usize, sum: f32| row[f % s.in_channels * s.in_pixels + f / s.in_channels] = sum;
+        let whole = s.in_len() / 16 * 16;
+        for first in (0..whole).step_by(16) {
+            for (f, sum) in S::sums(&dense_products::<S, 16>(k, (input, g), first_unit + i, first))
+                .into_iter()
+                .enumerate()
+            {
+                put(first + f, sum);
             }
-            row[f % s.in_channels * s.in_pixels + f / s.in_channels] = sum.sum();
+        }
+        for f in whole..s.in_len() {
+            put(f, dense_products::<S, 1>(k, (input, g), first_unit + i, f)[0].sum());
         }
     }
+}
+
+/// The products of a unit's gradient with `F` neighbouring features, summed over blocks.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "see simd.rs")]
+fn dense_products<S: Simd, const F: usize>(
+    k: &DenseWeightGradient,
+    (input, g): (&[f32], &[f32]),
+    unit: usize,
+    first: usize,
+) -> [S; F] {
+    let (s, lanes) = (&k.shape, k.lanes as usize);
+    let mut sums = [S::splat(0.0); F];
+    for (input, g) in input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.units * lanes)) {
+        for lane in (0..lanes).step_by(S::LANES) {
+            let g = S::read(&g[unit * lanes + lane..]);
+            let input = &input[first * lanes + lane..];
+            for f in 0..F {
+                sums[f] = g.multiply_add(S::read(&input[f * lanes..]), sums[f]);
+            }
+        }
+    }
+    sums
 }
 
 /// Independent chains of [`multiply_adds`]: enough to hide an instruction's latency behind the others.

@@ -122,6 +122,16 @@ pub trait Simd: Copy {
         }
         lanes[0]
     }
+
+    /// [`Self::sum`] of sixteen registers, bit for bit.
+    #[inline(always)]
+    fn sums(registers: &[Self; 16]) -> [f32; 16] {
+        let mut sums = [0.0; 16];
+        for i in 0..16 {
+            sums[i] = registers[i].sum();
+        }
+        sums
+    }
 }
 
 /// Minimax polynomial of `2^f` for f in [-1/2, 1/2], highest power first: within 1.2e-7.
@@ -410,6 +420,34 @@ mod x86 {
                 let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, _mm512_setzero_ps());
                 Self(_mm512_mask_blend_ps(positive, no.0, yes.0))
             }
+        }
+        #[inline(always)]
+        fn sums(registers: &[Self; 16]) -> [f32; 16] {
+            // Halves of two registers, added up, make one, and so on: 15 additions.
+            let r = |i: usize| registers[i].0;
+            let mut sums = [0.0; 16];
+            unsafe {
+                let mut quarters = [_mm512_setzero_ps(); 4]; // four floats of each of four registers
+                for i in 0..4 {
+                    let halves = |a: __m512, b: __m512| {
+                        _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
+                    };
+                    let (a, b) = (halves(r(4 * i), r(4 * i + 1)), halves(r(4 * i + 2), r(4 * i + 3)));
+                    quarters[i] =
+                        _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+                }
+                let pairs = |a: __m512, b: __m512| {
+                    _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b))
+                };
+                let (a, b) = (pairs(quarters[0], quarters[1]), pairs(quarters[2], quarters[3]));
+                let all = _mm512_add_ps(_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xdd>(a, b));
+                let mut transposed = [0.0; 16];
+                _mm512_storeu_ps(transposed.as_mut_ptr(), all);
+                for i in 0..16 {
+                    sums[i] = transposed[i % 4 * 4 + i / 4];
+                }
+            }
+            sums
         }
         #[inline(always)]
         fn exponent(self) -> Self {
