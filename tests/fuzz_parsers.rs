@@ -1,4 +1,4 @@
-//! Mutated files against the parsers: no panic, no allocation by the header's word, no hanging, and whatever is accepted is right.
+//! Truncated and mutated files against the parsers: no panic, no allocation by the header's word, no hanging, and whatever is accepted is right.
 //!
 //! Deterministic: input `i` of a parser depends on nothing but `i` and the seeds. `THALWEG_FUZZ=1000000` sets the number
 //! of inputs a parser (20,000 without it). An input that finds something is written to `tests/corpus/PARSER/`; commit
@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use thalweg::data::{idx, npy};
+use thalweg::data::{Examples, cifar, idx, npy, rows};
 
 // ---- memory: what this thread holds, and the most it held
 
@@ -81,7 +81,7 @@ struct Parser {
     parse: fn(&[u8]) -> bool,
 }
 
-/// Replays the corpus, then runs as many mutated inputs as `THALWEG_FUZZ` says.
+/// Replays the corpus, runs every seed cut off at every length, then as many mutated inputs as `THALWEG_FUZZ` says.
 fn check(parser: &Parser) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(parser.name);
     for entry in std::fs::read_dir(&folder).into_iter().flatten() {
@@ -92,6 +92,11 @@ fn check(parser: &Parser) {
     }
     for seed in &parser.seeds {
         assert_eq!(run(parser, seed), Ok(true), "a seed of {} must be accepted", parser.name);
+        for length in 0..seed.len() {
+            if let Err(what) = run(parser, &seed[..length]) {
+                panic!("{}: the first {length} bytes of {:?}: {what}", parser.name, head(seed));
+            }
+        }
     }
     let n: u64 = match std::env::var("THALWEG_FUZZ") {
         Ok(text) => text.parse().expect("THALWEG_FUZZ must be a number of inputs"),
@@ -111,6 +116,11 @@ fn check(parser: &Parser) {
             panic!("input {} of {}, kept as {}: {}", found.input_ix, parser.name, path.display(), found.what);
         }
     }
+}
+
+/// What tells an input from another in a message.
+fn head(input: &[u8]) -> String {
+    String::from_utf8_lossy(&input[..input.len().min(40)]).into_owned()
 }
 
 #[derive(Debug)]
@@ -406,6 +416,172 @@ fn parse_npy(input: &[u8]) -> bool {
     true
 }
 
+fn npy_examples_parser() -> Parser {
+    let values: Vec<f32> = (0..24).map(|i| i as f32 * 7.0 - 80.0).collect();
+    let le: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let wide: Vec<u8> = values.iter().flat_map(|v| f64::from(*v).to_be_bytes()).collect();
+    Parser {
+        name: "npy-examples",
+        seeds: vec![
+            npy_file("'<f4'", "(12, 2)", &le),
+            npy_file("'<f4'", "(2, 4, 3)", &le),
+            npy_file("'>f8'", "(4, 3, 2)", &wide),
+            npy_file("'>f8'", "(24, 1)", &wide),
+            npy_file("'|u1'", "(4, 2, 3)", &le[..24]),
+        ],
+        parse: parse_npy_examples,
+        ..npy_parser()
+    }
+}
+
+fn parse_npy_examples(input: &[u8]) -> bool {
+    let parsed = npy::parse_examples(Path::new("fuzzed.npy"), input);
+    let Some(examples) = refused_as_file(parsed) else { return false };
+    let other = npyz::NpyFile::new(input).unwrap();
+    let dims: Vec<usize> = other.shape().iter().map(|&dim| dim as usize).collect();
+    let points = match examples {
+        Examples::Floats(points) if points.shape.is_points() && dims.len() < 4 => points,
+        images => return images.count() == dims[0],
+    };
+    let (count, time, d) = (dims[0], if dims.len() == 3 { dims[1] } else { 1 }, dims[dims.len() - 1]);
+    assert_eq!((points.count(), points.shape.channels, points.shape.width), (count, d, time), "{dims:?}");
+    let is_wide = other.dtype().descr().contains("f8");
+    let values: Vec<f32> = if is_wide {
+        other.into_vec::<f64>().unwrap().into_iter().map(|v| v as f32).collect()
+    } else {
+        other.into_vec().unwrap()
+    };
+    for (i, value) in values.into_iter().enumerate() {
+        let (n, time_ix, feature) = (i / (time * d), i / d % time, i % d);
+        assert_eq!(points.values[(n * d + feature) * time + time_ix].to_bits(), value.to_bits());
+        assert!(value.is_finite());
+    }
+    true
+}
+
+fn csv_parser() -> Parser {
+    let texts = [
+        "1,2.5\n-3e1,4\n5,6\n",
+        "x, y\r\n1, 2.5\r\n\r\n -30 ,4\r\n5,6",
+        "\u{feff}1,2.5\n-30,\"4\"\n5,6\n",
+        "\u{feff}\"a, b\",c\n1,2.5\n-30,4\n5,6\n",
+        "7\n8\n9\n10\n",
+        "a,b,c\n\n0.1,0.2,0.3\n\n\n1e-9,.5,-0\n",
+    ];
+    Parser {
+        name: "csv",
+        seeds: texts.map(|text| text.as_bytes().to_vec()).to_vec(),
+        #[rustfmt::skip]
+        tokens: &[
+            ",", "\n", "\r\n", "\r", "\n\n", "\"", "\"\"", "'", ";", "\t", " ", "1", "2.5", "-30", ".5", "1e99", "1e-99", "nan", "inf", "-inf",
+            "infinity", "-", "+", "e", "0x10", "1_000", "1.2.3", "x", "\u{feff}", "\u{a0}", "\u{661}", "\0", ",\n", "1,2\n", "1,2,3\n", "x,y\n",
+        ],
+        repair: |_| (),
+        gzip: false,
+        parse: parse_csv,
+    }
+}
+
+fn parse_csv(input: &[u8]) -> bool {
+    let parsed = rows::parse_csv(Path::new("fuzzed.csv"), input);
+    let message = parsed.as_ref().err().map(ToString::to_string);
+    let points = refused_as_file(parsed);
+    // Cells in quotes may hold commas and ends of lines; where there are none, a few lines of code read the same.
+    let plain = if input.contains(&b'"') { None } else { Some(plain_csv(input)) };
+    match (&points, plain) {
+        (Some(points), None) => {
+            assert!(points.count() > 0 && points.values.len() == points.count() * points.shape.channels);
+            assert!(points.values.iter().all(|v| v.is_finite()));
+        }
+        (Some(points), Some(plain)) => {
+            let (columns, values) = plain.expect("bad rows are refused");
+            assert_eq!((points.shape.channels, points.shape.height, points.shape.width), (columns, 1, 1));
+            assert_eq!(points.values, values);
+        }
+        (None, plain) => {
+            let message = message.unwrap();
+            let is_empty = message.contains("no rows of numbers");
+            assert!(is_empty || message.contains(": line "), "no line: {message}");
+            if let Some(plain) = plain {
+                let place = plain.expect_err("good rows are accepted");
+                assert!(message.contains(&place), "not {place}: {message}");
+            }
+        }
+    }
+    points.is_some()
+}
+
+/// Columns and numbers, or where the first fault is.
+fn plain_csv(input: &[u8]) -> Result<(usize, Vec<f32>), String> {
+    let input = input.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input);
+    let number = |cell: &[u8]| std::str::from_utf8(cell).ok()?.trim().parse::<f32>().ok();
+    let (mut line, mut columns, mut values) = (1, None, Vec::new());
+    for text in input.split_inclusive(|byte| b"\r\n".contains(byte)) {
+        let (this, end) = (line, text.last().filter(|byte| b"\r\n".contains(byte)));
+        line += usize::from(end == Some(&b'\n'));
+        let text = &text[..text.len() - usize::from(end.is_some())];
+        if text.is_empty() {
+            continue;
+        }
+        let cells: Vec<Option<f32>> = text.split(|byte| *byte == b',').map(number).collect();
+        if columns.is_none() {
+            columns = Some(cells.len());
+            if cells.iter().all(Option::is_none) {
+                continue;
+            }
+        }
+        if columns != Some(cells.len()) {
+            return Err(format!("line {this}: has {} cells", cells.len()));
+        }
+        for (column, cell) in cells.into_iter().enumerate() {
+            let value = cell.filter(|value| value.is_finite());
+            values.push(value.ok_or_else(|| format!("line {this}, column {}: ", column + 1))?);
+        }
+    }
+    if values.is_empty() { Err("no rows of numbers".into()) } else { Ok((columns.unwrap(), values)) }
+}
+
+const RECORD: usize = 3073;
+
+fn cifar_parser() -> Parser {
+    let batch = |labels: &[u8]| -> Vec<u8> {
+        let record =
+            |label: &u8| [&[*label][..], &(0..3072).map(|i| (i % 251) as u8).collect::<Vec<_>>()].concat();
+        labels.iter().flat_map(record).collect()
+    };
+    let seeds = vec![batch(&[0]), batch(&[9, 3]), batch(&[1, 2, 4])];
+    Parser { name: "cifar", seeds, tokens: &[], repair: repair_cifar, gzip: false, parse: parse_cifar }
+}
+
+/// Makes it whole records, and most often the labels good ones.
+fn repair_cifar(bytes: &mut Vec<u8>) {
+    bytes.resize(bytes.len().div_ceil(RECORD) * RECORD, 0);
+    if bytes.get(1) != Some(&0) {
+        bytes.iter_mut().step_by(RECORD).for_each(|label| *label %= 10);
+    }
+}
+
+fn parse_cifar(input: &[u8]) -> bool {
+    let parsed = cifar::parse_images(Path::new("fuzzed.bin"), input);
+    let message = parsed.as_ref().err().map_or(String::new(), ToString::to_string);
+    let images = refused_as_file(parsed);
+    let bad = input.iter().step_by(RECORD).position(|label| *label > 9);
+    let is_whole = !input.is_empty() && input.len().is_multiple_of(RECORD);
+    assert_eq!(images.is_some(), is_whole && bad.is_none(), "{message}");
+    match (images, bad) {
+        (Some(images), _) => {
+            let raw: Vec<u8> = input.chunks(RECORD).flat_map(|record| &record[1..]).copied().collect();
+            assert!(images.bytes == raw && images.shape == cifar::SHAPE, "other content");
+            return true;
+        }
+        (None, Some(bad)) if is_whole => {
+            assert!(message.contains(&format!("at offset {}", bad * RECORD)), "{message}");
+        }
+        _ => assert!(message.contains(&format!("is {} bytes long", input.len())), "{message}"),
+    }
+    false
+}
+
 /// What was accepted; of what was refused, asserts that the error is one about the file's content and names it.
 fn refused_as_file<T>(result: thalweg::Result<T>) -> Option<T> {
     result
@@ -429,7 +605,20 @@ fn npy_files() {
     check(&npy_parser());
 }
 
-// The checkpoint parser goes here: fn checkpoint_parser() -> Parser, and a test that checks it.
+#[test]
+fn npy_files_of_examples() {
+    check(&npy_examples_parser());
+}
+
+#[test]
+fn csv_files() {
+    check(&csv_parser());
+}
+
+#[test]
+fn cifar_batches() {
+    check(&cifar_parser());
+}
 
 /// The harness finds what is planted: a panic, an allocation by the header's word, and a wrong result.
 #[test]

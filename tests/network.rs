@@ -156,7 +156,7 @@ fn wrong_descriptions_name_the_layer_and_the_nearest_word() {
     // Shapes.
     let conv = "{ conv = 4, kernel = 3, stride = 2 }, { conv = 4, kernel = 5 }, { dense = 1 }";
     let (_folder, path) = file("w.toml", &layers(conv));
-    assert_says(&text_of(named(&path).unwrap_err()), &["conv2", "5x5", "4x3x3"]);
+    assert_says(&text_of(named(&path).unwrap_err()), &["w.toml", "conv2", "5x5", "4x3x3"]);
     let (_folder, path) = file("w.toml", &layers("\"flatten\", { conv = 1, kernel = 1 }"));
     assert_says(&text_of(named(&path).unwrap_err()), &["conv1", "1x8x8", "64 values"]);
     let (_folder, path) = file("w.toml", "input = [1, 2, 2]\nlayers = [\"pool\"]");

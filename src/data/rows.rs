@@ -31,11 +31,9 @@ pub fn parse_csv(path: &Path, source: impl Read) -> Result<Images> {
             format!("is larger than {} GiB, the most that is read", MAX_BYTES >> 30),
         ));
     }
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(&text[..]);
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text); // the mark that some editors begin with
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text);
     let mut values: Vec<f32> = Vec::new();
     let mut n_columns = 0;
     let mut record = csv::ByteRecord::new();
@@ -47,10 +45,9 @@ pub fn parse_csv(path: &Path, source: impl Read) -> Result<Images> {
         let Some(position) = record.position() else { continue };
         let skipped = text[position.byte() as usize..].iter().take_while(|byte| b"\r\n".contains(byte));
         let line = position.line() as usize + skipped.filter(|byte| **byte == b'\n').count();
-        let cells = record.iter().map(|cell| {
-            let cell = cell.strip_prefix(b"\xef\xbb\xbf").unwrap_or(cell); // the mark that some editors begin with
-            std::str::from_utf8(cell).ok().and_then(|text| text.trim().parse::<f32>().ok())
-        });
+        let cells = record
+            .iter()
+            .map(|cell| std::str::from_utf8(cell).ok().and_then(|text| text.trim().parse::<f32>().ok()));
         if n_columns == 0 {
             n_columns = record.len();
             if cells.clone().all(|cell| cell.is_none()) {

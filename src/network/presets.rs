@@ -121,7 +121,10 @@ fn build(name: &str, input: [usize; 3]) -> Result<Network> {
 /// The network of a preset, or of a description in a file whose name ends in `.toml`.
 ///
 /// # Errors
-/// Those of [`preset`], [`NetworkSpec::from_toml_file`] and [`NetworkSpec::build`].
+/// Those of [`preset`] and [`NetworkSpec::from_toml_file`]; [`Error::File`] for layers that do not fit together.
 pub fn named(name: &str) -> Result<Network> {
-    if name.ends_with(".toml") { NetworkSpec::from_toml_file(name)?.build() } else { preset(name) }
+    if !name.ends_with(".toml") {
+        return preset(name);
+    }
+    NetworkSpec::from_toml_file(name)?.build().map_err(|error| Error::file(name, error.to_string()))
 }
