@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use thalweg::checkpoint::{Checkpoint, Tensor, TensorData, load_tensors};
 use thalweg::data::{ByteImages, Dataset, Examples, Images, npy};
 use thalweg::model::replay_images;
-use thalweg::picture::{GridOptions, film, grid, plot::curves};
+use thalweg::picture::plot::{curves, sequences};
+use thalweg::picture::{GridOptions, film, grid};
 use thalweg::plan::SamplerNumbers;
 use thalweg::train::metrics::MetricsTable;
 use thalweg::{Config, Device, EnergyModel, Model, Sampler};
@@ -295,6 +296,235 @@ fn energies_of_png_folders_and_idx_folders() {
     assert_eq!(csv, format!("index,energy\n0,{b}\n1,{a}\n2,{c}\n"));
     // As large as the images, not as the network's input.
     assert!(read_npy(folder.path().join("g.npy")).0.contains("(3, 1, 28, 28)"));
+}
+
+#[test]
+fn analytic_energies_are_their_formulas() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("points.csv"), "x,y\n0,0\n1,2\n-1.5,0.5\n").unwrap();
+    npy::write_f32(at("rows.npy"), &[2, 3], &[1.0, 1.0, 1.0, 0.0, 0.5, -1.0]).unwrap();
+    let put = |name: &str, d: usize, energy: &str| {
+        fs::write(at(name), format!("[network]\ninput = [{d}]\nlayers = [{{ analytic = \"{energy}\" }}]\n"))
+            .unwrap();
+    };
+    put("three.toml", 3, "gaussian");
+    put("solid.toml", 3, "rosenbrock");
+    let energy = |network: &str, input: &str, more: &[&str]| {
+        let base = ["energy", "--device=cpu", "--out=e.npy", "--network", network, "--input", input];
+        works(folder.path(), &[&base[..], more].concat());
+        read_npy(at("e.npy")).1
+    };
+    let ackley = |x: f64, y: f64| {
+        let (radius, turn) = (((x * x + y * y) / 2.0).sqrt(), std::f64::consts::TAU);
+        let cosines = ((turn * x).cos() + (turn * y).cos()) / 2.0;
+        (20.0 * (1.0 - (-radius / 5.0).exp()) + std::f64::consts::E - cosines.exp()) as f32
+    };
+    // -ln of a fifth of a Gaussian's height, of deviation 0.3.
+    let peak = (5.0 * std::f32::consts::TAU * 0.09).ln();
+    let cases: [(&str, &[f32]); 6] = [
+        ("analytic:gaussian", &[0.0, 8.5, 1.625]),
+        ("analytic:double-well", &[2.0, 2.0, 3.25]),
+        ("analytic:rosenbrock", &[1.0, 100.0, 312.5]),
+        ("analytic:rastrigin", &[0.0, 5.0, 42.5]),
+        ("analytic:ackley", &[0.0, ackley(1.0, 2.0), ackley(-1.5, 0.5)]),
+        ("analytic:five-gaussians", &[peak]),
+    ];
+    for (network, want) in cases {
+        let found = energy(network, "points.csv", &["--gradient=g.npy"]);
+        assert_eq!(found.len(), 3, "{network}");
+        assert_near(&found[..want.len()], want, 1e-5);
+        if network == "analytic:gaussian" {
+            let (header, gradient) = read_npy(at("g.npy"));
+            assert!(header.contains("(3, 2)"), "{header}");
+            assert_near(&gradient, &[0.0, 0.0, 1.0, 8.0, -1.5, 2.0], 1e-6);
+        }
+    }
+    assert_near(&energy("three.toml", "rows.npy", &[]), &[3.0, 1.0], 1e-6);
+
+    let mut refusals = Refusals::new(folder.path());
+    let wrong: [(&str, &str, &[&str]); 8] = [
+        ("analytic:gausian", "points.csv", &["`gausian`", "did you mean `gaussian`?", "25-gaussians"]),
+        ("analytic:", "points.csv", &["no analytic energy ``", "double-well"]),
+        ("gaussian", "points.csv", &["`gaussian`", "analytic:gaussian"]),
+        ("mnist-small", "points.csv", &["`mnist-small` has parameters", "--model"]),
+        ("analytic:gaussian", "rows.npy", &["rows.npy", "3x1x1", "2x1x1"]),
+        ("analytic:gaussian", "digits.idx", &["digits.idx", "points are needed"]),
+        ("three.toml", "points.csv", &["points.csv", "2x1x1", "3x1x1"]),
+        ("solid.toml", "rows.npy", &["solid.toml", "rosenbrock", "2x1x1", "3x1x1"]),
+    ];
+    for (network, input, facts) in wrong {
+        refusals.refused(&["energy", "--device=cpu", "--network", network, "--input", input], facts);
+    }
+    refusals.finish();
+}
+
+// ---- images in colour, and sequences
+
+/// CIFAR-10's records: every image is of one colour, all in the same place.
+const COLOURS: [[u8; 3]; 3] = [[230, 40, 90], [20, 200, 60], [50, 30, 250]];
+
+fn cifar_batch(count: usize) -> Vec<u8> {
+    let record = |i: usize| -> Vec<u8> {
+        let planes = COLOURS[i % 3].iter().flat_map(|value| vec![*value; 1024]);
+        [(i % 10) as u8].into_iter().chain(planes).collect()
+    };
+    (0..count).flat_map(record).collect()
+}
+
+/// Pixels of each of the colours in a picture.
+fn coloured(path: &Path) -> [usize; 3] {
+    let picture = image::open(path).unwrap().into_rgb8();
+    COLOURS.map(|colour| picture.pixels().filter(|pixel| pixel.0 == colour).count())
+}
+
+#[test]
+fn colour_images_are_learned_sampled_and_drawn() {
+    let (folder, adapter) = (folder(), adapter());
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("cifar")).unwrap();
+    fs::write(at("cifar/data_batch_1.bin"), cifar_batch(20)).unwrap();
+    fs::write(at("cifar/data_batch_2.bin"), cifar_batch(10)).unwrap();
+    fs::write(at("cifar/test_batch.bin"), cifar_batch(6)).unwrap();
+    fs::create_dir(at("pictures")).unwrap();
+    for (i, colour) in COLOURS.iter().cycle().take(12).enumerate() {
+        image::RgbImage::from_pixel(32, 32, image::Rgb(*colour))
+            .save(at(&format!("pictures/{i:02}.png")))
+            .unwrap();
+    }
+    fs::write(
+        at("rgb.toml"),
+        "[network]\ninput = [3, 32, 32]\nlayers = [{ conv = 6, kernel = 4, stride = 4, activation = \"swish\" }, { dense \
+         = 1 }]\n",
+    )
+    .unwrap();
+    let set = &TINY[..7];
+    let is_colourful = |name: &str| {
+        let picture = image::open(at(name)).unwrap().into_rgb8();
+        let spread = |p: &image::Rgb<u8>| p.0.iter().max().unwrap() - p.0.iter().min().unwrap();
+        let n = picture.pixels().filter(|p| spread(p) > 60).count();
+        assert!(n > 1000, "{name}: {n} pixels of colour");
+    };
+    for (data, device) in [("cifar", "cpu"), ("pictures", "cpu"), ("cifar", &adapter.name)] {
+        let train = |out: &str, steps: &str| {
+            let own = ["--config=rgb.toml", "--data", data, "--device", device, "--out", out, steps];
+            works(folder.path(), &[&["train"], set, &own].concat())
+        };
+        let stdout = train("straight", "--steps=4");
+        assert!(
+            stdout.contains(if data == "cifar" { "30 images (6 held" } else { "11 images (1 held" }),
+            "{stdout}"
+        );
+        train("parts", "--steps=2");
+        let resume = ["train", "--resume", "--steps=4", "--out=parts", "--data", data, "--device", device];
+        works(folder.path(), &resume);
+        assert!(
+            outcome(&at("parts")) == outcome(&at("straight")),
+            "{data} on {device}: the resumed run differs"
+        );
+        for name in ["straight/samples-0001.png", "straight/buffer-0001.png"] {
+            is_colourful(name);
+        }
+        let model = "--model=straight/checkpoint.safetensors";
+        let sample = ["sample", model, "--device", device, "--count=6", "--npy=s.npy", "--out=s.png"];
+        works(folder.path(), &[&sample[..], &["--steps=3", "--film=f.png"]].concat());
+        let (header, values) = read_npy(at("s.npy"));
+        assert!(header.contains("(6, 3, 32, 32)") && values.iter().all(|v| v.abs() <= 1.0), "{header}");
+        is_colourful("s.png");
+        is_colourful("f.png");
+        // As chains' starts, images keep their colours, three times as large: two of each.
+        let first = if data == "cifar" { "cifar/data_batch_1.bin" } else { data };
+        works(folder.path(), &[&sample[..], &["--steps=0", "--init", first]].concat());
+        assert_eq!(coloured(&at("s.png")), [2 * 96 * 96; 3], "{data}");
+        let stdout = works(
+            folder.path(),
+            &["energy", model, "--device", device, "--input", data, "--out=e.csv", "--gradient=g.npy"],
+        );
+        let n = if data == "cifar" { 6 } else { 12 };
+        assert!(stdout.contains(&format!("{n} images of 3x32x32")), "{stdout}");
+        assert!(read_npy(at("g.npy")).0.contains(&format!("({n}, 3, 32, 32)")));
+        for run in ["straight", "parts"] {
+            fs::remove_dir_all(at(run)).unwrap();
+        }
+    }
+    // The presets take three channels, and images of one do not fit them.
+    works(
+        folder.path(),
+        &[&["train", "--data=cifar", "--steps=1", "--out=preset"], set, &["--device=cpu"]].concat(),
+    );
+    let model = "--model=preset/checkpoint.safetensors";
+    let mut refusals = Refusals::new(folder.path());
+    let facts = ["digits.idx", "1x28x28", "3x32x32"];
+    refusals.refused(&["energy", model, "--device=cpu", "--input=digits.idx"], &facts);
+    refusals.refused(
+        &["train", "--config=rgb.toml", "--device=cpu", "--data=digits.idx", "--out=new"],
+        &["images of up to 3x32x32", "1x28x28"],
+    );
+    refusals.finish();
+}
+
+/// 20 sequences of two waves of 6 moments.
+fn write_sequences(path: impl AsRef<Path>) {
+    let wave = |i: usize| ((i % 12 / 2 + i / 12) as f32 * 0.7 + (i % 2) as f32 * 1.5).sin();
+    npy::write_f32(path, &[20, 6, 2], &(0..240).map(wave).collect::<Vec<_>>()).unwrap();
+}
+
+#[test]
+fn sequences_are_drawn_as_curves() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    write_sequences(at("waves.npy"));
+    fs::write(at("lstm.toml"), "[network]\ninput = [2, 1, 6]\nlayers = [{ lstm = 4 }, { dense = 1 }]\n")
+        .unwrap();
+    let own = ["--config=lstm.toml", "--data=waves.npy", "--device=cpu"];
+    works(folder.path(), &[&["train", "--steps=2"], &TINY[..7], &own].concat());
+    let model = Model::load(at("run/checkpoint.safetensors"), None).unwrap();
+    let open = |name: &str| image::open(at(name)).unwrap().into_rgb8();
+    let drawn = |count: usize, steps: u32, seed: u64| {
+        pollster::block_on(async {
+            let numbers = SamplerNumbers { steps, step_size: 20.0, ..SamplerNumbers::default() };
+            let mut sampler = Sampler::new(&Device::cpu(), &model, count, &numbers, seed).await.unwrap();
+            sampler.run(steps).unwrap();
+            let titles: Vec<_> =
+                sampler.energies().await.unwrap().iter().map(|e| format!("E = {e:.4}")).collect();
+            sequences(&sampler.images().await.unwrap(), &titles)
+        })
+    };
+    assert!(open("run/samples-0001.png") == drawn(4, 2, 1), "train draws others");
+    assert!(open("run/buffer-0001.png").width() > 200);
+    let stdout = works(
+        folder.path(),
+        &[
+            "sample",
+            "--model=run/checkpoint.safetensors",
+            "--device=cpu",
+            "--count=101",
+            "--steps=3",
+            "--seed=5",
+        ],
+    );
+    assert!(stdout.contains("grid.png: the first 100 samples"), "{stdout}");
+    assert!(open("grid.png") == drawn(101, 3, 5), "sample draws others");
+    let stdout = works(folder.path(), &["plot", "--device=cpu"]);
+    assert!(stdout.contains("run/samples.png: 4 samples") && stdout.contains("curves.png"), "{stdout}");
+    assert!(open("run/samples.png") == drawn(4, 2, 0), "plot draws others");
+
+    // Rows of more numbers than a picture has room for are learned as well, without one.
+    npy::write_f32(at("rows.npy"), &[30, 5], &(0..150).map(|i| (i % 7) as f32 / 7.0).collect::<Vec<_>>())
+        .unwrap();
+    let rows = ["train", "--preset=mlp", "--data=rows.npy", "--steps=2", "--out=rows", "--device=cpu"];
+    works(folder.path(), &[&rows[..], &["--set=train.batch=10", "--set=sample.steps=2"]].concat());
+    assert!(at("rows/curves.png").exists() && !at("rows/samples-0001.png").exists());
+    let mut refusals = Refusals::new(folder.path());
+    let sample = ["sample", "--device=cpu", "--model"];
+    refusals.refused(
+        &[&sample[..], &["rows/checkpoint.safetensors"]].concat(),
+        &["no picture", "5x1x1", "--npy"],
+    );
+    let film = ["run/checkpoint.safetensors", "--film=f.png"];
+    refusals.refused(&[&sample[..], &film].concat(), &["--film shows images", "2x1x6"]);
+    refusals.refused(&["plot", "--device=cpu", "--data=waves.npy"], &["--data has no use"]);
+    refusals.finish();
 }
 
 // ---- sample

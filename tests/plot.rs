@@ -7,7 +7,7 @@ use thalweg::network::{Activation, LayerSpec};
 use thalweg::picture::NOT_FINITE;
 use thalweg::picture::plot::{
     Axis, Frame, Histogram, Landscape, Point, Square, Trajectories, curves, decimate, histograms, landscape,
-    monitor, thinned, ticks, trajectories,
+    monitor, sequences, thinned, ticks, trajectories,
 };
 use thalweg::plan::SamplerNumbers;
 use thalweg::train::metrics::{METRICS_HEADER, MetricsFile, MetricsTable, StepMetrics};
@@ -347,6 +347,63 @@ fn trajectories_stay_in_their_panel_and_begin_and_end_where_they_should() {
     assert_eq!(Trajectories::square(&[]), Square::USUAL);
     trajectories(&map, &[]);
     trajectories(&map, &[Trajectories { name: String::new(), frames: Vec::new() }]);
+}
+
+// ---- sequences
+
+#[test]
+fn a_sequences_lines_go_where_its_values_go() {
+    // Two features over 5 moments: one rises from -1 to 1, the other falls. The second sequence is the first turned over.
+    let rising = [-1.0, -0.5, 0.0, 0.5, 1.0];
+    let falling: Vec<f32> = rising.iter().map(|v| -v).collect();
+    let shape = ImageShape { channels: 2, height: 1, width: 5 };
+    let values = [&rising[..], &falling, &falling, &rising].concat();
+    let titles = ["E = 1".to_owned(), "E = 2".to_owned()];
+    let picture = sequences(&Images { shape, values: values.clone() }, &titles);
+    // Where the panels stand.
+    let (left, top, width, height, pitch) = (LEFT, TOP + 34, 220, 136, 236);
+    let is_red = |p: &Rgb<u8>| i32::from(p.0[0]) - i32::from(p.0[1].max(p.0[2])) > 60;
+    let middle = |panel: u32, x: u32, is: &dyn Fn(&Rgb<u8>) -> bool| {
+        let rows: Vec<u32> = (top + 2..top + height - 2)
+            .filter(|y| is(picture.get_pixel(left + panel * pitch + x, *y)))
+            .map(|y| y - top)
+            .collect();
+        assert!(!rows.is_empty() && rows.len() < 20, "panel {panel}, column {x}: {rows:?}");
+        rows.iter().sum::<u32>() as f64 / rows.len() as f64
+    };
+    for (panel, first, second) in
+        [(0, &is_red as &dyn Fn(&Rgb<u8>) -> bool, &is_blue as _), (1, &is_blue as _, &is_red as _)]
+    {
+        let (rises, falls) =
+            ([20, 200].map(|x| middle(panel, x, first)), [20, 200].map(|x| middle(panel, x, second)));
+        assert!(rises[0] > rises[1] + 60.0 && falls[1] > falls[0] + 60.0, "{rises:?} {falls:?}");
+        // A quarter of the way is at -0.5, and the axis has a twentieth of room at either end.
+        let expected = f64::from(height) * (1.0 - (0.25 * 2.0 + 0.1) / 2.2);
+        let found = middle(panel, width / 4, first);
+        assert!((found - expected).abs() < 3.0, "{found}, not {expected}");
+    }
+    assert!(picture.width() > left + pitch + width && picture.height() > top + height);
+    assert!(picture.pixels().all(|p| *p != NOT_FINITE));
+    // What is not finite is left out, and marked.
+    let mut wild = values;
+    (wild[2], wild[8]) = (f32::NAN, f32::INFINITY);
+    let marked = sequences(&Images { shape, values: wild }, &[]);
+    for (panel, marks) in [(0, vec![width / 2]), (1, vec![])] {
+        let loud = (0..width)
+            .filter(|x| *marked.get_pixel(left + panel * pitch + x, top + height - 4) == NOT_FINITE);
+        let loud: Vec<u32> = loud.collect();
+        let all = if panel == 0 { &[width / 2, width * 3 / 4][..] } else { &[] };
+        assert!(
+            marks.iter().chain(all).all(|at| loud.iter().any(|x| x.abs_diff(*at) < 3)),
+            "{panel}: {loud:?}"
+        );
+        assert!(loud.iter().all(|x| all.iter().any(|at| x.abs_diff(*at) < 3)), "{panel}: {loud:?}");
+    }
+    // Many of them are a page of a hundred, and none are a page.
+    let many = |n: usize| sequences(&Images { shape, values: vec![0.5; n * 10] }, &[]);
+    assert_eq!(many(5000).dimensions(), many(100).dimensions());
+    assert!(many(100).dimensions() > many(90).dimensions());
+    many(0);
 }
 
 // ---- curves

@@ -10,11 +10,14 @@ pub mod progress;
 pub mod sample;
 pub mod train;
 
+use image::RgbImage;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::path::Path;
 use thalweg::data::{ImageShape, Images, read_images, read_points};
 use thalweg::model::Weights;
+use thalweg::picture::plot::sequences;
+use thalweg::picture::{GridOptions, grid};
 use thalweg::{Config, Error, Model, Result};
 
 /// Which weights of a checkpoint a command is to use.
@@ -51,6 +54,16 @@ pub fn open_model(
 /// What stands under each sample of a grid.
 pub fn energy_titles(energies: &[f32]) -> Vec<String> {
     energies.iter().map(|e| format!("E = {e:.4}")).collect()
+}
+
+/// The picture of samples, each with its energy: images in a grid, sequences as curves. None of points and rows.
+pub fn picture(samples: &Images, energies: &[f32]) -> Option<RgbImage> {
+    let titles = energy_titles(energies);
+    match samples.shape {
+        shape if shape.is_image() => Some(grid(samples, &titles, &GridOptions::default())),
+        shape if shape.is_sequence() => Some(sequences(samples, &titles)),
+        _ => None,
+    }
 }
 
 /// A bar of so many Langevin steps; hidden where stderr is no terminal.

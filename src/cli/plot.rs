@@ -1,13 +1,13 @@
 //! `thalweg plot`: the pictures of a run, drawn anew from its files.
 
-use super::say;
+use super::{picture, say};
 use std::path::{Path, PathBuf};
 use thalweg::data::Images;
 use thalweg::model::Weights;
 use thalweg::picture::plot::{Point, Square, curves, histograms, landscape, thinned};
 use thalweg::picture::save_png;
 use thalweg::train::metrics::MetricsTable;
-use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, plane};
+use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sampler, plane};
 
 /// Options of `thalweg plot`.
 #[derive(clap::Args)]
@@ -49,9 +49,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let beside = folder.join("metrics.csv");
     let metrics = arguments.metrics.clone().or_else(|| beside.exists().then_some(beside));
     let table = metrics.map(MetricsTable::read).transpose()?;
-    let is_plane = model.network.input == plane::POINT;
-    if !is_plane && (table.is_none() || arguments.data.is_some()) {
-        let problem = match plane::check(model.network.input) {
+    let (input, is_plane) = (model.network.input, model.network.input == plane::POINT);
+    if !is_plane && (arguments.data.is_some() || (table.is_none() && !input.is_sequence())) {
+        let problem = match plane::check(input) {
             Err(error) if arguments.data.is_some() => format!("--data has no use: {error}"),
             _ => "there is no metrics.csv beside it to draw curves of; name one with --metrics".to_owned(),
         };
@@ -64,6 +64,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         let path = draw_curves(&table, out)?;
         let steps = table.column("step").map_or(0, <[f64]>::len);
         say(format_args!("Wrote {}: {steps} steps.", path.display()));
+    }
+    if input.is_sequence() {
+        let (device, path) = (Device::open(&arguments.device).await?, out.join("samples.png"));
+        draw_samples(&device, &model, &recipe, arguments.seed, &path).await?;
+        say(format_args!("Wrote {}: {} samples.", path.display(), recipe.sample.count));
     }
     if is_plane {
         let device = Device::open(&arguments.device).await?;
@@ -81,6 +86,24 @@ pub fn draw_curves(table: &MetricsTable, out: &Path) -> Result<PathBuf> {
     let path = out.join("curves.png");
     save_png(&path, &curves(table))?;
     Ok(path)
+}
+
+/// Draws as many samples as the recipe says, as it says, to a file.
+///
+/// # Panics
+/// If there is no [`picture`] of them.
+pub async fn draw_samples(
+    device: &Device,
+    model: &Model,
+    config: &Config,
+    seed: u64,
+    path: &Path,
+) -> Result<()> {
+    let numbers = config.sample_numbers();
+    let mut sampler = Sampler::new(device, model, config.sample.count, &numbers, seed).await?;
+    sampler.run(numbers.steps)?;
+    let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
+    save_png(path, &picture(&samples, &energies).expect("images or sequences"))
 }
 
 /// The points of a data set.

@@ -1,15 +1,16 @@
 //! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
 
 use super::{
-    Summary, check_distinct, check_output, energy_titles, open_model, read_fitting, real, say, steps_bar,
+    Summary, check_distinct, check_output, energy_titles, open_model, picture, read_fitting, real, say,
+    steps_bar,
 };
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{ImageShape, Images, write_npy};
 use thalweg::device::ChainPath;
 use thalweg::model::replay_images;
-use thalweg::picture::plot::{self, Square, thinned};
-use thalweg::picture::{GridOptions, film, grid, save_png};
+use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
+use thalweg::picture::{film, save_png};
 use thalweg::plan::SamplerNumbers;
 use thalweg::train::config::SampleForm;
 use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler, plane};
@@ -71,8 +72,9 @@ pub struct Arguments {
     /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
     #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
     chain_path: ChainPath,
-    /// Picture of all samples, each with its energy under it [default: grid.png; none for more than 10,000 samples];
-    /// for points in the plane, the energy landscape with them on it [default: landscape.png]
+    /// Picture of all samples, each with its energy under it [default: grid.png; none for more than 10,000 samples]; of
+    /// sequences, the first 100 as curves; for points in the plane, the energy landscape with them on it [default:
+    /// landscape.png]
     #[arg(long, value_name = "FILE.png")]
     out: Option<PathBuf>,
     /// Picture of the first 8 chains on their way, at steps 0, 1, 3, 5, 10, 30, 50, 100, 300 and the last [default:
@@ -155,7 +157,6 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let rate = f64::from(count) * f64::from(steps) / seconds;
     say(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
 
-    let titles = energy_titles(&energies);
     if model.network.input == plane::POINT {
         let mut energy_model = EnergyModel::new(&device, &model).await?;
         if let Some(path) = picture_path {
@@ -179,13 +180,17 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             save_png(path, &plot::trajectories(&map, &chains))?;
             say(format_args!("Wrote {}: {n} chains with {} step sizes.", path.display(), sizes.len()));
         }
-    } else if let Some(path) = picture_path {
-        save_png(&path, &grid(&samples, &titles, &GridOptions::default()))?;
-        say(format_args!("Wrote {}: all samples, and their energies.", path.display()));
+    } else if let (Some(path), Some(picture)) = (picture_path, picture(&samples, &energies)) {
+        save_png(&path, &picture)?;
+        let shown = match samples.shape.is_sequence() && samples.count() > MAX_SEQUENCES {
+            true => format!("the first {MAX_SEQUENCES}"),
+            false => "all".to_owned(),
+        };
+        say(format_args!("Wrote {}: {shown} samples, and their energies.", path.display()));
     }
     if let Some(path) = &arguments.film {
-        let titles = &titles[..titles.len().min(MAX_FILM)];
-        save_png(path, &film(&frames, titles))?;
+        let titles = energy_titles(&energies[..energies.len().min(MAX_FILM)]);
+        save_png(path, &film(&frames, &titles))?;
         say(format_args!("Wrote {}: {} chains on their way.", path.display(), titles.len()));
     }
     if let Some(path) = &arguments.npy {
@@ -265,11 +270,10 @@ fn check_shape(arguments: &Arguments, shape: ImageShape, path: Option<PathBuf>) 
     if !is_plane && arguments.trajectory.is_some() {
         plane::check(shape).map_err(|error| Error::Usage(format!("--trajectory: {error}")))?;
     }
-    let is_image = matches!(shape.channels, 1 | 3) && shape.height > 1;
-    if !is_image && arguments.film.is_some() {
+    if !shape.is_image() && arguments.film.is_some() {
         return Err(Error::Usage(format!("--film shows images, but the model's samples are {shape}")));
     }
-    if is_image || (is_plane && arguments.out.is_some()) {
+    if shape.is_image() || shape.is_sequence() || (is_plane && arguments.out.is_some()) {
         return Ok(path);
     }
     if is_plane {

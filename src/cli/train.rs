@@ -1,8 +1,8 @@
 //! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
 
-use super::plot::{draw_curves, draw_plane};
+use super::plot::{draw_curves, draw_plane, draw_samples};
 use super::progress::{EpochFigures, HeldOutFigures, Progress, epoch_header, epoch_row};
-use super::say;
+use super::{picture, say};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,11 +15,11 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Philox, Stream};
 use thalweg::metrics::{Judge, POINTS};
 use thalweg::picture::plot::{Square, monitor, thinned};
-use thalweg::picture::{GridOptions, grid, save_png};
+use thalweg::picture::save_png;
 use thalweg::plan::METRIC_ROWS;
 use thalweg::train::metrics::{MetricsFile, MetricsMean, MetricsTable, StepMetrics};
 use thalweg::train::{Halt, Outcome, PendingMetrics};
-use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sampler, Trainer, plane};
+use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Trainer, plane};
 
 /// Options of `thalweg train`.
 #[derive(clap::Args)]
@@ -437,7 +437,9 @@ impl<'a> Run<'a> {
         match model.network.input {
             plane::POINT if self.is_shown(epoch, MONITORS) => self.draw_monitor(&model, epoch).await?,
             plane::POINT => {}
-            _ if self.is_shown(epoch, PICTURES) => self.draw_images(&model, epoch).await?,
+            shape if (shape.is_image() || shape.is_sequence()) && self.is_shown(epoch, PICTURES) => {
+                self.draw_samples(&model, epoch).await?;
+            }
             _ => {}
         }
 
@@ -477,20 +479,17 @@ impl<'a> Run<'a> {
     }
 
     /// Draws samples and, where training has chains, the replay buffer.
-    async fn draw_images(&mut self, model: &Model, epoch: u64) -> Result<()> {
-        let config = self.trainer.config();
-        let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
-        let mut sampler =
-            Sampler::new(self.trainer.device(), model, config.sample.count, &numbers, seed).await?;
-        sampler.run(numbers.steps)?;
-        let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
-        self.draw(&format!("samples-{epoch:04}.png"), &samples, &energies)?;
+    async fn draw_samples(&mut self, model: &Model, epoch: u64) -> Result<()> {
+        let (config, out) = (self.trainer.config(), &self.arguments.out);
+        let (seed, path) = (config.seed.wrapping_add(epoch), out.join(format!("samples-{epoch:04}.png")));
+        draw_samples(self.trainer.device(), model, config, seed, &path).await?;
         if !has_fakes(self.trainer.config()) {
             return Ok(());
         }
         let buffer = self.trainer.replay_images(BUFFER_IMAGES).await?;
         let energies = self.energies.energies(&buffer).await?;
-        self.draw(&format!("buffer-{epoch:04}.png"), &buffer, &energies)
+        let picture = picture(&buffer, &energies).expect("what samples have a picture of");
+        save_png(&self.arguments.out.join(format!("buffer-{epoch:04}.png")), &picture)
     }
 
     /// Draws data, samples and landscape.
@@ -518,11 +517,6 @@ impl<'a> Run<'a> {
             draw_plane(self.trainer.device(), &model, config, data, config.seed, out, &name).await?;
         }
         Ok(())
-    }
-
-    fn draw(&self, name: &str, images: &Images, energies: &[f32]) -> Result<()> {
-        let picture = grid(images, &super::energy_titles(energies), &GridOptions::default());
-        save_png(&self.arguments.out.join(name), &picture)
     }
 
     fn checkpoint_path(&self) -> PathBuf {

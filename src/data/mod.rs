@@ -53,6 +53,16 @@ impl ImageShape {
         self.height == 1
     }
 
+    /// Whether it is a sequence of several moments.
+    pub fn is_sequence(&self) -> bool {
+        self.is_points() && self.width > 1
+    }
+
+    /// Whether it is an image that can be shown: grey or in colour.
+    pub fn is_image(&self) -> bool {
+        !self.is_points() && matches!(self.channels, 1 | 3)
+    }
+
     /// True for an image with no values at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -9,6 +9,7 @@ pub struct Axis {
     low: f64,
     high: f64,
     logarithmic: bool,
+    silent: bool,
 }
 
 impl Axis {
@@ -16,13 +17,18 @@ impl Axis {
     pub fn linear(low: f64, high: f64) -> Self {
         let least = low.abs().max(high.abs()).max(1e-30) * 1e-6;
         let room = if high - low < least { least } else { 0.0 };
-        Self { low: low - room, high: high + room, logarithmic: false }
+        Self { low: low - room, high: high + room, logarithmic: false, silent: false }
     }
 
     /// From `low` to `high`, both more than 0.
     pub fn logarithmic(low: f64, high: f64) -> Self {
         let room = if high / low < 1.01 { 1.01 } else { 1.0 };
-        Self { low: low / room, high: high * room, logarithmic: true }
+        Self { low: low / room, high: high * room, logarithmic: true, silent: false }
+    }
+
+    /// The same, with ticks that say nothing: for panels whose neighbours say it.
+    pub(super) fn silent(self) -> Self {
+        Self { silent: true, ..self }
     }
 
     /// Its ends, lower first.
@@ -119,6 +125,9 @@ impl Ranged for Axis {
 
 impl ValueFormatter<f64> for Axis {
     fn format_ext(&self, value: &f64) -> String {
+        if self.silent {
+            return String::new();
+        }
         if self.logarithmic {
             return short(*value, (-value.log10().floor()).max(0.0) as usize);
         }

@@ -196,10 +196,7 @@ fn draw_panel(area: &Area, panel: Panel, x: Axis, name: &str, curves: &[Curve], 
     let mut n_other = 0;
     for (at, n) in curves.iter().flat_map(|c| &c.buckets).map(|b| (b.step, b.n_other)).filter(|b| b.1 > 0) {
         n_other += n;
-        let column = (panel.left + (x.place(at) * f64::from(panel.width)) as i32) * FINE;
-        let foot = (panel.top + panel.height) * FINE;
-        let mark = Rectangle::new([(column - 1, foot - 10 * FINE), (column + 1, foot)], LOUD.filled());
-        area.draw(&mark).expect(CAN_DRAW);
+        mark(area, panel, x.place(at));
     }
     title(area, panel, name);
     if n_other > 0 {

@@ -208,18 +208,6 @@ impl Trajectories {
     }
 }
 
-/// Colours of chains, one after the other.
-const CHAINS: [RGBColor; 8] = [
-    RGBColor(214, 39, 40),
-    RGBColor(20, 126, 214),
-    RGBColor(20, 20, 24),
-    RGBColor(232, 106, 16),
-    RGBColor(130, 60, 180),
-    RGBColor(0, 125, 100),
-    RGBColor(200, 30, 130),
-    RGBColor(120, 80, 50),
-];
-
 /// Chains over the landscape, a column for each of `all`, and below each the chains' energies step by step. A chain has
 /// one colour throughout; a ring is its start, a dot its end.
 pub fn trajectories(map: &Landscape, all: &[Trajectories]) -> RgbImage {
@@ -233,7 +221,7 @@ pub fn trajectories(map: &Landscape, all: &[Trajectories]) -> RgbImage {
             let panel = column(i);
             let chart = map.draw(area, panel, 0.45, "y", i + 1 == all.len());
             let n_chains = frames.first().map_or(0, |frame| frame.points.len());
-            let colour = |chain: usize| CHAINS[chain % CHAINS.len()];
+            let colour = |chain: usize| LINES[chain % LINES.len()];
             for chain in 0..n_chains {
                 let path: Vec<Point> = frames.iter().map(|frame| frame.points[chain]).collect();
                 for part in inside(map.square, &path) {

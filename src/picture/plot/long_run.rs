@@ -17,8 +17,7 @@ const IMAGES: usize = 10;
 /// a row for each of `frames`. Frames that are no images have no rows.
 pub fn long_run(run: &LongRun, frames: &[(u32, Images)]) -> RgbImage {
     let plot = energies(run);
-    let is_image = |images: &Images| matches!(images.shape.channels, 1 | 3) && !images.shape.is_points();
-    let rows = frames.iter().filter(|(_, images)| is_image(images)).map(|(step, images)| {
+    let rows = frames.iter().filter(|(_, images)| images.shape.is_image()).map(|(step, images)| {
         let n = IMAGES.min(images.count());
         let first = Images { shape: images.shape, values: images.values[..n * images.shape.len()].to_vec() };
         let mut titles = vec![String::new(); n];

@@ -1,4 +1,5 @@
-//! Plots: energy landscapes with points and chains on them, 2-D histograms, curves of a training run, long chains.
+//! Plots: energy landscapes with points and chains on them, 2-D histograms, sequences, curves of a training run, long
+//! chains.
 //!
 //! Pure functions from numbers to a picture. Colours mean the same everywhere: data and their energies are orange,
 //! samples and theirs blue, low energies dark. What is no finite number is [`NOT_FINITE`](super::NOT_FINITE).
@@ -9,12 +10,14 @@ mod curves;
 mod histogram;
 mod landscape;
 mod long_run;
+mod sequences;
 
 pub use axis::{Axis, ticks};
 pub use curves::{Bucket, curves, decimate};
 pub use histogram::{Histogram, histograms};
 pub use landscape::{Frame, Landscape, Trajectories, landscape, monitor, trajectories};
 pub use long_run::long_run;
+pub use sequences::{MAX_SEQUENCES, sequences};
 
 use super::text::FONT_BYTES;
 use image::RgbImage;
@@ -109,6 +112,18 @@ const FAINT: RGBColor = RGBColor(228, 229, 233);
 const REAL: RGBColor = RGBColor(232, 106, 16);
 const FAKE: RGBColor = RGBColor(20, 126, 214);
 const LOUD: RGBColor = RGBColor(255, 0, 255);
+
+/// Colours of lines, one after the other.
+const LINES: [RGBColor; 8] = [
+    RGBColor(214, 39, 40),
+    RGBColor(20, 126, 214),
+    RGBColor(20, 20, 24),
+    RGBColor(232, 106, 16),
+    RGBColor(130, 60, 180),
+    RGBColor(0, 125, 100),
+    RGBColor(200, 30, 130),
+    RGBColor(120, 80, 50),
+];
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'b, BitMapBackend<'a>, Cartesian2d<Axis, Axis>>;
@@ -247,6 +262,14 @@ fn colour_bar(area: &Area, beside: Panel, values: Axis, name: &str, colour: impl
         .expect(CAN_DRAW);
     frame(area, bar);
     write(area, name, TEXT, INK, (bar.left, bar.top - 10), (HPos::Left, VPos::Bottom));
+}
+
+/// A mark at the foot of a panel, a share of its width along, for what is not finite.
+fn mark(area: &Area, panel: Panel, along: f64) {
+    let column = (panel.left + (along * f64::from(panel.width)) as i32) * FINE;
+    let foot = (panel.top + panel.height) * FINE;
+    let corners = [(column - FINE, foot - 10 * FINE), (column + FINE, foot)];
+    area.draw(&Rectangle::new(corners, LOUD.filled())).expect(CAN_DRAW);
 }
 
 /// Points as dots. On a landscape they get a white rim: their colours lie too near to its own.
