@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Feature FID over wall time: `fid_over_time.py digits|mnist-small|torch [SECONDS [OUT]]`.
+"""Feature FID over wall time: `fid_over_time.py digits|mnist-small|torch [SECONDS [OUT [FLAGS OF TRAIN]]]`.
 
-Trains (`thalweg train` with that preset and no other flag, or recipe R1 in PyTorch, benches/peers/torch_peer.py) for SECONDS,
-600 by default, keeps the weights every 30 seconds at first and every 60 later, and lets `thalweg evaluate` judge each
+Trains (`thalweg train` with that preset, or recipe R1 in PyTorch, benches/peers/torch_peer.py) for SECONDS, 600 by default
+(`mnist-small` wants `--epochs 1000` to go on for so long), keeps the weights every 30 seconds at first and every 60 later, and lets `thalweg evaluate` judge each
 afterwards: a line of seconds, FID, confidence and rarest digit each. A run that ends sooner stays as it was. Needs
 `cargo build --release`; the peer needs PyTorch, NumPy and safetensors (benches/peers/run.sh installs the first two).
 Leave the machine alone meanwhile.
@@ -26,8 +26,8 @@ def marks(seconds):
     return [t for t in times if t <= seconds]
 
 
-def train_thalweg(preset, seconds, out):
-    command = [THALWEG, "train", "--preset", preset, "--device", "cpu", "--out", out / "run"]
+def train_thalweg(preset, seconds, out, flags):
+    command = [THALWEG, "train", "--preset", preset, "--device", "cpu", "--out", out / "run", *flags]
     log = (out / "train.log").open("w")
     start = time.time()
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -81,7 +81,7 @@ def main():
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 600.0
     out = Path(sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp(prefix="fid-over-time-"))
     out.mkdir(parents=True, exist_ok=True)
-    kept, options = train_torch(seconds, out) if what == "torch" else train_thalweg(what, seconds, out)
+    kept, options = train_torch(seconds, out) if what == "torch" else train_thalweg(what, seconds, out, sys.argv[4:])
     print(f"{what}\n{'seconds':>8}{'FID':>10}{'confidence':>12}{'rarest':>8}")
     for at, model in kept:
         report = out / "report.json"

@@ -732,8 +732,10 @@ fn add_draws(bench: &mut Bench) {
             }
             let x = bench.per_block("x", shape.len());
             let floats = false;
-            let kernel = DrawReal { lanes, batch, n_images, shape, data_shape, floats, noise: 0.2 };
-            bench.per_block_launch(format!("{kernel:?} step {step}"), kernel, &[state, data, x]);
+            for noise in [0.2, 0.0] {
+                let kernel = DrawReal { lanes, batch, n_images, shape, data_shape, floats, noise };
+                bench.per_block_launch(format!("{kernel:?} step {step}"), kernel, &[state, data, x]);
+            }
             // Floats beyond [-1, 1], which stay there.
             let data = bench.flat("data", n_images as usize * data_shape.len());
             bench.fill(data, 0..n_images as usize * data_shape.len(), 5.0);
