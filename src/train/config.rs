@@ -1076,10 +1076,10 @@ fn digits(base: Config) -> Config {
         sample: Sample {
             count: 64,
             form: SampleForm::Annealed,
-            steps: 200,
-            step_size: 0.02,
+            steps: 300,
+            step_size: 0.015,
             noise: 5.0,
-            noise_end: 0.25,
+            noise_end: 0.5,
             ..base.sample
         },
         ..base
