@@ -2,11 +2,11 @@
 // model (lib/anneal.wgsl), at x; then the proposal y of anneal_propose.wgsl is accepted with probability
 //   min(1, exp(f(x) - f(y) + sum (p^2 - q^2) / 2)),
 // p the momentum as drawn and q that at the end, half a kick after the last leapfrog's: that leaves exp(-f) as it is.
-//   log w <- log w + (beta_before - beta_now) (E(x)/T - E0(x)).
+//   log w <- log w + (beta_before - beta_now) (E1(x) - E0(x)).
 // `begins`: there is no proposal yet; the chain goes where y is, and counts anew.
 // One invocation owns one image: x = lane, z = block.
 // 1 state, 2 schedule: the entries before and now are those from chain_base + chain_step on, 3 base [feature], 4 energies
-// E(y), 5 dE/dx at y, 6 y, 7 chain [block][4 features][lane] (anneal_propose.wgsl), 8 record [block][5][lane]: E(x)/T,
+// E(y), 5 dE/dx at y, 6 y, 7 chain [block][4 features][lane] (anneal_propose.wgsl), 8 record [block][5][lane]: E1(x),
 // E0(x), log w, 1 if accepted and 0 if not, and how often so far.
 
 override WORKGROUP_SIZE: u32 = 64;
@@ -50,12 +50,14 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         now = schedule[step + 1u];
     }
     var base_energy = 0.0;
+    var squares = 0.0;
     var kinetic = 0.0; // what it has fallen by
     for (var f = 0u; f < FEATURES; f++) {
         let at = (block * FEATURES + f) * LANES + lane;
         let b = base[f];
         let away = y[at] - b.mean;
         base_energy += 0.5 * b.inverse_variance * away * away;
+        squares += y[at] * y[at];
         if (!begins) {
             let at_drawn = (block * 4u * FEATURES + 2u * FEATURES + f) * LANES + lane;
             let p = chain[at_drawn];
@@ -64,7 +66,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
             kinetic += 0.5 * (p - q) * (p + q);
         }
     }
-    let energy = a.inverse_temperature * energies[block * LANES + lane];
+    let energy = a.inverse_temperature * energies[block * LANES + lane] + 0.5 * a.tilt * squares;
     let at = block * 5u * LANES + lane;
     if (begins) {
         record[at] = energy;

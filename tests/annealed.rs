@@ -10,10 +10,10 @@ use thalweg::evaluate::Subject;
 use thalweg::evaluate::annealed::{
     Annealing, Base, BaseKind, Estimate, Options, Passage, Settings, measure, temperature_of,
 };
-use thalweg::kernels::dynamics::Form;
+use thalweg::kernels::dynamics::{Form, Path};
 use thalweg::network::{Activation, Analytic, Network};
-use thalweg::plan::SamplerNumbers;
-use thalweg::{Device, Error, Model};
+use thalweg::plan::{SamplerChange, SamplerNumbers};
+use thalweg::{Device, Error, Model, Sampler};
 
 fn points(d: usize) -> ImageShape {
     ImageShape { channels: d, height: 1, width: 1 }
@@ -29,6 +29,7 @@ struct Known<'a> {
     name: &'a str,
     model: Model,
     temperature: f64,
+    tilted: bool,
     log_z: f64,
     base: Base,
     draw: Draw<'a>,
@@ -50,6 +51,7 @@ fn gaussian(d: usize, temperature: f64) -> Known<'static> {
         name: "Gaussian",
         model: analytic(Analytic::Gaussian, d),
         temperature,
+        tilted: false,
         log_z,
         base,
         draw: Box::new(move |rng| (0..d).map(|i| normal(rng) * (temperature / k(i)).sqrt()).collect()),
@@ -84,7 +86,7 @@ fn planar<'a>(
         }
     };
     let log_z = (sum * width * width).ln();
-    Known { name, model, temperature, log_z, base, draw: Box::new(draw) }
+    Known { name, model, temperature, tilted: false, log_z, base, draw: Box::new(draw) }
 }
 
 fn double_well(x: f64, y: f64) -> f64 {
@@ -111,7 +113,14 @@ fn both(
     leapfrogs: u32,
 ) -> [(Passage, Estimate); 2] {
     pollster::block_on(async {
-        let settings = Settings { temperature: known.temperature, steps, chains, leapfrogs, seed: 7 };
+        let settings = Settings {
+            temperature: known.temperature,
+            tilted: known.tilted,
+            steps,
+            chains,
+            leapfrogs,
+            seed: 7,
+        };
         let mut annealing = Annealing::new(device, &known.model, known.base.clone(), settings).await.unwrap();
         let forward = annealing.forward().await.unwrap();
         let mut rng = Rng(11);
@@ -225,6 +234,85 @@ fn bounds_enclose_what_quadrature_finds() {
     failures.assert_none();
 }
 
+fn standard(d: usize) -> Base {
+    Base::normal(points(d), vec![0.0; d], vec![1.0; d], f32::INFINITY)
+}
+
+/// `exp(-sum k x^2 / (2 T) - tilt |x|^2 / 2)`: variances 1 / (k / T + tilt).
+fn tilted_gaussian(d: usize, temperature: f64, tilt: f64) -> Known<'static> {
+    let variance = move |i: usize| 1.0 / (if i % 2 == 1 { 4.0 } else { 1.0 } / temperature + tilt);
+    Known {
+        name: "tilted Gaussian",
+        tilted: true,
+        log_z: (0..d).map(|i| 0.5 * (TAU * variance(i)).ln()).sum(),
+        base: standard(d),
+        draw: Box::new(move |rng| (0..d).map(|i| normal(rng) * variance(i).sqrt()).collect()),
+        ..gaussian(d, temperature)
+    }
+}
+
+/// Densities with a standard normal one as a factor: a Gaussian, and two whose energies alone have no density, or one of
+/// little curvature: a plane, and the double well.
+#[test]
+fn bounds_enclose_tilted_densities() {
+    let mut failures = Failures::default();
+    // E = b + w.x: log Z = -b / T + |w|^2 / (2 T^2) + d / 2 ln(2 pi), around -w / T.
+    let network = Network::builder("plane", [6, 1, 1]).dense(1).build().unwrap();
+    let (temperature, parameters) = (0.4, vec![0.3, -0.5, 0.2, 0.4, -0.1, 0.35, 0.7]);
+    let w: Vec<f64> = parameters[..6].iter().map(|w| f64::from(*w)).collect();
+    let square: f64 = w.iter().map(|w| w * w).sum();
+    let plane = Known {
+        name: "tilted plane",
+        model: Model { network, parameters },
+        temperature,
+        tilted: true,
+        log_z: -f64::from(0.7_f32) / temperature
+            + square / (2.0 * temperature * temperature)
+            + 3.0 * TAU.ln(),
+        base: standard(6),
+        draw: Box::new(move |rng| w.iter().map(|w| normal(rng) - w / temperature).collect()),
+    };
+    let well = |base| Known {
+        tilted: true,
+        ..planar(
+            "tilted double well",
+            analytic(Analytic::DoubleWell, 2),
+            |x, y| double_well(x, y) + 0.25 * (x * x + y * y),
+            0.5,
+            9.0,
+            base,
+        )
+    };
+    let asked = Asked { steps: [20, 400], chains: 2000, near: 0.05, gap: 0.3 };
+    for known in [tilted_gaussian(2, 0.3, 1.0), plane, well(standard(2)), well(wide(2))] {
+        check(&mut failures, &Device::cpu(), &known, &asked);
+    }
+    let fewer = Asked { chains: 256, near: 0.2, ..asked };
+    check(&mut failures, &common::gpu(), &tilted_gaussian(6, 0.3, 1.0), &fewer);
+    check(&mut failures, &common::gpu(), &well(standard(2)), &fewer);
+    failures.assert_none();
+}
+
+/// A test of that test: it finds a factor that is another one, or none.
+#[test]
+fn a_wrong_tilt_is_found() {
+    let device = Device::cpu();
+    for d in [2, 6] {
+        let right = tilted_gaussian(d, 0.3, 1.0);
+        let found = both(&device, &right, 400, 2000, 1);
+        assert!(beyond(&found, right.log_z).into_iter().all(|off| off < 4.0), "{found:?}");
+        for tilt in [0.0, 0.5, 2.0, 1.0 / 0.3] {
+            let wrong = tilted_gaussian(d, 0.3, tilt);
+            let off = beyond(&found, wrong.log_z).into_iter().fold(f64::NAN, f64::max);
+            assert!(off > 4.0, "{d}, {tilt}: {off}");
+        }
+        // Chains without the factor, which would have to come to the density with it.
+        let without = Known { tilted: false, ..tilted_gaussian(d, 0.3, 1.0) };
+        let off = beyond(&both(&device, &without, 400, 2000, 1), without.log_z);
+        assert!(off.into_iter().fold(f64::NAN, f64::max) > 4.0, "{off:?}");
+    }
+}
+
 /// A test of these tests: annealed importance sampling written anew, for `k x^2 / 2`, whose chains take every proposal or
 /// judge them. What takes every proposal does not leave the densities on the way as they are, and is found.
 #[test]
@@ -283,7 +371,7 @@ fn chains_leave_exact_draws_what_they_are() {
         let draws = |rng: &mut Rng| -> Vec<f32> {
             (0..chains).flat_map(|_| (known.draw)(rng)).map(|x| x as f32).collect()
         };
-        let settings = Settings { temperature, steps: 60, chains, leapfrogs, seed: 1 };
+        let settings = Settings { temperature, tilted: false, steps: 60, chains, leapfrogs, seed: 1 };
         let (ends, settling) = pollster::block_on(async {
             let mut annealing =
                 Annealing::new(&device, &known.model, known.base.clone(), settings).await.unwrap();
@@ -325,7 +413,8 @@ fn same_seed_same_bits() {
     for device in [Device::cpu(), common::gpu()] {
         let run = |seed| {
             pollster::block_on(async {
-                let settings = Settings { temperature: 1.0, steps: 123, chains: 19, leapfrogs: 2, seed };
+                let settings =
+                    Settings { temperature: 1.0, tilted: false, steps: 123, chains: 19, leapfrogs: 2, seed };
                 let mut annealing =
                     Annealing::new(&device, &known.model, known.base.clone(), settings).await.unwrap();
                 let forward = annealing.forward().await.unwrap();
@@ -476,6 +565,106 @@ fn a_networks_figures_enclose_the_truth() {
     failures.assert_none();
 }
 
+/// Of annealed chains the density is that of a noise level's images, and held-out images are blurred.
+#[test]
+fn annealed_chains_have_the_density_of_a_noise_level() {
+    let (device, sigma) = (Device::cpu(), 0.5);
+    let network = Network::builder("plane", [2, 1, 1]).dense(1).build().unwrap();
+    let (w, b) = ([0.6, -0.3], 0.2);
+    let model = Model { network, parameters: vec![w[0], w[1], b] };
+    let numbers = SamplerNumbers { form: Form::Annealed, clamp: 1.0, ..SamplerNumbers::default() };
+    // Points at (1, -1) and (0.5, 0) in turn.
+    let held_out = Images { shape: points(2), values: [1.0, -1.0, 0.5, 0.0].repeat(4000) };
+    let subject = Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 1 };
+    let options = Options { temperature: sigma, steps: 200, chains: 500, ..Options::default() };
+    let found = pollster::block_on(measure(&subject, &held_out, &options, |_| ())).unwrap();
+    println!("{found}");
+    let [w0, w1, b] = [w[0], w[1], b].map(f64::from);
+    let log_z = -b / sigma + (w0 * w0 + w1 * w1) / (2.0 * sigma * sigma) + TAU.ln();
+    assert!((found.log_z_lower.log_z - log_z).abs() < 0.05, "{log_z}: {found}");
+    assert!((found.log_z_upper.log_z - log_z).abs() < 0.05, "{log_z}: {found}");
+    assert!(found.upper_holds() && found.density.contains("|x|^2/2"), "{found}");
+    // Blurred by sigma, variance preserved: E(alpha x) / sigma and (alpha^2 |x|^2 + 2 s^2) / 2 in the mean.
+    let alpha = 1.0 / (1.0 + sigma * sigma).sqrt();
+    let exponent = |x: f64, y: f64| {
+        let energy = b + alpha * (w0 * x + w1 * y);
+        energy / sigma + 0.5 * alpha * alpha * (x * x + y * y + 2.0 * sigma * sigma)
+    };
+    let want = -(exponent(1.0, -1.0) + exponent(0.5, 0.0)) / 2.0 - found.log_z_lower.log_z;
+    let likely = &found.log_likelihood;
+    assert!((likely.upper - want).abs() < 4.5 * likely.standard_error, "{want}: {found}");
+    assert!(likely.standard_error < 0.02 && (likely.count, likely.outside) == (8000, 0), "{found}");
+}
+
+/// The energy that `score.target=velocity` asks for has the blurred data's density at the noise level, constant and all; and
+/// annealed chains that stay at a level tend to it.
+#[test]
+fn the_density_of_a_noise_level_is_that_of_blurred_data() {
+    // E = sum k x^2 / 2, k = 1 and 4. The density is to have variances v = 1 / (k / sigma + 1), so that the data's are these,
+    // unblurred: v = alpha^2 c^2 + s^2.
+    let (device, sigma) = (Device::cpu(), 0.2_f64);
+    let (stiff, alpha) = ([1.0, 4.0], 1.0 / (1.0 + sigma * sigma).sqrt());
+    let s = sigma * alpha;
+    let v = stiff.map(|k: f64| 1.0 / (k / sigma + 1.0));
+    let c = v.map(|v| ((v - s * s) / (alpha * alpha)).sqrt());
+    let mut rng = Rng(21);
+    let n = 20_000;
+    let mut draw = || -> Vec<f64> { (0..2 * n).map(|i| normal(&mut rng) * c[i % 2]).collect() };
+    let (train, held_out) = (draw(), draw());
+
+    // The target's mean, given the blurred x, is dE/dx = k x: that is what the least squares' slope is.
+    for i in 0..2 {
+        let (mut products, mut squares) = (0.0, 0.0);
+        for x in train[i..].iter().step_by(2) {
+            let noise = normal(&mut rng);
+            let (blurred, target) = (alpha * x + s * noise, alpha * noise - s * x);
+            (products, squares) = (products + target * blurred, squares + blurred * blurred);
+        }
+        let slope = products / squares;
+        assert!((slope / stiff[i] - 1.0).abs() < 0.05, "{slope}, not {}", stiff[i]);
+    }
+
+    let images =
+        |values: &[f64]| Images { shape: points(2), values: values.iter().map(|x| *x as f32).collect() };
+    let (train, held_out) = (images(&train), images(&held_out));
+    let model = analytic(Analytic::Gaussian, 2);
+    let numbers = SamplerNumbers {
+        form: Form::Annealed,
+        step_size: 0.02,
+        noise: sigma as f32,
+        clamp: 0.0,
+        gradient_clip: 0.0,
+        ..SamplerNumbers::default()
+    };
+    assert!((temperature_of(&numbers).unwrap() - sigma).abs() < 1e-6);
+    pollster::block_on(async {
+        let subject =
+            Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 4 };
+        let options = Options { temperature: sigma, steps: 200, chains: 500, ..Options::default() };
+        let found = measure(&subject, &train, &options, |_| ()).await.unwrap();
+        println!("{found}");
+        let log_z: f64 = v.iter().map(|v| 0.5 * (TAU * v).ln()).sum();
+        for bound in [found.log_z_lower, found.log_z_upper] {
+            assert!((bound.log_z - log_z).abs() < 0.03, "{log_z}: {found}");
+        }
+        // What blurred data have under their own density: minus its entropy.
+        let (want, likely) = (-log_z - 1.0, &found.log_likelihood);
+        for bound in [likely.lower, likely.upper] {
+            assert!((bound - want).abs() < 0.03 + 4.0 * likely.standard_error, "{want}: {found}");
+        }
+        assert!(likely.standard_error < 0.01 && found.upper_holds(), "{found}");
+
+        let mut sampler = Sampler::new(&device, &model, n, &numbers, 5).await.unwrap();
+        sampler.run(1500).unwrap();
+        let ends = sampler.images().await.unwrap();
+        for (i, v) in v.iter().enumerate() {
+            let values = ends.values[i..].iter().step_by(2).map(|x| f64::from(*x).powi(2));
+            let variance = values.sum::<f64>() / n as f64;
+            assert!((variance / v - 1.0).abs() < 0.05, "{i}: variance {variance}, not {v}");
+        }
+    });
+}
+
 #[test]
 fn temperatures_are_the_chains() {
     let numbers = |form, step_size, noise| SamplerNumbers {
@@ -490,6 +679,10 @@ fn temperatures_are_the_chains() {
     // Steps of `theory` of size 0.02 at temperature 0.5: drift 0.01, noise sqrt(0.01).
     let found = temperature_of(&numbers(Form::NoiseLast, 0.01, 0.1)).unwrap();
     assert!((found - 0.5).abs() < 1e-6, "{found}");
+    // Annealed: the last level.
+    let change = SamplerChange { step_size_end: 0.02, noise_end: 0.25, path: Path::Geometric, levels: 9 };
+    let annealed = SamplerNumbers { change: Some(change), ..numbers(Form::Annealed, 0.02, 5.0) };
+    assert_eq!(temperature_of(&annealed), Some(0.25));
     assert_eq!(temperature_of(&numbers(Form::NoiseFirst, 1.0, 0.0)), None);
     assert_eq!(temperature_of(&numbers(Form::NoiseFirst, 0.0, 0.1)), None);
 }
@@ -498,7 +691,7 @@ fn temperatures_are_the_chains() {
 fn what_can_t_be_is_refused() {
     let device = Device::cpu();
     let model = analytic(Analytic::Gaussian, 2);
-    let settings = Settings { temperature: 1.0, steps: 5, chains: 8, leapfrogs: 1, seed: 0 };
+    let settings = Settings { temperature: 1.0, tilted: false, steps: 5, chains: 8, leapfrogs: 1, seed: 0 };
     let text = |error: Error| match error {
         Error::Usage(text) => text,
         other => panic!("{other:?}"),
@@ -536,6 +729,10 @@ fn what_can_t_be_is_refused() {
         };
         let uniform = Options { base: BaseKind::Uniform, ..Options::default() };
         assert!(of(uniform, &seven).await.contains("box"));
+        // Nor is there one for blurred images, whatever the chains are clamped to.
+        let annealed = SamplerNumbers { form: Form::Annealed, clamp: 1.0, ..numbers };
+        let error = measure(&Subject { numbers: &annealed, ..subject }, &seven, &uniform, |_| ()).await;
+        assert!(text(error.unwrap_err()).contains("box"));
         let none = Images { shape: points(2), values: Vec::new() };
         assert!(of(Options::default(), &none).await.contains("no training"));
         let other = Images { shape: points(3), values: vec![0.0; 9] };

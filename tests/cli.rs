@@ -1077,13 +1077,15 @@ fn bounds_on_log_z_and_long_chains_are_told() {
     };
     let (stdout, json) = evaluate(&[]);
     assert!(json["annealed"].is_null() && json["long_run"].is_null(), "{json}");
-    assert!(!stdout.contains("log Z") && !stdout.contains("x training"), "{stdout}");
+    assert!(!stdout.contains("log Z") && !stdout.contains("x the recipe"), "{stdout}");
 
     let ais = ["--ais", "--ais-steps=30", "--ais-chains=9", "--ais-leapfrogs=2"];
     let long = ["--long-run", "--long-run-chains=3", "--picture=long.png"];
     let both = [&ais[..], &long[..]].concat();
     let (stdout, json) = evaluate(&both);
-    for row in ["log Z, lower bound", "log Z, upper bound", "R-hat of E", "1 x training", "100 x training"] {
+    for row in
+        ["log Z, lower bound", "its R-hat is", "at temperature T", "1 x the recipe's", "100 x the recipe's"]
+    {
         assert!(stdout.contains(row), "{row}: {stdout}");
     }
     let annealed = &json["annealed"];
@@ -1113,6 +1115,12 @@ fn bounds_on_log_z_and_long_chains_are_told() {
     let (stdout, json) = evaluate(&[&ais[..], &["--temperature=1", "--ais-base=normal"]].concat());
     assert_eq!(json["annealed"]["temperature"], 1.0);
     assert!(stdout.contains("base normal, on [-1, 1]"), "{stdout}");
+
+    // At a high temperature chains mix, and the way back is a bound; at the recipe's they do not.
+    let holds = |stdout: &str| (stdout.contains("log Z, upper bound"), stdout.contains("NO bound"));
+    assert_eq!(holds(&evaluate(&ais).0), (false, true));
+    let many = ["--ais", "--ais-steps=400", "--ais-chains=32", "--temperature=1e6", "--ais-base=uniform"];
+    assert_eq!(holds(&evaluate(&many).0), (true, false));
 
     let mut refusals = Refusals::new(folder.path());
     let wrong: [(&[&str], &[&str]); 8] = [

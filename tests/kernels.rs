@@ -690,7 +690,8 @@ fn add_annealing(bench: &mut Bench) {
         for (step, bound) in
             [(None, 0.4), (Some(0), 0.4), (Some(1), f32::INFINITY), (Some(2), 1.0), (Some(3), 0.4)]
         {
-            let anneal = Anneal { inverse_temperature: 1.7, bound };
+            let tilt = if bound == 1.0 { 0.0 } else { 0.6 };
+            let anneal = Anneal { inverse_temperature: 1.7, tilt, bound };
             let block =
                 |bench: &mut Bench, name: &str, features| bench.random_blocks(name, features, &BLOCKS);
             let [energies, gradient, y] = [("energies", 1), ("gradient", features), ("y", features)]

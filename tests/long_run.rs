@@ -208,6 +208,50 @@ fn chains_are_those_of_the_end_of_training() {
     assert!(a.lengths[0].r_hat.is_nan() && a.lengths[2].r_hat.is_finite());
 }
 
+/// Annealed chains are looked at without noise, at each length: those that go through levels denoise at the last one, those
+/// that stay at one level never.
+#[test]
+fn annealed_chains_are_cleaned_of_their_last_noise() {
+    // E = w sum x: x is normal around -w / sigma with variance 1, in steps of 0.1 rather 0.957, and x0 = alpha x - s w.
+    let network = Network::builder("plane", [1, 4, 4]).dense(1).build().unwrap();
+    let (w, sigma) = (0.1_f64, 0.5_f64);
+    let model = Model { parameters: [vec![w as f32; 16], vec![0.0]].concat(), network };
+    let change = SamplerChange { step_size_end: 0.1, noise_end: 0.5, path: Path::Geometric, levels: 30 };
+    let annealed = SamplerNumbers {
+        steps: 30,
+        form: Form::Annealed,
+        step_size: 0.1,
+        noise: 5.0,
+        change: Some(change),
+        clamp: 0.0,
+        gradient_clip: 0.0,
+        start: Noise { distribution: Distribution::Normal, scale: 1.0, bound: f32::INFINITY },
+        ..SamplerNumbers::default()
+    };
+    let staying = SamplerNumbers { noise: 0.5, change: None, ..annealed };
+    for numbers in [annealed, staying] {
+        let (found, frames) = run(&Device::cpu(), &model, &numbers, 500);
+        println!("{found}");
+        assert!(frames.iter().map(|f| f.0).eq([30, 300, 3000]));
+        let alpha = 1.0 / (1.0 + sigma * sigma).sqrt();
+        for length in &found.lengths {
+            let f = length.figures;
+            assert!((f.pixel_std - alpha * 0.957_f64.sqrt()).abs() < 0.03, "{found}");
+            assert!((f.energy_mean - 16.0 * w * f.pixel_mean).abs() < 1e-4, "{found}");
+            // Of the same images as the picture's line.
+            let seen = found.moments.iter().find(|m| m.step == length.steps).unwrap();
+            assert!((seen.median - f.energy_mean).abs() < 0.05, "{seen:?} {found}");
+            let mean = -alpha * w / sigma - sigma * alpha * w;
+            // The first length is too short to come there.
+            assert!(length.multiple == 1 || (f.pixel_mean - mean).abs() < 0.04, "{mean}: {found}");
+        }
+        // On the way through the levels nothing is a draw of anything.
+        let through = numbers.change.is_some();
+        let first = if through { 0 } else { 15 };
+        assert!(found.lengths.iter().map(|l| l.draws).eq([first, 100, 100].map(|n| n * 500)), "{found}");
+    }
+}
+
 #[test]
 fn saturated_and_diverged_chains_are_counted() {
     // A plane that falls to one corner: all chains end at the walls.

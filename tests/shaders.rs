@@ -291,7 +291,7 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
     }
 
     for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Anneal")) {
-        let fields = fields!(anneal_propose::AnnealParams { inverse_temperature, bound, spare0, spare1 });
+        let fields = fields!(anneal_propose::AnnealParams { inverse_temperature, tilt, bound, spare });
         layout("Anneal", module, handle, &fields, size_of::<anneal_propose::AnnealParams>(), problems);
     }
     for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Base")) {
@@ -523,7 +523,7 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
         ScoreObjective::Sliced { probes: 2, distribution: signs, reduces_variance: false },
         ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10, velocity: false },
     ];
-    let anneal = AnnealingNumbers { temperature: 0.5, bound: 1.0, leapfrogs: 2, rungs: 11 };
+    let anneal = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
     let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok()).map(|objective| {
         training_plan(network, &TrainingNumbers { score: Some(objective), ..numbers.clone() }, target).plan
     });

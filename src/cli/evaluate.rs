@@ -11,6 +11,7 @@ use thalweg::evaluate::{Report, Subject, outliers, spread};
 use thalweg::files::write_atomically;
 use thalweg::model::newest_replay_images;
 use thalweg::picture::{plot, save_png};
+use thalweg::plan::SamplerNumbers;
 use thalweg::{Config, Dataset, Device, Error, Images, Result};
 
 /// Options of `thalweg evaluate`.
@@ -53,14 +54,16 @@ pub struct Arguments {
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     ais_leapfrogs: u32,
     /// The density that is known: `normal`, fitted to each pixel of the training images, or `uniform`, both on the box that
-    /// the model's chains are clamped to; or the `nearer` one
+    /// the model's chains are clamped to; or the `nearer` one, of annealed chains out of `normal` and standard normal
     #[arg(long, requires = "ais", value_enum, default_value_t = Base::Nearer)]
     ais_base: Base,
-    /// Temperature T of the density exp(-E/T)/Z [default: that of the chains of training, noise^2 / (2 step size)
-    /// where they have none of their own]
+    /// Temperature T of the density exp(-E/T)/Z; of a model with annealed chains a noise level, whose blurred images have the
+    /// density exp(-E/T - |x|^2/2)/Z [default: that of the chains that it is made for: their own, or noise^2 / (2 step size),
+    /// or the last noise level]
     #[arg(long, requires = "ais", value_name = "X", allow_negative_numbers = true, value_parser = real(1e-12, 1e6))]
     temperature: Option<f64>,
-    /// Runs chains from noise 1, 10 and 100 times as long as in training: their energies and pixels, and how well they mix
+    /// Runs chains from noise 1, 10 and 100 times as long as in training, or in sampling where training has none: their
+    /// energies and pixels, and how well they mix
     #[arg(long)]
     long_run: bool,
     /// Chains of --long-run
@@ -166,6 +169,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The chains that a model is made for: those of training, or, where that has none, those of sampling.
+fn own_chains(recipe: &Config) -> SamplerNumbers {
+    if recipe.score_objective().is_some() { recipe.sample_numbers() } else { recipe.chain_numbers(0) }
+}
+
 /// log Z and log-likelihood.
 async fn anneal(
     arguments: &Arguments,
@@ -173,7 +181,9 @@ async fn anneal(
     train: &Images,
     recipe: &Config,
 ) -> Result<Annealed> {
-    let of_chains = || temperature_of(&recipe.chain_numbers(0));
+    let numbers = own_chains(recipe);
+    let subject = Subject { numbers: &numbers, ..*subject };
+    let of_chains = || temperature_of(&numbers);
     let Some(temperature) = arguments.temperature.or_else(of_chains) else {
         let text = "--ais: the model's chains have no noise, so no temperature; add --temperature X";
         return Err(Error::Usage(text.to_owned()));
@@ -191,7 +201,7 @@ async fn anneal(
     };
     let spinner = ProgressBar::new_spinner();
     spinner.enable_steady_tick(Duration::from_millis(200));
-    let figures = annealed::measure(subject, train, &options, |stage| {
+    let figures = annealed::measure(&subject, train, &options, |stage| {
         spinner.set_message(format!("annealed importance sampling: {stage}"));
     })
     .await?;
@@ -201,7 +211,7 @@ async fn anneal(
 
 /// Long chains, and their picture.
 async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Config) -> Result<LongRun> {
-    let (numbers, chains) = (recipe.chain_numbers(0), arguments.long_run_chains as usize);
+    let (numbers, chains) = (own_chains(recipe), arguments.long_run_chains as usize);
     let mut fid = Fid::new(subject, chains).await?;
     let bar = steps_bar(0);
     let progress = |done: u32, all: u32| {

@@ -2,16 +2,17 @@
 //! 2001, <https://arxiv.org/abs/physics/9803008>), from both ends.
 //!
 //! A model of energy `E` has at temperature `T` the density `exp(-E(x)/T) / Z`, on all of space or on the box that its
-//! chains are clamped to. A [`Base`] has a known constant. Between the two lie the densities `exp(-f)`, `f = beta E/T +
-//! (1 - beta) E0`, `beta` from 0 to 1, and chains go from one end to the other, a step of Hamiltonian Monte Carlo with
-//! each, which leaves it exactly as it is (`shaders/anneal_propose.wgsl`). What the densities change by along a chain's way
-//! is its weight.
+//! chains are clamped to. One that is sampled by annealed Langevin dynamics ([`Form::Annealed`]) has a density of blurred
+//! images at each noise level, which `T` then is: `exp(-E(x)/T - |x|^2/2) / Z`. A [`Base`] has a known constant. Between it
+//! and the model lie the densities `exp(-f)`, `f = beta E1 + (1 - beta) E0`, `E1` the model's exponent, `E0` the base's,
+//! `beta` from 0 to 1. Chains go from one end to the other, a step of Hamiltonian Monte Carlo with each, which leaves it
+//! exactly as it is (`shaders/anneal_propose.wgsl`). What the densities change by along a chain's way is its weight.
 //!
 //! # What is a bound on what
 //! * **Forward**, from draws of the base to the model, a weight's mean is `Z/Z0` exactly, whatever the number of steps and
 //!   however badly chains mix. So the logarithm of a mean of weights is, by Jensen's inequality, below `log(Z/Z0)` in the
 //!   mean, and by Markov's above it by `b` with a probability of at most `exp(-b)`: a **stochastic lower bound on log Z**,
-//!   which is an *upper* bound on log-likelihoods, `-E(x)/T - log Z`. Chains that miss a mode make it too low.
+//!   which is an *upper* bound on log-likelihoods, `-E1(x) - log Z`. Chains that miss a mode make it too low.
 //! * **In reverse**, from draws of the model to the base, a weight's mean is `Z0/Z`: a **stochastic upper bound on log Z**, a
 //!   *lower* bound on log-likelihoods (bidirectional Monte Carlo: Grosse, Ghahramani and Adams 2015,
 //!   <https://arxiv.org/abs/1511.02543>; Burda, Grosse and Salakhutdinov 2015, <https://arxiv.org/abs/1412.8566>). That holds
@@ -23,7 +24,7 @@
 //!
 //! # Precision
 //! Energies and proposals are in single precision, on the device; a weight is summed up over 100 steps there, and these
-//! sums and everything else in double precision. An energy of magnitude `E/T = 1e5` is known to about 0.01.
+//! sums and everything else in double precision. An exponent of magnitude 1e5 is known to about 0.01.
 
 use super::Subject;
 use super::mixing::{effective_size, split_r_hat};
@@ -143,7 +144,13 @@ impl Base {
     }
 
     fn describe(&self) -> String {
-        let what = if self.variance.iter().all(|v| v.is_infinite()) { "uniform" } else { "normal" };
+        let what = if self.variance.iter().all(|v| v.is_infinite()) {
+            "uniform"
+        } else if self.variance.iter().all(|v| *v == 1.0) && self.mean.iter().all(|m| *m == 0.0) {
+            "standard normal"
+        } else {
+            "normal"
+        };
         if self.bound.is_finite() { format!("{what}, on [-{0}, {0}]", self.bound) } else { what.to_owned() }
     }
 }
@@ -153,6 +160,8 @@ impl Base {
 pub struct Settings {
     /// Temperature `T`.
     pub temperature: f64,
+    /// Whether the density is `exp(-E/T - |x|^2/2)`, and not `exp(-E/T)`.
+    pub tilted: bool,
     /// Steps from one end to the other, 1 or more.
     pub steps: u32,
     /// Chains, 2 or more.
@@ -249,7 +258,7 @@ impl Annealing {
     /// [`Error::Usage`] for numbers that can't be, a base of another shape, or where no energy is finite;
     /// [`Error::Device`] if the device can't hold the chains.
     pub async fn new(device: &Device, model: &Model, base: Base, settings: Settings) -> Result<Self> {
-        let Settings { temperature, steps, chains, leapfrogs, seed } = settings;
+        let Settings { temperature, tilted, steps, chains, leapfrogs, seed } = settings;
         let wrong = |text: String| Err(Error::Usage(format!("annealed importance sampling: {text}")));
         if steps == 0 || chains < 2 || leapfrogs == 0 {
             return wrong(format!(
@@ -263,7 +272,8 @@ impl Annealing {
             return wrong(format!("a base of {} for a network of {}", base.shape, model.network.input));
         }
         let rungs = (steps as usize + 1).max(most_rungs(steps) * PILOT_STEPS as usize + 1);
-        let numbers = AnnealingNumbers { temperature, bound: base.bound, leapfrogs, rungs };
+        let tilt = if tilted { 1.0 } else { 0.0 };
+        let numbers = AnnealingNumbers { temperature, tilt, bound: base.bound, leapfrogs, rungs };
         let target = device.target(chains);
         let plan = annealing_plan(&model.network, chains, &numbers, &LENGTHS, target);
         let mut machine = Machine::new(device, plan.plan.clone()).await?;
@@ -505,7 +515,7 @@ impl Annealing {
 /// What some steps of a chain came to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
-    energy: f64,      // E/T, where the chain is
+    energy: f64,      // E1, where the chain is
     base_energy: f64, // E0
     log_weight: f64,
     accepted: f64,
@@ -560,11 +570,11 @@ pub struct Settling {
     pub steps: u32,
     /// The share of proposals that were accepted.
     pub acceptance: f64,
-    /// Mean `E/T` after the first hundredth of the steps.
+    /// Mean of the model's exponent, `E/T` and what is added to it, after the first hundredth of the steps.
     pub first_energy: f64,
-    /// Mean `E/T` at the end.
+    /// Mean of it at the end.
     pub last_energy: f64,
-    /// [`split_r_hat`] of the energies in the second half.
+    /// [`split_r_hat`] of it in the second half.
     pub r_hat: f64,
     /// [`effective_size`] of these.
     pub effective_size: f64,
@@ -573,11 +583,12 @@ pub struct Settling {
 /// Which base.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BaseKind {
-    /// That whose pilot comes to the higher log Z, where there is a box, else [`Self::Normal`]: it is the nearer one to the
-    /// model, be that nearly flat, as at high temperatures, or not.
+    /// Of [`Self::Normal`] and another that whose pilot comes to the higher log Z: it is the nearer one to the model. The
+    /// other is [`Self::Uniform`] where there is a box, which flat densities are near to, as at high temperatures; and
+    /// standard normal for a density with that as a factor.
     #[default]
     Nearer,
-    /// [`Base::fitted`] to training images.
+    /// [`Base::fitted`] to training images, blurred if the density is that of blurred ones.
     Normal,
     /// [`Base::uniform`] on the box that chains are clamped to.
     Uniform,
@@ -607,7 +618,9 @@ impl Default for Options {
 /// log Z, and the log-likelihood of held-out images. All in nats.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Annealed {
-    /// `T` of the density `exp(-E/T) / Z`.
+    /// The density, but for its constant.
+    pub density: &'static str,
+    /// `T` in it.
     pub temperature: f64,
     /// The base.
     pub base: String,
@@ -635,7 +648,8 @@ pub struct Annealed {
     pub log_likelihood: LogLikelihood,
 }
 
-/// The mean log-likelihood of images, in nats an image, as a density on the values that the network sees.
+/// The mean log-likelihood of images, in nats an image, as a density on the values that the network sees: of images blurred
+/// as for the noise level, where the density is that of a noise level.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LogLikelihood {
     /// Images.
@@ -646,7 +660,7 @@ pub struct LogLikelihood {
     pub lower: f64,
     /// With the lower bound on log Z.
     pub upper: f64,
-    /// Standard error over images of the mean of `-E/T`, which both have.
+    /// Standard error over images of the mean of `-E1`, which both have.
     pub standard_error: f64,
     /// `lower` in bits a value.
     pub lower_bits: f64,
@@ -656,16 +670,28 @@ pub struct LogLikelihood {
 
 /// The temperature of the density that chains tend to in the limit of small steps: their own in the forms that have one;
 /// in the others `noise^2 / (2 step_size)`, as `x - step_size g + noise n` is a step of `theory` of twice that size. A clip of
-/// the gradient is not seen. `None` where that is 0, and for annealed chains.
+/// the gradient is not seen. Of annealed chains it is the last noise level, at which `exp(-E/T - |x|^2/2)` is the density of
+/// those whose own temperature is 1. `None` where that is 0.
 pub fn temperature_of(numbers: &SamplerNumbers) -> Option<f64> {
     let temperature = match numbers.form {
         Form::Theory | Form::Mala => f64::from(numbers.temperature),
         Form::NoiseFirst | Form::NoiseLast => {
             f64::from(numbers.noise).powi(2) / (2.0 * f64::from(numbers.step_size))
         }
-        Form::Annealed => return None, // another density at every level
+        Form::Annealed => numbers.change.map_or(numbers.noise, |change| change.noise_end).into(),
     };
     (temperature > 0.0 && temperature.is_finite()).then_some(temperature)
+}
+
+/// Images at a noise level: `(x + sigma n) / sqrt(1 + sigma^2)`, as in training ([`crate::kernels::perturb`]).
+fn blur(images: &mut Images, sigma: f64, rng: &mut Philox) {
+    let alpha = 1.0 / (1.0 + sigma * sigma).sqrt();
+    for values in images.values.chunks_mut(4) {
+        let noise = normal_of([(); 4].map(|()| rng.next_u32()));
+        for (x, n) in values.iter_mut().zip(noise) {
+            *x = (alpha * (f64::from(*x) + sigma * f64::from(n))) as f32;
+        }
+    }
 }
 
 /// Bounds on a model's log Z, and on the log-likelihood of held-out images. The density lives in the box that the model's
@@ -682,25 +708,37 @@ pub async fn measure(
     mut progress: impl FnMut(&'static str),
 ) -> Result<Annealed> {
     let Subject { device, model, numbers, held_out, seed } = *subject;
-    let bound = if numbers.clamp > 0.0 { numbers.clamp } else { f32::INFINITY };
-    let train = train.padded_to(model.network.input)?;
+    let Options { temperature, steps, chains, leapfrogs, .. } = *options;
+    // Blurred images do not stay in a box.
+    let tilted = numbers.form == Form::Annealed;
+    let bound = if numbers.clamp > 0.0 && !tilted { numbers.clamp } else { f32::INFINITY };
+    let (input, mut train, mut held_out) =
+        (model.network.input, train.padded_to(model.network.input)?, held_out.clone());
     if train.count() == 0 {
         return Err(Error::Usage("annealed importance sampling: there are no training images".to_owned()));
     }
-    let bases = match options.base {
-        BaseKind::Nearer if bound.is_finite() => {
-            vec![Base::fitted(&train, bound), Base::uniform(model.network.input, bound)]
+    if tilted {
+        let mut rng = Philox::new(seed, Stream::ScoreNoise);
+        for images in [&mut held_out, &mut train] {
+            blur(images, temperature, &mut rng);
         }
-        BaseKind::Nearer | BaseKind::Normal => vec![Base::fitted(&train, bound)],
-        BaseKind::Uniform if bound.is_finite() => vec![Base::uniform(model.network.input, bound)],
+    }
+    let fitted = || Base::fitted(&train, bound);
+    let bases = match options.base {
+        BaseKind::Nearer if tilted => {
+            let (mean, variance) = (vec![0.0; input.len()], vec![1.0; input.len()]);
+            vec![fitted(), Base::normal(input, mean, variance, bound)]
+        }
+        BaseKind::Nearer if bound.is_finite() => vec![fitted(), Base::uniform(input, bound)],
+        BaseKind::Nearer | BaseKind::Normal => vec![fitted()],
+        BaseKind::Uniform if bound.is_finite() => vec![Base::uniform(input, bound)],
         BaseKind::Uniform => {
-            let text = "the model's chains are not clamped to a box, so no uniform density can be the base of \
-                        annealed importance sampling; take the normal one";
+            let text = "the model's density does not live in a box, as chains that are clamped do, so no uniform density \
+                        can be the base of annealed importance sampling; take the normal one";
             return Err(Error::Usage(text.to_owned()));
         }
     };
-    let Options { temperature, steps, chains, leapfrogs, .. } = *options;
-    let settings = Settings { temperature, steps, chains, leapfrogs, seed };
+    let settings = Settings { temperature, tilted, steps, chains, leapfrogs, seed };
     progress("pilots from the base to the model");
     let mut nearest: Option<Annealing> = None;
     for base in bases {
@@ -721,11 +759,16 @@ pub async fn measure(
     let reverse = annealing.reverse(&draws).await?;
     let (log_z_lower, log_z_upper) = (annealing.lower(&forward), annealing.upper(&reverse));
 
-    let energies = EnergyModel::new(device, model).await?.energies(held_out).await?;
+    let energies = EnergyModel::new(device, model).await?.energies(&held_out).await?;
     let is_inside = |image: &[f32]| image.iter().all(|x| x.abs() <= bound);
     let images = held_out.values.chunks_exact(held_out.shape.len());
     let inside = energies.iter().zip(images).filter(|(_, image)| is_inside(image));
-    let logs: Vec<f64> = inside.map(|(energy, _)| -f64::from(*energy) / temperature).collect();
+    let tilt = |image: &[f32]| match tilted {
+        true => image.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / 2.0,
+        false => 0.0,
+    };
+    let logs: Vec<f64> =
+        inside.map(|(energy, image)| -f64::from(*energy) / temperature - tilt(image)).collect();
     let (n, mean) = (logs.len() as f64, logs.iter().sum::<f64>() / logs.len() as f64);
     let (lower, upper) = (mean - log_z_upper.log_z, mean - log_z_lower.log_z);
     let bits = |nats: f64| nats / std::f64::consts::LN_2 / d as f64;
@@ -739,6 +782,7 @@ pub async fn measure(
         upper_bits: bits(upper),
     };
     Ok(Annealed {
+        density: if tilted { "exp(-E/T - |x|^2/2)" } else { "exp(-E/T)" },
         temperature,
         base: annealing.base.describe(),
         base_log_z: annealing.base.log_z(),
@@ -756,14 +800,17 @@ pub async fn measure(
 
 impl std::fmt::Display for Annealed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { temperature, base, dimensions, steps, chains, leapfrogs, settling, .. } = self;
+        let Self { density, temperature, base, dimensions, steps, chains, leapfrogs, settling, .. } = self;
+        let is_blurred = density.contains("|x|");
+        let level = if is_blurred { "noise level" } else { "temperature" };
         writeln!(
             f,
-            "exp(-E/T)/Z at T = {temperature:.4e}, {dimensions} values; annealed over {steps} steps of {leapfrogs} leapfrog \
-             steps, {chains} chains; base {base}"
+            "{density} / Z at {level} T = {temperature:.4e}, {dimensions} values; annealed over {steps} steps of {leapfrogs} \
+             leapfrog steps, {chains} chains; base {base}"
         )?;
         writeln!(f, "{:24}{:>14}{:>10}{:>10}{:>10}", "nats", "", "+-", "chains", "accepted")?;
-        let bounds = [("log Z, lower bound", &self.log_z_lower), ("log Z, upper bound", &self.log_z_upper)];
+        let upper = if self.upper_holds() { "log Z, upper bound" } else { "log Z, back: NO bound" };
+        let bounds = [("log Z, lower bound", &self.log_z_lower), (upper, &self.log_z_upper)];
         for (name, e) in bounds {
             let Estimate { log_z, standard_error, effective_chains, acceptance, least_acceptance } = e;
             writeln!(
@@ -775,11 +822,9 @@ impl std::fmt::Display for Annealed {
         }
         let LogLikelihood { count, outside, lower, upper, standard_error, lower_bits, upper_bits } =
             &self.log_likelihood;
-        let name = "log-likelihood, held out";
-        writeln!(
-            f,
-            "{name:24}{lower:>14.3}{standard_error:>10.3}  lower bound, {lower_bits:.4} bits a value"
-        )?;
+        let name = if is_blurred { "log-likelihood, blurred" } else { "log-likelihood, held out" };
+        let bound = if self.upper_holds() { "lower bound" } else { "NO bound" };
+        writeln!(f, "{name:24}{lower:>14.3}{standard_error:>10.3}  {bound}, {lower_bits:.4} bits a value")?;
         writeln!(
             f,
             "{name:24}{upper:>14.3}{standard_error:>10.3}  upper bound, {upper_bits:.4} bits a value"
@@ -788,17 +833,20 @@ impl std::fmt::Display for Annealed {
             writeln!(f, "{outside} of {count} held-out images lie outside of the box, and are left out.")?;
         }
         let Settling { steps, acceptance, first_energy, last_energy, r_hat, .. } = settling;
-        let holds = if self.upper_holds() {
-            "so that the upper bound on log Z is one"
-        } else {
-            "so that they are not the model's own, and the upper bound on log Z is NONE: take a higher temperature, or more steps"
-        };
         write!(
             f,
-            "Chains from training images, {steps} steps, mean E/T {first_energy:.3} to {last_energy:.3}, {:.1} % accepted: \
-             R-hat of E is {r_hat:.3}, {holds}.",
+            "Chains from training images, {steps} steps, mean exponent {first_energy:.3} to {last_energy:.3}, {:.1} % accepted: \
+             its R-hat is {r_hat:.3}, so that ",
             100.0 * acceptance
-        )
+        )?;
+        if self.upper_holds() {
+            write!(f, "the upper bound on log Z is one.")
+        } else {
+            write!(
+                f,
+                "they are not the model's own, and what comes back from them is NO bound: take a higher {level}, or more steps."
+            )
+        }
     }
 }
 

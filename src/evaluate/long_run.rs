@@ -4,11 +4,16 @@
 //! all: its chains then walk on, to images that are saturated, all alike, or noise (Nijkamp et al. 2020,
 //! <https://arxiv.org/abs/1903.12370>). Energies that settle, pixels that stay like the data's, and a split R-hat near 1 with
 //! many effective draws tell that they do not.
+//!
+//! Annealed chains ([`Form::Annealed`]) are through with their noise levels after one length, which ends without noise, and
+//! then stay at the last level. From there on, what is looked at is what their images most likely blur, energies included: that
+//! compares with held-out images. Before, energies are of the images with their noise, and tell nothing of how chains mix.
 
 use super::Subject;
 use super::mixing::{effective_size, split_r_hat};
 use crate::data::Images;
-use crate::plan::SamplerNumbers;
+use crate::kernels::dynamics::Form;
+use crate::plan::{SamplerChange, SamplerNumbers};
 use crate::{EnergyModel, Error, Result, Sampler};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -25,7 +30,7 @@ const WALL: f32 = 1e-3;
 pub struct LongRun {
     /// Chains, from noise.
     pub chains: usize,
-    /// Steps of a chain in training.
+    /// Steps of a chain in training, or else in sampling.
     pub training_steps: u32,
     /// The held-out images, to compare with.
     pub held_out: Figures,
@@ -70,7 +75,7 @@ pub struct Length {
     pub r_hat: f64,
     /// [`effective_size`] of these.
     pub effective_size: f64,
-    /// How many draws of all chains these are of.
+    /// How many draws of all chains these are of; none where annealed chains are on their way through noise levels.
     pub draws: usize,
 }
 
@@ -88,8 +93,8 @@ pub struct Moment {
 }
 
 /// Runs chains as training did, and looks at them; gives the images at each length, too. `numbers` are those of training's
-/// chains ([`crate::Config::chain_numbers`]); where their step size or noise changed over training, as they were at its end.
-/// `fid` tells the distance of some images to the held-out ones, or that there is none for them; `progress` is told the steps
+/// chains ([`crate::Config::chain_numbers`]), or of sampling's where training has none; where their step size or noise
+/// changed over training, as they were at its end. `fid` tells the distance of some images to the held-out ones, or that there is none for them; `progress` is told the steps
 /// done so far, and how many there will be.
 ///
 /// # Errors
@@ -110,18 +115,21 @@ pub async fn measure(
         );
         return Err(Error::Usage(text));
     }
+    let is_annealed = numbers.form == Form::Annealed;
     let numbers = match numbers.change {
-        Some(change) => SamplerNumbers {
-            step_size: change.step_size_end,
-            noise: change.noise_end,
-            change: None,
-            ..*numbers
-        },
-        None => *numbers,
+        Some(SamplerChange { step_size_end: step_size, noise_end: noise, .. }) if !is_annealed => {
+            SamplerNumbers { step_size, noise, change: None, ..*numbers }
+        }
+        _ => *numbers,
+    };
+    // Chains that stay at a noise level; the last step of those that go through several takes all noise away.
+    let is_level = |step: u32| match numbers.change {
+        Some(change) if change.noise_end != numbers.noise => is_annealed && step > change.levels,
+        _ => is_annealed,
     };
     let bound = if numbers.clamp > 0.0 { numbers.clamp } else { 1.0 };
-    let held_out_energies = EnergyModel::new(device, model).await?.energies(held_out).await?;
-    let held_out = figures(held_out, &held_out_energies, bound, None);
+    let mut energy_model = EnergyModel::new(device, model).await?;
+    let held_out = figures(held_out, &energy_model.energies(held_out).await?, bound, None);
 
     let mut sampler = Sampler::new(device, model, chains, &numbers, seed).await?;
     let ends: Vec<(u32, u32)> =
@@ -132,23 +140,26 @@ pub async fn measure(
     let mut energies: Vec<(u32, Vec<f32>)> = Vec::new();
     for step in seen {
         sampler.run(step - sampler.steps())?;
-        let now = sampler.energies().await?;
+        let mut images = sampler.images().await?;
+        if is_level(step) {
+            images = cleaned(&mut energy_model, images, &numbers).await?;
+        }
+        let now = energy_model.energies(&images).await?;
         progress(step, last);
         moments.push(moment(step, &now));
         energies.push((step, now));
         let Some((multiple, _)) = ends.iter().find(|(_, end)| *end == step) else { continue };
-        let images = sampler.images().await?;
-        let drawn = draws(step);
+        let now = &energies[energies.len() - 1].1;
+        let drawn = if is_annealed && !is_level(step) { BTreeSet::new() } else { draws(step) };
         let of_chain = |chain: usize| -> Vec<f64> {
             let own = energies.iter().filter(|(at, _)| drawn.contains(at));
             own.map(|(_, energies)| f64::from(energies[chain])).collect()
         };
         let of_chains: Vec<Vec<f64>> = (0..chains).map(of_chain).collect();
-        let distance = fid(&images).await?;
         lengths.push(Length {
             multiple: *multiple,
             steps: step,
-            figures: figures(&images, &energies[energies.len() - 1].1, bound, distance),
+            figures: figures(&images, now, bound, fid(&images).await?),
             r_hat: split_r_hat(&of_chains),
             effective_size: effective_size(&of_chains),
             draws: chains * drawn.len(),
@@ -169,6 +180,19 @@ fn draws(end: u32) -> BTreeSet<u32> {
 fn early(last: u32) -> impl Iterator<Item = u32> {
     std::iter::successors(Some(0_u32), |step| Some(step + step / 10 + 1))
         .take_while(move |step| *step <= last)
+}
+
+/// What images at the last noise level of annealed chains most likely blur: `alpha x - s dE/dx`, see [`Form::Annealed`].
+async fn cleaned(model: &mut EnergyModel, mut images: Images, numbers: &SamplerNumbers) -> Result<Images> {
+    let sigma = numbers.change.map_or(numbers.noise, |change| change.noise_end);
+    let alpha = 1.0 / (1.0 + sigma * sigma).sqrt();
+    let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
+    let (clip, bound) = (or_infinite(numbers.gradient_clip), or_infinite(numbers.clamp));
+    let (_, gradients) = model.energies_and_gradients(&images).await?;
+    for (x, g) in images.values.iter_mut().zip(&gradients.values) {
+        *x = (alpha * *x - sigma * alpha * g.clamp(-clip, clip)).clamp(-bound, bound);
+    }
+    Ok(images)
 }
 
 fn figures(images: &Images, energies: &[f32], bound: f32, fid: Option<f64>) -> Figures {
@@ -226,8 +250,11 @@ impl std::fmt::Display for LongRun {
         figures(f, "held-out images", "-", &self.held_out)?;
         for length in &self.lengths {
             let Length { multiple, steps, r_hat, effective_size, draws, .. } = length;
-            figures(f, &format!("{multiple} x training"), &steps.to_string(), &length.figures)?;
-            write!(f, "{r_hat:>8.3}{:>16}", format!("{effective_size:.0} of {draws}"))?;
+            figures(f, &format!("{multiple} x the recipe's"), &steps.to_string(), &length.figures)?;
+            match draws {
+                0 => write!(f, "{:>8}{:>16}", "-", "-")?,
+                _ => write!(f, "{r_hat:>8.3}{:>16}", format!("{effective_size:.0} of {draws}"))?,
+            }
             if length.figures.not_finite > 0.0 {
                 write!(f, "  {:.1} % of the values are not finite", 100.0 * length.figures.not_finite)?;
             }

@@ -8,8 +8,8 @@ use std::ops::Range;
 
 /// Adds to the chains' weights, then accepts or rejects proposals.
 ///
-/// The record is `[block][5][lane]`: `E(x)/T`, `E0(x)`, the log weight, whether the last proposal was accepted, and how
-/// many were so far.
+/// The record is `[block][5][lane]`: the model's `E1(x)` (`shaders/lib/anneal.wgsl`), `E0(x)`, the log weight, whether the
+/// last proposal was accepted, and how many were so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnnealAccept {
     /// Images in a block.
@@ -92,7 +92,10 @@ impl Describe for AnnealAccept {
         let (drawn, momentum) = chain.floats()[2 * y.len()..].split_at(y.len());
         let record = record.floats_mut();
         for lane in 0..lanes {
-            let energy = self.anneal.inverse_temperature * energies[lane];
+            let square = |f: usize| f64::from(y[f * lanes + lane]).powi(2);
+            let squares: f64 = (0..self.features).map(square).sum();
+            let energy = (f64::from(self.anneal.inverse_temperature) * f64::from(energies[lane])
+                + 0.5 * f64::from(self.anneal.tilt) * squares) as f32;
             let base_energy = |f: usize| {
                 let away = f64::from(y[f * lanes + lane]) - f64::from(base[f].mean);
                 0.5 * f64::from(base[f].inverse_variance) * away * away

@@ -33,8 +33,10 @@ pub enum Part {
 /// What all densities between a base and a model have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Anneal {
-    /// `1 / T` of the model's density `exp(-E/T)`.
+    /// `1 / T` of the model's density `exp(-E/T - tilt |x|^2 / 2)`.
     pub inverse_temperature: f32,
+    /// How much of a standard normal density it has as a factor.
+    pub tilt: f32,
     /// The box that all densities live in is `[-bound, bound]` in each feature; infinite for none.
     pub bound: f32,
 }
@@ -45,12 +47,12 @@ pub struct Anneal {
 pub struct AnnealParams {
     /// `1 / T`.
     pub inverse_temperature: f32,
+    /// The factor's share.
+    pub tilt: f32,
     /// Of the box.
     pub bound: f32,
     /// Unused.
-    pub spare0: u32,
-    /// Unused.
-    pub spare1: u32,
+    pub spare: u32,
 }
 
 /// One step's entry of the schedule: `vec2f` in the shaders.
@@ -102,13 +104,14 @@ pub const RECORD: usize = 5;
 impl Anneal {
     /// The struct for shaders.
     pub fn params(&self) -> AnnealParams {
-        let Self { inverse_temperature, bound } = *self;
-        AnnealParams { inverse_temperature, bound: bound.min(f32::MAX), spare0: 0, spare1: 0 }
+        let Self { inverse_temperature, tilt, bound } = *self;
+        AnnealParams { inverse_temperature, tilt, bound: bound.min(f32::MAX), spare: 0 }
     }
 
     /// `df/dx` of one feature, from `dE/dx`.
     pub(super) fn slope(&self, beta: f32, base: &BaseFeature, x: f32, gradient: f32) -> f32 {
-        beta * self.inverse_temperature * gradient + (1.0 - beta) * base.inverse_variance * (x - base.mean)
+        beta * (self.inverse_temperature * gradient + self.tilt * x)
+            + (1.0 - beta) * base.inverse_variance * (x - base.mean)
     }
 
     /// Where a straight way to `z` ends between mirrors at the walls, and the direction's sign there.

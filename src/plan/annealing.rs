@@ -8,8 +8,10 @@ use crate::network::Network;
 /// The numbers of annealed chains.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AnnealingNumbers {
-    /// Temperature `T` of the model's density `exp(-E/T)`.
+    /// Temperature `T` of the model's density `exp(-E/T - tilt |x|^2 / 2)`.
     pub temperature: f64,
+    /// How much of a standard normal density it has as a factor: 0 for a plain energy.
+    pub tilt: f32,
     /// The densities live in the box `[-bound, bound]` of each value; infinite for none.
     pub bound: f32,
     /// Leapfrog steps of a proposal, 1 or more.
@@ -64,7 +66,7 @@ pub fn annealing_plan(
     let start = plan.program(start);
 
     let inverse_temperature = (1.0 / numbers.temperature) as f32;
-    let anneal = Anneal { inverse_temperature, bound: numbers.bound };
+    let anneal = Anneal { inverse_temperature, tilt: numbers.tilt, bound: numbers.bound };
     let accept = |launches: &mut Vec<Launch>, step| {
         pass.forward(launches, &blocks);
         pass.to_input(launches, &blocks);
