@@ -127,12 +127,13 @@ pub(crate) fn take_parameters(network: &Network, tensors: &mut Tensors, prefix: 
 /// The newest `count` images of a checkpoint's replay ring, newest first.
 ///
 /// # Errors
-/// Those of [`load_tensors`]; a file that is no checkpoint; a ring that holds fewer.
+/// Those of [`load_tensors`]; a file without a ring: of weights alone, or of an objective that has no chains in training; a
+/// ring that holds fewer.
 pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) -> Result<Images> {
     let path = path.as_ref();
-    let Some(images) = newest_replay_images(path, shape, count)? else {
-        return Err(Error::file(path, "holds weights alone, and no replay buffer to begin from"));
-    };
+    let images = ring_of(path, shape, count)?.map_err(|why| {
+        Error::file(path, format!("{why}, and there is no replay buffer to begin from; begin from noise"))
+    })?;
     let length = images.count();
     if count > length {
         let text = format!("its replay buffer holds {length} images, and {count} are asked for");
@@ -141,7 +142,7 @@ pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) ->
     Ok(images)
 }
 
-/// [`replay_images`] of a ring that may hold fewer, or none; `None` of a file that is no checkpoint.
+/// [`replay_images`] of a ring that may hold fewer, or none; `None` of a file without a ring.
 ///
 /// # Errors
 /// Those of [`load_tensors`].
@@ -150,17 +151,29 @@ pub fn newest_replay_images(
     shape: ImageShape,
     at_most: usize,
 ) -> Result<Option<Images>> {
-    let path = path.as_ref();
+    Ok(ring_of(path.as_ref(), shape, at_most)?.ok())
+}
+
+/// The newest images of a checkpoint's ring, or why it has none.
+fn ring_of(
+    path: &Path,
+    shape: ImageShape,
+    at_most: usize,
+) -> Result<std::result::Result<Images, &'static str>> {
     let (header, tensors) = load_tensors(path)?;
-    if header.is_none() {
-        return Ok(None);
+    let Some(header) = header else {
+        return Ok(Err("holds weights alone"));
+    };
+    // Its plan has one slot all the same.
+    if header.config.score_objective().is_some() {
+        return Ok(Err("was trained for the score, without chains"));
     }
     let mut tensors = Tensors::new(path, tensors);
     let state = tensors.take_u32("state", &[8])?;
     let (head, length) = (state[1] as usize, state[2] as usize);
     let ring = tensors.take_f32("replay.ring", &[length, shape.height, shape.width, shape.channels])?;
     let newest: Vec<usize> = (1..=at_most.min(length)).map(|i| (head + length - i) % length).collect();
-    Ok(Some(ring_images(&ring, shape, &newest)))
+    Ok(Ok(ring_images(&ring, shape, &newest)))
 }
 
 /// Slots of a ring `[slot][pixel][channel]` as images `[image][channel][pixel]`.

@@ -1041,6 +1041,9 @@ fn objectives_that_fit_the_score_have_no_fakes() {
     put("lstm.toml", "[network]\ninput = [2, 1, 3]\nlayers = [{ lstm = 4 }, { dense = 1 }]\n");
     let mut refusals = Refusals::new(folder.path());
     for objective in ["score-matching", "sliced-score-matching", "denoising-score-matching"] {
+        let model = format!("--model={objective}/checkpoint.safetensors");
+        let sample = ["sample", "--device=cpu", "--init=buffer", "--count=1", "--out=new.png", &model];
+        refusals.refused(&sample, &[objective, "without chains", "no replay buffer", "begin from noise"]);
         let set = format!("--set=objective={objective}");
         let lstm =
             ["train", "--device=cpu", "--data=sequences.npy", "--config=lstm.toml", "--out=lstm", &set];

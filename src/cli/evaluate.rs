@@ -124,11 +124,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         let others = read_fitting(path, input)?;
         outlier_sets.push((path.display().to_string(), others.pick(spread(others.count(), few))));
     }
-    // Objectives that fit the score have no chains in training.
-    let buffer = match recipe.score_objective() {
-        Some(_) => None,
-        None => newest_replay_images(&arguments.model, input, held_out.count())?,
-    };
+    let buffer = newest_replay_images(&arguments.model, input, held_out.count())?;
     let device = Device::open(&arguments.device).await?;
     let numbers = recipe.sample_numbers();
     let (model, held_out, seed) = (&model, &held_out, arguments.seed);
