@@ -355,7 +355,8 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
             // The same samples, drawn as `sample` draws them.
             for (set, start) in [(2, None), (3, Some(&buffer))] {
                 let count = start.map_or(24, Images::count);
-                let mut sampler = Sampler::new(&device, &model, count, &numbers, 5).await.unwrap();
+                let seed = if start.is_some() { samples::buffer_seed(5) } else { 5 };
+                let mut sampler = Sampler::new(&device, &model, count, &numbers, seed).await.unwrap();
                 if let Some(images) = start {
                     sampler.start_from(images).unwrap();
                 }
@@ -396,6 +397,14 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
                 figures.sets[4].distances.unwrap().fid > figures.sets[1].distances.unwrap().fid,
                 || "the ceiling is below the floor".to_owned(),
             );
+
+            // Chains from the buffer have noise of their own: those from where chains from noise start end elsewhere.
+            let starts =
+                Sampler::new(&device, &model, 24, &numbers, 5).await.unwrap().images().await.unwrap();
+            let figures = samples::measure(&subject, &train, Some(&starts), |_, _| ()).await.unwrap();
+            let [noise, buffer] = [2, 3].map(|set: usize| figures.sets[set].distances.unwrap().fid);
+            failures
+                .check(noise != buffer, || format!("{device}: the same noise from the buffer as from noise"));
 
             // Outliers: pairs are counted.
             let sets = outliers::made(&digits.held_out.pick(0..24), &held_out, 5);

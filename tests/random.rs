@@ -299,7 +299,8 @@ fn streams_share_no_counter() {
             | Stream::AnnealStart
             | Stream::Momentum
             | Stream::AnnealAccept
-            | Stream::Retries => {}
+            | Stream::Retries
+            | Stream::BufferChains => {}
         }
     }
     let (mut counters, mut bits) = (BTreeSet::new(), BTreeSet::new());

@@ -8,8 +8,10 @@ use super::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
 use super::features::{Manifolds, NEIGHBOURS, frechet, kernel_distance};
 use super::{Subject, spread};
 use crate::data::{Examples, ImageShape, Images};
+use crate::kernels::random::{Philox, Stream};
 use crate::{Result, Sampler};
 use nalgebra::DMatrixView;
+use rand::Rng;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -98,7 +100,8 @@ pub async fn measure(
     sets.push(("samples from noise", from_noise));
     if let Some(buffer) = buffer {
         let on = |done| progress(steps + done, all_steps);
-        sets.push(("samples from buffer", draw(subject, buffer.count(), Some(buffer), on).await?));
+        let subject = Subject { seed: buffer_seed(subject.seed), ..*subject };
+        sets.push(("samples from buffer", draw(&subject, buffer.count(), Some(buffer), on).await?));
     }
     sets.push(("uniform noise", super::outliers::noise(held_out, subject.seed)));
 
@@ -133,6 +136,12 @@ pub async fn measure(
         });
     }
     Ok(Samples { steps, classifier_left_out: left_out, sets: figures })
+}
+
+/// The seed of chains from the buffer: with that of chains from noise, image for image the same random numbers would move
+/// both.
+pub fn buffer_seed(seed: u64) -> u64 {
+    Philox::new(seed, Stream::BufferChains).next_u64()
 }
 
 /// Why the classifier can't look at images of a shape, if so.

@@ -59,10 +59,12 @@ pub enum Stream {
     AnnealAccept = 21,
     /// Seeds of the tries after a divergence.
     Retries = 22,
+    /// The seed of an evaluation's chains from the replay buffer.
+    BufferChains = 23,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 23] = [
+pub const STREAMS: [Stream; 24] = [
     Stream::Parameters,
     Stream::RingStart,
     Stream::FreshStart,
@@ -86,6 +88,7 @@ pub const STREAMS: [Stream; 23] = [
     Stream::Momentum,
     Stream::AnnealAccept,
     Stream::Retries,
+    Stream::BufferChains,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.
