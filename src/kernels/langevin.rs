@@ -1,7 +1,7 @@
 //! Moves the chains: Langevin dynamics in the forms of [`Form`](super::dynamics::Form) that accept every step.
 
 use super::dynamics::{Dynamics, DynamicsParams, Move};
-use super::random::{Stream, counter, normal_of, quads};
+use super::random::{Stream, counter, normal_of, philox};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use std::ops::Range;
 
@@ -70,11 +70,16 @@ impl Langevin {
             }
             let Some(step) = self.perturbs else { continue };
             for first in (0..lanes).step_by(CHUNK) {
-                let at = |image| {
-                    counter(Stream::Langevin, quad as u32, image, state.chain_base + step, state.step)
-                };
-                let image = index * self.lanes + first as u32;
-                let noise = quads::<CHUNK, _>(at, state.key(), image, 0.0, normal_of);
+                let mut noise = [[0.0; CHUNK]; 4];
+                for i in 0..CHUNK {
+                    let image = index * self.lanes + (first + i) as u32;
+                    let at =
+                        counter(Stream::Langevin, quad as u32, image, state.chain_base + step, state.step);
+                    let normal = normal_of(philox(at, state.key()));
+                    for (noise, normal) in noise.iter_mut().zip(normal) {
+                        noise[i] = normal;
+                    }
+                }
                 for (row, noise) in xs.chunks_mut(lanes).zip(&noise) {
                     let end = lanes.min(first + CHUNK);
                     for (x, noise) in row[first..end].iter_mut().zip(noise) {
