@@ -405,7 +405,7 @@ pub enum SampleForm {
     Annealed,
 }
 
-// Recipe R1 of docs/recipes.md, `mnist-small`.
+// Recipe R1, `mnist-small`.
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -1112,8 +1112,8 @@ fn conv_pool(base: Config) -> Config {
     }
 }
 
-/// What 001 has in common for points and images: `theory` with TorchEBM's step of 0.01, which is half of ours, from normal
-/// noise; Adam with PyTorch's epsilon; no penalty on energies.
+/// What TorchEBM's guide has in common for points and images: `theory` with its step of 0.01, which is half of ours, from
+/// normal noise; Adam with PyTorch's epsilon; no penalty on energies.
 fn torchebm(base: Config) -> Config {
     Config {
         chain: Chain {
