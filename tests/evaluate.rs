@@ -11,8 +11,9 @@ use thalweg::evaluate::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
 use thalweg::evaluate::features::{Manifolds, frechet, kernel_distance};
 use thalweg::evaluate::samples::{Classes, nearest};
 use thalweg::evaluate::{Subject, outliers, samples, spread};
+use thalweg::kernels::dynamics;
 use thalweg::network::{Activation, LayerSpec, Network};
-use thalweg::plan::SamplerNumbers;
+use thalweg::plan::{SamplerChange, SamplerNumbers};
 use thalweg::{Dataset, Device, EnergyModel, Images, Model, Sampler};
 
 mod common;
@@ -321,6 +322,17 @@ fn tiny(channels: usize, side: usize) -> Model {
     Model { network, parameters }
 }
 
+/// The share of pairs whose first is less than the second; half of those that are equal.
+fn share_of_pairs(first: &[f64], second: &[f64]) -> f64 {
+    let mut wins = 0.0;
+    for a in first {
+        for b in second {
+            wins += f64::from(u8::from(a < b)) + 0.5 * f64::from(u8::from(a == b));
+        }
+    }
+    wins / (first.len() * second.len()) as f64
+}
+
 #[test]
 fn figures_are_those_of_the_models_own_samples_and_energies() {
     pollster::block_on(async {
@@ -406,44 +418,44 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
             failures
                 .check(noise != buffer, || format!("{device}: the same noise from the buffer as from noise"));
 
-            // Outliers: pairs are counted.
+            // Outliers: pairs are counted, of images as an annealed model's last noise level leaves them.
             let sets = outliers::made(&digits.held_out.pick(0..24), &held_out, 5);
-            let told = outliers::measure(&subject, &sets).await.unwrap();
-            let mut energies = EnergyModel::new(&device, &model).await.unwrap();
-            let lengths = |gradients: &Images| -> Vec<f64> {
-                (0..gradients.count())
-                    .map(|i| gradients.image(i).iter().map(|g| f64::from(*g).powi(2)).sum::<f64>())
-                    .collect()
+            let change = SamplerChange {
+                step_size_end: 3.0,
+                noise_end: 0.75,
+                path: dynamics::Path::Geometric,
+                levels: 7,
             };
-            let (real_energies, gradients) = energies.energies_and_gradients(&held_out).await.unwrap();
-            let real_lengths = lengths(&gradients);
-            for ((name, images), told) in sets.iter().zip(&told.sets) {
-                let images = images.padded_to(model.network.input).unwrap();
-                let (others, gradients) = energies.energies_and_gradients(&images).await.unwrap();
-                let share = |real: &[f64], others: &[f64]| {
-                    let wins = real.iter().flat_map(|a| {
-                        others.iter().map(move |b| {
-                            if a < b {
-                                1.0
-                            } else if a == b {
-                                0.5
-                            } else {
-                                0.0
-                            }
-                        })
-                    });
-                    wins.sum::<f64>() / (real.len() * others.len()) as f64
+            let annealed = SamplerNumbers {
+                form: dynamics::Form::Annealed,
+                noise: 5.0,
+                change: Some(change),
+                ..numbers
+            };
+            for (numbers, alpha) in [(numbers, 1.0_f32), (annealed, 0.8)] {
+                let told = outliers::measure(&Subject { numbers: &numbers, ..subject }, &sets).await.unwrap();
+                let mut energies = EnergyModel::new(&device, &model).await.unwrap();
+                let mut look = async |images: &Images| {
+                    let mut images = images.padded_to(model.network.input).unwrap();
+                    images.values.iter_mut().for_each(|value| *value *= alpha);
+                    let (energies, gradients) = energies.energies_and_gradients(&images).await.unwrap();
+                    let square = |i| gradients.image(i).iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+                    (energies, (0..gradients.count()).map(square).collect::<Vec<_>>())
                 };
-                let wide = |energies: &[f32]| energies.iter().map(|e| f64::from(*e)).collect::<Vec<_>>();
-                let want = share(&wide(&real_energies), &wide(&others));
-                failures.check(
-                    (told.auroc_energy - want).abs() < 1e-12 && told.name == *name && told.count == 24,
-                    || format!("{device}, {name}: {told:?}, not {want}"),
-                );
-                let want = share(&real_lengths, &lengths(&gradients));
-                failures.check((told.auroc_gradient - want).abs() < 1e-12, || {
-                    format!("{device}, {name}: {told:?}, not {want}")
-                });
+                let real = look(&held_out).await;
+                for ((name, images), told) in sets.iter().zip(&told.sets) {
+                    let others = look(images).await;
+                    let wide = |energies: &[f32]| energies.iter().map(|e| f64::from(*e)).collect::<Vec<_>>();
+                    let want = share_of_pairs(&wide(&real.0), &wide(&others.0));
+                    failures.check(
+                        (told.auroc_energy - want).abs() < 1e-12 && told.name == *name && told.count == 24,
+                        || format!("{device}, {name}, {alpha}: {told:?}, not {want}"),
+                    );
+                    let want = share_of_pairs(&real.1, &others.1);
+                    failures.check((told.auroc_gradient - want).abs() < 1e-12, || {
+                        format!("{device}, {name}, {alpha}: {told:?}, not {want}")
+                    });
+                }
             }
         }
         failures.assert_none();

@@ -26,8 +26,8 @@
 //! Energies and proposals are in single precision, on the device; a weight is summed up over 100 steps there, and these
 //! sums and everything else in double precision. An exponent of magnitude 1e5 is known to about 0.01.
 
-use super::Subject;
 use super::mixing::{effective_size, split_r_hat};
+use super::{Subject, last_level};
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
@@ -678,7 +678,7 @@ pub fn temperature_of(numbers: &SamplerNumbers) -> Option<f64> {
         Form::NoiseFirst | Form::NoiseLast => {
             f64::from(numbers.noise).powi(2) / (2.0 * f64::from(numbers.step_size))
         }
-        Form::Annealed => numbers.change.map_or(numbers.noise, |change| change.noise_end).into(),
+        Form::Annealed => last_level(numbers)?.1.into(),
     };
     (temperature > 0.0 && temperature.is_finite()).then_some(temperature)
 }

@@ -9,8 +9,8 @@
 //! then stay at the last level. From there on, what is looked at is what their images most likely blur, energies included: that
 //! compares with held-out images. Before, energies are of the images with their noise, and tell nothing of how chains mix.
 
-use super::Subject;
 use super::mixing::{effective_size, split_r_hat};
+use super::{Subject, last_level};
 use crate::data::Images;
 use crate::kernels::dynamics::Form;
 use crate::plan::{SamplerChange, SamplerNumbers};
@@ -184,8 +184,7 @@ fn early(last: u32) -> impl Iterator<Item = u32> {
 
 /// What images at the last noise level of annealed chains most likely blur: `alpha x - s dE/dx`, see [`Form::Annealed`].
 async fn cleaned(model: &mut EnergyModel, mut images: Images, numbers: &SamplerNumbers) -> Result<Images> {
-    let sigma = numbers.change.map_or(numbers.noise, |change| change.noise_end);
-    let alpha = 1.0 / (1.0 + sigma * sigma).sqrt();
+    let Some((alpha, sigma)) = last_level(numbers) else { return Ok(images) };
     let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
     let (clip, bound) = (or_infinite(numbers.gradient_clip), or_infinite(numbers.clamp));
     let (_, gradients) = model.energies_and_gradients(&images).await?;

@@ -22,6 +22,7 @@ pub mod outliers;
 pub mod samples;
 
 use crate::data::Images;
+use crate::kernels::dynamics::Form;
 use crate::plan::SamplerNumbers;
 use crate::{Device, Model};
 use annealed::Annealed;
@@ -64,6 +65,13 @@ pub struct Report {
     pub annealed: Option<Annealed>,
     /// Chains that go on for longer than in training; if asked for.
     pub long_run: Option<LongRun>,
+}
+
+/// What annealed chains ([`Form::Annealed`]) multiply an image by at their last noise level, `1 / sqrt(1 + sigma^2)`, with that
+/// level; `None` of others. A model that they sample learned its energy of such images, blurred besides.
+pub fn last_level(numbers: &SamplerNumbers) -> Option<(f32, f32)> {
+    let sigma = numbers.change.map_or(numbers.noise, |change| change.noise_end);
+    (numbers.form == Form::Annealed).then(|| (1.0 / (1.0 + sigma * sigma).sqrt(), sigma))
 }
 
 /// The numbers of `count` out of `all`, or of as many as there are, evenly spread: data may come in an order.

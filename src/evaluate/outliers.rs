@@ -1,6 +1,9 @@
 //! Whether a model's energies, and the lengths of their gradients, tell held-out images from what is none of the kind.
+//!
+//! A model that annealed chains sample is asked about images as it learned them, shrunk as its chains' last noise level does
+//! ([`super::last_level`]): `E(alpha x)`, the energy of the mean of all that the image may be blurred to.
 
-use super::Subject;
+use super::{Subject, last_level};
 use crate::data::{ImageShape, Images};
 use crate::kernels::random::{Philox, Stream};
 use crate::metrics::auc;
@@ -35,8 +38,11 @@ pub struct Outlier {
 /// [`crate::Error::Usage`] if a set's images do not fit the network; [`crate::Error::Device`] if the device was lost.
 pub async fn measure(subject: &Subject<'_>, sets: &[(String, Images)]) -> Result<Outliers> {
     let mut model = EnergyModel::new(subject.device, subject.model).await?;
+    let alpha = last_level(subject.numbers).map_or(1.0, |(alpha, _)| alpha);
     let mut of = async |images: &Images| -> Result<(Vec<f64>, Vec<f64>)> {
-        let (energies, gradients) = model.energies_and_gradients(images).await?;
+        let values = images.values.iter().map(|value| alpha * value).collect();
+        let shrunk = Images { shape: images.shape, values };
+        let (energies, gradients) = model.energies_and_gradients(&shrunk).await?;
         let length = |g: &[f32]| g.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         let lengths = gradients.values.chunks_exact(gradients.shape.len()).map(length).collect();
         Ok((energies.into_iter().map(f64::from).collect(), lengths))
