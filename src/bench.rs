@@ -61,7 +61,7 @@ pub struct Figures {
     pub preset: String,
     /// Real images, and chains, a step.
     pub batch: usize,
-    /// Langevin steps in a training step.
+    /// Langevin steps in a training step; 0 for an objective whose chains only draw samples.
     pub chain_steps: usize,
     /// One Langevin step of the whole batch, in ms.
     pub langevin_step_ms: f64,
@@ -137,7 +137,10 @@ pub async fn measure(
     }
 
     let (batch, model) = (config.train.batch, trainer.model().await?);
-    let numbers = SamplerNumbers { steps: CHAIN, ..config.chain_numbers(0) };
+    // Where training has no chains, sampling's.
+    let trains_chains = config.score_objective().is_none();
+    let numbers = if trains_chains { config.chain_numbers(0) } else { config.sample_numbers() };
+    let numbers = SamplerNumbers { steps: CHAIN, ..numbers };
     let target = device.chain_target(&model.network, batch);
     let plan = sampler_plan(&model.network, batch, &numbers, &[CHAIN], target);
     let mut machine = Machine::new(device, plan.plan.clone()).await?;
@@ -190,7 +193,7 @@ pub async fn measure(
         chain: device.explain_chain(&model.network),
         preset: config.preset.clone(),
         batch,
-        chain_steps: config.chain.steps,
+        chain_steps: if trains_chains { config.chain.steps } else { 0 },
         langevin_step_ms: langevin_step.median,
         langevin_step,
         training_step_ms: training_step.median,

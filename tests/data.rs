@@ -610,7 +610,7 @@ fn csv_files() {
     fails("x,y\n1,2\n\n3\n", &["line 4: has 1 cells"]);
     fails("1,2\n3,four\n", &["line 2, column 2: `four` is not a number"]);
     fails("x,2\n3,4\n", &["line 1, column 1: `x` is not a number"]);
-    fails("1,2\n3,\n", &["line 2, column 2: `` is not a number"]);
+    fails("1,2\n3,\n", &["line 2, column 2: the cell is empty"]);
     fails("1,2\nnan,3\n", &["line 2, column 1: `nan` is not a finite"]);
     fails("1,2\n1,1e99\n", &["line 2, column 2: `1e99` is not a finite"]);
     fails("1;2\n3;4\n", &["line 2, column 1: `3;4` is not a number", "commas"]);

@@ -72,9 +72,15 @@ pub fn parse_csv(path: &Path, source: impl Read) -> Result<Images> {
                         text()
                     ));
                 }
+                None if record[column].is_empty() => {
+                    return fail(format!(
+                        ", column {}: the cell is empty; leave out or fill in such rows",
+                        column + 1
+                    ));
+                }
                 None => {
                     return fail(format!(
-                        ", column {}: `{}` is not a number (commas separate cells)",
+                        ", column {}: `{}` is not a number; commas separate cells, and only the first line may be names",
                         column + 1,
                         text()
                     ));
@@ -83,7 +89,10 @@ pub fn parse_csv(path: &Path, source: impl Read) -> Result<Images> {
         }
     }
     if values.is_empty() {
-        return Err(Error::file(path, "holds no rows of numbers"));
+        return Err(Error::file(
+            path,
+            "holds no rows of numbers; a row is a point, commas between its coordinates",
+        ));
     }
     Ok(Images { shape: ImageShape { channels: n_columns, height: 1, width: 1 }, values })
 }

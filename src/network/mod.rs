@@ -376,7 +376,9 @@ impl Network {
         let (network, shape) = Self::settle(name, input, specs)?;
         let fail = |text: String| Err(Error::Network(format!("`{name}`: {text}")));
         if shape.len() != 1 || network.layers.is_empty() {
-            return fail(format!("an energy is one number, but the last layer's output is {shape}"));
+            return fail(format!(
+                "an energy is one number, but the last layer's output is {shape}: end with a dense layer of 1 unit"
+            ));
         }
         if let Some(last) = network.layers.last().filter(|l| matches!(l.operation, Operation::Lstm(_))) {
             return fail(format!(
@@ -490,7 +492,8 @@ impl Network {
                     ];
                     if kernel[0] > padded[0] || kernel[1] > padded[1] {
                         return fail(format!(
-                            "{layer_name}: its {}x{} kernel is larger than its input {shape}, padded to {}x{}",
+                            "{layer_name}: its {}x{} kernel is larger than its input {shape}, padded to {}x{}; take a smaller kernel, \
+                             more padding, or less stride before it",
                             kernel[0], kernel[1], padded[0], padded[1]
                         ));
                     }
@@ -540,7 +543,8 @@ impl Network {
                     if shape.height != 1 {
                         return fail(format!(
                             "{layer_name}: an LSTM goes through a sequence, channels x 1 x time, but its input {shape} \
-                             has {} rows, as images have",
+                             has {} rows, as images have; convolutions and dense layers are for images, and sequences \
+                             come from an .npy file [n, time, channels]",
                             shape.height
                         ));
                     }
