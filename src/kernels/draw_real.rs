@@ -149,14 +149,17 @@ impl DrawReal {
         let epoch = Epoch::of(state.step, self.n_images, self.batch);
         let lanes = self.lanes as usize;
         let present = (epoch.n_real.saturating_sub(index * self.lanes) as usize).min(lanes);
+        let place = epoch.position + index * self.lanes;
+        let numbers: Vec<usize> = (place..place + present as u32)
+            .map(|place| permute(place, self.n_images, epoch.number, state.key()) as usize)
+            .collect();
         x.fill(-1.0);
-        for lane in 0..present {
-            let place = epoch.position + index * self.lanes + lane as u32;
-            self.copy(
-                permute(place, self.n_images, epoch.number, state.key()) as usize,
-                data,
-                &mut x[lane..],
-            );
+        if self.floats {
+            let values = data.floats();
+            self.copy(&numbers, x, |at| values[at]);
+        } else {
+            let bytes: &[u8] = bytemuck::cast_slice(data.words());
+            self.copy(&numbers, x, |at| VALUES[usize::from(bytes[at])]);
         }
         if self.noise == 0.0 {
             return;
@@ -176,23 +179,33 @@ impl DrawReal {
         }
     }
 
-    /// One image to every `lanes`th place of `x`, which is -1 where the data set's image does not reach.
-    fn copy(&self, number: usize, data: &Binding, x: &mut [f32]) {
+    /// Images to the first lanes of `x`, which is -1 where the data set's images do not reach.
+    #[inline(always)]
+    fn copy(&self, numbers: &[usize], x: &mut [f32], value: impl Fn(usize) -> f32) {
         let (shape, from, [pad_top, pad_left]) = (self.shape, self.data_shape, self.padding());
-        let mut at = number * from.len();
+        let mut at = 0;
         for channel in 0..from.channels {
             for row in 0..from.height {
                 for column in 0..from.width {
                     let pixel = (row + pad_top) * shape.width + column + pad_left;
-                    x[(pixel * shape.channels + channel) * self.lanes as usize] = if self.floats {
-                        data.floats()[at]
-                    } else {
-                        let bytes: &[u8] = bytemuck::cast_slice(data.words());
-                        (f32::from(bytes[at]) - 127.5) / 127.5
-                    };
+                    let lanes = &mut x[(pixel * shape.channels + channel) * self.lanes as usize..];
+                    for (x, number) in lanes.iter_mut().zip(numbers) {
+                        *x = value(number * from.len() + at);
+                    }
                     at += 1;
                 }
             }
         }
     }
 }
+
+/// What bytes stand for.
+static VALUES: [f32; 256] = {
+    let mut values = [0.0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        values[byte] = (byte as f32 - 127.5) / 127.5;
+        byte += 1;
+    }
+    values
+};

@@ -57,19 +57,28 @@ impl Perturb {
     /// become target and blurred images; weights `[lane]`.
     pub fn reference<R: Real>(&self, level: &[f32], noise: &mut [R], x: &mut [R], weight: &mut [R]) {
         let lanes = self.lanes as usize;
+        let one = R::from_f64(1.0);
+        let sigmas: Vec<(R, R)> = level[..lanes].iter().map(|level| self.sigma_of(*level)).collect();
+        for (weight, (_, square)) in weight.iter_mut().zip(&sigmas) {
+            *weight = if self.velocity { one } else { *square };
+        }
+        // What is kept of an image, and how much noise it gets.
+        let shares: Vec<(R, R)> = sigmas
+            .iter()
+            .map(|&(sigma, _)| {
+                let keep = one / (one + sigma * sigma).sqrt();
+                (keep, sigma * keep)
+            })
+            .collect();
         for (noise, x) in noise.chunks_exact_mut(lanes).zip(x.chunks_exact_mut(lanes)) {
             for lane in 0..lanes {
-                let sigma;
-                (sigma, weight[lane]) = self.sigma_of(level[lane]);
                 let (image, n) = (x[lane], noise[lane]);
                 if self.velocity {
-                    let one = R::from_f64(1.0);
-                    let keep = one / (one + sigma * sigma).sqrt();
-                    let share = sigma * keep;
+                    let (keep, share) = shares[lane];
                     x[lane] = keep * image + share * n;
                     noise[lane] = keep * n - share * image;
-                    weight[lane] = one;
                 } else {
+                    let sigma = sigmas[lane].0;
                     x[lane] = image + sigma * n;
                     noise[lane] = n / sigma;
                 }
