@@ -52,6 +52,13 @@ fn value(at: u32, inside: f32) -> vec4f {
     return input[at] * inside;
 }
 
+fn next_value(at: u32, inside: f32) -> vec4f {
+    if (TILE_DEPTH == 1u) {
+        return vec4f(0.0);
+    }
+    return value(at, inside);
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: vec3u) {
     let tiles_x = (OUT_WIDTH + TILE_PIXELS - 1u) / TILE_PIXELS;
@@ -82,18 +89,20 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: 
             let column = vec4u(clamp(ix, vec4i(0), vec4i(i32(IN_WIDTH) - 1)));
             let place = image + (u32(iy) * IN_WIDTH + column) * (IN_CHANNELS * fours);
             let tap = ((group.y * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + kx) * IN_CHANNELS * TILE_VECTORS;
-            for (var ic = 0u; ic < IN_CHANNELS; ic++) {
+            for (var ic = 0u; ic < IN_CHANNELS; ic += TILE_DEPTH) {
                 let w = weights_at(tap + ic * TILE_VECTORS);
+                let v = next_weights_at(tap + (ic + 1u) * TILE_VECTORS);
                 let at = place + ic * fours;
-                tile.p0 = add_products(tile.p0, w, value(at.x, inside.x));
+                let next = at + fours;
+                tile.p0 = add_products(tile.p0, w, value(at.x, inside.x), v, next_value(next.x, inside.x));
                 if (TILE_PIXELS > 1u) {
-                    tile.p1 = add_products(tile.p1, w, value(at.y, inside.y));
+                    tile.p1 = add_products(tile.p1, w, value(at.y, inside.y), v, next_value(next.y, inside.y));
                 }
                 if (TILE_PIXELS > 2u) {
-                    tile.p2 = add_products(tile.p2, w, value(at.z, inside.z));
+                    tile.p2 = add_products(tile.p2, w, value(at.z, inside.z), v, next_value(next.z, inside.z));
                 }
                 if (TILE_PIXELS > 3u) {
-                    tile.p3 = add_products(tile.p3, w, value(at.w, inside.w));
+                    tile.p3 = add_products(tile.p3, w, value(at.w, inside.w), v, next_value(next.w, inside.w));
                 }
             }
         }

@@ -4,6 +4,8 @@
 // where slope is the derivative of the activation before this layer (1 if HAS_SLOPE is 0: the network's input).
 // One invocation owns TILE_PIXELS pixels of a row that are STRIDE_X apart, so that the same taps reach them, by
 // 4 TILE_VECTORS input channels, of four images: x = (row, tile) by four lanes, y = (channel tile, phase of rows, of columns), z = block.
+// FOLDED, where there is one input channel and up to four phases: the phases take the place of a tile's channels, and y is
+// 0. What reaches a pixel reaches its neighbours of other phases, so that g is loaded once for all of them.
 // 1 g, 2 weights packed [channel tile][ky][column][oc][TILE_CHANNELS], 3 slope, 4 grad;
 // g, slope and grad [block][y][x][channel][lane], four lanes in a vec4f.
 // The tile is that of lib/tile.wgsl.
@@ -23,6 +25,7 @@ override STRIDE_X: u32 = 1;
 override PAD_TOP: u32 = 0;
 override PAD_LEFT: u32 = 0;
 override HAS_SLOPE: u32 = 1;
+override FOLDED: u32 = 0;
 
 struct Params {
     first_block: u32,
@@ -58,8 +61,131 @@ fn value(at: u32, inside: f32) -> vec4f {
     return g[at] * inside;
 }
 
+fn next_value(at: u32, inside: f32) -> vec4f {
+    if (TILE_DEPTH == 1u) {
+        return vec4f(0.0);
+    }
+    return value(at, inside);
+}
+
+// The place of column kx among a packed kernel's columns.
+fn packed_column(kx: u32) -> u32 {
+    var before = 0u;
+    for (var p = 0u; p < kx % STRIDE_X; p++) {
+        before += taps_of_phase(p);
+    }
+    return before + taps_of_phase(kx % STRIDE_X) - 1u - kx / STRIDE_X;
+}
+
+// How far before pixel 0's output the first output lies that reaches it or a pixel of another phase (as a negative number).
+fn first_reach(pad: u32, kernel: u32, stride: u32) -> i32 {
+    let n = i32(pad) - i32(kernel) + 1;
+    return select(n, n + i32(stride) - 1, n > 0) / i32(stride);
+}
+
+// The weights of one output channel, a phase each.
+fn phase_weights(at: vec4u, reached: vec4<bool>) -> vec4f {
+    let w = vec4f(weights[at.x].x, weights[at.y].x, weights[at.z].x, weights[at.w].x);
+    return select(vec4f(0.0), w, reached);
+}
+
+fn next_phase_weights(at: vec4u, reached: vec4<bool>) -> vec4f {
+    if (TILE_DEPTH == 1u) {
+        return vec4f(0.0);
+    }
+    return phase_weights(at, reached);
+}
+
+const PHASES = vec4u(0u, 1u, 2u, 3u);
+
+// Stores the phases of the pixels that begin at row and column.
+fn store_phases(image: u32, row: u32, column: u32, sums: mat4x4f) {
+    store_phase(image, row, column, 0u, sums[0]);
+    store_phase(image, row, column, 1u, sums[1]);
+    store_phase(image, row, column, 2u, sums[2]);
+    store_phase(image, row, column, 3u, sums[3]);
+}
+
+fn store_phase(image: u32, row: u32, column: u32, phase: u32, sum: vec4f) {
+    let iy = row + phase / STRIDE_X;
+    let ix = column + phase % STRIDE_X;
+    if (phase < STRIDE_Y * STRIDE_X && iy < IN_HEIGHT && ix < IN_WIDTH) {
+        store(image + (iy * IN_WIDTH + ix) * (LANES / 4u), 0u, sum);
+    }
+}
+
+fn folded(four: u32, item: u32, block: u32) {
+    let fours = LANES / 4u;
+    let tiles = (IN_WIDTH + STRIDE_X * TILE_PIXELS - 1u) / (STRIDE_X * TILE_PIXELS);
+    let row = item / tiles;
+    let first = item % tiles * TILE_PIXELS;
+    if (row >= (IN_HEIGHT + STRIDE_Y - 1u) / STRIDE_Y) {
+        return;
+    }
+    var tile = Tile();
+    let image = block * (OUT_HEIGHT * OUT_WIDTH * OUT_CHANNELS * fours) + four;
+    let last_y = i32((STRIDE_Y - 1u + PAD_TOP) / STRIDE_Y);
+    let last_x = i32((STRIDE_X - 1u + PAD_LEFT) / STRIDE_X);
+    for (var dy = first_reach(PAD_TOP, KERNEL_HEIGHT, STRIDE_Y); dy <= last_y; dy++) {
+        let oy = i32(row) + dy;
+        if (oy < 0 || oy >= i32(OUT_HEIGHT)) {
+            continue;
+        }
+        let ky = vec4i(PHASES / STRIDE_X + PAD_TOP) - dy * i32(STRIDE_Y);
+        let in_rows = (ky >= vec4i(0)) & (ky < vec4i(i32(KERNEL_HEIGHT))) & (PHASES < vec4u(STRIDE_Y * STRIDE_X));
+        for (var dx = first_reach(PAD_LEFT, KERNEL_WIDTH, STRIDE_X); dx <= last_x; dx++) {
+            let ox = vec4i(first + PIXELS) + dx;
+            if (TILE_PIXELS == 1u && (ox.x < 0 || ox.x >= i32(OUT_WIDTH))) {
+                continue;
+            }
+            let inside = select(vec4f(0.0), vec4f(1.0), (ox >= vec4i(0)) & (ox < vec4i(i32(OUT_WIDTH))));
+            let column = vec4u(clamp(ox, vec4i(0), vec4i(i32(OUT_WIDTH) - 1)));
+            let place = image + (u32(oy) * OUT_WIDTH + column) * (OUT_CHANNELS * fours);
+            // The taps that reach the phases, where there are such.
+            let kx = vec4i(PHASES % STRIDE_X + PAD_LEFT) - dx * i32(STRIDE_X);
+            let reached = in_rows & (kx >= vec4i(0)) & (kx < vec4i(i32(KERNEL_WIDTH)));
+            let x = select(vec4u(0u), vec4u(kx), reached);
+            let columns = vec4u(packed_column(x.x), packed_column(x.y), packed_column(x.z), packed_column(x.w));
+            let tap = select(vec4u(0u), (vec4u(ky) * KERNEL_WIDTH + columns) * (OUT_CHANNELS * TILE_VECTORS), reached);
+            for (var oc = 0u; oc < OUT_CHANNELS; oc += TILE_DEPTH) {
+                let w = phase_weights(tap + oc * TILE_VECTORS, reached);
+                let v = next_phase_weights(tap + (oc + 1u) * TILE_VECTORS, reached);
+                let at = place + oc * fours;
+                let next = at + fours;
+                tile.p0.v0 = add_product(tile.p0.v0, w, value(at.x, inside.x), v, next_value(next.x, inside.x));
+                if (TILE_PIXELS > 1u) {
+                    tile.p1.v0 = add_product(tile.p1.v0, w, value(at.y, inside.y), v, next_value(next.y, inside.y));
+                }
+                if (TILE_PIXELS > 2u) {
+                    tile.p2.v0 = add_product(tile.p2.v0, w, value(at.z, inside.z), v, next_value(next.z, inside.z));
+                }
+                if (TILE_PIXELS > 3u) {
+                    tile.p3.v0 = add_product(tile.p3.v0, w, value(at.w, inside.w), v, next_value(next.w, inside.w));
+                }
+            }
+        }
+    }
+    let to = block * (IN_HEIGHT * IN_WIDTH * fours) + four;
+    let y = row * STRIDE_Y;
+    store_phases(to, y, first * STRIDE_X, tile.p0.v0);
+    if (TILE_PIXELS > 1u) {
+        store_phases(to, y, (first + 1u) * STRIDE_X, tile.p1.v0);
+    }
+    if (TILE_PIXELS > 2u) {
+        store_phases(to, y, (first + 2u) * STRIDE_X, tile.p2.v0);
+    }
+    if (TILE_PIXELS > 3u) {
+        store_phases(to, y, (first + 3u) * STRIDE_X, tile.p3.v0);
+    }
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: vec3u) {
+    if (FOLDED == 1u) {
+        let fours = LANES / 4u;
+        folded(id.x % fours, id.x / fours, params.first_block + group.z);
+        return;
+    }
     // Pixels whose row and column leave the same remainders are reached by the same taps: one workgroup has one such set.
     let rows = (IN_HEIGHT + STRIDE_Y - 1u) / STRIDE_Y;
     let tiles = (IN_WIDTH + STRIDE_X * TILE_PIXELS - 1u) / (STRIDE_X * TILE_PIXELS);
@@ -101,18 +227,20 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: 
             let column = vec4u(clamp(ox, vec4i(0), vec4i(i32(OUT_WIDTH) - 1)));
             let place = image + (u32(oy) * OUT_WIDTH + column) * (OUT_CHANNELS * fours);
             let tap = ((channels * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + columns + t) * OUT_CHANNELS * TILE_VECTORS;
-            for (var oc = 0u; oc < OUT_CHANNELS; oc++) {
+            for (var oc = 0u; oc < OUT_CHANNELS; oc += TILE_DEPTH) {
                 let w = weights_at(tap + oc * TILE_VECTORS);
+                let v = next_weights_at(tap + (oc + 1u) * TILE_VECTORS);
                 let at = place + oc * fours;
-                tile.p0 = add_products(tile.p0, w, value(at.x, inside.x));
+                let next = at + fours;
+                tile.p0 = add_products(tile.p0, w, value(at.x, inside.x), v, next_value(next.x, inside.x));
                 if (TILE_PIXELS > 1u) {
-                    tile.p1 = add_products(tile.p1, w, value(at.y, inside.y));
+                    tile.p1 = add_products(tile.p1, w, value(at.y, inside.y), v, next_value(next.y, inside.y));
                 }
                 if (TILE_PIXELS > 2u) {
-                    tile.p2 = add_products(tile.p2, w, value(at.z, inside.z));
+                    tile.p2 = add_products(tile.p2, w, value(at.z, inside.z), v, next_value(next.z, inside.z));
                 }
                 if (TILE_PIXELS > 3u) {
-                    tile.p3 = add_products(tile.p3, w, value(at.w, inside.w));
+                    tile.p3 = add_products(tile.p3, w, value(at.w, inside.w), v, next_value(next.w, inside.w));
                 }
             }
         }

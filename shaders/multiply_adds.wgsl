@@ -1,5 +1,6 @@
-// Nothing but multiply-adds on registers, to see how many the device can do: v <- factor v + summand, `turns` times, on
-// eight vectors that wait for nobody; their sum at the end, so that none is left out.
+// Nothing but multiply-adds on registers, to see how many the device can do: v <- factor v + summand, 32 times in each of
+// `turns` turns of a loop, on sixteen numbers that wait for nobody; their sum at the end, so that none is left out. A turn
+// of a software renderer's loop takes as long as dozens of multiply-adds by itself, and more numbers leave its registers.
 // x = invocation. 1 result.
 
 override WORKGROUP_SIZE: u32 = 64;
@@ -15,30 +16,27 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> result: array<f32>;
 
+fn once(v: mat4x4f) -> mat4x4f {
+    let s = vec4f(params.summand);
+    return params.factor * v + mat4x4f(s, s, s, s);
+}
+
+fn four_times(v: mat4x4f) -> mat4x4f {
+    return once(once(once(once(v))));
+}
+
+fn sixteen_times(v: mat4x4f) -> mat4x4f {
+    return four_times(four_times(four_times(four_times(v))));
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-    let factor = vec4f(params.factor);
-    let summand = vec4f(params.summand);
     let start = vec4f(0.0, 1.0, 2.0, 3.0) + f32(id.x % 64u);
-    var a = start;
-    var b = start + 4.0;
-    var c = start + 8.0;
-    var d = start + 12.0;
-    var e = start + 16.0;
-    var f = start + 20.0;
-    var g = start + 24.0;
-    var h = start + 28.0;
+    var v = mat4x4f(start, start + 4.0, start + 8.0, start + 12.0);
     for (var turn = 0u; turn < params.turns; turn++) {
-        a = factor * a + summand;
-        b = factor * b + summand;
-        c = factor * c + summand;
-        d = factor * d + summand;
-        e = factor * e + summand;
-        f = factor * f + summand;
-        g = factor * g + summand;
-        h = factor * h + summand;
+        v = sixteen_times(sixteen_times(v));
     }
     if (id.x < INVOCATIONS) {
-        result[id.x] = dot(((a + b) + (c + d)) + ((e + f) + (g + h)), vec4f(1.0));
+        result[id.x] = dot((v[0] + v[1]) + (v[2] + v[3]), vec4f(1.0));
     }
 }

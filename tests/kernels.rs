@@ -342,7 +342,9 @@ fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
     let case = format!("conv {number} {shape:?}");
     // Tiles are no wider than a plan makes them.
     let pixels = (1 + number % 4).min(shape.out_width);
-    let tile = Tile { channels, pixels };
+    // Every other number takes two channels a turn, where there are.
+    let depth = |others: usize| if number % 8 < 4 && others.is_multiple_of(2) { 2 } else { 1 };
+    let tile = Tile { channels, pixels, depth: depth(shape.in_channels) };
     let bias_offset = OFFSET + shape.weight_len();
     let n_parameters = bias_offset + shape.out_channels + 5;
 
@@ -358,7 +360,8 @@ fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
     let channels = tile_channels(for_gpu, number / 2);
     let pixels = (1 + number % 3).min(shape.in_width.div_ceil(shape.stride_x));
     let has_slope = number % 4 != 3;
-    let kernel = ConvInputGradient { lanes, shape, tile: Tile { channels, pixels }, has_slope };
+    let tile = Tile { channels, pixels, depth: depth(shape.out_channels) };
+    let kernel = ConvInputGradient { lanes, shape, tile, has_slope };
     let weights = bench.packed(&kernel.packing());
     let g = bench.random_blocks("g", shape.out_len(), &BLOCKS);
     let slope = if has_slope { bench.random_blocks("slope", shape.in_len(), &BLOCKS) } else { g };
@@ -1406,7 +1409,7 @@ fn add_guard(bench: &mut Bench) {
 }
 
 fn add_multiply_adds(bench: &mut Bench) {
-    for (invocations, turns) in [(1, 0), (70, 1), (200, 1024)] {
+    for (invocations, turns) in [(1, 0), (70, 1), (200, 32)] {
         let result = bench.flat("result", invocations as usize);
         let kernel = MultiplyAdds { invocations, turns };
         let written = [(result, vec![0..invocations as usize])];

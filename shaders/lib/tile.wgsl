@@ -1,7 +1,8 @@
 // A convolution's register tile: up to four pixels (columns), by up to eight fours of channels, by the four images of a
 // vec4f. Every index into it is a constant: drivers don't unroll the loops that wgpu bounds, and a tile that is indexed
 // by a loop leaves the registers. The prelude declares TILE_PIXELS and TILE_VECTORS; what lies beyond them is never
-// stored, and so not computed.
+// stored, and so not computed. A turn of the loop over input channels takes TILE_DEPTH of them, 1 or 2: both products go
+// to a sum before the next sum's turn, so that a sum that lies in memory is fetched and put back once for both.
 struct Tile {
     p0: Pixel,
     p1: Pixel,
@@ -62,34 +63,50 @@ fn weights_at(at: u32) -> Weights {
     return w;
 }
 
-fn add_product(sum: mat4x4f, w: vec4f, x: vec4f) -> mat4x4f {
-    return mat4x4f(sum[0] + w.x * x, sum[1] + w.y * x, sum[2] + w.z * x, sum[3] + w.w * x);
+// The weights of a turn's second channel.
+fn next_weights_at(at: u32) -> Weights {
+    if (TILE_DEPTH == 1u) {
+        return Weights();
+    }
+    return weights_at(at);
 }
 
-// Adds one pixel's values, times the weights.
-fn add_products(pixel: Pixel, w: Weights, x: vec4f) -> Pixel {
+fn add_product(sum: mat4x4f, w: vec4f, x: vec4f, next_w: vec4f, next_x: vec4f) -> mat4x4f {
+    if (TILE_DEPTH == 1u) {
+        return mat4x4f(sum[0] + w.x * x, sum[1] + w.y * x, sum[2] + w.z * x, sum[3] + w.w * x);
+    }
+    return mat4x4f(
+        sum[0] + w.x * x + next_w.x * next_x,
+        sum[1] + w.y * x + next_w.y * next_x,
+        sum[2] + w.z * x + next_w.z * next_x,
+        sum[3] + w.w * x + next_w.w * next_x,
+    );
+}
+
+// Adds one pixel's values of a turn's channels, times the weights.
+fn add_products(pixel: Pixel, w: Weights, x: vec4f, next_w: Weights, next_x: vec4f) -> Pixel {
     var p = pixel;
-    p.v0 = add_product(p.v0, w.w0, x);
+    p.v0 = add_product(p.v0, w.w0, x, next_w.w0, next_x);
     if (TILE_VECTORS > 1u) {
-        p.v1 = add_product(p.v1, w.w1, x);
+        p.v1 = add_product(p.v1, w.w1, x, next_w.w1, next_x);
     }
     if (TILE_VECTORS > 2u) {
-        p.v2 = add_product(p.v2, w.w2, x);
+        p.v2 = add_product(p.v2, w.w2, x, next_w.w2, next_x);
     }
     if (TILE_VECTORS > 3u) {
-        p.v3 = add_product(p.v3, w.w3, x);
+        p.v3 = add_product(p.v3, w.w3, x, next_w.w3, next_x);
     }
     if (TILE_VECTORS > 4u) {
-        p.v4 = add_product(p.v4, w.w4, x);
+        p.v4 = add_product(p.v4, w.w4, x, next_w.w4, next_x);
     }
     if (TILE_VECTORS > 5u) {
-        p.v5 = add_product(p.v5, w.w5, x);
+        p.v5 = add_product(p.v5, w.w5, x, next_w.w5, next_x);
     }
     if (TILE_VECTORS > 6u) {
-        p.v6 = add_product(p.v6, w.w6, x);
+        p.v6 = add_product(p.v6, w.w6, x, next_w.w6, next_x);
     }
     if (TILE_VECTORS > 7u) {
-        p.v7 = add_product(p.v7, w.w7, x);
+        p.v7 = add_product(p.v7, w.w7, x, next_w.w7, next_x);
     }
     return p;
 }

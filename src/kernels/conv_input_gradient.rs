@@ -26,6 +26,12 @@ impl ConvInputGradient {
         Packing::backward(self.shape, self.tile.channels)
     }
 
+    /// Whether a shader's tile has phases (pixels that different taps reach) in place of channels: where there is one
+    /// channel, which would leave the rest of a tile's four idle.
+    fn folded(&self) -> bool {
+        self.shape.in_channels == 1 && (2..=4).contains(&(self.shape.stride_y * self.shape.stride_x))
+    }
+
     /// The twin, in any precision, for one block: `g` `[oy][ox][oc][lane]`, packed weights, slope and gradient
     /// `[iy][ix][ic][lane]`. `slope` is not read where there is none.
     pub fn reference<R: Real>(&self, g: &[R], weights: &[R], slope: &[R], grad: &mut [R]) {
@@ -87,6 +93,7 @@ impl Describe for ConvInputGradient {
             ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
             ("LANES", self.lanes.into()),
             ("HAS_SLOPE", f64::from(u8::from(self.has_slope))),
+            ("FOLDED", f64::from(u8::from(self.folded()))),
         ]);
         overrides
     }
@@ -98,7 +105,8 @@ impl Describe for ConvInputGradient {
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
         let s = &self.shape;
         let tiles = s.in_height.div_ceil(s.stride_y) * s.in_width.div_ceil(s.stride_x * self.tile.pixels);
-        let sets = s.in_channels.div_ceil(self.tile.channels) * s.stride_y * s.stride_x;
+        let phases = if self.folded() { 1 } else { s.stride_y * s.stride_x };
+        let sets = s.in_channels.div_ceil(self.tile.channels) * phases;
         [groups(tiles, self.lanes / 4), sets as u32, blocks.len() as u32]
     }
 

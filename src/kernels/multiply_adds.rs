@@ -3,15 +3,18 @@
 use super::{Access, Binding, Describe, WORKGROUP_SIZE};
 use std::ops::Range;
 
-/// Multiply-adds of one invocation in a turn: eight vectors of four.
-pub const CHAINS: usize = 32;
+/// Numbers of one invocation: four vectors of four.
+pub const CHAINS: usize = 16;
 
-/// Repeats `v <- factor v + summand` on [`CHAINS`] numbers an invocation.
+/// Multiply-adds of each of them in a turn of the shader's loop.
+pub const STEPS: u32 = 32;
+
+/// Repeats `v <- factor v + summand` on [`CHAINS`] numbers an invocation, [`STEPS`] times a turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiplyAdds {
     /// Invocations, each of which leaves one float.
     pub invocations: u32,
-    /// How often; a software renderer ends loops after 65,535 turns.
+    /// Turns of the loop, of [`STEPS`] multiply-adds each; a software renderer ends loops after 65,535 turns.
     pub turns: u32,
 }
 
@@ -19,7 +22,7 @@ pub struct MultiplyAdds {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    /// How often.
+    /// Turns of the loop.
     pub turns: u32,
     /// What the numbers are multiplied by.
     pub factor: f32,
@@ -60,7 +63,7 @@ impl Describe for MultiplyAdds {
             *result = (0..CHAINS)
                 .map(|chain| {
                     let start = (chain + invocation % 64) as f32;
-                    (0..turns).fold(start, |v, _| factor * v + summand)
+                    (0..turns * STEPS).fold(start, |v, _| factor * v + summand)
                 })
                 .sum();
         }

@@ -14,13 +14,17 @@ pub struct Tile {
     pub channels: usize,
     /// Neighbouring pixels of one row: 4 at most.
     pub pixels: usize,
+    /// Channels that a turn of a shader's loop takes of those that it sums over: 1, or 2 where they come in twos.
+    pub depth: usize,
 }
 
 impl Tile {
     /// The prelude of kernels that use it.
     pub(super) fn prelude(&self) -> String {
-        debug_assert!(self.channels <= 32 && self.pixels <= 4, "{self:?}: more than the shaders have");
-        format!("const TILE_PIXELS = {}u;\nconst TILE_VECTORS = {}u;\n", self.pixels, self.channels / 4)
+        let Self { channels, pixels, depth } = self;
+        debug_assert!(*channels <= 32 && *pixels <= 4 && *depth <= 2, "{self:?}: more than the shaders have");
+        let sizes = [("PIXELS", *pixels), ("VECTORS", channels / 4), ("DEPTH", *depth)];
+        sizes.map(|(name, size)| format!("const TILE_{name} = {size}u;\n")).concat()
     }
 }
 

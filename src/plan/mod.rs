@@ -205,6 +205,8 @@ pub struct Target {
     pub tile_pixels: usize,
     /// Channels by pixels that one invocation owns, at most.
     pub tile_area: usize,
+    /// Channels that a turn of a convolution's loop takes: 1, or 2 where they come in twos.
+    pub tile_depth: usize,
     /// Channels, of input and output each, that a workgroup owns of the weights' gradient: 4 or 8.
     pub gradient_tile: usize,
     /// Whether channels come in fours (`vec4f`), or a tile may be smaller than that.
@@ -223,6 +225,7 @@ impl Target {
         tile_channels: 4,
         tile_pixels: 4,
         tile_area: 16,
+        tile_depth: 1,
         gradient_tile: 4,
         fours: false,
         chunk_blocks: 4,
@@ -243,6 +246,7 @@ impl Target {
             tile_channels: 8,
             tile_pixels: 1,
             tile_area: 8,
+            tile_depth: 1,
             gradient_tile: 4,
             fours: true,
             chunk_blocks: 1,
@@ -261,6 +265,7 @@ impl Target {
             tile_channels: 16,
             tile_pixels: 4,
             tile_area: 64,
+            tile_depth: 2,
             gradient_tile: 8,
             chunk_blocks: 4,
             ..gpu
@@ -282,10 +287,12 @@ impl Target {
         }
     }
 
-    /// A tile for a layer with `channels`, in rows of `pixels`.
-    fn tile(&self, channels: usize, pixels: usize) -> Tile {
+    /// A tile for a layer with `channels`, in rows of `pixels`, that sums over `others`.
+    fn tile(&self, channels: usize, pixels: usize, others: usize) -> Tile {
         let channels = self.channels(channels);
-        Tile { channels, pixels: (self.tile_area / channels).clamp(1, self.tile_pixels).min(pixels) }
+        let pixels = (self.tile_area / channels).clamp(1, self.tile_pixels).min(pixels);
+        let depth = if others.is_multiple_of(self.tile_depth) { self.tile_depth } else { 1 };
+        Tile { channels, pixels, depth }
     }
 
     /// How `n_blocks` blocks are split into partial sums: at most 32 of them.

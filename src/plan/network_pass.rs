@@ -315,11 +315,11 @@ impl NetworkPass {
 }
 
 fn forward_tile(shape: &ConvShape, target: Target) -> Tile {
-    target.tile(shape.out_channels, shape.out_width)
+    target.tile(shape.out_channels, shape.out_width, shape.in_channels)
 }
 
 fn backward_tile(shape: &ConvShape, target: Target) -> Tile {
-    target.tile(shape.in_channels, shape.in_width.div_ceil(shape.stride_x))
+    target.tile(shape.in_channels, shape.in_width.div_ceil(shape.stride_x), shape.out_channels)
 }
 
 fn conv_packings(shape: &ConvShape, target: Target) -> (Packing, Packing) {

@@ -24,7 +24,7 @@ use crate::kernels::langevin::Langevin;
 use crate::kernels::mala_accept::MalaAccept;
 use crate::kernels::mala_propose::MalaPropose;
 use crate::kernels::mean_acceptance::MeanAcceptance;
-use crate::kernels::multiply_adds::{CHAINS, MultiplyAdds};
+use crate::kernels::multiply_adds::{CHAINS, MultiplyAdds, STEPS};
 use crate::kernels::push_replay::PushReplay;
 use crate::kernels::random::{Random, Stream};
 use crate::kernels::reduce_partials::ReducePartials;
@@ -977,10 +977,10 @@ pub struct PeakPlan {
 /// Plans a measurement of what a GPU can do on registers: 17 GFLOP a run, in one dispatch of enough invocations to fill
 /// the largest.
 pub fn peak_plan() -> PeakPlan {
-    let (invocations, turns) = (1 << 18, 1 << 10);
+    let (invocations, turns) = (1 << 18, 1 << 6);
     let mut plan = Plan::new(1, 1);
     let result = plan.flat("result", invocations as usize);
     let run = plan.program(vec![Launch::whole(MultiplyAdds { invocations, turns }, &[result])]);
-    let flop = 2.0 * CHAINS as f64 * f64::from(invocations) * f64::from(turns);
+    let flop = 2.0 * CHAINS as f64 * f64::from(invocations) * f64::from(turns * STEPS);
     PeakPlan { plan, run, result, flop }
 }

@@ -704,6 +704,7 @@ pub fn random_target(rng: &mut Rng) -> Target {
         tile_channels,
         tile_pixels: 1 + rng.below(4),
         tile_area: 16,
+        tile_depth: 2,
         gradient_tile: 8,
         fours,
         chunk_blocks: 1 + rng.below(3) as u32,
