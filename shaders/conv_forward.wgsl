@@ -109,15 +109,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: 
     }
     let step = OUT_CHANNELS * fours;
     let at = ((block * OUT_HEIGHT + oy) * OUT_WIDTH + ox) * step + four;
-    let n_pixels = min(OUT_WIDTH - ox, TILE_PIXELS);
-    store_pixel(at, channel, tile.p0);
-    if (TILE_PIXELS > 1u && n_pixels > 1u) {
-        store_pixel(at + step, channel, tile.p1);
-    }
-    if (TILE_PIXELS > 2u && n_pixels > 2u) {
-        store_pixel(at + 2u * step, channel, tile.p2);
-    }
-    if (TILE_PIXELS > 3u && n_pixels > 3u) {
-        store_pixel(at + 3u * step, channel, tile.p3);
-    }
+    store_tile(at, step, min(OUT_WIDTH - ox, TILE_PIXELS), channel, tile);
 }

@@ -248,16 +248,6 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: 
     let channel = channels * TILE_VECTORS * 4u;
     let step = STRIDE_X * IN_CHANNELS * fours;
     let at = ((block * IN_HEIGHT + iy) * IN_WIDTH + ix) * (IN_CHANNELS * fours) + four;
-    if (ix < IN_WIDTH) {
-        store_pixel(at, channel, tile.p0);
-    }
-    if (TILE_PIXELS > 1u && ix + STRIDE_X < IN_WIDTH) {
-        store_pixel(at + step, channel, tile.p1);
-    }
-    if (TILE_PIXELS > 2u && ix + 2u * STRIDE_X < IN_WIDTH) {
-        store_pixel(at + 2u * step, channel, tile.p2);
-    }
-    if (TILE_PIXELS > 3u && ix + 3u * STRIDE_X < IN_WIDTH) {
-        store_pixel(at + 3u * step, channel, tile.p3);
-    }
+    let columns_left = (max(IN_WIDTH, ix) - ix + STRIDE_X - 1u) / STRIDE_X;
+    store_tile(at, step, min(columns_left, TILE_PIXELS), channel, tile);
 }

@@ -130,10 +130,18 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             }
         }
     }
-    // Every invocation of every workgroup comes to the barriers within.
-    store(lane, group, oc, ic, true, sum00);
-    store(lane, group, oc + 4u, ic, OUT_VECTORS > 1u, sum01);
-    let has_more = IN_VECTORS > 1u && !is_bias;
-    store(lane, group, oc, ic + 4u, has_more, sum10);
-    store(lane, group, oc + 4u, ic + 4u, has_more && OUT_VECTORS > 1u, sum11);
+    // Every invocation of every workgroup comes to the barriers within. One store's text, not four: see lib/tile.wgsl.
+    var sum = sum00;
+    var second = sum10;
+    if (OUT_VECTORS > 1u) {
+        second = sum01;
+    }
+    var third = sum10;
+    for (var part = 0u; part < OUT_VECTORS * IN_VECTORS; part++) {
+        let more = part / OUT_VECTORS;
+        store(lane, group, oc + part % OUT_VECTORS * 4u, ic + more * 4u, more == 0u || !is_bias, sum);
+        sum = second;
+        second = third;
+        third = sum11;
+    }
 }

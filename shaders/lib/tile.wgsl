@@ -111,6 +111,22 @@ fn add_products(pixel: Pixel, w: Weights, x: vec4f, next_w: Weights, next_x: vec
     return p;
 }
 
+// Stores a tile's first n_pixels pixels, `step` apart: a loop that moves them up one by one, as the text of a store is long, and
+// llvmpipe's compiler took longer for four of them than for all else.
+fn store_tile(at: u32, step: u32, n_pixels: u32, channel: u32, tile: Tile) {
+    if (TILE_PIXELS == 1u) {
+        if (n_pixels > 0u) {
+            store_pixel(at, channel, tile.p0);
+        }
+        return;
+    }
+    var rest = tile;
+    for (var p = 0u; p < n_pixels; p++) {
+        store_pixel(at + p * step, channel, rest.p0);
+        rest = Tile(rest.p1, rest.p2, rest.p3, rest.p3);
+    }
+}
+
 // Stores one pixel's channels, from `channel` on.
 fn store_pixel(at: u32, channel: u32, pixel: Pixel) {
     store_four(at, channel, pixel.v0);
