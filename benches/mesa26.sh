@@ -2,6 +2,7 @@
 # `thalweg bench` on the lavapipe of Debian sid (Mesa 26, whose LLVM fills 512-bit registers) where the system has an older
 # one: Mesa and all it needs, C library and loader too, unpacked beside the system and never installed. Keeps some 0.5 GB in
 # $MESA26 (default ~/.cache/thalweg-mesa26). Needs Debian's or Ubuntu's apt, and a built thalweg. Arguments go to `bench`.
+# RUN="FOLDER/burn/release/burn_peer wgpu" benches/mesa26.sh runs something else there: burn, as benches/peers/run.sh builds it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,4 +38,5 @@ loader=$(find "$lib" -name 'ld-linux*.so.*' | head -1)
 icd=$root/usr/share/vulkan/icd.d/lvp_icd.json
 export VK_DRIVER_FILES=$icd VK_ICD_FILENAMES=$icd NODEVICE_SELECT=1
 export LP_NATIVE_VECTOR_WIDTH=${LP_NATIVE_VECTOR_WIDTH-512}
-exec "$loader" --library-path "$lib" target/release/thalweg bench --device llvmpipe "$@"
+read -ra program <<<"${RUN:-target/release/thalweg bench --device llvmpipe}"
+exec "$loader" --library-path "$lib" "${program[@]}" "$@"

@@ -70,6 +70,8 @@ impl Langevin {
             }
             let Some(step) = self.perturbs else { continue };
             for first in (0..lanes).step_by(CHUNK) {
+                // Not by `random::quads`: compiled through its closures this lost the caller's instruction set, and R1 a sixth of
+                // its speed.
                 let mut noise = [[0.0; CHUNK]; 4];
                 for i in 0..CHUNK {
                     let image = index * self.lanes + (first + i) as u32;
