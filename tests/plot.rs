@@ -194,6 +194,15 @@ fn contours_stand_where_the_energy_is_round() {
 }
 
 #[test]
+fn a_flattened_landscape_is_what_it_was_below_the_limit() {
+    let energies = vec![-3.0, 1.0, 2.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 9.0, 1e30, 2.0];
+    let flat = Landscape::new(Square::USUAL, energies).up_to(2.5);
+    assert_eq!(flat.colour_range().ends(), (-3.0, 2.5));
+    let wanted = vec![-3.0, 1.0, 2.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.5, 2.5, 2.0];
+    assert_eq!(format!("{flat:?}"), format!("{:?}", Landscape::new(Square::USUAL, wanted)));
+}
+
+#[test]
 fn far_energies_do_not_take_all_colours_and_wild_ones_are_loud() {
     let square = Square::USUAL;
     let mut energies: Vec<f32> = vec![0.0; 10_000];
@@ -304,7 +313,7 @@ fn the_fullest_cell_is_darkest_and_an_empty_one_white() {
 
 #[test]
 fn trajectories_stay_in_their_panel_and_begin_and_end_where_they_should() {
-    let energies = vec![1.0, 2.0];
+    let energies = vec![9.0, 18.0]; // of the bowl below, where the chains start
     let frame =
         |step, points: [Point; 2]| Frame { step, points: points.to_vec(), energies: energies.clone() };
     let calm = vec![frame(0, [[-3.0, 0.0], [3.0, 3.0]]), frame(1, [[-1.0, 0.0], [3.0, 3.0]])];

@@ -51,6 +51,13 @@ impl Landscape {
         Axis::linear(low, if high - low > 1.5 * (most - low) && most > low { most } else { high })
     }
 
+    /// The same landscape, flat where its energies are above `limit`, so that colours and contours are for what is below.
+    /// What is not finite stays so.
+    pub fn up_to(&self, limit: f32) -> Self {
+        let flat = |e: &f32| if e.is_finite() { e.min(limit) } else { *e };
+        Self { energies: self.energies.iter().map(flat).collect(), ..*self }
+    }
+
     /// The energy between nodes, bilinear; x and y run from 0 to 1 over the square. NaN beside a node that is not finite.
     fn between(&self, x: f64, y: f64) -> f64 {
         let last = (self.side - 1) as f64;
@@ -209,13 +216,16 @@ impl Trajectories {
 }
 
 /// Chains over the landscape, a column for each of `all`, and below each the chains' energies step by step. A chain has
-/// one colour throughout; a ring is its start, a dot its end.
+/// one colour throughout; a ring is its start, a dot its end. Colours tell energies apart up to twice the height that chains
+/// came to: the hills between wells are low beside the walls around them.
 pub fn trajectories(map: &Landscape, all: &[Trajectories]) -> RgbImage {
     let column = |i: usize| Panel::square(8 + i as i32 * (LEFT + SIDE + RIGHT));
     let last = column(all.len().saturating_sub(1));
     let energies_top = TOP + SIDE + BOTTOM + TOP;
     let chains = || all.iter().flat_map(|t| &t.frames);
     let energies = Spread::of(chains().flat_map(|frame| &frame.energies).map(|e| f64::from(*e))).axis();
+    let (lowest, highest) = energies.ends();
+    let map = &map.up_to((highest + (highest - lowest)) as f32);
     page(with_bar(last), energies_top + ENERGIES + BOTTOM + 8, |area| {
         for (i, Trajectories { name, frames }) in all.iter().enumerate() {
             let panel = column(i);
