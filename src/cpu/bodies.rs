@@ -1,8 +1,10 @@
 //! Fast bodies of the hot kernels, generic over the SIMD register; the twins in [`crate::kernels`] say what they
 //! compute. Whatever has no body here runs its twin.
 
+#![allow(clippy::needless_range_loop, reason = "see simd.rs")]
+
 use super::lstm;
-use super::simd::{Rows, Simd, Window, accumulate, correlate};
+use super::simd::{Rows, Simd, TileMut, TileRef, Window, accumulate, correlate};
 use crate::kernels::activation_jet::{ActivationJet, Jet};
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
@@ -118,25 +120,34 @@ struct Source {
     step: usize, // input columns from one pixel of the tile to the next
 }
 
-/// Sums a tile of T channels by up to P pixels.
+/// The sums of a tile of T channels by up to P pixels, on top of what each channel starts with.
 #[inline(always)]
 fn sum_tile<S: Simd, const T: usize, const P: usize>(
-    sum: &mut [[S; T]; P],
+    start: [S; T],
     tile: &RowTile,
     source: Source,
     weights: &[f32],
     input: &[f32],
-) {
+) -> [[S; T]; P] {
     let pixel = source.channels * source.lanes;
+    let rows_of = |segment: &Segment| Rows {
+        count: source.rows,
+        weights: source.weights + segment.taps.0 * source.channels * T,
+        weights_step: source.weights_step,
+        input: source.input + segment.column * pixel,
+        input_step: source.input_step,
+        length: segment.taps.1 * source.channels,
+    };
+    if tile.n_segments == 1 && tile.segments[0].pixels == (0, P) {
+        // Most tiles: their sums never leave the registers.
+        let mut sum = [start; P];
+        let rows = rows_of(&tile.segments[0]);
+        accumulate::<S, T, P>(&mut sum, weights, input, rows, source.lanes, source.step * pixel);
+        return sum;
+    }
+    let mut sum = [start; P];
     for segment in &tile.segments[..tile.n_segments] {
-        let rows = Rows {
-            count: source.rows,
-            weights: source.weights + segment.taps.0 * source.channels * T,
-            weights_step: source.weights_step,
-            input: source.input + segment.column * pixel,
-            input_step: source.input_step,
-            length: segment.taps.1 * source.channels,
-        };
+        let rows = rows_of(segment);
         let (first, count) = segment.pixels;
         macro_rules! part {
             ($n:literal) => {
@@ -146,7 +157,7 @@ fn sum_tile<S: Simd, const T: usize, const P: usize>(
             };
         }
         if count == P {
-            accumulate::<S, T, P>(sum, weights, input, rows, source.lanes, source.step * pixel);
+            accumulate::<S, T, P>(&mut sum, weights, input, rows, source.lanes, source.step * pixel);
         } else {
             match count {
                 1 => part!(1),
@@ -159,6 +170,7 @@ fn sum_tile<S: Simd, const T: usize, const P: usize>(
             }
         }
     }
+    sum
 }
 
 /// Calls `$body` with constants for a tile's channels and pixels, by the channels that weights are packed for.
@@ -225,8 +237,22 @@ fn conv_forward_tiles<S: Simd, const T: usize, const P: usize>(
                         lanes,
                         step: s.stride_x,
                     };
-                    let mut sum = [sum_of_bias; P];
-                    sum_tile(&mut sum, &tile, source, weights, input);
+                    let sum: [[S; T]; P] = sum_tile(sum_of_bias, &tile, source, weights, input);
+                    let at = ((oy * s.out_width + ox) * s.out_channels + channel_tile * T) * lanes + lane;
+                    if pixels == P && bias.len() == T {
+                        let mut output =
+                            TileMut::<S, T, P>::new(&mut output[at..], s.out_channels * lanes, lanes);
+                        let mut slope =
+                            TileMut::<S, T, P>::new(&mut slope[at..], s.out_channels * lanes, lanes);
+                        for p in 0..P {
+                            for t in 0..T {
+                                let (value, derivative) = activated(k.activation, sum[p][t]);
+                                output.set(p, t, value);
+                                slope.set(p, t, derivative);
+                            }
+                        }
+                        continue;
+                    }
                     for (p, sum) in sum.iter().enumerate().take(pixels) {
                         let pixel = oy * s.out_width + ox + p;
                         let at = (pixel * s.out_channels + channel_tile * T) * lanes + lane;
@@ -433,6 +459,8 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
                 for channel_tile in 0..s.in_channels.div_ceil(T) {
                     let channels = T.min(s.in_channels - channel_tile * T);
                     for lane in (0..lanes).step_by(S::LANES) {
+                        // Hidden, or the compiler keeps a hundred addresses up to date from one tile to the next.
+                        let lane = std::hint::black_box(lane);
                         let ky = phase_y + rows.start * s.stride_y;
                         let source = Source {
                             rows: rows.len(),
@@ -445,8 +473,27 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
                             lanes,
                             step: 1,
                         };
-                        let mut sum = [[S::splat(0.0); T]; P];
-                        sum_tile(&mut sum, &tile, source, weights, g);
+                        let sum: [[S; T]; P] = sum_tile([S::splat(0.0); T], &tile, source, weights, g);
+                        let at = ((iy * s.in_width + ix) * s.in_channels + channel_tile * T) * lanes + lane;
+                        if pixels == P && channels == T {
+                            let step = s.stride_x * s.in_channels * lanes;
+                            let mut grad = TileMut::<S, T, P>::new(&mut grad[at..], step, lanes);
+                            if k.has_slope {
+                                let slope = TileRef::<S, T, P>::new(&slope[at..], step, lanes);
+                                for p in 0..P {
+                                    for t in 0..T {
+                                        grad.set(p, t, sum[p][t].multiply(slope.get(p, t)));
+                                    }
+                                }
+                            } else {
+                                for p in 0..P {
+                                    for t in 0..T {
+                                        grad.set(p, t, sum[p][t]);
+                                    }
+                                }
+                            }
+                            continue;
+                        }
                         for (p, sum) in sum.iter().enumerate().take(pixels) {
                             let pixel = iy * s.in_width + ix + p * s.stride_x;
                             let at = (pixel * s.in_channels + channel_tile * T) * lanes + lane;
@@ -510,11 +557,11 @@ fn dense_forward_tiles<S: Simd, const T: usize, const P: usize>(
     for (tile, bias) in bias.chunks(T).enumerate() {
         for lane in (0..lanes).step_by(S::LANES) {
             let (pixel, source) = dense_source(k.shape.in_len(), lanes, T, tile, lane);
-            let mut sum = [[S::splat(0.0); T]; 1];
-            for (sum, bias) in sum[0].iter_mut().zip(bias) {
-                *sum = S::splat(*bias);
+            let mut start = [S::splat(0.0); T];
+            for (start, bias) in start.iter_mut().zip(bias) {
+                *start = S::splat(*bias);
             }
-            sum_tile(&mut sum, &pixel, source, weights, input);
+            let sum: [[S; T]; 1] = sum_tile(start, &pixel, source, weights, input);
             for (t, z) in sum[0].iter().enumerate().take(bias.len()) {
                 let at = (tile * T + t) * lanes + lane;
                 activate(k.activation, *z, &mut output[at..], &mut slope[at..]);
@@ -548,8 +595,7 @@ fn dense_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
         for pixel in 0..s.in_pixels {
             for lane in (0..lanes).step_by(S::LANES) {
                 let (one, source) = dense_source(s.units, lanes, T, tile * s.in_pixels + pixel, lane);
-                let mut sum = [[S::splat(0.0); T]; 1];
-                sum_tile(&mut sum, &one, source, weights, g);
+                let sum: [[S; T]; 1] = sum_tile([S::splat(0.0); T], &one, source, weights, g);
                 for (t, sum) in sum[0].iter().enumerate().take(channels) {
                     let at = (pixel * s.in_channels + tile * T + t) * lanes + lane;
                     let value = if k.has_slope { sum.multiply(S::read(&slope[at..])) } else { *sum };
@@ -768,7 +814,6 @@ fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, i
 
 /// The products of a unit's gradient with `F` neighbouring features, summed over blocks.
 #[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "see simd.rs")]
 fn dense_products<S: Simd, const F: usize>(
     k: &DenseWeightGradient,
     (input, g): (&[f32], &[f32]),
@@ -798,7 +843,6 @@ pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
     let mut chains = [S::splat(1.0); CHAINS];
     let (factor, summand) = (S::splat(std::hint::black_box(0.999)), S::splat(std::hint::black_box(1e-3)));
     for _ in 0..turns {
-        #[allow(clippy::needless_range_loop, reason = "see simd.rs")]
         for i in 0..CHAINS {
             chains[i] = factor.multiply_add(chains[i], summand);
         }

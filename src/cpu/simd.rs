@@ -9,6 +9,8 @@
     reason = "iterators' closures are compiled without the instruction set, and would be called"
 )]
 
+use std::marker::PhantomData;
+
 /// A register of floats.
 ///
 /// Methods are `inline(always)`: the caller is compiled with the instruction set that the register needs
@@ -186,42 +188,98 @@ pub fn accumulate<S: Simd, const T: usize, const P: usize>(
     stride: usize,
     step: usize,
 ) {
-    let mut tile = [[S::splat(0.0); T]; P];
-    let mut n_products = 0;
-    for row in 0..rows.count {
-        let weights = &weights[rows.weights + row * rows.weights_step..][..rows.length * T];
-        let start = rows.input.wrapping_add_signed(row as isize * rows.input_step);
-        let input = &input[start..][..(rows.length - 1) * stride + (P - 1) * step + S::LANES];
-        let (mut weight, mut x) = (weights.as_ptr(), input.as_ptr());
-        for _ in 0..rows.length {
-            // SAFETY: `weight` stays inside `weights`, which is T floats for each of `length` turns, and `x` inside
-            // `input`, whose last read is at (length - 1) stride + (P - 1) step + LANES. Both advance past their last
-            // read only with wrapping arithmetic.
-            unsafe {
-                let mut xs = [S::splat(0.0); P];
-                for p in 0..P {
-                    xs[p] = S::load(x.add(p * step));
-                }
-                for t in 0..T {
-                    let w = S::splat(*weight.add(t));
+    let mut row = 0;
+    while row < rows.count {
+        let mut tile = [[S::splat(0.0); T]; P];
+        let mut n_products = 0;
+        while row < rows.count && n_products < STRETCH {
+            let weights = &weights[rows.weights + row * rows.weights_step..][..rows.length * T];
+            let start = rows.input.wrapping_add_signed(row as isize * rows.input_step);
+            let input = &input[start..][..(rows.length - 1) * stride + (P - 1) * step + S::LANES];
+            let (mut weight, mut x) = (weights.as_ptr(), input.as_ptr());
+            for _ in 0..rows.length {
+                // SAFETY: `weight` stays inside `weights`, which is T floats for each of `length` turns, and `x` inside
+                // `input`, whose last read is at (length - 1) stride + (P - 1) step + LANES. Both advance past their
+                // last read only with wrapping arithmetic.
+                unsafe {
+                    let mut xs = [S::splat(0.0); P];
                     for p in 0..P {
-                        tile[p][t] = w.multiply_add(xs[p], tile[p][t]);
+                        xs[p] = S::load(x.add(p * step));
+                    }
+                    for t in 0..T {
+                        let w = S::splat(*weight.add(t));
+                        for p in 0..P {
+                            tile[p][t] = w.multiply_add(xs[p], tile[p][t]);
+                        }
                     }
                 }
+                weight = weight.wrapping_add(T);
+                x = x.wrapping_add(stride);
             }
-            weight = weight.wrapping_add(T);
-            x = x.wrapping_add(stride);
+            n_products += rows.length;
+            row += 1;
         }
-        n_products += rows.length;
-        if n_products >= STRETCH || row + 1 == rows.count {
-            for p in 0..P {
-                for t in 0..T {
-                    sum[p][t] = sum[p][t].add(tile[p][t]);
-                    tile[p][t] = S::splat(0.0);
-                }
+        for p in 0..P {
+            for t in 0..T {
+                sum[p][t] = sum[p][t].add(tile[p][t]);
             }
-            n_products = 0;
         }
+    }
+}
+
+/// Where a tile of T channels by P pixels is written: its pixels lie `step` floats apart, its channels `stride`.
+pub struct TileMut<'a, S, const T: usize, const P: usize> {
+    to: *mut f32,
+    step: usize,
+    stride: usize,
+    of: PhantomData<(&'a mut [f32], S)>,
+}
+
+impl<'a, S: Simd, const T: usize, const P: usize> TileMut<'a, S, T, P> {
+    /// The tile that begins with `to`.
+    ///
+    /// # Panics
+    /// Where it reaches beyond the slice.
+    #[inline(always)]
+    pub fn new(to: &'a mut [f32], step: usize, stride: usize) -> Self {
+        assert!(to.len() >= (P - 1) * step + (T - 1) * stride + S::LANES);
+        Self { to: to.as_mut_ptr(), step, stride, of: PhantomData }
+    }
+
+    /// Writes channel `t` of pixel `p`.
+    #[inline(always)]
+    pub fn set(&mut self, p: usize, t: usize, value: S) {
+        assert!(p < P && t < T);
+        // SAFETY: `new` has found the tile's last register inside the slice, which is borrowed for as long as this is.
+        unsafe { value.store(self.to.add(p * self.step + t * self.stride)) }
+    }
+}
+
+/// Where a tile is read from, as in [`TileMut`].
+pub struct TileRef<'a, S, const T: usize, const P: usize> {
+    from: *const f32,
+    step: usize,
+    stride: usize,
+    of: PhantomData<(&'a [f32], S)>,
+}
+
+impl<'a, S: Simd, const T: usize, const P: usize> TileRef<'a, S, T, P> {
+    /// The tile that begins with `from`.
+    ///
+    /// # Panics
+    /// Where it reaches beyond the slice.
+    #[inline(always)]
+    pub fn new(from: &'a [f32], step: usize, stride: usize) -> Self {
+        assert!(from.len() >= (P - 1) * step + (T - 1) * stride + S::LANES);
+        Self { from: from.as_ptr(), step, stride, of: PhantomData }
+    }
+
+    /// Channel `t` of pixel `p`.
+    #[inline(always)]
+    pub fn get(&self, p: usize, t: usize) -> S {
+        assert!(p < P && t < T);
+        // SAFETY: as in `TileMut::set`.
+        unsafe { S::load(self.from.add(p * self.step + t * self.stride)) }
     }
 }
 
