@@ -9,7 +9,6 @@ use crate::plan::{BufferId, Plan, ProgramId, Target};
 use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// An open device.
 #[derive(Clone, Debug)]
@@ -291,17 +290,10 @@ impl Machine {
     pub async fn time_launches(&mut self, program: ProgramId) -> Result<Vec<(&'static str, f64)>> {
         let plan = self.plan().clone();
         let launches = &plan.programs[program.0];
-        let mut times = Vec::new();
-        match self {
-            Self::Cpu(machine) => {
-                for launch in launches {
-                    let start = Instant::now();
-                    machine.run_launch(launch);
-                    times.push(start.elapsed().as_secs_f64());
-                }
-            }
-            Self::Gpu(machine) => times = machine.time_launches(program).await?,
-        }
+        let times = match self {
+            Self::Cpu(machine) => machine.time_launches(program),
+            Self::Gpu(machine) => machine.time_launches(program).await?,
+        };
         Ok(launches.iter().map(|l| l.kernel.name()).zip(times).collect())
     }
 

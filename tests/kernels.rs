@@ -1470,6 +1470,77 @@ fn bodies_match_their_twins() {
     assert_none(&failures);
 }
 
+/// Kernels that fall into parts, large enough for threads, at sizes that parts do not divide: bit for bit what the twins
+/// leave, as a program, whose launches run at the same time where none looks at another's results.
+#[test]
+fn parts_match_their_twins_bit_for_bit() {
+    let n_parameters = 150_001;
+    let mut bench = Bench::new(16);
+    let lanes = bench.plan.lanes;
+    let state = bench.state(State { step: 3, ..State::default() });
+    let partials = bench.random_flat("partials", 3 * n_parameters);
+    let gradient = bench.flat("gradient", n_parameters);
+    let squares = bench.flat("squares", n_parameters.div_ceil(GROUP));
+    let scale = bench.random_flat("scale", 1);
+    let moments = ["first moment", "second moment"].map(|name| bench.random_flat(name, n_parameters));
+    bench.contents[moments[1].0].iter_mut().for_each(|v| *v &= 0x7fff_ffff);
+    let parameters = bench.random_flat("parameters", n_parameters);
+    let average = bench.random_flat("average", n_parameters);
+    let features = 1001;
+    let x = bench.random_blocks("x", features, &(0..N_BLOCKS));
+    let statistics = bench.flat("statistics", 4 * features);
+    let adam = Adam {
+        n_parameters,
+        learning_rate: 0.3,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        schedule: Schedule::default(),
+        gradient_clip: 0.01,
+        weight_decay: 0.1,
+        retry_factor: 0.5,
+    };
+    let (batch, n_images) = (2 * lanes - 3, 5 * lanes);
+    let launches: [(Kernel, &[BufferId]); 6] = [
+        (ReducePartials { n_parameters, n_chunks: 3 }.into(), &[partials, gradient]),
+        (WeightPenalty { n_parameters, weight: 0.3 }.into(), &[parameters, gradient]),
+        (SumSquares { n_parameters }.into(), &[gradient, squares]),
+        (adam.into(), &[state, gradient, scale, moments[0], moments[1], parameters]),
+        (AverageWeights { n_parameters, decay: 0.99 }.into(), &[state, parameters, average]),
+        (ImageStatistics { lanes, features, batch, n_images, bound: 0.4 }.into(), &[state, x, statistics]),
+    ];
+    for (kernel, bindings) in launches {
+        bench.whole_launch(kernel.name().to_owned(), kernel, bindings, &[]);
+    }
+    // Tiles of which the last has fewer channels, and other tiles than those of the CPU.
+    let shape = ConvShape { out_channels: 67, in_channels: 61, ..conv_shapes()[1] };
+    for (tile, flattened) in [(4, 1), (8, 1), (3, 61)] {
+        for packing in [Packing::forward(shape, tile), Packing::backward(shape, tile)] {
+            let packing = Packing { flattened, ..packing };
+            let packed = bench.flat("packed", 5 + packing.len() + 2);
+            let kernel = PackWeights { packing, weight_offset: OFFSET, packed_offset: 5 };
+            bench.whole_launch("pack_weights".to_owned(), kernel, &[parameters, packed], &[]);
+        }
+    }
+    let run = async |isa| {
+        let mut machine = bench.machine(&Device::Cpu(isa)).await;
+        machine.run(ProgramId(0)).unwrap();
+        machine
+    };
+    pollster::block_on(async {
+        let reference = run(Isa::Reference).await;
+        for isa in Isa::available() {
+            let machine = run(isa).await;
+            for (i, spec) in bench.plan.buffers.iter().enumerate() {
+                let (words, right) =
+                    (machine.read(BufferId(i)).await.unwrap(), reference.read(BufferId(i)).await.unwrap());
+                let wrong = words.iter().zip(&right).position(|(word, right)| word != right);
+                assert_eq!(wrong, None, "{isa}: the first wrong word of {} ({i})", spec.name);
+            }
+        }
+    });
+}
+
 /// Activations over all magnitudes, on every instruction set and in the shader, against double precision.
 #[test]
 fn activations_are_right_everywhere() {

@@ -64,6 +64,12 @@ pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding])
     }
 }
 
+/// Runs a part of a kernel that is not per block, by its twin: it only has to be compiled with the instruction set.
+#[inline(always)]
+pub fn run_part<S: Simd>(kernel: &Kernel, first: usize, bindings: &mut [Binding]) {
+    kernel.run_part(first, bindings);
+}
+
 /// Taps of one row that reach the same pixels of a tile.
 #[derive(Clone, Copy, Default)]
 struct Segment {

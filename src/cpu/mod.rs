@@ -7,15 +7,17 @@
 mod bodies;
 mod lstm;
 mod simd;
+mod whole;
 
 use crate::kernels::conv_weight_gradient::Chunks;
-use crate::kernels::{Access, Binding, Kernel};
+use crate::kernels::{Binding, Kernel};
 use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
 use crate::{Error, Result};
 use bodies::{PIECE, WeightPiece};
 
 use rayon::prelude::*;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// An instruction set that bodies are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +122,11 @@ macro_rules! by_isa {
 
 by_isa!(run_block(kernel: &Kernel, index: u32, bindings: &mut [Binding]), run_block, kernel.run(index, bindings));
 by_isa!(
+    run_part(kernel: &Kernel, first: usize, bindings: &mut [Binding]),
+    run_part,
+    kernel.run_part(first, bindings)
+);
+by_isa!(
     weight_piece(kernel: &Kernel, piece: WeightPiece, input: &[f32], g: &[f32]),
     weight_piece,
     panic!("the reference runs whole kernels")
@@ -216,24 +223,42 @@ impl Machine {
     pub fn run(&mut self, program: ProgramId) {
         let plan = self.plan.clone();
         let mut launches = plan.programs[program.0].as_slice();
-        while let Some(launch) = launches.first() {
-            let mut n = 1;
-            if launch.kernel.is_per_block() {
-                n = launches.iter().take_while(|l| l.kernel.is_per_block()).count();
-                self.run_blocks(&launches[..n]);
-            } else {
-                self.run_whole(launch);
+        // From inside the pool: a thread outside would hand every stretch of launches over, and wait for it asleep.
+        rayon::scope(|_| {
+            while let Some(launch) = launches.first() {
+                let n = if launch.kernel.is_per_block() {
+                    launches.iter().take_while(|l| l.kernel.is_per_block()).count()
+                } else {
+                    whole::n_independent(launches)
+                };
+                self.run_launches(&launches[..n]);
+                launches = &launches[n..];
             }
-            launches = &launches[n..];
-        }
+        });
+    }
+
+    /// Runs a program's launches one by one, and says how long each took, in seconds.
+    pub fn time_launches(&mut self, program: ProgramId) -> Vec<f64> {
+        let plan = self.plan.clone();
+        let time = |launch| {
+            let start = Instant::now();
+            self.run_launch(launch);
+            start.elapsed().as_secs_f64()
+        };
+        rayon::scope(|_| plan.programs[program.0].iter().map(time).collect())
     }
 
     /// Runs one launch.
     pub fn run_launch(&mut self, launch: &Launch) {
-        if launch.kernel.is_per_block() {
-            self.run_blocks(std::slice::from_ref(launch));
+        self.run_launches(std::slice::from_ref(launch));
+    }
+
+    /// Runs launches that are all per block, or independent.
+    fn run_launches(&mut self, launches: &[Launch]) {
+        if launches[0].kernel.is_per_block() {
+            self.run_blocks(launches);
         } else {
-            self.run_whole(launch);
+            self.run_whole(launches);
         }
     }
 
@@ -269,22 +294,18 @@ impl Machine {
         }
     }
 
-    /// Runs a launch that is not per block.
-    fn run_whole(&mut self, launch: &Launch) {
-        let mut words: Vec<Option<&mut [u32]>> =
-            self.buffers.iter_mut().map(|lines| Some(bytemuck::cast_slice_mut(lines))).collect();
-        let mut bindings: Vec<Binding> = Vec::with_capacity(launch.bindings.len());
-        for (&id, access) in launch.bindings.iter().zip(launch.kernel.access()) {
-            let words = words[id.0].take().map(|words| &mut words[..self.plan.len_of(id)]);
-            let words = words.unwrap_or_else(|| panic!("{} binds a buffer twice", launch.kernel.name()));
-            bindings.push(match access {
-                Access::Read => Binding::Read(words),
-                Access::Write | Access::ReadWrite | Access::Scratch => Binding::Write(words),
-            });
-        }
-        let work = if self.isa == Isa::Reference { None } else { WeightWork::of(&launch.kernel) };
-        let (Some(work), [input, g, partials]) = (work, bindings.as_mut_slice()) else {
-            launch.kernel.run(0, &mut bindings);
+    /// Runs launches that are not per block, and independent.
+    fn run_whole(&mut self, launches: &[Launch]) {
+        let plan = &self.plan;
+        let words = |(i, lines)| {
+            let words: &mut [u32] = bytemuck::cast_slice_mut(lines);
+            &mut words[..plan.len_of(BufferId(i))]
+        };
+        let mut bindings =
+            whole::bind(launches, self.buffers.iter_mut().map(Vec::as_mut_slice).enumerate().map(words));
+        let work = if self.isa == Isa::Reference { None } else { WeightWork::of(&launches[0].kernel) };
+        let (Some(work), [input, g, partials]) = (work, bindings[0].as_mut_slice()) else {
+            whole::run(self.isa, launches, &mut bindings);
             return;
         };
         // One piece of work: some output channels of one chunk of blocks.
@@ -305,7 +326,7 @@ impl Machine {
             }
         }
         pieces.into_par_iter().with_max_len(1).for_each(|(piece, input, g)| {
-            weight_piece(isa, &launch.kernel, piece, input, g);
+            weight_piece(isa, &launches[0].kernel, piece, input, g);
         });
     }
 }

@@ -1,7 +1,7 @@
 //! Updates the parameters: Adam (Kingma and Ba 2015, <https://arxiv.org/abs/1412.6980>, algorithm 1), with PyTorch's
 //! place for epsilon, and decoupled weight decay (Loshchilov and Hutter 2019, <https://arxiv.org/abs/1711.05101>).
 
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE};
+use super::{Access, Binding, Describe, Parts, State, WORKGROUP_SIZE};
 use std::ops::Range;
 
 /// Retries that count; a factor of a half comes to 0 sooner.
@@ -162,7 +162,12 @@ impl Describe for Adam {
         [(self.n_parameters as u32).div_ceil(WORKGROUP_SIZE), 1, 1]
     }
 
-    fn run(&self, _: u32, bindings: &mut [Binding]) {
+    fn parts(&self) -> Option<Parts> {
+        Some(Parts::parameters(self.n_parameters, 10))
+    }
+
+    #[inline(always)]
+    fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [state, grad, scale, first_moment, second_moment, parameters] = bindings else {
             panic!("{} takes six bindings", Self::NAME)
         };
@@ -181,8 +186,8 @@ impl Describe for Adam {
         let (correction1, correction2) = (correction(self.beta1), correction(self.beta2));
         let scale = scale.floats()[0];
         let moments = first_moment.floats_mut().iter_mut().zip(second_moment.floats_mut());
-        for ((parameter, grad), (m, v)) in parameters.floats_mut().iter_mut().zip(grad.floats()).zip(moments)
-        {
+        let grads = &grad.floats()[first..];
+        for ((parameter, grad), (m, v)) in parameters.floats_mut().iter_mut().zip(grads).zip(moments) {
             let g = (scale * grad).clamp(-p.gradient_clip, p.gradient_clip); // a NaN stays one, and is seen
             *m = p.beta1 * *m + p.one_minus_beta1 * g;
             *v = p.beta2 * *v + p.one_minus_beta2 * g * g;

@@ -1,6 +1,6 @@
 //! The exponential moving average of the parameters.
 
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE};
+use super::{Access, Binding, Describe, Parts, State, WORKGROUP_SIZE};
 use std::ops::Range;
 
 /// Moves the average on: `average = decay average + (1 - decay) parameter`.
@@ -44,13 +44,18 @@ impl Describe for AverageWeights {
         [(self.n_parameters as u32).div_ceil(WORKGROUP_SIZE), 1, 1]
     }
 
-    fn run(&self, _: u32, bindings: &mut [Binding]) {
+    fn parts(&self) -> Option<Parts> {
+        Some(Parts::parameters(self.n_parameters, 3))
+    }
+
+    #[inline(always)]
+    fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [state, parameters, average] = bindings else { panic!("{} takes three bindings", Self::NAME) };
         if State::of(state.words()).halted != 0 {
             return;
         }
         let (decay, share) = (self.decay as f32, (1.0 - self.decay) as f32);
-        for (average, parameter) in average.floats_mut().iter_mut().zip(parameters.floats()) {
+        for (average, parameter) in average.floats_mut().iter_mut().zip(&parameters.floats()[first..]) {
             *average = decay * *average + share * parameter;
         }
     }

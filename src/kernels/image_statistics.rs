@@ -1,7 +1,7 @@
 //! How different the images of a batch are from each other, and how many of their values lie at the bound.
 
 use super::draw_real::Epoch;
-use super::{Access, Binding, Describe, State};
+use super::{Access, Binding, Describe, Parts, State};
 use std::ops::Range;
 
 /// Workgroups in x: one for each feature, in rows.
@@ -33,6 +33,32 @@ pub struct Params {
     pub bound: f32,
 }
 
+impl ImageStatistics {
+    /// Variance of a feature over the first `n` images of some blocks, and the share of those within the bound.
+    #[inline(always)]
+    fn side(&self, words: &[f32], feature: usize, n: usize) -> (f32, f32) {
+        let (lanes, features) = (self.lanes as usize, self.features);
+        let first = words[feature * lanes];
+        let (mut sum, mut squares, mut inside) = ([0.0; CHUNK], [0.0; CHUNK], [0.0; CHUNK]);
+        for block in 0..n.div_ceil(lanes) {
+            let row = &words[(block * features + feature) * lanes..][..lanes.min(n - block * lanes)];
+            for values in row.chunks(CHUNK) {
+                for (i, value) in values.iter().enumerate() {
+                    let difference = value - first;
+                    sum[i] += difference;
+                    squares[i] += difference * difference;
+                    inside[i] += if value.abs() < self.bound { 1.0 } else { 0.0 };
+                }
+            }
+        }
+        let mean = |sums: [f32; CHUNK]| sums.iter().map(|s| f64::from(*s)).sum::<f64>() / n as f64;
+        let (sum, squares) = (mean(sum), mean(squares));
+        // A NaN stays one, and is seen.
+        let variance = squares - sum * sum;
+        (if variance < 0.0 { 0.0 } else { variance as f32 }, mean(inside) as f32)
+    }
+}
+
 impl Describe for ImageStatistics {
     const NAME: &'static str = "image_statistics";
     const SOURCE: &'static str = concat!(
@@ -62,35 +88,21 @@ impl Describe for ImageStatistics {
         [features.min(ROW), features.div_ceil(ROW), 1]
     }
 
-    fn run(&self, _: u32, bindings: &mut [Binding]) {
+    fn parts(&self) -> Option<Parts> {
+        let images = 2 * self.batch as usize;
+        Some(Parts { items: self.features, words: 4, offset: 0, cost: 8 * images })
+    }
+
+    #[inline(always)]
+    fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [state, x, statistics] = bindings else { panic!("{} takes three bindings", Self::NAME) };
         let (state, x) = (State::of(state.words()), x.floats());
         let (lanes, features, batch) = (self.lanes as usize, self.features, self.batch as usize);
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
         let half = batch.div_ceil(lanes) * features * lanes;
-        let side = |words: &[f32], feature: usize, n: usize| {
-            let first = words[feature * lanes];
-            let (mut sum, mut squares, mut inside) = ([0.0; CHUNK], [0.0; CHUNK], [0.0; CHUNK]);
-            for block in 0..n.div_ceil(lanes) {
-                let row = &words[(block * features + feature) * lanes..][..lanes.min(n - block * lanes)];
-                for values in row.chunks(CHUNK) {
-                    for (i, value) in values.iter().enumerate() {
-                        let difference = value - first;
-                        sum[i] += difference;
-                        squares[i] += difference * difference;
-                        inside[i] += if value.abs() < self.bound { 1.0 } else { 0.0 };
-                    }
-                }
-            }
-            let mean = |sums: [f32; CHUNK]| sums.iter().map(|s| f64::from(*s)).sum::<f64>() / n as f64;
-            let (sum, squares) = (mean(sum), mean(squares));
-            // A NaN stays one, and is seen.
-            let variance = squares - sum * sum;
-            (if variance < 0.0 { 0.0 } else { variance as f32 }, mean(inside) as f32)
-        };
         for (feature, row) in statistics.floats_mut().chunks_exact_mut(4).enumerate() {
-            let real = side(&x[..half], feature, n_real);
-            let fake = side(&x[half..2 * half], feature, batch);
+            let real = self.side(&x[..half], first + feature, n_real);
+            let fake = self.side(&x[half..2 * half], first + feature, batch);
             row.copy_from_slice(&[real.0, fake.0, real.1, fake.1]);
         }
     }

@@ -146,8 +146,66 @@ pub trait Describe {
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3];
 
     /// The twin. Per-block kernels get one block of each per-block buffer, and `index`, that block's place in the
-    /// launch's range; the others get whole buffers, and 0.
-    fn run(&self, index: u32, bindings: &mut [Binding]);
+    /// launch's range; the others get whole buffers, and 0. A kernel that falls into parts has [`Self::run_part`] instead.
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let parts = self.parts().unwrap_or_else(|| panic!("{} has no twin", Self::NAME));
+        for (first, mut bindings) in parts.cut(parts.items, bindings) {
+            self.run_part(first, &mut bindings);
+        }
+    }
+
+    /// How a kernel that is not per block falls into parts that do not look at each other's results.
+    fn parts(&self) -> Option<Parts> {
+        None
+    }
+
+    /// The twin of a kernel that falls into parts: items from number `first` on, as many as the written bindings have
+    /// words for. Those begin with that item; the others are whole. `inline(always)`, for [`crate::cpu`] to compile it
+    /// for each instruction set.
+    #[inline(always)]
+    fn run_part(&self, _first: usize, _: &mut [Binding]) {
+        panic!("{} does not fall into parts", Self::NAME);
+    }
+}
+
+/// How a kernel that is not per block falls into parts: by items, such as parameters or tiles of channels, of which each
+/// owns its words in every binding that the kernel writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Items.
+    pub items: usize,
+    /// Words of an item in each binding that is written, one item after the other.
+    pub words: usize,
+    /// Where the first item's words begin there.
+    pub offset: usize,
+    /// How long the twin takes for an item, about: as long as to copy so many words, each 0.1 to 0.2 ns.
+    pub cost: usize,
+}
+
+impl Parts {
+    /// For a kernel that does the same to every parameter.
+    pub fn parameters(n_parameters: usize, cost: usize) -> Self {
+        Self { items: n_parameters, words: 1, offset: 0, cost }
+    }
+
+    /// Bindings for parts of `items` items, and the first item of each; the last part may have fewer.
+    pub fn cut<'b>(&self, items: usize, bindings: &'b mut [Binding]) -> Vec<(usize, Vec<Binding<'b>>)> {
+        let items = items.max(1);
+        let mut parts: Vec<(usize, Vec<Binding>)> =
+            (0..self.items).step_by(items).map(|first| (first, Vec::with_capacity(bindings.len()))).collect();
+        for binding in bindings {
+            match binding {
+                Binding::Read(words) => parts.iter_mut().for_each(|(_, of)| of.push(Binding::Read(words))),
+                Binding::Write(words) => {
+                    let words = &mut words[self.offset..][..self.items * self.words];
+                    for ((_, of), words) in parts.iter_mut().zip(words.chunks_mut(items * self.words)) {
+                        of.push(Binding::Write(words));
+                    }
+                }
+            }
+        }
+        parts
+    }
 }
 
 macro_rules! kernels {
@@ -175,6 +233,11 @@ macro_rules! kernels {
             /// Whether blocks are independent of each other: each invocation touches per-block buffers in its own
             /// block only, and writes no other buffer.
             pub fn is_per_block(&self) -> bool { match self { $(Self::$variant(_) => $per_block,)* } }
+            /// See [`Describe::parts`].
+            pub fn parts(&self) -> Option<Parts> { match self { $(Self::$variant(k) => k.parts(),)* } }
+            /// See [`Describe::run_part`].
+            #[inline(always)]
+            pub fn run_part(&self, first: usize, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run_part(first, bindings),)* } }
             /// The twin: see [`Describe::run`].
             pub fn run(&self, index: u32, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run(index, bindings),)* } }
         }

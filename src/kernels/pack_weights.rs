@@ -3,7 +3,7 @@
 //! Files and the optimiser keep PyTorch's `[out][in][ky][kx]`. A kernel that owns a tile of channels wants them next to
 //! each other, and its taps in the order in which it walks its input.
 
-use super::{Access, Binding, BlockParams, Describe, WORKGROUP_SIZE};
+use super::{Access, Binding, BlockParams, Describe, Parts, WORKGROUP_SIZE};
 use crate::network::{ConvShape, DenseShape};
 use std::ops::Range;
 
@@ -132,6 +132,9 @@ impl Packing {
     }
 }
 
+/// Channels across the tiles that the twin packs at a time.
+const PACKET: usize = 8;
+
 /// Packs one layer's weights one way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackWeights {
@@ -177,29 +180,53 @@ impl Describe for PackWeights {
         [(columns as u32).div_ceil(WORKGROUP_SIZE), (p.kernel_height * p.kernel_width) as u32, 1]
     }
 
-    fn run(&self, _: u32, bindings: &mut [Binding]) {
+    fn parts(&self) -> Option<Parts> {
+        let p = &self.packing;
+        let (tiled, _) = p.tiled();
+        let (items, offset) = (tiled.div_ceil(p.tile), self.packed_offset);
+        let words = p.len() / items.max(1);
+        Some(Parts { items, words, offset, cost: 4 * words })
+    }
+
+    #[inline(always)]
+    fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [parameters, packed] = bindings else { panic!("{} takes two bindings", Self::NAME) };
         let p = &self.packing;
-        let packed = &mut packed.floats_mut()[self.packed_offset..][..p.len()];
         let weights = &parameters.floats()[self.weight_offset..];
-        packed.fill(0.0);
-        let (tiled, other) = p.tiled();
+        let packed = packed.floats_mut();
         let taps = p.kernel_height * p.kernel_width;
+        // Where the weights of a channel begin: that of an output, and on top of it that of an input.
         let channels = p.in_channels / p.flattened;
-        let columns: Vec<usize> =
-            (0..p.in_channels).map(|ic| ic % channels * p.flattened + ic / channels).collect();
-        // In the order of what is written.
-        for first in (0..tiled).step_by(p.tile) {
-            for (ky, kx) in (0..taps).map(|tap| (tap / p.kernel_width, tap % p.kernel_width)) {
-                let of =
-                    |tiled: usize, other: usize| if p.backward { (other, tiled) } else { (tiled, other) };
-                let (oc, ic) = of(first, 0);
-                let row = &mut packed[p.index(oc, ic, ky, kx)..][..other * p.tile];
-                for (other, tile) in row.chunks_exact_mut(p.tile).enumerate() {
-                    for (i, weight) in tile[..p.tile.min(tiled - first)].iter_mut().enumerate() {
-                        let (oc, ic) = of(first + i, other);
-                        *weight =
-                            weights[(oc * p.in_channels + columns[ic]) * taps + ky * p.kernel_width + kx];
+        let column = |ic: usize| ic % channels * p.flattened + ic / channels;
+        let outs: Vec<usize> = (0..p.out_channels).map(|oc| oc * p.in_channels * taps).collect();
+        let ins: Vec<usize> = (0..p.in_channels).map(|ic| column(ic) * taps).collect();
+        let (tiled, others) = if p.backward { (&ins, &outs) } else { (&outs, &ins) };
+        // Where the weights of a tap go.
+        let row = others.len() * p.tile;
+        let place = |tap: usize| (tap - tap % p.kernel_width + p.column(tap % p.kernel_width)) * row;
+        let places: Vec<usize> = (0..taps).map(place).collect();
+        for (packed, tiled) in packed.chunks_exact_mut(taps * row).zip(tiled.chunks(p.tile).skip(first)) {
+            if tiled.len() < p.tile {
+                packed.fill(0.0);
+            }
+            // A few at a time, whose weights stay in the nearest cache for all taps.
+            for (packet, others) in others.chunks(PACKET).enumerate() {
+                for (tap, place) in places.iter().enumerate() {
+                    let packed = packed[place + packet * PACKET * p.tile..].chunks_exact_mut(p.tile);
+                    if let [a, b, c, d] = tiled
+                        && p.tile == 4
+                    {
+                        // As below, for the tiles that plans for the CPU have.
+                        let [a, b, c, d] = [a, b, c, d].map(|tiled| &weights[tiled + tap..]);
+                        for (packed, &other) in packed.zip(others) {
+                            packed.copy_from_slice(&[a[other], b[other], c[other], d[other]]);
+                        }
+                    } else {
+                        for (packed, other) in packed.zip(others) {
+                            for (packed, tiled) in packed.iter_mut().zip(tiled) {
+                                *packed = weights[tiled + other + tap];
+                            }
+                        }
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Adds up partial gradients, in order: the same bits every time.
 
-use super::{Access, Binding, BlockParams, Describe, WORKGROUP_SIZE};
+use super::{Access, Binding, BlockParams, Describe, Parts, WORKGROUP_SIZE};
 use std::ops::Range;
 
 /// Adds up partial gradients.
@@ -34,12 +34,17 @@ impl Describe for ReducePartials {
         [(self.n_parameters as u32).div_ceil(WORKGROUP_SIZE), 1, 1]
     }
 
-    fn run(&self, _: u32, bindings: &mut [Binding]) {
+    fn parts(&self) -> Option<Parts> {
+        Some(Parts::parameters(self.n_parameters, 1 + self.n_chunks as usize))
+    }
+
+    #[inline(always)]
+    fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [partials, grad] = bindings else { panic!("{} takes two bindings", Self::NAME) };
         let grad = grad.floats_mut();
         grad.fill(0.0);
         for partial in partials.floats().chunks_exact(self.n_parameters) {
-            for (sum, value) in grad.iter_mut().zip(partial) {
+            for (sum, value) in grad.iter_mut().zip(&partial[first..]) {
                 *sum += value;
             }
         }

@@ -1,10 +1,13 @@
 //! Partial sums of squares of the gradient: the first of two fixed-order passes to its norm.
 
-use super::{Access, Binding, BlockParams, Describe};
+use super::{Access, Binding, BlockParams, Describe, Parts};
 use std::ops::Range;
 
 /// Elements of one partial sum.
 pub const GROUP: usize = 1024;
+/// Groups that the twin sums side by side, as each sum, in its order, waits for one addition after the other. More of
+/// them, 4 KiB apart, would push each other out of the nearest cache.
+const ASIDE: usize = 4;
 
 /// Partial sums of squares of the gradient.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,10 +35,32 @@ impl Describe for SumSquares {
         [self.n_parameters.div_ceil(GROUP) as u32, 1, 1]
     }
 
-    fn run(&self, _: u32, bindings: &mut [Binding]) {
+    fn parts(&self) -> Option<Parts> {
+        let items = self.n_parameters.div_ceil(GROUP);
+        Some(Parts { items, words: 1, offset: 0, cost: 2 * GROUP })
+    }
+
+    #[inline(always)]
+    fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [grad, partial] = bindings else { panic!("{} takes two bindings", Self::NAME) };
-        for (sum, grads) in partial.floats_mut().iter_mut().zip(grad.floats().chunks(GROUP)) {
-            *sum = grads.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>() as f32;
+        let grads = &grad.floats()[first * GROUP..];
+        for (partial, grads) in partial.floats_mut().chunks_mut(ASIDE).zip(grads.chunks(ASIDE * GROUP)) {
+            let mut sums = [0.0_f64; ASIDE];
+            if partial.len() == ASIDE && grads.len() == ASIDE * GROUP {
+                for i in 0..GROUP {
+                    for (group, sum) in sums.iter_mut().enumerate() {
+                        let g = f64::from(grads[group * GROUP + i]);
+                        *sum += g * g;
+                    }
+                }
+            } else {
+                for (sum, grads) in sums.iter_mut().zip(grads.chunks(GROUP)).take(partial.len()) {
+                    *sum = grads.iter().map(|g| f64::from(*g) * f64::from(*g)).sum();
+                }
+            }
+            for (partial, sum) in partial.iter_mut().zip(sums) {
+                *partial = sum as f32;
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The weights' L2 penalty, `weight * sum of parameter^2`, in the gradient.
 
-use super::{Access, Binding, Describe, WORKGROUP_SIZE};
+use super::{Access, Binding, Describe, Parts, WORKGROUP_SIZE};
 use std::ops::Range;
 
 /// Adds the derivative of the weights' L2 penalty to the gradient.
@@ -38,9 +38,14 @@ impl Describe for WeightPenalty {
         [(self.n_parameters as u32).div_ceil(WORKGROUP_SIZE), 1, 1]
     }
 
-    fn run(&self, _: u32, bindings: &mut [Binding]) {
+    fn parts(&self) -> Option<Parts> {
+        Some(Parts::parameters(self.n_parameters, 3))
+    }
+
+    #[inline(always)]
+    fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [parameters, grad] = bindings else { panic!("{} takes two bindings", Self::NAME) };
-        for (grad, parameter) in grad.floats_mut().iter_mut().zip(parameters.floats()) {
+        for (grad, parameter) in grad.floats_mut().iter_mut().zip(&parameters.floats()[first..]) {
             *grad += 2.0 * self.weight * parameter;
         }
     }
