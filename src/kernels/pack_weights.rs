@@ -206,9 +206,8 @@ impl Describe for PackWeights {
         let place = |tap: usize| (tap - tap % p.kernel_width + p.column(tap % p.kernel_width)) * row;
         let places: Vec<usize> = (0..taps).map(place).collect();
         for (packed, tiled) in packed.chunks_exact_mut(taps * row).zip(tiled.chunks(p.tile).skip(first)) {
-            if tiled.len() < p.tile {
-                packed.fill(0.0);
-            }
+            // The padding; and the rest because whole lines in a row come to the cache sooner than those of all taps.
+            packed.fill(0.0);
             // A few at a time, whose weights stay in the nearest cache for all taps.
             for (packet, others) in others.chunks(PACKET).enumerate() {
                 for (tap, place) in places.iter().enumerate() {
