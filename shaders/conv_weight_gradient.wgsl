@@ -1,6 +1,6 @@
 // Gradient of a convolution's weights and biases, summed over a chunk of blocks:
 //   partial[chunk][oc][ic][ky][kx] = sum over images, oy, ox of g[oy, ox, oc] * input[oy STRIDE_Y + ky - PAD_TOP, ...],
-//   partial[chunk][oc] (bias)      = sum over images, oy, ox of g[oy, ox, oc], of every STREAMS-th block.
+//   partial[chunk][oc] (bias)      = sum over images, oy, ox of g[oy, ox, oc], of every STREAMS-th block, of none for 0.
 // One workgroup owns 4 OUT_VECTORS output channels by 4 IN_VECTORS input channels at one tap (or the biases). Each of its
 // LANES invocations sums over four images' lanes and every fourth pixel, then invocations are added up in order.
 // x = output tile, y = (input tile, tap) and last the biases, z = chunk.
@@ -106,7 +106,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             let iy = i32(pixel / OUT_WIDTH * STRIDE_Y + ky) - i32(PAD_TOP);
             let ix = i32(pixel % OUT_WIDTH * STRIDE_X + kx) - i32(PAD_LEFT);
             let inside = iy >= 0 && iy < i32(IN_HEIGHT) && ix >= 0 && ix < i32(IN_WIDTH);
-            if (select(!inside, block % STREAMS != 0u, is_bias)) {
+            let no_bias = STREAMS == 0u || block % max(STREAMS, 1u) != 0u;
+            if (select(!inside, no_bias, is_bias)) {
                 continue;
             }
             let at = (block * (OUT_HEIGHT * OUT_WIDTH) + pixel) * (OUT_CHANNELS * fours) + four;

@@ -1,6 +1,6 @@
 // Gradient of a dense layer's weights and biases, summed over a chunk of blocks:
 //   partial[chunk][o][f] = sum over images of g[o] * input[f];   partial[chunk][o] (bias) = sum over images of g[o], of
-// every STREAMS-th block.
+// every STREAMS-th block, of none for 0.
 // One workgroup owns four units and one feature (or the biases); each of its LANES invocations sums over one lane's
 // images, then lanes are added up in order. x = feature and last the biases, y = unit tile, z = chunk.
 // 1 input [block][feature][lane], 2 g [block][unit][lane], 3 partials [chunk][parameter].
@@ -41,7 +41,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let at = block * UNITS * LANES;
         let gradient = vec4f(g[at + u.x], g[at + u.y], g[at + u.z], g[at + u.w]);
         let value = input[(block * FEATURES + min(f, FEATURES - 1u)) * LANES + lane];
-        sum += gradient * select(value, f32(block % STREAMS == 0u), f == FEATURES);
+        let has_bias = STREAMS > 0u && block % max(STREAMS, 1u) == 0u;
+        sum += gradient * select(value, f32(has_bias), f == FEATURES);
     }
     lane_sums[lane] = sum;
     workgroupBarrier();

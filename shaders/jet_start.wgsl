@@ -1,17 +1,15 @@
 // What a jet begins with at the network's input: stream 0 is x; streams 1 + d are its directions; then, if some direction
 // is not of first order only, zeros, for the second derivatives. Direction 0, if it is of first order only, is the
-// gradient's own: weight (gradient - target), and residual = weight |gradient - target|^2, with target 0 and weight 1
-// where there is none; residual is 0 without such a direction. The others are given, or the axes.
+// gradient, and residual = |gradient|^2; residual is 0 without such a direction. The others are given, or the axes.
 // One invocation owns one stream of one image: x = lane, y = stream, z = block.
-// 1 x, 2 gradient, 3 target: [block][feature][lane]; 4 weight [block][lane]; 5 probes [block][probe][feature][lane];
-// 6 streams [block][stream][feature][lane]; 7 residual [block][lane]. What is not needed may be any buffer.
+// 1 x, 2 gradient: [block][feature][lane]; 3 probes [block][probe][feature][lane]; 4 streams
+// [block][stream][feature][lane]; 5 residual [block][lane]. What is not needed may be any buffer.
 
 override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
 override FEATURES: u32 = 1;
 override DIRECTIONS: u32 = 1;
 override FIRST_ORDER: u32 = 0;
-override HAS_TARGET: u32 = 0;
 override AXES: u32 = 0;
 
 struct Params {
@@ -21,11 +19,9 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> gradient: array<f32>;
-@group(0) @binding(3) var<storage, read> goal: array<f32>;
-@group(0) @binding(4) var<storage, read> weight: array<f32>;
-@group(0) @binding(5) var<storage, read> probes: array<f32>;
-@group(0) @binding(6) var<storage, read_write> streams: array<f32>;
-@group(0) @binding(7) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(3) var<storage, read> probes: array<f32>;
+@group(0) @binding(4) var<storage, read_write> streams: array<f32>;
+@group(0) @binding(5) var<storage, read_write> residual: array<f32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: vec3u) {
@@ -48,14 +44,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: 
             value = x[at];
         } else if (is_own) {
             value = gradient[at];
-            var part = value * value;
-            if (HAS_TARGET == 1u) {
-                let w = weight[block * LANES + lane];
-                let error = value - goal[at];
-                value = w * error;
-                part = value * error;
-            }
-            sum += part;
+            sum += value * value;
         } else if (is_probe) {
             if (AXES == 1u) {
                 value = f32(f == probe);

@@ -73,13 +73,21 @@ impl Tolerance {
             | Kernel::AnalyticEnergy(_)
             | Kernel::PoolInputGradient(_) => of_largest(1e-5),
             // Dot products too, whose errors go from step to step; a gate's slope is at most 1 on the way, so that they
-            // grow with the steps only where the weights make the state itself grow.
-            Kernel::LstmForward(_) | Kernel::LstmBackward(_) => of_largest(2e-5),
+            // grow with the steps only where the weights make the state itself grow. A hyperbolic tangent near 0, as twice
+            // a sigmoid less 1, is off by roundings of 1.
+            Kernel::LstmForward(_) => Self { absolute: 3e-7, relative: 0.0, of_largest: 2e-5 },
+            Kernel::LstmBackward(_) => of_largest(2e-5),
             // The same for a handful of terms; the last one's factor, an activation's third derivative, is a difference
             // of terms larger than itself.
-            Kernel::ActivationJet(_) | Kernel::ActivationJetBackward(_) => of_largest(1e-5),
+            Kernel::ActivationJet(_) | Kernel::ActivationJetBackward(_) | Kernel::ActivationSecond(_) => {
+                of_largest(1e-5)
+            }
+            // A product; a sum.
+            Kernel::ChainRule(_) | Kernel::AddValues(_) => of_largest(2e-7),
             // One rounding or two, an exponential; the residual is a sum of squares over an image.
-            Kernel::Perturb(_) | Kernel::JetStart(_) | Kernel::KlDirection(_) => of_largest(1e-5),
+            Kernel::Perturb(_) | Kernel::JetStart(_) | Kernel::ScoreDirection(_) | Kernel::KlDirection(_) => {
+                of_largest(1e-5)
+            }
             // A few Langevin steps of the whole network, each of which multiplies what went wrong before by its step
             // size and the energy's curvature. x itself is of magnitude 1.
             Kernel::Chain(_) => of_largest(1e-4),

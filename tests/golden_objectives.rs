@@ -13,7 +13,9 @@ use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::Distribution;
 use thalweg::network::{Activation, LayerSpec, Network, Padding};
-use thalweg::plan::{SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, training_plan};
+use thalweg::plan::{
+    Derivatives, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, training_plan,
+};
 
 mod common;
 
@@ -147,7 +149,7 @@ fn check(device: &Device, target: Target) {
                     }
                     put(&mut machine, drawn, &blocks);
                 }
-                if let Some(level) = score.level {
+                if let Derivatives::Tangent { level, .. } = score.derivatives {
                     put(&mut machine, level, &plan.plan.to_blocks(get("level"), 1, 1));
                 }
                 machine.run(plan.start).unwrap();

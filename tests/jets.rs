@@ -19,7 +19,8 @@ use thalweg::kernels::random::Distribution;
 use thalweg::kernels::{Kernel, State};
 use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::{
-    EXACT_TRACE, SamplerNumbers, ScoreObjective, Target, TrainingNumbers, TrainingPlan, training_plan,
+    Derivatives, EXACT_TRACE, Layout, SamplerNumbers, ScoreObjective, Target, TrainingNumbers, TrainingPlan,
+    training_plan,
 };
 
 /// A fourth-order central difference.
@@ -239,6 +240,9 @@ fn parts_to_blocks(
     blocks
 }
 
+/// The second step of an epoch of two.
+const STEP: u32 = 5;
+
 /// Loss and parameter gradient in f64, through the plan's launches. The loss kernel, which is f32, is left out: its seeds
 /// and its sums are made here.
 fn through_the_plan(
@@ -248,17 +252,16 @@ fn through_the_plan(
     blocks: &(Vec<f64>, Vec<f64>, Vec<f64>),
     n: usize,
 ) -> (f64, Vec<f64>, Vec<f64>, Vec<f64>) {
-    let Kernel::JetStart(start) =
-        &plan.plan.programs[plan.update.0].iter().find(|l| l.kernel.name() == "jet_start").unwrap().kernel
-    else {
-        panic!("no start")
-    };
-    let features = start.features;
     let update = &plan.plan.programs[plan.update.0];
     let place = |name: &str| update.iter().position(|l| l.kernel.name() == name).unwrap();
     let (loss, squares) = (place("score_loss"), place("sum_squares"));
     let score = plan.score.as_ref().unwrap();
+    let Layout::PerBlock(features) = plan.plan.buffers[plan.pass.x.0].layout else {
+        panic!("x is per block")
+    };
     let mut machine = Machine64::new(&plan.plan);
+    machine.buffers[plan.state.0].fill(0.0);
+    machine.buffers[plan.state.0][0] = STEP.into();
     machine.set(plan.pass.parameters, parameters);
     let zeros = plan.plan.buffers.iter().position(|b| b.name == "zeros").unwrap();
     machine.buffers[zeros].fill(0.0);
@@ -266,7 +269,7 @@ fn through_the_plan(
     if let Some(drawn) = score.drawn {
         machine.set(drawn, &blocks.1);
     }
-    if let Some(level) = score.level {
+    if let Derivatives::Tangent { level, .. } = score.derivatives {
         machine.set(level, &blocks.2);
     }
     machine.run(&plan.plan.programs[plan.start.0]);
@@ -276,12 +279,15 @@ fn through_the_plan(
     let (jet, lanes) = (objective.jet(features), plan.plan.lanes as usize);
     assert_eq!(kernel.jet, jet);
     let (energies, residual) =
-        (machine.get(score.jet.energies).to_vec(), machine.get(update[loss].bindings[2]).to_vec());
+        (machine.get(score.energies(&plan.pass)).to_vec(), machine.get(update[loss].bindings[2]).to_vec());
     let share = f64::from(kernel.share);
     let mut seeds = vec![0.0; energies.len()];
     let mut sum = 0.0;
     for (i, residual) in residual.iter().enumerate().take(n) {
         let at = |stream: usize| (i / lanes * jet.streams() + stream) * lanes + i % lanes;
+        if let Derivatives::Tangent { .. } = score.derivatives {
+            sum += 0.5 * residual;
+        }
         for d in 0..jet.directions {
             let along = energies[at(1 + d)];
             if d < jet.first_order {
@@ -298,7 +304,9 @@ fn through_the_plan(
             sum -= share * energies[at];
         }
     }
-    machine.set(score.jet.seeds, &seeds);
+    if let Derivatives::Jet(jet) = &score.derivatives {
+        machine.set(jet.seeds, &seeds);
+    }
     machine.run(&update[loss + 1..squares]);
     (sum / n as f64, machine.get(plan.gradient).to_vec(), energies, seeds)
 }
@@ -370,21 +378,23 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let at = update.iter().position(|l| l.kernel.name() == "score_loss").unwrap();
             let end = update.iter().position(|l| l.kernel.name() == "sum_squares").unwrap();
             let mut machine32 = Machine32::new(&plan.plan);
-            let state = State { step: 5, seed_low: 1, ..State::default() };
+            let state = State { step: STEP, seed_low: 1, ..State::default() };
             machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
             machine32.set(plan.pass.parameters, &parameters);
             machine32.set(plan.pass.x, &blocks.0);
             if let Some(drawn) = score.drawn {
                 machine32.set(drawn, &blocks.1);
             }
-            if let Some(level) = score.level {
+            if let Derivatives::Tangent { level, .. } = score.derivatives {
                 machine32.set(level, &blocks.2);
             }
             machine32.run(&plan.plan.programs[plan.start.0]);
             machine32.run(&update[..=at]);
             let scale = 1e-4 * (1.0 + largest(&energies));
-            failures.close(&format!("{name}: seeds"), &machine32.floats(score.jet.seeds), &seeds, scale, 0.0);
-            let row = &machine32.floats(plan.metrics)[5 * 8..][..8];
+            if let Derivatives::Jet(jet) = &score.derivatives {
+                failures.close(&format!("{name}: seeds"), &machine32.floats(jet.seeds), &seeds, scale, 0.0);
+            }
+            let row = &machine32.floats(plan.metrics)[STEP as usize * 8..][..8];
             failures.close(
                 &format!("{name}: loss in f32"),
                 &row[..1],

@@ -19,14 +19,17 @@ use thalweg::data::toy::TOYS;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::activation_jet::{ActivationJet, Jet};
 use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
+use thalweg::kernels::activation_second::ActivationSecond;
 use thalweg::kernels::adam::{Adam, Decay, Schedule};
 use thalweg::kernels::add_penalty::AddPenalty;
+use thalweg::kernels::add_values::AddValues;
 use thalweg::kernels::advance::Advance;
 use thalweg::kernels::analytic_energy::AnalyticEnergy;
 use thalweg::kernels::anneal_accept::AnnealAccept;
 use thalweg::kernels::anneal_propose::{Anneal, AnnealPropose, BaseFeature, Part, Rung};
 use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
 use thalweg::kernels::average_weights::AverageWeights;
+use thalweg::kernels::chain_rule::ChainRule;
 use thalweg::kernels::check_state::CheckState;
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
@@ -63,6 +66,7 @@ use thalweg::kernels::pool_input_gradient::PoolInputGradient;
 use thalweg::kernels::push_replay::PushReplay;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::reduce_partials::ReducePartials;
+use thalweg::kernels::score_direction::ScoreDirection;
 use thalweg::kernels::score_loss::ScoreLoss;
 use thalweg::kernels::smoothness::Smoothness;
 use thalweg::kernels::spectral_bound::SpectralBound;
@@ -324,14 +328,15 @@ fn activation(number: usize) -> Activation {
     common::ACTIVATIONS[number % common::ACTIVATIONS.len()]
 }
 
-/// Streams of a block, of which the first alone has a bias.
+/// Streams of a block, of which the first alone has a bias; 0 where none has.
 fn streams(number: usize) -> u32 {
-    1 + (number as u32 / 2) % 2
+    [1, 2, 0][number / 2 % 3]
 }
 
-/// Biases are of magnitude 1, or reach the activation's far ends, where exponentials overflow.
-fn bias_scale(number: usize) -> f32 {
-    if number % 5 == 1 { 200.0 } else { 1.0 }
+/// Biases are of magnitude 1, or reach the activation's far ends, where exponentials overflow. Far out, 1 - tanh^2 is
+/// rounding and nothing else.
+fn bias_scale(number: usize, activation: Activation) -> f32 {
+    if number % 5 == 1 && activation != Activation::Tanh { 200.0 } else { 1.0 }
 }
 
 /// Where a layer's parameters lie: neither at the beginning nor at the end of the vector.
@@ -351,7 +356,11 @@ fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
     let kernel = ConvForward { lanes, shape, tile, bias_offset, activation: activation(number) };
     let weights = bench.packed(&kernel.packing());
     let parameters = bench.flat("parameters", n_parameters);
-    bench.fill(parameters, bias_offset..bias_offset + shape.out_channels, bias_scale(number));
+    bench.fill(
+        parameters,
+        bias_offset..bias_offset + shape.out_channels,
+        bias_scale(number, activation(number)),
+    );
     let input = bench.random_blocks("input", shape.in_len(), &BLOCKS);
     let (output, slope) =
         (bench.per_block("output", shape.out_len()), bench.per_block("slope", shape.out_len()));
@@ -442,7 +451,7 @@ fn add_dense(bench: &mut Bench, number: usize, shape: DenseShape, for_gpu: bool)
     let kernel = DenseForward { lanes, shape, tile_channels, bias_offset, activation };
     let weights = bench.packed(&kernel.packing());
     let parameters = bench.flat("parameters", n_parameters);
-    bench.fill(parameters, bias_offset..bias_offset + shape.units, bias_scale(number));
+    bench.fill(parameters, bias_offset..bias_offset + shape.units, bias_scale(number, activation));
     let input = bench.random_blocks("input", shape.in_len(), &BLOCKS);
     let (output, slope) = (bench.per_block("output", shape.units), bench.per_block("slope", shape.units));
     bench.per_block_launch(case.clone(), kernel, &[input, weights, parameters, output, slope]);
@@ -543,7 +552,7 @@ fn add_lstm(bench: &mut Bench, number: usize, shape: LstmShape, for_gpu: bool) {
         let parameters = bench.flat("parameters", n_parameters);
         bench.fill(parameters, own.clone(), 1.0 / (cell.hidden as f32).sqrt());
         let bias = own.start + 4 * cell.hidden * cell.in_channels;
-        bench.fill(parameters, bias..bias + 4 * cell.hidden, bias_scale(number));
+        bench.fill(parameters, bias..bias + 4 * cell.hidden, bias_scale(number, Activation::Identity));
         let packing = LstmPacking::new(&cell, tile);
         let packed = bench.flat("packed", packing.len());
         let all = vec![0..packing.len()];
@@ -850,9 +859,7 @@ fn add_jets(bench: &mut Bench, own: impl Fn(&usize) -> bool) {
             let bias_offset = OFFSET;
             let parameters = bench.flat("parameters", OFFSET + channels + 3);
             let activation = activation(i + j);
-            // Far out, 1 - tanh^2 is rounding and nothing else.
-            let scale = if activation == Activation::Tanh { 1.0 } else { bias_scale(i + j) };
-            bench.fill(parameters, OFFSET..OFFSET + channels, scale);
+            bench.fill(parameters, OFFSET..OFFSET + channels, bias_scale(i + j, activation));
             let n = jet.streams() * features;
             let (z, a) = (bench.random_blocks("z", n, &BLOCKS), bench.per_block("a", n));
             let kernel = ActivationJet { lanes, features, channels, jet, bias_offset, activation };
@@ -862,21 +869,48 @@ fn add_jets(bench: &mut Bench, own: impl Fn(&usize) -> bool) {
             bench.per_block_launch(format!("{kernel:?}"), kernel, &[z, parameters, g]);
 
             let n_probes = jet.directions - jet.first_order;
-            for (has_target, probes) in [(false, Probes::Axes), (true, Probes::Given)] {
-                if probes == Probes::Given && n_probes == 0 && !has_target
-                    || jet.first_order == 0 && has_target
-                {
+            for probes in [Probes::Axes, Probes::Given] {
+                if probes == Probes::Given && n_probes == 0 {
                     continue;
                 }
                 let mut image = |name: &str, features: usize| bench.random_blocks(name, features, &BLOCKS);
                 let (x, gradient) = (image("x", features), image("gradient", features));
-                let (target, weight) = (image("target", features), image("weight", 1));
                 let drawn = image("probes", n_probes.max(1) * features);
                 let (streams, residual) = (bench.per_block("streams", n), bench.per_block("residual", 1));
-                let kernel = JetStart { lanes, features, jet, has_target, probes };
-                let bindings = [x, gradient, target, weight, drawn, streams, residual];
+                let kernel = JetStart { lanes, features, jet, probes };
+                let bindings = [x, gradient, drawn, streams, residual];
                 bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
             }
+        }
+        let mut image = |name: &str| bench.random_blocks(name, features, &BLOCKS);
+        let (slope, value, second) = (image("slope"), image("value"), image("second"));
+        let kernel = ChainRule { lanes, features };
+        bench.per_block_launch(format!("{kernel:?}"), kernel, &[slope, value, second]);
+        let kernel = AddValues { lanes, features };
+        let sum = bench.random_blocks("sum", features, &BLOCKS);
+        bench.per_block_launch(format!("{kernel:?}"), kernel, &[slope, sum]);
+        for j in 0..3 {
+            let parameters = bench.flat("parameters", OFFSET + channels + 3);
+            let activation = activation(i + 3 * j);
+            bench.fill(parameters, OFFSET..OFFSET + channels, bias_scale(i + j, activation));
+            let z = bench.random_blocks("z", features, &BLOCKS);
+            let (value, slope) = (bench.per_block("value", features), bench.per_block("slope", features));
+            let kernel = ActivationSecond { lanes, features, channels, bias_offset: OFFSET, activation };
+            bench.per_block_launch(format!("{kernel:?}"), kernel, &[z, parameters, value, slope]);
+        }
+        // A whole batch; one that ends within a block; the short one at an epoch's end.
+        for (batch, n_images, step) in
+            [(lanes, 5 * lanes, 2), (lanes / 2, 50 * lanes, 0), (lanes, lanes + 3, 1)]
+        {
+            let state = bench.state(State { step, ..State::default() });
+            let mut image = |name: &str, features: usize| bench.random_blocks(name, features, &BLOCKS);
+            let (gradient, target, weight) =
+                (image("gradient", features), image("target", features), image("weight", 1));
+            let (direction, residual) =
+                (bench.per_block("direction", features), bench.per_block("residual", 1));
+            let kernel = ScoreDirection { lanes, features, batch, n_images };
+            let bindings = [state, gradient, target, weight, direction, residual];
+            bench.per_block_launch(format!("{kernel:?} step {step}"), kernel, &bindings);
         }
         for (form, clip, bound) in [
             (Form::NoiseFirst, 0.5, 0.7),

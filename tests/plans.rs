@@ -11,8 +11,9 @@ use thalweg::data::toy::Toy;
 use thalweg::kernels::anneal_propose::Part;
 use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::contrastive_loss::METRICS;
-use thalweg::kernels::conv_weight_gradient::Chunks;
+use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
 use thalweg::kernels::count_non_finite::CountNonFinite;
+use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::guard::MEMORY;
 use thalweg::kernels::jet_start::Probes;
@@ -686,10 +687,19 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::JetStart(k) => {
             let n = PerBlock(k.features);
             let probes = k.jet.directions - k.jet.first_order;
-            let weight = if k.has_target { PerBlock(1) } else { n };
             let probes =
                 if k.probes == Probes::Given && probes > 0 { PerBlock(probes * k.features) } else { n };
-            vec![n, n, n, weight, probes, PerBlock(k.jet.streams() * k.features), PerBlock(1)]
+            vec![n, n, probes, PerBlock(k.jet.streams() * k.features), PerBlock(1)]
+        }
+        Kernel::ActivationSecond(k) => {
+            let n = PerBlock(k.features);
+            vec![n, Flat(0), n, n]
+        }
+        Kernel::ChainRule(k) => vec![PerBlock(k.features); 3],
+        Kernel::AddValues(k) => vec![PerBlock(k.features); 2],
+        Kernel::ScoreDirection(k) => {
+            let n = PerBlock(k.features);
+            vec![state, n, n, PerBlock(1), n, PerBlock(1)]
         }
         Kernel::ActivationJet(k) => {
             let n = PerBlock(k.jet.streams() * k.features);
@@ -754,8 +764,8 @@ fn is_long_enough(plan: &Plan, kernel: &Kernel, binding: usize, id: BufferId) ->
 /// Streams of the buffers that a kernel binds, where it does not know of them.
 fn streams_of(launch: &Launch) -> usize {
     let streams = match &launch.kernel {
-        Kernel::ConvWeightGradient(k) => k.streams,
-        Kernel::DenseWeightGradient(k) => k.streams,
+        Kernel::ConvWeightGradient(k) => k.streams.max(1),
+        Kernel::DenseWeightGradient(k) => k.streams.max(1),
         _ => launch.streams,
     };
     streams as usize
@@ -802,8 +812,10 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
                 let ok = if needed == CHECKED {
                     is_long_enough(&plan, &launch.kernel, binding, *id)
                 } else if needed == Layout::Flat(0) {
-                    // A jet's biases come with its activation.
-                    buffer.name == if launch.streams == 1 { "parameters" } else { "zeros" }
+                    // A jet's biases come with its activation, and so do those of a pass with tangents.
+                    let linear = matches!(launch.kernel, Kernel::ConvForward(_) | Kernel::DenseForward(_));
+                    let alone = linear && (launch.streams > 1 || names.contains(&"direction".to_owned()));
+                    buffer.name == if alone { "zeros" } else { "parameters" }
                 } else if let (true, Layout::Flat(least)) = (shares, needed) {
                     matches!(buffer.layout, Layout::Flat(len) if len >= least)
                 } else {
@@ -837,7 +849,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             failures.check(!whole_writes_blocks, || format!("{what}: writes blocks"));
         }
     }
-    assert_eq!(kernels.len(), 51, "{kernels:?}");
+    assert_eq!(kernels.len(), 55, "{kernels:?}");
     failures.assert_none();
 }
 
@@ -860,8 +872,7 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
         Kernel::CopyImages(_) => binding != 1,
         Kernel::JetStart(k) => match binding {
             1 => k.jet.first_order > 0,
-            2 | 3 => k.has_target,
-            4 => k.probes == Probes::Given && k.jet.has_second(),
+            2 => k.probes == Probes::Given && k.jet.has_second(),
             _ => true,
         },
         Kernel::LstmForward(k) => binding != 3 || k.first_step > 0,
@@ -877,7 +888,9 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
 
 /// The blocks of a per-block buffer that a launch touches.
 fn blocks_of(plan: &Plan, launch: &Launch) -> Range<u32> {
-    let of_chunks = |c: Chunks, streams: u32| c.first_block / streams..(c.first_block + c.n_blocks) / streams;
+    let of_chunks = |c: Chunks, streams: u32| {
+        c.first_block / streams.max(1)..(c.first_block + c.n_blocks) / streams.max(1)
+    };
     match &launch.kernel {
         kernel if kernel.is_per_block() => launch.blocks.clone(),
         Kernel::ConvWeightGradient(k) => of_chunks(k.chunks, k.streams),
@@ -1007,18 +1020,24 @@ fn partial_gradients_cover_all_blocks_and_all_parameters() {
                     _ => continue,
                 };
                 n = n_parameters;
-                let streams = streams_of(launch) as u32;
+                let streams = match &launch.kernel {
+                    Kernel::ConvWeightGradient(ConvWeightGradient { streams: 0, .. })
+                    | Kernel::DenseWeightGradient(DenseWeightGradient { streams: 0, .. }) => 0,
+                    _ => streams_of(launch) as u32,
+                };
                 let own = written.entry(chunks.first_chunk).or_insert((chunks, streams, Vec::new()));
                 assert_eq!((own.0, own.1), (chunks, streams), "{name}");
                 own.2.extend(at);
             }
-            // One set after the other: of all blocks, and of the fake half for the KL term.
+            // One set after the other: of all blocks; of all blocks again, without biases, where there are tangents; of
+            // the fake half for the KL term.
             let mut first_chunk = 0;
             for (chunks, streams, mut at) in written.into_values() {
                 at.sort_unstable();
                 assert!(at.into_iter().eq(0..n), "{name}");
                 assert_eq!(chunks.first_chunk, first_chunk, "{name}");
-                let first_block = if first_chunk == 0 { 0 } else { plan.n_blocks / 2 };
+                let first_block = if first_chunk == 0 || streams == 0 { 0 } else { plan.n_blocks / 2 };
+                let streams = streams.max(1);
                 let blocks: Vec<u32> = (0..chunks.count()).flat_map(|chunk| chunks.blocks(chunk)).collect();
                 assert!(
                     blocks.into_iter().eq(first_block * streams..plan.n_blocks * streams),

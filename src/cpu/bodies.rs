@@ -6,6 +6,7 @@
 use super::lstm;
 use super::simd::{Rows, Simd, TileMut, TileRef, Window, accumulate, correlate};
 use crate::kernels::activation_jet::{ActivationJet, Jet};
+use crate::kernels::activation_second::ActivationSecond;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::conv_weight_gradient::ConvWeightGradient;
@@ -51,6 +52,14 @@ pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding])
         (Kernel::ActivationJetBackward(k), [z, parameters, g]) => {
             activation_jet_backward::<S>(&k.0, z.floats(), parameters.floats(), g.floats_mut());
         }
+        (Kernel::ActivationSecond(k), [z, parameters, value, slope]) => {
+            let (value, slope) = (value.floats_mut(), slope.floats_mut());
+            activation_second::<S>(k, z.floats_mut(), parameters.floats(), value, slope);
+        }
+        (Kernel::ChainRule(k), [slope, value, second]) => {
+            k.reference(slope.floats(), value.floats_mut(), second.floats_mut());
+        }
+        (Kernel::AddValues(k), [value, sum]) => k.reference(value.floats(), sum.floats_mut()),
         (Kernel::Langevin(k), [state, gradient, x]) => {
             k.block(&State::of(state.words()), index, gradient.floats(), x.floats_mut());
         }
@@ -385,6 +394,24 @@ fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], a: 
 }
 
 #[inline(always)]
+fn activation_second<S: Simd>(
+    k: &ActivationSecond,
+    z: &mut [f32],
+    parameters: &[f32],
+    value: &mut [f32],
+    slope: &mut [f32],
+) {
+    let lanes = k.lanes as usize;
+    for at in (0..z.len()).step_by(S::LANES) {
+        let bias = S::splat(parameters[k.bias_offset + at / lanes % k.channels]);
+        let curves = curves(k.activation, S::read(&z[at..]).add(bias));
+        curves[0].write(&mut value[at..]);
+        curves[1].write(&mut slope[at..]);
+        curves[2].write(&mut z[at..]);
+    }
+}
+
+#[inline(always)]
 fn activation_jet_backward<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], g: &mut [f32]) {
     let (lanes, stream) = (k.lanes as usize, k.features * k.lanes as usize);
     let Jet { directions, first_order } = k.jet;
@@ -657,7 +684,7 @@ fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, inp
         for (i, bias) in biases.iter_mut().enumerate() {
             let mut sum = S::splat(0.0);
             for (block, g) in g.chunks_exact(g_block).enumerate() {
-                if (part * at_once + block).is_multiple_of(k.streams as usize) {
+                if k.streams > 0 && (part * at_once + block).is_multiple_of(k.streams as usize) {
                     for pixel in g.chunks_exact(s.out_channels * lanes) {
                         for lanes in pixel[(first + i) * lanes..][..lanes].chunks_exact(S::LANES) {
                             sum = sum.add(S::read(lanes));
@@ -796,7 +823,9 @@ fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, i
     weights.fill(0.0);
     for (i, (bias, row)) in biases.iter_mut().zip(weights.chunks_exact_mut(s.in_len())).enumerate() {
         let mut sum = S::splat(0.0);
-        for g in g.chunks_exact(s.units * lanes).step_by(k.streams as usize) {
+        // Without streams there are no biases.
+        let blocks = if k.streams > 0 { g } else { &[] };
+        for g in blocks.chunks_exact(s.units * lanes).step_by(k.streams.max(1) as usize) {
             for lane in (0..lanes).step_by(S::LANES) {
                 sum = sum.add(S::read(&g[(first_unit + i) * lanes + lane..]));
             }

@@ -62,7 +62,8 @@ pub struct ConvWeightGradient {
     pub shape: ConvShape,
     /// How the batch is split, in streams.
     pub chunks: Chunks,
-    /// Streams of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets.
+    /// Streams of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets, and 0 where
+    /// none has.
     pub streams: u32,
     /// Channels of a workgroup, of the output and of the input each: on a GPU 4 or 8.
     pub tile: usize,
@@ -86,7 +87,7 @@ impl ConvWeightGradient {
         let (weights, biases) = grad.split_at_mut(s.weight_len());
         let blocks = input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.out_len() * lanes));
         for (stream, (input, g)) in blocks.enumerate() {
-            let has_bias = stream.is_multiple_of(self.streams as usize);
+            let has_bias = self.streams > 0 && stream.is_multiple_of(self.streams as usize);
             for (i, g) in g.chunks_exact(lanes).enumerate() {
                 let (oy, ox, oc) =
                     (i / s.out_channels / s.out_width, i / s.out_channels % s.out_width, i % s.out_channels);

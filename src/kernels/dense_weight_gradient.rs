@@ -15,7 +15,8 @@ pub struct DenseWeightGradient {
     pub shape: DenseShape,
     /// How the batch is split, in streams.
     pub chunks: Chunks,
-    /// Streams of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets.
+    /// Streams of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets, and 0 where
+    /// none has.
     pub streams: u32,
     /// Where the weights lie in the parameters; the biases follow.
     pub weight_offset: usize,
@@ -32,7 +33,7 @@ impl DenseWeightGradient {
         let (weights, biases) = grad.split_at_mut(s.in_len() * s.units);
         let blocks = input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.units * lanes));
         for (stream, (input, g)) in blocks.enumerate() {
-            let has_bias = stream.is_multiple_of(self.streams as usize);
+            let has_bias = self.streams > 0 && stream.is_multiple_of(self.streams as usize);
             for (unit, g) in g.chunks_exact(lanes).enumerate() {
                 if has_bias {
                     g.iter().for_each(|g| biases[unit] += *g);

@@ -1,8 +1,7 @@
 //! What a jet begins with at the network's input: the images, their directions, and a zero second derivative.
 //!
-//! A direction of first order, if there is one, is what the energy's gradient `g` is to lose, taken as a constant: `g`
-//! itself, or `weight * (g - target)`. The parameter gradient of the first derivative along it is then that of
-//! `|g|^2 / 2`, or of `weight * |g - target|^2 / 2`. Other directions are given, or the axes.
+//! A direction of first order, if there is one, is the energy's gradient `g`, taken as a constant. The parameter gradient of
+//! the first derivative along it is then that of `|g|^2 / 2`. Other directions are given, or the axes.
 
 use super::activation_jet::Jet;
 use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE};
@@ -26,31 +25,25 @@ pub struct JetStart {
     pub features: usize,
     /// The streams: of its directions one at most is of first order only.
     pub jet: Jet,
-    /// Whether there are targets and weights.
-    pub has_target: bool,
     /// The other directions.
     pub probes: Probes,
 }
 
-/// What [`JetStart::reference`] reads, `[feature][lane]` of one block but for the weights `[lane]` and the probes
-/// `[probe][feature][lane]`. What it does not need may be empty.
+/// What [`JetStart::reference`] reads, `[feature][lane]` of one block but for the probes `[probe][feature][lane]`. What it
+/// does not need may be empty.
 #[derive(Clone, Copy, Debug)]
 pub struct JetInputs<'a, R> {
     /// The images.
     pub x: &'a [R],
     /// The energy's gradient there.
     pub gradient: &'a [R],
-    /// What it should be.
-    pub target: &'a [R],
-    /// How much that counts.
-    pub weight: &'a [R],
     /// Directions of second order.
     pub probes: &'a [R],
 }
 
 impl JetStart {
     /// The twin, in any precision, for one block: `streams` `[stream][feature][lane]`, and `residual` `[lane]`, which is
-    /// `weight * |g - target|^2`, 0 without a direction of first order.
+    /// `|g|^2`, 0 without a direction of first order.
     pub fn reference<R: Real>(&self, inputs: JetInputs<R>, streams: &mut [R], residual: &mut [R]) {
         let (zero, one) = (R::from_f64(0.0), R::from_f64(1.0));
         let (lanes, len) = (self.lanes as usize, self.features * self.lanes as usize);
@@ -67,10 +60,6 @@ impl JetStart {
                         Probes::Axes if d - first_order == feature => one,
                         Probes::Axes => zero,
                     }
-                } else if self.has_target {
-                    let error = inputs.gradient[i] - inputs.target[i];
-                    residual[lane] += inputs.weight[lane] * error * error;
-                    inputs.weight[lane] * error
                 } else {
                     residual[lane] += inputs.gradient[i] * inputs.gradient[i];
                     inputs.gradient[i]
@@ -83,16 +72,15 @@ impl JetStart {
 impl Describe for JetStart {
     const NAME: &'static str = "jet_start";
     const SOURCE: &'static str = include_str!("../../shaders/jet_start.wgsl");
-    /// x; its energy's gradient; targets; weights; probes (anything for what is not needed); streams; residuals.
+    /// x; its energy's gradient; probes (anything for what is not needed); streams; residuals.
     const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
+        &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         let mut overrides = vec![
             ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
             ("LANES", self.lanes.into()),
             ("FEATURES", self.features as f64),
-            ("HAS_TARGET", f64::from(u8::from(self.has_target))),
             ("AXES", f64::from(u8::from(self.probes == Probes::Axes))),
         ];
         overrides.extend(self.jet.overrides());
@@ -108,16 +96,10 @@ impl Describe for JetStart {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [x, gradient, target, weight, probes, streams, residual] = bindings else {
-            panic!("{} takes seven bindings", Self::NAME)
+        let [x, gradient, probes, streams, residual] = bindings else {
+            panic!("{} takes five bindings", Self::NAME)
         };
-        let inputs = JetInputs {
-            x: x.floats(),
-            gradient: gradient.floats(),
-            target: target.floats(),
-            weight: weight.floats(),
-            probes: probes.floats(),
-        };
+        let inputs = JetInputs { x: x.floats(), gradient: gradient.floats(), probes: probes.floats() };
         self.reference(inputs, streams.floats_mut(), residual.floats_mut());
     }
 }

@@ -13,8 +13,10 @@
 
 pub mod activation_jet;
 pub mod activation_jet_backward;
+pub mod activation_second;
 pub mod adam;
 pub mod add_penalty;
+pub mod add_values;
 pub mod advance;
 pub mod analytic_energy;
 pub mod anneal_accept;
@@ -22,6 +24,7 @@ pub mod anneal_propose;
 pub mod augment_starts;
 pub mod average_weights;
 pub mod chain;
+pub mod chain_rule;
 pub mod check_state;
 pub mod clip_scale;
 pub mod contrastive_loss;
@@ -58,6 +61,7 @@ pub mod pool_input_gradient;
 pub mod push_replay;
 pub mod random;
 pub mod reduce_partials;
+pub mod score_direction;
 pub mod score_loss;
 pub mod smoothness;
 pub mod spectral_bound;
@@ -283,6 +287,10 @@ kernels! {
     JetStart, jet_start, "The streams of a jet at the network's input.", true;
     ActivationJet, activation_jet, "The activation of a jet.", true;
     ActivationJetBackward, activation_jet_backward, "The way back through an activation's jet.", true;
+    ActivationSecond, activation_second, "An activation with its first two derivatives.", true;
+    ChainRule, chain_rule, "The chain rule at an activation, of first and second order.", true;
+    AddValues, add_values, "Adds one per-block buffer to another.", true;
+    ScoreDirection, score_direction, "What the energy's gradient is to lose.", true;
     KlDirection, kl_direction, "Where the KL term of a chain's last step begins.", true;
     ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and seeds.", false;
     SpectralInput, spectral_input, "A power iteration on weights, first half.", false;

@@ -28,8 +28,8 @@ impl KlPass {
     /// Keeps the place where the chains' last step takes its gradient, and that gradient.
     pub(super) fn keep(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
         let (lanes, features) = (pass.lanes(), pass.features());
-        let start = JetStart { lanes, features, jet: Self::JET, has_target: false, probes: Probes::Axes };
-        let bindings = [pass.x, pass.input_gradient, pass.x, pass.x, pass.x, self.jet.x, self.unused];
+        let start = JetStart { lanes, features, jet: Self::JET, probes: Probes::Axes };
+        let bindings = [pass.x, pass.input_gradient, pass.x, self.jet.x, self.unused];
         launches.push(Launch::per_block(start, blocks, &bindings));
     }
 

@@ -11,6 +11,7 @@ mod lstm_pass;
 mod network_pass;
 mod programs;
 mod score_pass;
+mod tangent_pass;
 
 pub use annealing::{AnnealingNumbers, AnnealingPlan, annealing_plan};
 pub use guard_pass::{GuardNumbers, GuardPass};
@@ -23,7 +24,8 @@ pub use programs::{
     training_plan,
 };
 
-pub use score_pass::{EXACT_TRACE, ScoreObjective, ScorePass};
+pub use score_pass::{Derivatives, EXACT_TRACE, ScoreObjective, ScorePass};
+pub use tangent_pass::TangentPass;
 
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::pack_weights::Tile;

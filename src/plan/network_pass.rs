@@ -36,8 +36,8 @@ pub struct NetworkPass {
 
 #[derive(Clone, Debug)]
 pub(super) struct LayerBuffers {
-    output: BufferId,   // after the activation
-    gradient: BufferId, // of the pre-activation; the last layer's is the seeds
+    pub output: BufferId,   // after the activation
+    pub gradient: BufferId, // of the pre-activation; the last layer's is the seeds
     own: OwnBuffers,
 }
 
@@ -62,7 +62,7 @@ struct SimpleBuffers {
 
 impl LayerBuffers {
     /// The derivative of the layer's activation; an LSTM and an analytic energy have none of their own.
-    fn slope(&self) -> Option<BufferId> {
+    pub fn slope(&self) -> Option<BufferId> {
         match &self.own {
             OwnBuffers::Conv(_, own) | OwnBuffers::Dense(_, own) => Some(own.slope),
             OwnBuffers::Pool(_, slope) => Some(*slope),

@@ -553,6 +553,9 @@ impl<'a> Training<'a> {
         let data_len = numbers.n_images as usize * numbers.data_shape.len();
         let has_kl = numbers.score.is_none() && numbers.kl > 0.0 && numbers.chain.form.has_kl();
         let mut n_chunks = target.chunks(parts * half_blocks).count();
+        if let Some(objective) = numbers.score {
+            n_chunks = objective.n_partials(n_chunks);
+        }
         if has_kl {
             n_chunks += target.chunks(half_blocks).count();
         }
@@ -585,7 +588,7 @@ impl<'a> Training<'a> {
         let judged = Judged {
             state,
             metrics,
-            energies: score.as_ref().map_or(pass.energies, |score| score.jet.energies),
+            energies: score.as_ref().map_or(pass.energies, |score| score.energies(&pass)),
             streams: numbers.score.map_or(1, |objective| objective.jet(features).streams()),
             batch: numbers.batch,
             n_images: numbers.n_images,
@@ -789,8 +792,8 @@ impl<'a> Training<'a> {
         let chunks = self.target.chunks(self.plan.n_blocks);
         let TrainingNumbers { batch, n_images, .. } = *self.numbers;
         let batch = Batch { batch, n_images, metric_rows: METRIC_ROWS };
-        score.run(launches, pass, (*state, *metrics), batch, chunks, self.partials);
-        self.reduce(launches, chunks.count());
+        score.run(launches, pass, (*state, *metrics), batch, (chunks, self.partials));
+        self.reduce(launches, self.numbers.score.map_or(0, |score| score.n_partials(chunks.count())));
     }
 
     /// New parameters from the gradient, chains into the ring, and the step's end.

@@ -2,12 +2,13 @@
 //! from a batch to the parameter gradient.
 
 use super::jet_pass::JetPass;
-use super::{BufferId, Launch, NetworkPass, Plan};
+use super::{BufferId, Launch, NetworkPass, Plan, TangentPass};
 use crate::kernels::activation_jet::Jet;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::jet_start::{JetStart, Probes};
 use crate::kernels::perturb::Perturb;
 use crate::kernels::random::{Distribution, Random, Stream};
+use crate::kernels::score_direction::ScoreDirection;
 use crate::kernels::score_loss::ScoreLoss;
 use crate::network::{Activation, Network};
 use crate::{Error, Result};
@@ -48,7 +49,8 @@ pub enum ScoreObjective {
 }
 
 impl ScoreObjective {
-    /// The streams that it needs for images of `features` values.
+    /// The streams that the loss is made of, for images of `features` values. Denoising needs the energy alone: the
+    /// rest is a [`TangentPass`]'s.
     pub fn jet(&self, features: usize) -> Jet {
         match *self {
             Self::Matching { .. } if features <= EXACT_TRACE => Jet { directions: features, first_order: 0 },
@@ -56,7 +58,15 @@ impl ScoreObjective {
                 Jet { directions: 1 + probes, first_order: 1 }
             }
             Self::Sliced { probes, .. } => Jet { directions: probes, first_order: 0 },
-            Self::Denoising { .. } => Jet { directions: 1, first_order: 1 },
+            Self::Denoising { .. } => Jet { directions: 0, first_order: 0 },
+        }
+    }
+
+    /// Partial sums of the parameter gradient, where blocks are split into `n_chunks`.
+    pub(super) fn n_partials(&self, n_chunks: u32) -> u32 {
+        match self {
+            Self::Denoising { .. } => 2 * n_chunks,
+            _ => n_chunks,
         }
     }
 
@@ -99,14 +109,27 @@ impl ScoreObjective {
 #[derive(Clone, Debug)]
 pub struct ScorePass {
     objective: ScoreObjective,
-    /// The network's jet.
-    pub jet: JetPass,
+    /// How the energy's derivatives are differentiated.
+    pub derivatives: Derivatives,
     /// Probes `[block][probe][feature][lane]`, or noise `[block][feature][lane]`, where the objective draws some.
     pub drawn: Option<BufferId>,
-    /// A uniform number in [-1, 1) for each image, which chooses its noise's standard deviation.
-    pub level: Option<BufferId>,
-    weight: Option<BufferId>,
     residual: BufferId,
+}
+
+/// How the energy's derivatives with respect to images are differentiated with respect to the parameters.
+#[derive(Clone, Debug)]
+pub enum Derivatives {
+    /// Along directions that are known beforehand, and to second order.
+    Jet(JetPass),
+    /// Denoising: along what dE/dx is to lose.
+    Tangent {
+        /// The pass.
+        tangent: TangentPass,
+        /// A uniform number in [-1, 1) for each image, which chooses its noise's standard deviation.
+        level: BufferId,
+        /// How much each image counts.
+        weight: BufferId,
+    },
 }
 
 /// The numbers of a batch that the loss needs.
@@ -121,17 +144,26 @@ impl ScorePass {
     /// Adds the objective's buffers to a plan.
     pub(super) fn new(plan: &mut Plan, network: &Network, objective: ScoreObjective) -> Self {
         let features = network.input.len();
-        let jet = JetPass::new(plan, network, objective.jet(features));
-        let denoises = matches!(objective, ScoreObjective::Denoising { .. });
-        let mut drawn =
-            objective.drawn(features).map(|(probes, _)| plan.per_block("probes", probes * features));
-        let (mut level, mut weight) = (None, None);
-        if denoises {
-            drawn = Some(plan.per_block("noise", features));
-            level = Some(plan.per_block("level", 1));
-            weight = Some(plan.per_block("weight", 1));
+        let (derivatives, drawn) = if let ScoreObjective::Denoising { .. } = objective {
+            let tangent = TangentPass::new(plan, network);
+            let drawn = plan.per_block("noise", features);
+            let (level, weight) = (plan.per_block("level", 1), plan.per_block("weight", 1));
+            (Derivatives::Tangent { tangent, level, weight }, Some(drawn))
+        } else {
+            let jet = JetPass::new(plan, network, objective.jet(features));
+            let drawn = objective.drawn(features);
+            let drawn = drawn.map(|(probes, _)| plan.per_block("probes", probes * features));
+            (Derivatives::Jet(jet), drawn)
+        };
+        Self { objective, derivatives, drawn, residual: plan.per_block("residual", 1) }
+    }
+
+    /// The energy's streams.
+    pub fn energies(&self, pass: &NetworkPass) -> BufferId {
+        match &self.derivatives {
+            Derivatives::Jet(jet) => jet.energies,
+            Derivatives::Tangent { .. } => pass.energies,
         }
-        Self { objective, jet, drawn, level, weight, residual: plan.per_block("residual", 1) }
     }
 
     /// Draws noise or probes.
@@ -154,66 +186,59 @@ impl ScorePass {
             (None, Some(to)) => random(features, Stream::ScoreNoise, Distribution::Normal, to),
             (_, None) => {}
         }
-        if let Some(level) = self.level {
+        if let Derivatives::Tangent { level, .. } = self.derivatives {
             random(1, Stream::ScoreLevel, Distribution::Uniform, level);
         }
     }
 
-    /// From the images in the network's `x`, and what was drawn, to partial sums of the parameter gradient. `x` is
-    /// blurred on the way where the objective denoises.
-    #[allow(clippy::too_many_arguments)]
+    /// From the images in the network's `x`, and what was drawn, to partial sums of the parameter gradient, as many as
+    /// [`ScoreObjective::n_partials`] says. `x` is blurred on the way where the objective denoises.
     pub(super) fn run(
         &self,
         launches: &mut Vec<Launch>,
         pass: &NetworkPass,
         (state, metrics): (BufferId, BufferId),
         batch: Batch,
-        chunks: Chunks,
-        partials: BufferId,
+        (chunks, partials): (Chunks, BufferId),
     ) {
         let (lanes, features, blocks) = (pass.lanes(), pass.network().input.len(), 0..chunks.n_blocks);
-        let jet = self.objective.jet(features);
-        if let (
-            ScoreObjective::Denoising { sigma, sigma_max, levels, velocity },
-            Some(noise),
-            Some(level),
-            Some(weight),
-        ) = (self.objective, self.drawn, self.level, self.weight)
-        {
-            let kernel = Perturb { lanes, features, levels, sigma, sigma_max, velocity };
-            launches.push(Launch::per_block(kernel, &blocks, &[level, noise, pass.x, weight]));
-        }
-        if jet.first_order > 0 {
-            pass.forward(launches, &blocks);
-            pass.to_input(launches, &blocks);
-        }
-        let has_target = self.weight.is_some();
-        let drawn = self.drawn.unwrap_or(pass.x);
-        let (target, probes) = if has_target { (drawn, pass.x) } else { (pass.x, drawn) };
-        let kernel = JetStart {
-            lanes,
-            features,
-            jet,
-            has_target,
-            probes: if self.drawn.is_some() { Probes::Given } else { Probes::Axes },
-        };
-        let bindings = [
-            pass.x,
-            pass.input_gradient,
-            target,
-            self.weight.unwrap_or(pass.x),
-            probes,
-            self.jet.x,
-            self.residual,
-        ];
-        launches.push(Launch::per_block(kernel, &blocks, &bindings));
-        self.jet.forward(launches, pass, &blocks);
         let Batch { batch, n_images, metric_rows } = batch;
         let share = self.objective.drawn(features).map_or(1.0, |(probes, _)| 1.0 / probes as f32);
-        let kernel = ScoreLoss { lanes, batch, n_images, metric_rows, jet, share };
-        let bindings = [state, self.jet.energies, self.residual, self.jet.seeds, metrics];
-        launches.push(Launch::whole(kernel, &bindings));
-        self.jet.backward(launches, pass, &blocks);
-        self.jet.to_parameters(launches, pass, chunks, partials);
+        let jet = self.objective.jet(features);
+        let loss = ScoreLoss { lanes, batch, n_images, metric_rows, jet, share };
+        let loss = |seeds| Launch::whole(loss, &[state, self.energies(pass), self.residual, seeds, metrics]);
+        match (&self.derivatives, self.objective, self.drawn) {
+            (
+                Derivatives::Tangent { tangent, level, weight },
+                ScoreObjective::Denoising { sigma, sigma_max, levels, velocity },
+                Some(noise),
+            ) => {
+                let kernel = Perturb { lanes, features, levels, sigma, sigma_max, velocity };
+                launches.push(Launch::per_block(kernel, &blocks, &[*level, noise, pass.x, *weight]));
+                tangent.gradient(launches, pass, &blocks);
+                let kernel = ScoreDirection { lanes, features, batch, n_images };
+                let bindings = [state, pass.input_gradient, noise, *weight, tangent.direction, self.residual];
+                launches.push(Launch::per_block(kernel, &blocks, &bindings));
+                launches.push(loss(pass.seeds));
+                tangent.along(launches, pass, &blocks);
+                tangent.to_parameters(launches, pass, chunks, partials);
+            }
+            (Derivatives::Jet(own), ..) => {
+                if jet.first_order > 0 {
+                    pass.forward(launches, &blocks);
+                    pass.to_input(launches, &blocks);
+                }
+                let probes = if self.drawn.is_some() { Probes::Given } else { Probes::Axes };
+                let kernel = JetStart { lanes, features, jet, probes };
+                let drawn = self.drawn.unwrap_or(pass.x);
+                let bindings = [pass.x, pass.input_gradient, drawn, own.x, self.residual];
+                launches.push(Launch::per_block(kernel, &blocks, &bindings));
+                own.forward(launches, pass, &blocks);
+                launches.push(loss(own.seeds));
+                own.backward(launches, pass, &blocks);
+                own.to_parameters(launches, pass, chunks, partials);
+            }
+            _ => unreachable!("what denoises has noise, and nothing else a tangent"),
+        }
     }
 }

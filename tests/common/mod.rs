@@ -11,6 +11,7 @@ use thalweg::device::{ChainPath, Device};
 use thalweg::gpu::{Gpu, adapters};
 use thalweg::kernels::jet_start::JetInputs;
 use thalweg::kernels::pack_weights::Packing;
+use thalweg::kernels::score_direction::DirectionInputs;
 use thalweg::kernels::{Access, Binding, Kernel};
 use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, LstmShape, Network, Operation, Padding};
 use thalweg::plan::{BufferId, Launch, Layout, Plan, Target};
@@ -569,8 +570,17 @@ fn run_block(kernel: &Kernel, index: u32, views: &mut [Vec<f64>]) {
             let level: Vec<f32> = level.iter().map(|level| *level as f32).collect();
             k.reference(&level, noise, x, weight);
         }
-        (Kernel::JetStart(k), [x, gradient, target, weight, probes, streams, residual]) => {
-            k.reference(JetInputs { x, gradient, target, weight, probes }, streams, residual);
+        (Kernel::JetStart(k), [x, gradient, probes, streams, residual]) => {
+            k.reference(JetInputs { x, gradient, probes }, streams, residual);
+        }
+        (Kernel::ActivationSecond(k), [z, p, value, slope]) => {
+            k.reference(z, &p[k.bias_offset..], value, slope);
+        }
+        (Kernel::ChainRule(k), [slope, value, second]) => k.reference(slope, value, second),
+        (Kernel::AddValues(k), [value, sum]) => k.reference(value, sum),
+        (Kernel::ScoreDirection(k), [state, gradient, target, weight, direction, residual]) => {
+            let inputs = DirectionInputs { gradient, target, weight };
+            k.reference((index, state[0] as u32), inputs, direction, residual);
         }
         // In the first training step.
         (Kernel::KlDirection(k), [_, gradient, x, streams, seeds]) => {

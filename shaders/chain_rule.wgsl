@@ -1,0 +1,28 @@
+// The chain rule at an activation: second = second value, then value = value slope.
+// One invocation owns one feature of four neighbouring lanes: x = feature by lanes, z = block.
+// 1 slope, 2 value, 3 second: [block][feature][lane].
+
+override WORKGROUP_SIZE: u32 = 64;
+override LANES: u32 = 16;
+override FEATURES: u32 = 1;
+
+struct Params {
+    first_block: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> slope: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> value: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> second: array<vec4f>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+    let len = FEATURES * (LANES / 4u);
+    if (id.x >= len) {
+        return;
+    }
+    let at = (params.first_block + id.z) * len + id.x;
+    let v = value[at];
+    second[at] *= v;
+    value[at] = v * slope[at];
+}

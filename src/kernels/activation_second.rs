@@ -1,0 +1,70 @@
+//! An activation with its first two derivatives: what [`crate::plan::TangentPass`] keeps of a forward pass.
+
+use super::activation_jet::curves;
+use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, groups};
+use crate::network::Activation;
+use std::ops::Range;
+
+/// An activation with its first two derivatives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActivationSecond {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Values of one image.
+    pub features: usize,
+    /// Channels of those: each has a bias.
+    pub channels: usize,
+    /// Where the biases lie in the parameters.
+    pub bias_offset: usize,
+    /// What it does.
+    pub activation: Activation,
+}
+
+impl ActivationSecond {
+    /// The twin, in any precision, for one block `[feature][lane]` and biases `[channel]`: `z`, the pre-activation less
+    /// bias, becomes the second derivative; `value` and `slope` are written.
+    pub fn reference<R: Real>(&self, z: &mut [R], bias: &[R], value: &mut [R], slope: &mut [R]) {
+        for (i, z) in z.iter_mut().enumerate() {
+            let bias = bias[i / self.lanes as usize % self.channels];
+            let curves = curves(self.activation, *z + bias);
+            [value[i], slope[i], *z] = [curves[0], curves[1], curves[2]];
+        }
+    }
+}
+
+impl Describe for ActivationSecond {
+    const NAME: &'static str = "activation_second";
+    const SOURCE: &'static str = concat!(
+        include_str!("../../shaders/lib/activation.wgsl"),
+        include_str!("../../shaders/lib/curves.wgsl"),
+        include_str!("../../shaders/activation_second.wgsl")
+    );
+    /// Pre-activation less bias, then second derivative; parameters; activation; slope.
+    const ACCESS: &'static [Access] = &[Access::ReadWrite, Access::Read, Access::Write, Access::Write];
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("LANES", self.lanes.into()),
+            ("FEATURES", self.features as f64),
+            ("CHANNELS", self.channels as f64),
+            ("BIAS_OFFSET", self.bias_offset as f64),
+            ("ACTIVATION", self.activation.code().into()),
+            ("LEAK", self.activation.leak().into()),
+        ]
+    }
+
+    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        [groups(self.features, self.lanes / 4), 1, blocks.len() as u32]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [z, parameters, value, slope] = bindings else { panic!("{} takes four bindings", Self::NAME) };
+        let bias = &parameters.floats()[self.bias_offset..][..self.channels];
+        self.reference(z.floats_mut(), bias, value.floats_mut(), slope.floats_mut());
+    }
+}
