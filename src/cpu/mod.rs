@@ -28,7 +28,7 @@ pub enum Isa {
     Plain,
     /// AVX2 and FMA.
     Avx2,
-    /// AVX-512F.
+    /// AVX-512F, -DQ and -VL; half registers for blocks of eight images.
     Avx512,
 }
 
@@ -42,7 +42,8 @@ impl Isa {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 sets.push(Self::Avx2);
             }
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+            let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
+            if has && is_x86_feature_detected!("avx512vl") {
                 sets.push(Self::Avx512);
             }
         }
@@ -91,19 +92,24 @@ impl std::fmt::Display for Isa {
     }
 }
 
-/// Defines a function that enters `$body` with the instruction set of `$isa`.
+/// Defines a function that enters `$body` with the instruction set of `isa`, on blocks of `lanes` images.
 macro_rules! by_isa {
     ($name:ident ( $($argument:ident : $type:ty),* ), $body:ident, $reference:expr) => {
-        fn $name(isa: Isa, $($argument: $type),*) {
+        fn $name(isa: Isa, lanes: u32, $($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($argument: $type),*) {
-                bodies::$body::<simd::Avx2>($($argument),*);
+                bodies::$body::<simd::Eight<false>>($($argument),*);
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
             fn avx512($($argument: $type),*) {
                 bodies::$body::<simd::Avx512>($($argument),*);
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
+            fn half_avx512($($argument: $type),*) {
+                bodies::$body::<simd::Eight<true>>($($argument),*);
             }
             match isa {
                 Isa::Reference => $reference,
@@ -112,7 +118,10 @@ macro_rules! by_isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => unsafe { avx2($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => unsafe { avx512($($argument),*) },
+                Isa::Avx512 if lanes.is_multiple_of(16) => unsafe { avx512($($argument),*) },
+                // A register must not be wider than a block.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => unsafe { half_avx512($($argument),*) },
                 #[cfg(not(target_arch = "x86_64"))]
                 _ => bodies::$body::<simd::Plain>($($argument),*),
             }
@@ -148,7 +157,7 @@ pub fn peak_gflops(isa: Isa, seconds: f64) -> f64 {
         let start = std::time::Instant::now();
         rayon::broadcast(|_| {
             let mut result = 0.0;
-            multiply_adds(isa, turns, &mut result);
+            multiply_adds(isa, 16, turns, &mut result);
             std::hint::black_box(result);
         });
         let took = start.elapsed().as_secs_f64();
@@ -186,8 +195,6 @@ impl Machine {
         if !Isa::available().contains(&isa) {
             return Err(Error::Device(format!("this processor has no {isa}")));
         }
-        // A register must not be wider than a block.
-        let isa = if isa == Isa::Avx512 && !plan.lanes.is_multiple_of(16) { Isa::Avx2 } else { isa };
         // Pages of zeros come from the system untouched: a buffer costs memory when it is first written.
         let buffer = |(i, spec): (usize, &BufferSpec)| {
             let len = plan.len_of(BufferId(i));
@@ -326,7 +333,7 @@ impl Machine {
             }
         }
         pieces.into_par_iter().with_max_len(1).for_each(|(piece, input, g)| {
-            weight_piece(isa, &launches[0].kernel, piece, input, g);
+            weight_piece(isa, lanes as u32, &launches[0].kernel, piece, input, g);
         });
     }
 }
@@ -411,12 +418,12 @@ fn run_one_block<'a>(
         }
         let index = number - launch.blocks.start;
         if launch.streams == 1 {
-            run_block(isa, &launch.kernel, index, &mut bindings);
+            run_block(isa, plan.lanes, &launch.kernel, index, &mut bindings);
         } else {
             for stream in 0..launch.streams as usize {
                 let part = |binding| stream_of(binding, stream, launch.streams as usize);
                 let mut parts: Vec<Binding> = bindings.iter_mut().map(part).collect();
-                run_block(isa, &launch.kernel, index, &mut parts);
+                run_block(isa, plan.lanes, &launch.kernel, index, &mut parts);
             }
         }
         for (&id, binding) in launch.bindings.iter().zip(bindings) {

@@ -423,7 +423,7 @@ impl Simd for Plain {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub use x86::{Avx512, Eight};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -436,9 +436,9 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub struct Avx512(__m512);
 
-    /// Eight floats; AVX2 and FMA.
+    /// Eight floats; AVX2 and FMA, or, with `MANY` registers, AVX-512VL.
     #[derive(Clone, Copy)]
-    pub struct Avx2(__m256);
+    pub struct Eight<const MANY: bool>(__m256);
 
     impl Simd for Avx512 {
         const LANES: usize = 16;
@@ -529,9 +529,9 @@ mod x86 {
         }
     }
 
-    impl Simd for Avx2 {
+    impl<const MANY: bool> Simd for Eight<MANY> {
         const LANES: usize = 8;
-        const MANY: bool = false;
+        const MANY: bool = MANY;
 
         #[inline(always)]
         fn splat(value: f32) -> Self {

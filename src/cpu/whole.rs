@@ -69,7 +69,7 @@ pub fn run(isa: Isa, launches: &[Launch], bindings: &mut [Vec<Binding>]) {
         pieces.extend(cut.into_iter().map(|(first, bindings)| (kernel, first, bindings)));
     }
     let run = |(kernel, first, mut bindings): (&Kernel, usize, Vec<Binding>)| {
-        run_part(isa, kernel, first, &mut bindings);
+        run_part(isa, 16, kernel, first, &mut bindings);
     };
     if cost < WORTH_THREADS {
         pieces.into_iter().for_each(run);
