@@ -1,11 +1,12 @@
 // Gradient of a dense layer's weights and biases, summed over a chunk of blocks:
 //   partial[chunk][o][f] = sum over images of g[o] * input[f];   partial[chunk][o] (bias) = sum over images of g[o], of
 // every STREAMS-th block, of none for 0.
-// One workgroup owns four units and one feature (or the biases); each of its LANES invocations sums over one lane's
-// images, then lanes are added up in order. x = feature and last the biases, y = unit tile, z = chunk.
-// 1 input [block][feature][lane], 2 g [block][unit][lane], 3 partials [chunk][parameter].
+// One workgroup owns four units and sixteen features, of which one more than there are stands for the biases. Each of its
+// LANES invocations sums four features over four images' lanes, then invocations are added up in order.
+// x = features, y = unit tile, z = chunk.
+// 1 input [block][feature][lane], 2 g [block][unit][lane], four lanes in a vec4f; 3 partials [chunk][parameter].
+// The prelude declares LANES.
 
-override LANES: u32 = 16;
 override CHANNELS: u32 = 1;
 override FEATURES: u32 = 1;
 override UNITS: u32 = 1;
@@ -22,40 +23,51 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read> g: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<vec4f>;
+@group(0) @binding(2) var<storage, read> g: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>;
 
-var<workgroup> lane_sums: array<vec4f, LANES>;
+// A column is a feature, a row a unit.
+var<workgroup> lane_sums: array<mat4x4f, LANES>;
+
+const FOUR = vec4u(0u, 1u, 2u, 3u);
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u) {
+    let fours = LANES / 4u;
     let unit = group.y * 4u;
-    let f = group.x; // FEATURES means the biases
-    let last = UNITS - 1u;
-    let u = min(vec4u(unit, unit + 1u, unit + 2u, unit + 3u), vec4u(last)) * LANES + lane;
+    let units = min(unit + FOUR, vec4u(UNITS - 1u)) * fours + lane % fours;
+    let feature = group.x * 16u + lane / fours * 4u + FOUR;
+    let features = min(feature, vec4u(FEATURES - 1u)) * fours + lane % fours;
+    let is_bias = feature == vec4u(FEATURES);
 
-    var sum = vec4f(0.0);
+    var sum = mat4x4f();
     let begin = FIRST_BLOCK + group.z * CHUNK_BLOCKS;
     for (var block = begin; block < min(begin + CHUNK_BLOCKS, END_BLOCK); block++) {
-        let at = block * UNITS * LANES;
-        let gradient = vec4f(g[at + u.x], g[at + u.y], g[at + u.z], g[at + u.w]);
-        let value = input[(block * FEATURES + min(f, FEATURES - 1u)) * LANES + lane];
-        let has_bias = STREAMS > 0u && block % max(STREAMS, 1u) == 0u;
-        sum += gradient * select(value, f32(has_bias), f == FEATURES);
+        let at = block * UNITS * fours + units;
+        let gradient = mat4x4f(g[at.x], g[at.y], g[at.z], g[at.w]);
+        let place = block * FEATURES * fours + features;
+        let one = vec4f(f32(STREAMS > 0u && block % max(STREAMS, 1u) == 0u));
+        sum += mat4x4f(
+            select(input[place.x], one, is_bias.x) * gradient,
+            select(input[place.y], one, is_bias.y) * gradient,
+            select(input[place.z], one, is_bias.z) * gradient,
+            select(input[place.w], one, is_bias.w) * gradient,
+        );
     }
     lane_sums[lane] = sum;
     workgroupBarrier();
-    for (var i = lane; i < 4u; i += LANES) {
-        if (unit + i < UNITS) {
+    for (var i = lane; i < 64u; i += LANES) {
+        let f = group.x * 16u + i / 4u;
+        let u = unit + i % 4u;
+        if (f <= FEATURES && u < UNITS) {
             var total = 0.0;
-            for (var other = 0u; other < LANES; other++) {
-                total += lane_sums[other][i];
+            for (var other = 0u; other < fours; other++) {
+                total += lane_sums[i / 16u * fours + other][i / 4u % 4u][i % 4u];
             }
             // Files order features [channel][pixel].
             let column = (f % CHANNELS) * (FEATURES / CHANNELS) + f / CHANNELS;
-            let weight = (unit + i) * FEATURES + column;
-            let at = select(weight, UNITS * FEATURES + unit + i, f == FEATURES);
+            let at = select(u * FEATURES + column, UNITS * FEATURES + u, f == FEATURES);
             partials[(FIRST_CHUNK + group.z) * N_PARAMETERS + WEIGHT_OFFSET + at] = total;
         }
     }

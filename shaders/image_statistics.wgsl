@@ -1,9 +1,11 @@
 // How different the images of a batch are, feature by feature: for the real images and for the fake ones, the variance of
 // the feature over the images, and the share of images in which its magnitude is below a bound.
-// One workgroup sums a feature: y, x = feature. Sums in a fixed order, of differences from the first image, so that nothing
+// One invocation sums a feature: x = feature. Sums in a fixed order, of differences from the first image, so that nothing
 // cancels where all images are far from 0.
-// 1 state, 2 x [block][feature][lane], real blocks first, 3 statistics [feature](variances, shares; real, fake).
+// 1 state; 2 x [block][feature][lane], real blocks first, four lanes in a vec4f; 3 statistics [feature](variances, shares;
+// real, fake).
 
+override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
 override FEATURES: u32 = 4;
 override BATCH: u32 = 16;
@@ -15,35 +17,37 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> state: State;
-@group(0) @binding(2) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> x: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> statistics: array<vec4f>;
 
-const ROW: u32 = 32768u; // groups in x
-
-@compute @workgroup_size(SIZE)
-fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
-    let number = group.y * ROW + group.x;
-    let feature = min(number, FEATURES - 1u);
-    let n_real = epoch_of(state.step, N_IMAGES, BATCH).n_real;
-    let half = (BATCH + LANES - 1u) / LANES * FEATURES * LANES; // words of each half
-    let first = vec2f(x[feature * LANES], x[half + feature * LANES]);
-    // real and fake: differences, their squares
+// The variance of the n images whose blocks begin at block first_block, and the share of them inside the bound.
+fn of_half(first_block: u32, feature: u32, n: u32) -> vec2f {
+    let fours = LANES / 4u;
+    let first = x[(first_block * FEATURES + feature) * fours].x;
     var sum = vec4f(0.0);
-    var inside = vec2f(0.0);
-    for (var image = index; image < BATCH; image += SIZE) {
-        let at = (image / LANES * FEATURES + feature) * LANES + image % LANES;
-        let value = vec2f(x[at], x[half + at]);
-        let is_there = vec2<bool>(image < n_real, true);
-        let difference = select(vec2f(0.0), value - first, is_there);
-        sum += vec4f(difference, difference * difference);
-        inside += select(vec2f(0.0), vec2f(1.0), is_there & (abs(value) < vec2f(params.bound)));
+    var squares = vec4f(0.0);
+    var inside = vec4f(0.0);
+    for (var image = 0u; image < n; image += 4u) {
+        let value = x[((first_block + image / LANES) * FEATURES + feature) * fours + image % LANES / 4u];
+        let is_there = image + vec4u(0u, 1u, 2u, 3u) < vec4u(n);
+        let difference = select(vec4f(0.0), value - first, is_there);
+        sum += difference;
+        squares += difference * difference;
+        inside += select(vec4f(0.0), vec4f(1.0), is_there & (abs(value) < vec4f(params.bound)));
     }
-    let n = vec2f(f32(n_real), f32(BATCH));
-    let total = workgroup_sum(index, sum);
-    workgroupBarrier();
-    let share = workgroup_sum(index, vec4f(inside, 0.0, 0.0)).xy / n;
-    if (index == 0u && number < FEATURES) {
-        let mean = total.xy / n;
-        statistics[feature] = vec4f(max(total.zw / n - mean * mean, vec2f(0.0)), share);
+    let ones = vec4f(1.0);
+    let mean = dot(sum, ones) / f32(n);
+    return vec2f(max(dot(squares, ones) / f32(n) - mean * mean, 0.0), dot(inside, ones) / f32(n));
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+    let feature = id.x;
+    if (feature >= FEATURES) {
+        return;
     }
+    let n_real = epoch_of(state.step, N_IMAGES, BATCH).n_real;
+    let real = of_half(0u, feature, n_real);
+    let fake = of_half((BATCH + LANES - 1u) / LANES, feature, BATCH);
+    statistics[feature] = vec4f(real.x, fake.x, real.y, fake.y);
 }

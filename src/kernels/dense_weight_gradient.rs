@@ -56,10 +56,13 @@ impl Describe for DenseWeightGradient {
     /// Input; gradient of the pre-activation; partial sums.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
+    fn prelude(&self) -> String {
+        format!("const LANES = {}u;\n", self.lanes)
+    }
+
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         let mut overrides = dense_overrides(&self.shape);
         overrides.extend([
-            ("LANES", f64::from(self.lanes)),
             ("CHANNELS", self.shape.in_channels as f64),
             ("WEIGHT_OFFSET", self.weight_offset as f64),
             ("N_PARAMETERS", self.n_parameters as f64),
@@ -74,7 +77,8 @@ impl Describe for DenseWeightGradient {
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
-        [self.shape.in_len() as u32 + 1, self.shape.units.div_ceil(4) as u32, self.chunks.count()]
+        let features = (self.shape.in_len() + 1).div_ceil(16);
+        [features as u32, self.shape.units.div_ceil(4) as u32, self.chunks.count()]
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {

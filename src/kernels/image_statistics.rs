@@ -1,11 +1,9 @@
 //! How different the images of a batch are from each other, and how many of their values lie at the bound.
 
 use super::draw_real::Epoch;
-use super::{Access, Binding, Describe, Parts, State};
+use super::{Access, Binding, Describe, Parts, State, WORKGROUP_SIZE, groups};
 use std::ops::Range;
 
-/// Workgroups in x: one for each feature, in rows.
-const ROW: u32 = 32_768;
 /// Lanes that the twin sums side by side.
 const CHUNK: usize = 8;
 
@@ -64,7 +62,6 @@ impl Describe for ImageStatistics {
     const SOURCE: &'static str = concat!(
         include_str!("../../shaders/lib/state.wgsl"),
         include_str!("../../shaders/lib/epoch.wgsl"),
-        include_str!("../../shaders/lib/sum.wgsl"),
         include_str!("../../shaders/image_statistics.wgsl")
     );
     /// State; x, real blocks first; `[feature][4]`: variance of real images, of fake ones, share of each.
@@ -72,6 +69,7 @@ impl Describe for ImageStatistics {
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         vec![
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
             ("LANES", self.lanes.into()),
             ("FEATURES", self.features as f64),
             ("BATCH", self.batch.into()),
@@ -84,8 +82,7 @@ impl Describe for ImageStatistics {
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
-        let features = self.features as u32;
-        [features.min(ROW), features.div_ceil(ROW), 1]
+        [groups(self.features, 1), 1, 1]
     }
 
     fn parts(&self) -> Option<Parts> {
