@@ -4,7 +4,7 @@
 //! epoch): a Feistel network whose domain is a little larger than the data set, walked until it lands inside ("cycle
 //! walking", Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
 
-use super::random::{Stream, counter, normal_of, philox, quads};
+use super::random::{Stream, counter, normals, philox, quads};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use crate::data::ImageShape;
 use std::ops::Range;
@@ -165,10 +165,10 @@ impl DrawReal {
             return;
         }
         for (quad, rows) in x.chunks_mut(4 * lanes).enumerate() {
-            let at = |image| counter(Stream::DataNoise, quad as u32, image, 0, state.step);
             for first in (0..present).step_by(8) {
                 let image = index * self.lanes + first as u32;
-                let noise = quads::<8, _>(at, state.key(), image, 0.0, normal_of);
+                let at = counter(Stream::DataNoise, quad as u32, image, 0, state.step);
+                let noise = normals(&quads::<8>(at, state.key()));
                 for (row, noise) in rows.chunks_mut(lanes).zip(&noise) {
                     for (x, noise) in row[first..present].iter_mut().zip(noise) {
                         let value = *x + self.noise * noise;

@@ -1,7 +1,7 @@
 //! Moves the chains: Langevin dynamics in the forms of [`Form`](super::dynamics::Form) that accept every step.
 
 use super::dynamics::{Dynamics, DynamicsParams, Move};
-use super::random::{Stream, counter, normal_of, philox};
+use super::random::{Stream, counter, normals, quads};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use std::ops::Range;
 
@@ -70,18 +70,9 @@ impl Langevin {
             }
             let Some(step) = self.perturbs else { continue };
             for first in (0..lanes).step_by(CHUNK) {
-                // Not by `random::quads`: compiled through its closures this lost the caller's instruction set, and R1 a sixth of
-                // its speed.
-                let mut noise = [[0.0; CHUNK]; 4];
-                for i in 0..CHUNK {
-                    let image = index * self.lanes + (first + i) as u32;
-                    let at =
-                        counter(Stream::Langevin, quad as u32, image, state.chain_base + step, state.step);
-                    let normal = normal_of(philox(at, state.key()));
-                    for (noise, normal) in noise.iter_mut().zip(normal) {
-                        noise[i] = normal;
-                    }
-                }
+                let image = index * self.lanes + first as u32;
+                let at = counter(Stream::Langevin, quad as u32, image, state.chain_base + step, state.step);
+                let noise = normals(&quads::<CHUNK>(at, state.key()));
                 for (row, noise) in xs.chunks_mut(lanes).zip(&noise) {
                     let end = lanes.min(first + CHUNK);
                     for (x, noise) in row[first..end].iter_mut().zip(noise) {

@@ -193,24 +193,32 @@ pub fn normal_of(bits: [u32; 4]) -> [f32; 4] {
     [a, b, c, d]
 }
 
-/// What `of` makes of the words of one quad, for `N` neighbouring images from `image` on: `[feature of the quad][image]`. A plain
-/// loop, which the compiler turns into SIMD where the caller allows that.
+/// The words of one quad for `N` neighbouring images from that of `counter` on: `[word][image]`. A plain loop, without
+/// closures, which the compiler turns into SIMD where the caller allows that.
 #[inline(always)]
-pub(super) fn quads<const N: usize, T: Copy>(
-    counter: impl Fn(u32) -> [u32; 4],
-    key: [u32; 2],
-    image: u32,
-    zero: T,
-    of: impl Fn([u32; 4]) -> [T; 4],
-) -> [[T; N]; 4] {
-    let mut all = [[zero; N]; 4];
+pub(super) fn quads<const N: usize>(counter: [u32; 4], key: [u32; 2]) -> [[u32; N]; 4] {
+    let mut quads = [[0; N]; 4];
     for i in 0..N {
-        let four = of(philox(counter(image + i as u32), key));
-        for (row, value) in all.iter_mut().zip(four) {
-            row[i] = value;
+        let [quad, image, chain_step, step] = counter;
+        let words = philox([quad, image.wrapping_add(i as u32), chain_step, step], key);
+        for j in 0..4 {
+            quads[j][i] = words[j];
         }
     }
-    all
+    quads
+}
+
+/// [`normal_of`] the words of [`quads`].
+#[inline(always)]
+pub(super) fn normals<const N: usize>(words: &[[u32; N]; 4]) -> [[f32; N]; 4] {
+    let mut normals = [[0.0; N]; 4];
+    for i in 0..N {
+        let four = normal_of([words[0][i], words[1][i], words[2][i], words[3][i]]);
+        for j in 0..4 {
+            normals[j][i] = four[j];
+        }
+    }
+    normals
 }
 
 /// One stream as a sequence, for host code that draws through `rand`'s distributions.
@@ -345,31 +353,56 @@ impl Random {
     /// One block; inlined into callers that allow wider SIMD instructions.
     #[inline(always)]
     pub(crate) fn block(&self, state: &State, index: u32, output: &mut [u32]) {
-        let scaled = |value: f32| (self.scale * value).clamp(-self.bound, self.bound).to_bits();
-        match self.distribution {
-            Distribution::Bits => self.fill(state, index, output, |bits| bits),
-            Distribution::Uniform => {
-                self.fill(state, index, output, |bits| bits.map(|b| scaled(uniform_of(b))))
-            }
-            Distribution::Normal => self.fill(state, index, output, |bits| normal_of(bits).map(scaled)),
-            Distribution::Signs => {
-                self.fill(state, index, output, |bits| bits.map(|b| b & 0x8000_0000 | 0x3f80_0000));
-            }
+        if self.lanes.is_multiple_of(16) {
+            self.block_in_chunks::<16>(state, index, output);
+        } else {
+            self.block_in_chunks::<8>(state, index, output);
         }
     }
 
     #[inline(always)]
-    fn fill(&self, state: &State, index: u32, output: &mut [u32], of: impl Fn([u32; 4]) -> [u32; 4]) {
+    fn block_in_chunks<const CHUNK: usize>(&self, state: &State, index: u32, output: &mut [u32]) {
         let lanes = self.lanes as usize;
         for (quad, rows) in output.chunks_mut(4 * lanes).enumerate() {
-            let at = |image| counter(self.stream, quad as u32, image, state.chain_base, state.step);
-            for first in (0..lanes).step_by(8) {
-                let words = quads::<8, _>(at, state.key(), index * self.lanes + first as u32, 0, &of);
-                let end = lanes.min(first + 8);
+            for first in (0..lanes).step_by(CHUNK) {
+                let image = index * self.lanes + first as u32;
+                let at = counter(self.stream, quad as u32, image, state.chain_base, state.step);
+                let mut words = quads::<CHUNK>(at, state.key());
+                match self.distribution {
+                    Distribution::Bits => {}
+                    Distribution::Uniform => {
+                        for row in &mut words {
+                            for word in row {
+                                *word = self.scaled(uniform_of(*word));
+                            }
+                        }
+                    }
+                    Distribution::Normal => {
+                        let normals = normals(&words);
+                        for (row, normals) in words.iter_mut().zip(&normals) {
+                            for (word, normal) in row.iter_mut().zip(normals) {
+                                *word = self.scaled(*normal);
+                            }
+                        }
+                    }
+                    Distribution::Signs => {
+                        for row in &mut words {
+                            for word in row {
+                                *word = *word & 0x8000_0000 | 0x3f80_0000;
+                            }
+                        }
+                    }
+                }
+                let end = lanes.min(first + CHUNK);
                 for (row, words) in rows.chunks_mut(lanes).zip(&words) {
                     row[first..end].copy_from_slice(&words[..end - first]);
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn scaled(&self, value: f32) -> u32 {
+        (self.scale * value).clamp(-self.bound, self.bound).to_bits()
     }
 }
