@@ -196,13 +196,17 @@ pub fn normal_of(bits: [u32; 4]) -> [f32; 4] {
 /// The words of one quad for `N` neighbouring images from that of `counter` on: `[word][image]`. A plain loop, without
 /// closures, which the compiler turns into SIMD where the caller allows that.
 #[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "an iterator's closure is compiled without the instruction set"
+)]
 pub(super) fn quads<const N: usize>(counter: [u32; 4], key: [u32; 2]) -> [[u32; N]; 4] {
     let mut quads = [[0; N]; 4];
     for i in 0..N {
         let [quad, image, chain_step, step] = counter;
         let words = philox([quad, image.wrapping_add(i as u32), chain_step, step], key);
-        for j in 0..4 {
-            quads[j][i] = words[j];
+        for (row, word) in quads.iter_mut().zip(words) {
+            row[i] = word;
         }
     }
     quads
@@ -214,8 +218,8 @@ pub(super) fn normals<const N: usize>(words: &[[u32; N]; 4]) -> [[f32; N]; 4] {
     let mut normals = [[0.0; N]; 4];
     for i in 0..N {
         let four = normal_of([words[0][i], words[1][i], words[2][i], words[3][i]]);
-        for j in 0..4 {
-            normals[j][i] = four[j];
+        for (row, normal) in normals.iter_mut().zip(four) {
+            row[i] = normal;
         }
     }
     normals
