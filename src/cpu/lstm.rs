@@ -268,8 +268,13 @@ impl Tile {
                 &mut sum,
                 &trace[self.from_g + row * self.lanes + lane..],
                 &values[self.from_x + column * self.lanes + lane..],
-                Window { rows: 1, columns: self.count, g_steps: (0, self.step_g), x_steps: (0, self.step_x) },
+                Window {
+                    counts: [1, 1, self.count],
+                    g_steps: [0, 0, self.step_g],
+                    x_steps: [0, 0, self.step_x],
+                },
                 self.lanes,
+                std::array::from_fn(|q| q * self.lanes),
             );
         }
         for t in 0..4 {

@@ -125,15 +125,8 @@ pub trait Simd: Copy {
         lanes[0]
     }
 
-    /// [`Self::sum`] of sixteen registers, bit for bit.
-    #[inline(always)]
-    fn sums(registers: &[Self; 16]) -> [f32; 16] {
-        let mut sums = [0.0; 16];
-        for i in 0..16 {
-            sums[i] = registers[i].sum();
-        }
-        sums
-    }
+    /// The sum of each of `LANES` registers' lanes, in a lane of its own.
+    fn sums(registers: &[Self]) -> Self;
 }
 
 /// Minimax polynomial of `2^f` for f in [-1/2, 1/2], highest power first: within 1.2e-7.
@@ -283,21 +276,19 @@ impl<'a, S: Simd, const T: usize, const P: usize> TileRef<'a, S, T, P> {
     }
 }
 
-/// The pixels that a tap of the weight gradient takes, and how far apart they lie.
+/// The pixels that a tap of the weight gradient takes, and how far apart they lie: block by block, row by row.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
-    /// Rows.
-    pub rows: usize,
-    /// Pixels of a row.
-    pub columns: usize,
-    /// From one row to the next of the output's gradient, and from one pixel to the next.
-    pub g_steps: (usize, usize),
+    /// Blocks, rows of each, pixels of a row.
+    pub counts: [usize; 3],
+    /// From one block, row, or pixel to the next of the output's gradient.
+    pub g_steps: [usize; 3],
     /// The same of the input.
-    pub x_steps: (usize, usize),
+    pub x_steps: [usize; 3],
 }
 
-/// The inner loop of the weight gradient: `sum[t][q] += sum over the window's pixels of g[pixel + t * stride] * x[pixel + q *
-/// stride]` for T output channels by Q input channels, all in registers.
+/// The inner loop of every weight gradient: `sum[t][q] += sum over the window's pixels of g[pixel + t * stride] * x[pixel +
+/// offsets[q]]` for T rows by Q columns, all in registers.
 ///
 /// # Panics
 /// Where a pixel lies beyond a slice.
@@ -308,36 +299,47 @@ pub fn correlate<S: Simd, const T: usize, const Q: usize>(
     x: &[f32],
     window: Window,
     stride: usize,
+    offsets: [usize; Q],
 ) {
-    let Window { rows, columns, g_steps, x_steps } = window;
-    if rows == 0 || columns == 0 {
+    let Window { counts, g_steps, x_steps } = window;
+    if counts[0] == 0 || counts[1] == 0 || counts[2] == 0 {
         return;
     }
-    let reach = |steps: (usize, usize)| (rows - 1) * steps.0 + (columns - 1) * steps.1 + S::LANES;
-    let g = &g[..reach(g_steps) + (T - 1) * stride];
-    let x = &x[..reach(x_steps) + (Q - 1) * stride];
+    let (mut g_reach, mut x_reach) = ((T - 1) * stride + S::LANES, S::LANES);
+    for i in 0..3 {
+        g_reach += (counts[i] - 1) * g_steps[i];
+        x_reach += (counts[i] - 1) * x_steps[i];
+    }
+    let mut last = 0;
+    for q in 0..Q {
+        last = last.max(offsets[q]);
+    }
+    let (mut g, mut x) = (g[..g_reach].as_ptr(), x[..x_reach + last].as_ptr());
     let mut tile = *sum;
-    for row in 0..rows {
-        let (mut g, mut x) =
-            (g.as_ptr().wrapping_add(row * g_steps.0), x.as_ptr().wrapping_add(row * x_steps.0));
-        for _ in 0..columns {
-            // SAFETY: both pointers stay inside their slices, whose lengths were just taken from the last read; they
-            // advance past it only with wrapping arithmetic.
-            unsafe {
-                let mut gs = [S::splat(0.0); T];
-                for t in 0..T {
-                    gs[t] = S::load(g.add(t * stride));
-                }
-                for q in 0..Q {
-                    let value = S::load(x.add(q * stride));
+    for _ in 0..counts[0] {
+        let (mut g_row, mut x_row) = (g, x);
+        for _ in 0..counts[1] {
+            let (mut g, mut x) = (g_row, x_row);
+            for _ in 0..counts[2] {
+                // SAFETY: both pointers stay inside their slices, whose lengths were just taken from the last read; they
+                // advance past it only with wrapping arithmetic.
+                unsafe {
+                    let mut xs = [S::splat(0.0); Q];
+                    for q in 0..Q {
+                        xs[q] = S::load(x.add(offsets[q]));
+                    }
                     for t in 0..T {
-                        tile[t][q] = gs[t].multiply_add(value, tile[t][q]);
+                        let value = S::load(g.add(t * stride));
+                        for q in 0..Q {
+                            tile[t][q] = value.multiply_add(xs[q], tile[t][q]);
+                        }
                     }
                 }
+                (g, x) = (g.wrapping_add(g_steps[2]), x.wrapping_add(x_steps[2]));
             }
-            g = g.wrapping_add(g_steps.1);
-            x = x.wrapping_add(x_steps.1);
+            (g_row, x_row) = (g_row.wrapping_add(g_steps[1]), x_row.wrapping_add(x_steps[1]));
         }
+        (g, x) = (g.wrapping_add(g_steps[0]), x.wrapping_add(x_steps[0]));
     }
     *sum = tile;
 }
@@ -403,6 +405,13 @@ impl Simd for Plain {
     #[inline(always)]
     fn where_positive(self, yes: Self, no: Self) -> Self {
         Self(std::array::from_fn(|i| if self.0[i] > 0.0 { yes.0[i] } else { no.0[i] }))
+    }
+    #[inline(always)]
+    fn sums(registers: &[Self]) -> Self {
+        // Or else the compiler keeps a whole tile as it is to be in the end, and shuffles all that is added to it.
+        let registers = std::hint::black_box(registers);
+        let lanes = |lane: usize| Self(std::array::from_fn(|i| registers[i].0[lane]));
+        lanes(0).add(lanes(2)).add(lanes(1).add(lanes(3)))
     }
     #[inline(always)]
     fn exponent(self) -> Self {
@@ -480,10 +489,9 @@ mod x86 {
             }
         }
         #[inline(always)]
-        fn sums(registers: &[Self; 16]) -> [f32; 16] {
-            // Halves of two registers, added up, make one, and so on: 15 additions.
-            let r = |i: usize| registers[i].0;
-            let mut sums = [0.0; 16];
+        fn sums(registers: &[Self]) -> Self {
+            // Halves of two registers, added up, make one, and so on: 15 additions. The last leaves them transposed.
+            let r = |i: usize| registers[i % 4 * 4 + i / 4].0;
             unsafe {
                 let mut quarters = [_mm512_setzero_ps(); 4]; // four floats of each of four registers
                 for i in 0..4 {
@@ -498,14 +506,8 @@ mod x86 {
                     _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b))
                 };
                 let (a, b) = (pairs(quarters[0], quarters[1]), pairs(quarters[2], quarters[3]));
-                let all = _mm512_add_ps(_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xdd>(a, b));
-                let mut transposed = [0.0; 16];
-                _mm512_storeu_ps(transposed.as_mut_ptr(), all);
-                for i in 0..16 {
-                    sums[i] = transposed[i % 4 * 4 + i / 4];
-                }
+                Self(_mm512_add_ps(_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xdd>(a, b)))
             }
-            sums
         }
         #[inline(always)]
         fn exponent(self) -> Self {
@@ -566,6 +568,26 @@ mod x86 {
             unsafe {
                 let positive = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, _mm256_setzero_ps());
                 Self(_mm256_blendv_ps(no.0, yes.0, positive))
+            }
+        }
+        #[inline(always)]
+        fn sums(registers: &[Self]) -> Self {
+            // As with sixteen lanes: 7 additions.
+            let r = |i: usize| registers[i].0;
+            unsafe {
+                let mut halves = [_mm256_setzero_ps(); 4]; // four floats of each of two registers
+                for i in 0..4 {
+                    let (a, b) = (r(i), r(i + 4));
+                    halves[i] = _mm256_add_ps(
+                        _mm256_permute2f128_ps::<0x20>(a, b),
+                        _mm256_permute2f128_ps::<0x31>(a, b),
+                    );
+                }
+                let pairs = |a: __m256, b: __m256| {
+                    _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b))
+                };
+                let (a, b) = (pairs(halves[0], halves[1]), pairs(halves[2], halves[3]));
+                Self(_mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b)))
             }
         }
         #[inline(always)]
