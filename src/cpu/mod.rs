@@ -4,16 +4,18 @@
 //! threads block by block: each block goes through all launches of the stretch while it is in its thread's cache.
 //! Results do not depend on the number of threads.
 
+mod activation;
 mod bodies;
 mod lstm;
 mod simd;
+mod weight_gradient;
 mod whole;
 
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::{Binding, Kernel};
 use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
 use crate::{Error, Result};
-use bodies::{PIECE, WeightPiece};
+use weight_gradient::{PIECE, WeightPiece};
 
 use rayon::prelude::*;
 use std::sync::Arc;
