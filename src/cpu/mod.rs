@@ -97,6 +97,7 @@ impl std::fmt::Display for Isa {
 /// Defines a function that enters `$body` with the instruction set of `isa`, on blocks of `lanes` images.
 macro_rules! by_isa {
     ($name:ident ( $($argument:ident : $type:ty),* ), $body:ident, $reference:expr) => {
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "registers of one width"))]
         fn $name(isa: Isa, lanes: u32, $($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
