@@ -1,4 +1,4 @@
-//! Writes every pipeline of the training plan, by layers and fused, as the SPIR-V that wgpu would hand to a Vulkan driver,
+//! Writes every pipeline of the training plans of `mnist-small`, by layers and fused, and of `digits`, as the SPIR-V that wgpu would hand to a Vulkan driver,
 //! for tools that look at shaders with no GPU (`benches/gpu_stats.sh`):
 //!
 //! ```sh
@@ -18,7 +18,9 @@ use std::path::PathBuf;
 use thalweg::data::ImageShape;
 use thalweg::kernels::Kernel;
 use thalweg::network::preset;
-use thalweg::plan::{GuardNumbers, SamplerNumbers, Source, Target, TrainingNumbers, training_plan};
+use thalweg::plan::{
+    GuardNumbers, SamplerNumbers, ScoreObjective, Source, Target, TrainingNumbers, training_plan,
+};
 
 const BATCH: u32 = 128;
 
@@ -41,8 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         target = Target { lanes: lanes as u32, tile_channels, tile_pixels, tile_area, ..target };
     }
     let mut pipelines: BTreeMap<String, Pipeline> = BTreeMap::new();
-    for fused_steps in [0, u32::MAX] {
-        for (key, pipeline) in pipelines_of(Target { fused_steps, ..target })? {
+    // `digits` learns by denoising.
+    let velocity = ScoreObjective::Denoising { sigma: 0.1, sigma_max: 5.0, levels: 64, velocity: true };
+    let plans = [("mnist-small", None, 0), ("mnist-small", None, u32::MAX), ("digits", Some(velocity), 0)];
+    for (name, score, fused_steps) in plans {
+        for (key, pipeline) in pipelines_of(name, score, Target { fused_steps, ..target })? {
             pipelines.entry(key).or_insert(pipeline);
         }
     }
@@ -63,9 +68,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The different pipelines of a training step of recipe R1.
-fn pipelines_of(target: Target) -> Result<BTreeMap<String, Pipeline>, Box<dyn Error>> {
-    let network = preset("mnist-small")?;
+/// The different pipelines of a training step of a preset.
+fn pipelines_of(
+    name: &str,
+    score: Option<ScoreObjective>,
+    target: Target,
+) -> Result<BTreeMap<String, Pipeline>, Box<dyn Error>> {
+    let network = preset(name)?;
     let numbers = TrainingNumbers {
         batch: BATCH,
         source: Source::Bytes,
@@ -82,6 +91,7 @@ fn pipelines_of(target: Target) -> Result<BTreeMap<String, Pipeline>, Box<dyn Er
         epsilon: 1e-7,
         gradient_norm_clip: 0.0,
         guard: Some(GuardNumbers::default()),
+        score,
         ..TrainingNumbers::default()
     };
     let plan = training_plan(&network, &numbers, target);

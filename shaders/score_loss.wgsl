@@ -2,6 +2,7 @@
 // directions of second order, E2 the sum of its second ones, n images, and share s:
 //   without a direction of first order   loss = mean of s (sum of E1^2) / 2 - s E2
 //   with one                             loss = mean of residual / 2 - s E2      (no E2 if there is no other)
+//   without any (denoising)              loss = mean of residual / 2
 //   seeds = dloss/d(streams): s E1 / n or 0, 1 / n for the direction of first order (whose derivative with respect to the
 //   parameters is that of residual / 2), -s / n for E2, 0 for the energy and for empty lanes.
 // One workgroup; sums in a fixed order.

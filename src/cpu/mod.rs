@@ -94,6 +94,9 @@ impl std::fmt::Display for Isa {
     }
 }
 
+/// Images of a block that fills the widest register, for what does not run on blocks.
+const WIDEST: u32 = 16;
+
 /// Defines a function that enters `$body` with the instruction set of `isa`, on blocks of `lanes` images.
 macro_rules! by_isa {
     ($name:ident ( $($argument:ident : $type:ty),* ), $body:ident, $reference:expr) => {
@@ -160,7 +163,7 @@ pub fn peak_gflops(isa: Isa, seconds: f64) -> f64 {
         let start = std::time::Instant::now();
         rayon::broadcast(|_| {
             let mut result = 0.0;
-            multiply_adds(isa, 16, turns, &mut result);
+            multiply_adds(isa, WIDEST, turns, &mut result);
             std::hint::black_box(result);
         });
         let took = start.elapsed().as_secs_f64();

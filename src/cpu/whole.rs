@@ -1,7 +1,7 @@
 //! Launches that are not per block, on all cores: kernels that fall into parts ([`Kernel::parts`]), each of which is the
 //! twin again, compiled with the instruction set.
 
-use super::{Isa, run_part};
+use super::{Isa, WIDEST, run_part};
 use crate::kernels::{Access, Binding, Kernel};
 use crate::plan::{BufferId, Launch};
 
@@ -69,7 +69,7 @@ pub fn run(isa: Isa, launches: &[Launch], bindings: &mut [Vec<Binding>]) {
         pieces.extend(cut.into_iter().map(|(first, bindings)| (kernel, first, bindings)));
     }
     let run = |(kernel, first, mut bindings): (&Kernel, usize, Vec<Binding>)| {
-        run_part(isa, 16, kernel, first, &mut bindings);
+        run_part(isa, WIDEST, kernel, first, &mut bindings);
     };
     if cost < WORTH_THREADS {
         pieces.into_iter().for_each(run);

@@ -10,7 +10,7 @@
 //! What a weight gets is `d' a + d a'`, and a bias `d'`. That is six passes over the network, where the streams of a
 //! [`super::JetPass`], which must know v before they begin, take eight.
 
-use super::network_pass::Forward;
+use super::network_pass::{Forward, LayerBuffers};
 use super::{BufferId, Launch, NetworkPass, Plan};
 use crate::kernels::activation_second::ActivationSecond;
 use crate::kernels::add_values::AddValues;
@@ -87,8 +87,9 @@ impl TangentPass {
             };
             let ((layer, before), own) = layers[before];
             launches.extend(pass.backward_launch(buffers, (gradient, None, before.gradient), blocks));
-            if let (true, Some(slope)) = (has_activation(layer), before.slope()) {
-                self.chain_rule(launches, (lanes, layer), [slope, before.gradient, own.second], blocks);
+            if let Some(slope) = slope_of(layer, before) {
+                let kernel = ChainRule { lanes, features: layer.out_len };
+                launches.push(Launch::per_block(kernel, blocks, &[slope, before.gradient, own.second]));
             }
         }
     }
@@ -102,15 +103,16 @@ impl TangentPass {
         for ((layer, buffers), own) in &layers[..layers.len() - 1] {
             let with = Forward { input, parameters: self.zeros, output: own.tangent, slope: own.scratch };
             launches.extend(pass.forward_launch(buffers, (Activation::Identity, 0), with, blocks));
-            if let (true, Some(slope)) = (has_activation(layer), buffers.slope()) {
-                self.chain_rule(launches, (lanes, layer), [slope, own.tangent, own.second], blocks);
+            if let Some(slope) = slope_of(layer, buffers) {
+                let kernel = ChainRule { lanes, features: layer.out_len };
+                launches.push(Launch::per_block(kernel, blocks, &[slope, own.tangent, own.second]));
             }
             input = own.tangent;
         }
         // Above the last curved layer d' is 0.
         for i in (1..n_curved(pass.network())).rev() {
             let (((_, above), own_above), ((layer, buffers), own)) = (layers[i], layers[i - 1]);
-            let slope = if has_activation(layer) { buffers.slope() } else { None };
+            let slope = slope_of(layer, buffers);
             launches.extend(pass.backward_launch(above, (own_above.gradient, slope, own.gradient), blocks));
             if has_activation(layer) {
                 let kernel = AddValues { lanes, features: layer.out_len };
@@ -149,21 +151,16 @@ impl TangentPass {
             _ => buffers.gradient,
         }
     }
-
-    fn chain_rule(
-        &self,
-        launches: &mut Vec<Launch>,
-        (lanes, layer): (u32, &Layer),
-        bindings: [BufferId; 3],
-        blocks: &Range<u32>,
-    ) {
-        launches.push(Launch::per_block(ChainRule { lanes, features: layer.out_len }, blocks, &bindings));
-    }
 }
 
 /// Whether a layer has biases and an activation: a pool has neither.
 fn has_activation(layer: &Layer) -> bool {
     layer.bias_len > 0
+}
+
+/// The slope of a layer's activation.
+fn slope_of(layer: &Layer, buffers: &LayerBuffers) -> Option<BufferId> {
+    buffers.slope().filter(|_| has_activation(layer))
 }
 
 /// Layers up to the last one with a bent activation. All above are linear, so that their `f''(z)`, and `d'`, is 0.
