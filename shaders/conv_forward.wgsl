@@ -4,7 +4,7 @@
 // One invocation owns TILE_PIXELS neighbouring pixels of a row, by TILE_CHANNELS = 4 TILE_VECTORS output channels, of
 // four images: x = tile by four lanes, y = channel tile, z = block.
 // 1 input, 2 weights packed [channel tile][ky][kx][ic][TILE_CHANNELS], 3 parameters (for the bias), 4 output, 5 slope;
-// input, output and slope [block][y][x][channel][lane], four lanes in a vec4f.
+// input, output and slope [block][y][x][channel][lane], four lanes in a Four (lib/fours.wgsl).
 // The tile is that of lib/tile.wgsl.
 
 override WORKGROUP_SIZE: u32 = 64;
@@ -30,26 +30,26 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<vec4f>;
-@group(0) @binding(2) var<storage, read> weights: array<vec4f>;
+@group(0) @binding(1) var<storage, read> input: array<Four>;
+@group(0) @binding(2) var<storage, read> weights: array<Four>;
 @group(0) @binding(3) var<storage, read> parameters: array<f32>;
-@group(0) @binding(4) var<storage, read_write> output: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> slope: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> output: array<Four>;
+@group(0) @binding(5) var<storage, read_write> slope: array<Four>;
 
 fn store(at: u32, channel: u32, sum: vec4f) {
     if (channel < OUT_CHANNELS) {
         let a = activate(ACTIVATION, LEAK, sum + parameters[BIAS_OFFSET + channel]);
-        output[at + channel * (LANES / 4u)] = a.value;
-        slope[at + channel * (LANES / 4u)] = a.slope;
+        output[at + channel * (LANES / 4u)] = four_of(a.value);
+        slope[at + channel * (LANES / 4u)] = four_of(a.slope);
     }
 }
 
 // A pixel's values of one channel. `inside` is 0 in the padding; a tile of one pixel skips that.
 fn value(at: u32, inside: f32) -> vec4f {
     if (TILE_PIXELS == 1u) {
-        return input[at];
+        return floats(input[at]);
     }
-    return input[at] * inside;
+    return floats(input[at]) * inside;
 }
 
 fn next_value(at: u32, inside: f32) -> vec4f {

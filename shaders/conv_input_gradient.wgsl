@@ -7,7 +7,7 @@
 // FOLDED, where there is one input channel and up to four phases: the phases take the place of a tile's channels, and y is
 // 0. What reaches a pixel reaches its neighbours of other phases, so that g is loaded once for all of them.
 // 1 g, 2 weights packed [channel tile][ky][column][oc][TILE_CHANNELS], 3 slope, 4 grad;
-// g, slope and grad [block][y][x][channel][lane], four lanes in a vec4f.
+// g, slope and grad [block][y][x][channel][lane], four lanes in a Four (lib/fours.wgsl).
 // The tile is that of lib/tile.wgsl.
 
 override WORKGROUP_SIZE: u32 = 64;
@@ -32,10 +32,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> g: array<vec4f>;
-@group(0) @binding(2) var<storage, read> weights: array<vec4f>;
-@group(0) @binding(3) var<storage, read> slope: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> grad: array<vec4f>;
+@group(0) @binding(1) var<storage, read> g: array<Four>;
+@group(0) @binding(2) var<storage, read> weights: array<Four>;
+@group(0) @binding(3) var<storage, read> slope: array<Four>;
+@group(0) @binding(4) var<storage, read_write> grad: array<Four>;
 
 // Columns kx with kx mod STRIDE_X == phase.
 fn taps_of_phase(phase: u32) -> u32 {
@@ -46,9 +46,9 @@ fn store(at: u32, channel: u32, sum: vec4f) {
     if (channel < IN_CHANNELS) {
         let place = at + channel * (LANES / 4u);
         if (HAS_SLOPE == 1u) {
-            grad[place] = sum * slope[place];
+            grad[place] = four_of(sum * floats(slope[place]));
         } else {
-            grad[place] = sum;
+            grad[place] = four_of(sum);
         }
     }
 }
@@ -56,9 +56,9 @@ fn store(at: u32, channel: u32, sum: vec4f) {
 // A pixel's values of one channel. `inside` is 0 where there is none; a tile of one pixel skips that.
 fn value(at: u32, inside: f32) -> vec4f {
     if (TILE_PIXELS == 1u) {
-        return g[at];
+        return floats(g[at]);
     }
-    return g[at] * inside;
+    return floats(g[at]) * inside;
 }
 
 fn next_value(at: u32, inside: f32) -> vec4f {
@@ -83,9 +83,13 @@ fn first_reach(pad: u32, kernel: u32, stride: u32) -> i32 {
     return select(n, n + i32(stride) - 1, n > 0) / i32(stride);
 }
 
+fn first(at: u32) -> f32 {
+    return floats(weights[at]).x;
+}
+
 // The weights of one output channel, a phase each.
 fn phase_weights(at: vec4u, reached: vec4<bool>) -> vec4f {
-    let w = vec4f(weights[at.x].x, weights[at.y].x, weights[at.z].x, weights[at.w].x);
+    let w = vec4f(first(at.x), first(at.y), first(at.z), first(at.w));
     return select(vec4f(0.0), w, reached);
 }
 

@@ -94,7 +94,8 @@ impl Device {
         match self {
             Self::Cpu(_) => Target::cpu(images),
             Self::Gpu(gpu) if gpu.adapter.kind == "software" => {
-                Target::software(images, gpu.adapter.subgroup.0)
+                let target = Target::software(images, gpu.adapter.subgroup.0);
+                Target { int64: gpu.int64(), ..target }
             }
             Self::Gpu(_) => Target::gpu(images),
         }

@@ -170,7 +170,8 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
     let (xs, gs, slopes) =
         (blocks(&x, s.in_channels), blocks(&g, s.out_channels), blocks(&slope, s.in_channels));
 
-    let tile = |rng: &mut Rng| Tile { channels: rng.pick(&TILES), pixels: 1 + rng.below(4), depth: 1 };
+    let tile =
+        |rng: &mut Rng| Tile { channels: rng.pick(&TILES), pixels: 1 + rng.below(4), depth: 1, int64: false };
     let activation = Activation::Identity;
     let forward = ConvForward { lanes, shape: s, tile: tile(rng), bias_offset: n, activation };
     let backward = ConvInputGradient { lanes, shape: s, tile: tile(rng), has_slope: false };
@@ -197,6 +198,7 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         chunks,
         tile: 4,
         streams: 1,
+        int64: false,
         weight_offset: 0,
         n_parameters: 0,
     };

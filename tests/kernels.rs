@@ -350,6 +350,11 @@ fn fill_biases(bench: &mut Bench, parameters: BufferId, biases: Range<usize>, n:
 /// Where a layer's parameters lie: neither at the beginning nor at the end of the vector.
 const OFFSET: usize = 7;
 
+/// Every third case has words of 64 bits, where the GPU has them, too.
+fn int64(number: usize) -> bool {
+    number % 3 == 1 && common::has_int64(gpu())
+}
+
 fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
     let (lanes, channels) = (bench.plan.lanes, tile_channels(for_gpu, number));
     let case = format!("conv {number} {shape:?}");
@@ -357,7 +362,8 @@ fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
     let pixels = (1 + number % 4).min(shape.out_width);
     // Every other number takes two channels a turn, where there are.
     let depth = |others: usize| if number % 8 < 4 && others.is_multiple_of(2) { 2 } else { 1 };
-    let tile = Tile { channels, pixels, depth: depth(shape.in_channels) };
+    let int64 = for_gpu && int64(number);
+    let tile = Tile { channels, pixels, depth: depth(shape.in_channels), int64 };
     let bias_offset = OFFSET + shape.weight_len();
     let n_parameters = bias_offset + shape.out_channels + 5;
 
@@ -373,7 +379,7 @@ fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
     let channels = tile_channels(for_gpu, number / 2);
     let pixels = (1 + number % 3).min(shape.in_width.div_ceil(shape.stride_x));
     let has_slope = number % 4 != 3;
-    let tile = Tile { channels, pixels, depth: depth(shape.out_channels) };
+    let tile = Tile { channels, pixels, depth: depth(shape.out_channels), int64 };
     let kernel = ConvInputGradient { lanes, shape, tile, has_slope };
     let weights = bench.packed(&kernel.packing());
     let g = bench.random_blocks("g", shape.out_len(), &BLOCKS);
@@ -397,6 +403,7 @@ fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
         chunks,
         tile,
         streams: streams(number),
+        int64,
         weight_offset: OFFSET,
         n_parameters,
     };

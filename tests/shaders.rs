@@ -173,7 +173,10 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
         Ok(module) => module,
         Err(error) => return vec![format!("parse: {}", error.emit_to_string(&pipeline.source))],
     };
-    let info = match Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module) {
+    // 64-bit integers are for devices that have them; everything else is for all.
+    let int64 = pipeline.source.contains("u64");
+    let capabilities = if int64 { Capabilities::SHADER_INT64 } else { Capabilities::empty() };
+    let info = match Validator::new(ValidationFlags::all(), capabilities).validate(&module) {
         Ok(info) => info,
         Err(error) => return vec![format!("validate: {}", error.emit_to_string(&pipeline.source))],
     };
@@ -552,7 +555,8 @@ fn all_plans() -> Vec<(String, Plan)> {
     for network in networks.collect::<Vec<_>>() {
         for images in [16, 128] {
             for fused_steps in [0, u32::MAX] {
-                for target in [Target::gpu(images), Target::software(images, 8)] {
+                let wide = Target { int64: true, ..Target::software(images, 8) };
+                for target in [Target::gpu(images), Target::software(images, 8), wide] {
                     for plan in plans(&network, Source::Bytes, Target { fused_steps, ..target }) {
                         all.push((format!("{}, {images} images", network.name), plan));
                     }

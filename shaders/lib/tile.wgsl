@@ -38,27 +38,27 @@ const PIXELS = vec4u(0u, 1u, 2u, 3u);
 
 fn weights_at(at: u32) -> Weights {
     var w = Weights();
-    w.w0 = weights[at];
+    w.w0 = floats(weights[at]);
     if (TILE_VECTORS > 1u) {
-        w.w1 = weights[at + 1u];
+        w.w1 = floats(weights[at + 1u]);
     }
     if (TILE_VECTORS > 2u) {
-        w.w2 = weights[at + 2u];
+        w.w2 = floats(weights[at + 2u]);
     }
     if (TILE_VECTORS > 3u) {
-        w.w3 = weights[at + 3u];
+        w.w3 = floats(weights[at + 3u]);
     }
     if (TILE_VECTORS > 4u) {
-        w.w4 = weights[at + 4u];
+        w.w4 = floats(weights[at + 4u]);
     }
     if (TILE_VECTORS > 5u) {
-        w.w5 = weights[at + 5u];
+        w.w5 = floats(weights[at + 5u]);
     }
     if (TILE_VECTORS > 6u) {
-        w.w6 = weights[at + 6u];
+        w.w6 = floats(weights[at + 6u]);
     }
     if (TILE_VECTORS > 7u) {
-        w.w7 = weights[at + 7u];
+        w.w7 = floats(weights[at + 7u]);
     }
     return w;
 }

@@ -52,6 +52,7 @@ pub async fn adapters() -> Vec<Adapter> {
             ("timestamps", wgpu::Features::TIMESTAMP_QUERY),
             ("subgroups", wgpu::Features::SUBGROUP),
             ("f16", wgpu::Features::SHADER_F16),
+            ("int64", wgpu::Features::SHADER_INT64),
         ];
         let adapter = Adapter {
             name: info.name,

@@ -49,7 +49,7 @@ impl PipelineKey {
 }
 
 impl Gpu {
-    /// Opens an adapter, with its own limits on buffers, timestamps where there are any, and nothing else
+    /// Opens an adapter, with its own limits on buffers, 64-bit integers where there are any, and nothing else
     /// beyond what WebGPU guarantees.
     ///
     /// # Errors
@@ -61,8 +61,13 @@ impl Gpu {
             max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
             ..wgpu::Limits::default()
         };
-        let descriptor =
-            wgpu::DeviceDescriptor { label: Some("thalweg"), required_limits, ..Default::default() };
+        let required_features = adapter.handle.features() & wgpu::Features::SHADER_INT64;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("thalweg"),
+            required_features,
+            required_limits,
+            ..Default::default()
+        };
         let (device, queue) = adapter
             .handle
             .request_device(&descriptor)
@@ -83,6 +88,11 @@ impl Gpu {
             }
         });
         Ok(Arc::new(Self { adapter, chain_path, device, queue, pipelines: Mutex::default(), fault }))
+    }
+
+    /// Whether its shaders may use 64-bit integers.
+    pub fn int64(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SHADER_INT64)
     }
 
     /// The fault that has come up since the last call, if any.

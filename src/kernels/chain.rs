@@ -328,7 +328,7 @@ impl Describe for Chain {
                     let kernel = ConvForward {
                         lanes: self.lanes,
                         shape: layer.shape,
-                        tile: Tile { channels: layer.packings().0.tile, pixels: 1, depth: 1 },
+                        tile: Tile { channels: layer.packings().0.tile, pixels: 1, depth: 1, int64: false },
                         bias_offset: layer.bias_offset,
                         activation: layer.activation,
                     };
@@ -342,7 +342,7 @@ impl Describe for Chain {
                     let kernel = ConvInputGradient {
                         lanes: self.lanes,
                         shape: layer.shape,
-                        tile: Tile { channels: layer.packings().1.tile, pixels: 1, depth: 1 },
+                        tile: Tile { channels: layer.packings().1.tile, pixels: 1, depth: 1, int64: false },
                         has_slope,
                     };
                     let mut to = vec![0.0; layer.shape.in_len() * lanes];

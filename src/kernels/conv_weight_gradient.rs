@@ -2,7 +2,7 @@
 //! [`super::reduce_partials`].
 
 use super::conv_forward::conv_overrides;
-use super::{Access, Binding, BlockParams, Describe, Real};
+use super::{Access, Binding, BlockParams, Describe, Real, fours};
 use crate::network::ConvShape;
 use std::ops::Range;
 
@@ -67,6 +67,8 @@ pub struct ConvWeightGradient {
     pub streams: u32,
     /// Channels of a workgroup, of the output and of the input each: on a GPU 4 or 8.
     pub tile: usize,
+    /// Whether the shader loads words of 64 bits, two floats each (`shaders/lib/fours_int64.wgsl`).
+    pub int64: bool,
     /// Where the weights lie in the parameters; the biases follow.
     pub weight_offset: usize,
     /// Length of the parameter vector: the stride of the partial sums.
@@ -127,7 +129,8 @@ impl Describe for ConvWeightGradient {
         let (out, input) = (vectors(self.shape.out_channels), vectors(self.shape.in_channels));
         debug_assert!(out.max(input) <= 2, "{self:?}: more than the shader has");
         let lanes = self.lanes;
-        format!("const LANES = {lanes}u;\nconst OUT_VECTORS = {out}u;\nconst IN_VECTORS = {input}u;\n")
+        let sizes = [("LANES", lanes), ("OUT_VECTORS", out as u32), ("IN_VECTORS", input as u32)];
+        sizes.map(|(name, size)| format!("const {name} = {size}u;\n")).concat() + fours(self.int64)
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {

@@ -60,7 +60,7 @@ pub(super) fn dense_overrides(s: &DenseShape) -> Vec<(&'static str, f64)> {
 
 /// The prelude of a tile of one pixel.
 pub(super) fn dense_prelude(tile_channels: usize) -> String {
-    Tile { channels: tile_channels, pixels: 1, depth: 1 }.prelude()
+    Tile { channels: tile_channels, pixels: 1, depth: 1, int64: false }.sizes()
 }
 
 impl Describe for DenseForward {

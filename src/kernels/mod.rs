@@ -135,7 +135,7 @@ pub trait Describe {
     /// Bindings 1, 2, ... in order; binding 0 is the uniform struct.
     const ACCESS: &'static [Access];
 
-    /// `const` declarations that go in front of the text: what `override` can't reach, such as the size of a local array.
+    /// Declarations that go in front of the text: what `override` can't reach, such as the size of a local array.
     fn prelude(&self) -> String {
         String::new()
     }
@@ -408,6 +408,15 @@ pub fn activate<R: Real>(activation: Activation, z: R) -> (R, R) {
             let y = z.tanh();
             (y, one - y * y)
         }
+    }
+}
+
+/// How four lanes lie in a shader's buffers: as a vector of floats, or in words of 64 bits.
+fn fours(int64: bool) -> &'static str {
+    if int64 {
+        include_str!("../../shaders/lib/fours_int64.wgsl")
+    } else {
+        include_str!("../../shaders/lib/fours.wgsl")
     }
 }
 

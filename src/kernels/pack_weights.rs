@@ -3,7 +3,7 @@
 //! Files and the optimiser keep PyTorch's `[out][in][ky][kx]`. A kernel that owns a tile of channels wants them next to
 //! each other, and its taps in the order in which it walks its input.
 
-use super::{Access, Binding, BlockParams, Describe, Parts, WORKGROUP_SIZE};
+use super::{Access, Binding, BlockParams, Describe, Parts, WORKGROUP_SIZE, fours};
 use crate::network::{ConvShape, DenseShape};
 use std::ops::Range;
 
@@ -16,12 +16,19 @@ pub struct Tile {
     pub pixels: usize,
     /// Channels that a turn of a shader's loop takes of those that it sums over: 1, or 2 where they come in twos.
     pub depth: usize,
+    /// Whether a shader loads and stores words of 64 bits, two floats each (`shaders/lib/fours_int64.wgsl`).
+    pub int64: bool,
 }
 
 impl Tile {
     /// The prelude of kernels that use it.
     pub(super) fn prelude(&self) -> String {
-        let Self { channels, pixels, depth } = self;
+        self.sizes() + fours(self.int64)
+    }
+
+    /// Its sizes, as constants of a shader.
+    pub(super) fn sizes(&self) -> String {
+        let Self { channels, pixels, depth, .. } = self;
         debug_assert!(*channels <= 32 && *pixels <= 4 && *depth <= 2, "{self:?}: more than the shaders have");
         let sizes = [("PIXELS", *pixels), ("VECTORS", channels / 4), ("DEPTH", *depth)];
         sizes.map(|(name, size)| format!("const TILE_{name} = {size}u;\n")).concat()

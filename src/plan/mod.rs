@@ -211,6 +211,9 @@ pub struct Target {
     pub tile_depth: usize,
     /// Channels, of input and output each, that a workgroup owns of the weights' gradient: 4 or 8.
     pub gradient_tile: usize,
+    /// Whether convolutions load and store words of 64 bits, two floats each (`shaders/lib/fours_int64.wgsl`): only where
+    /// the device has 64-bit integers ([`crate::gpu::Gpu::int64`]).
+    pub int64: bool,
     /// Whether channels come in fours (`vec4f`), or a tile may be smaller than that.
     pub fours: bool,
     /// Blocks that one partial sum of the parameter gradient covers, at least.
@@ -229,6 +232,7 @@ impl Target {
         tile_area: 16,
         tile_depth: 1,
         gradient_tile: 4,
+        int64: false,
         fours: false,
         chunk_blocks: 4,
         fused_steps: 0,
@@ -250,6 +254,7 @@ impl Target {
             tile_area: 8,
             tile_depth: 1,
             gradient_tile: 4,
+            int64: false,
             fours: true,
             chunk_blocks: 1,
             fused_steps: 0,
@@ -294,7 +299,7 @@ impl Target {
         let channels = self.channels(channels);
         let pixels = (self.tile_area / channels).clamp(1, self.tile_pixels).min(pixels);
         let depth = if others.is_multiple_of(self.tile_depth) { self.tile_depth } else { 1 };
-        Tile { channels, pixels, depth }
+        Tile { channels, pixels, depth, int64: self.int64 }
     }
 
     /// How `n_blocks` blocks are split into partial sums: at most 32 of them.

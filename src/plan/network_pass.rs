@@ -246,8 +246,9 @@ impl NetworkPass {
         Some(match &buffers.own {
             OwnBuffers::Conv(shape, _) => {
                 let shape = *shape;
-                let tile = self.target.gradient_tile;
-                ConvWeightGradient { lanes, shape, chunks, tile, streams, weight_offset, n_parameters }.into()
+                let Target { gradient_tile: tile, int64, .. } = self.target;
+                ConvWeightGradient { lanes, shape, chunks, tile, streams, int64, weight_offset, n_parameters }
+                    .into()
             }
             OwnBuffers::Dense(shape, _) => {
                 let shape = *shape;

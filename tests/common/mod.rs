@@ -27,6 +27,11 @@ pub fn gpu() -> Device {
     })
 }
 
+/// Whether a device's shaders may use 64-bit integers.
+pub fn has_int64(device: &Device) -> bool {
+    matches!(device, Device::Gpu(gpu) if gpu.int64())
+}
+
 /// Collects what is wrong, so that a test names every failure and not only the first.
 #[derive(Default)]
 pub struct Failures(Vec<String>);
@@ -716,6 +721,7 @@ pub fn random_target(rng: &mut Rng) -> Target {
         tile_area: 16,
         tile_depth: 2,
         gradient_tile: 8,
+        int64: false,
         fours,
         chunk_blocks: 1 + rng.below(3) as u32,
     }
