@@ -4,14 +4,14 @@
 
 override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
-override FEATURES: u32 = 1;
-override CHANNELS: u32 = 1;
-override BIAS_OFFSET: u32 = 0;
 override ACTIVATION: u32 = 0;
 override LEAK: f32 = 0.0;
 
 struct Params {
     first_block: u32,
+    features: u32,
+    channels: u32,
+    bias_offset: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -22,12 +22,13 @@ struct Params {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-    let len = FEATURES * (LANES / 4u);
+    let len = params.features * (LANES / 4u);
     if (id.x >= len) {
         return;
     }
     let at = (params.first_block + id.z) * len + id.x;
-    let f = curves(ACTIVATION, LEAK, z[at] + parameters[BIAS_OFFSET + id.x / (LANES / 4u) % CHANNELS]);
+    let bias = parameters[params.bias_offset + id.x / (LANES / 4u) % params.channels];
+    let f = curves(ACTIVATION, LEAK, z[at] + bias);
     value[at] = f.value;
     slope[at] = f.slope;
     z[at] = f.second;

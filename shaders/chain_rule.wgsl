@@ -4,10 +4,10 @@
 
 override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
-override FEATURES: u32 = 1;
 
 struct Params {
     first_block: u32,
+    features: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -17,7 +17,7 @@ struct Params {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-    let len = FEATURES * (LANES / 4u);
+    let len = params.features * (LANES / 4u);
     if (id.x >= len) {
         return;
     }

@@ -1,7 +1,7 @@
 // Gradient with respect to a convolution's input: for the gradient g of the layer's pre-activation,
 //   grad[iy, ix, ic] = slope[iy, ix, ic] * sum over oc and the taps (ky, kx) that reach (iy, ix) of
 //     weight[oc][ic][ky][kx] * g[(iy + PAD_TOP - ky) / STRIDE_Y, (ix + PAD_LEFT - kx) / STRIDE_X, oc],
-// where slope is the derivative of the activation before this layer (1 if HAS_SLOPE is 0: the network's input).
+// where slope is the derivative of the activation before this layer (1 if params.has_slope is 0, as it always is if HAS_SLOPE is).
 // One invocation owns TILE_PIXELS pixels of a row that are STRIDE_X apart, so that the same taps reach them, by
 // 4 TILE_VECTORS input channels, of four images: x = (row, tile) by four lanes, y = (channel tile, phase of rows, of columns), z = block.
 // FOLDED, where there is one input channel and up to four phases: the phases take the place of a tile's channels, and y is
@@ -29,6 +29,7 @@ override FOLDED: u32 = 0;
 
 struct Params {
     first_block: u32,
+    has_slope: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -46,7 +47,7 @@ fn store(at: u32, channel: u32, sum: vec4f) {
     if (channel < IN_CHANNELS) {
         let place = at + channel * (LANES / 4u);
         if (HAS_SLOPE == 1u) {
-            grad[place] = four_of(sum * floats(slope[place]));
+            grad[place] = four_of(sum * select(vec4f(1.0), floats(slope[place]), params.has_slope == 1u));
         } else {
             grad[place] = four_of(sum);
         }

@@ -1,6 +1,6 @@
 // Gradient with respect to a dense layer's input: for the gradient g of the layer's pre-activation,
 //   grad[f] = slope[f] * sum over o of weight[o][f] * g[o],
-// where slope is the derivative of the activation before this layer (1 if HAS_SLOPE is 0: the network's input).
+// where slope is the derivative of the activation before this layer (1 if params.has_slope is 0).
 // One invocation owns 4 TILE_VECTORS channels of one pixel of one image: x = (channel tile, pixel) by lane, z = block.
 // 1 g [block][unit][lane], 2 weights packed [channel tile][pixel][unit][TILE_CHANNELS], 3 slope, 4 grad:
 // [block][pixel][channel][lane].
@@ -11,10 +11,10 @@ override LANES: u32 = 16;
 override CHANNELS: u32 = 1;
 override FEATURES: u32 = 1;
 override UNITS: u32 = 1;
-override HAS_SLOPE: u32 = 1;
 
 struct Params {
     first_block: u32,
+    has_slope: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -26,11 +26,7 @@ struct Params {
 fn store(base: u32, channel: u32, value: f32) {
     if (channel < CHANNELS) {
         let at = base + channel * LANES;
-        if (HAS_SLOPE == 1u) {
-            grad[at] = value * slope[at];
-        } else {
-            grad[at] = value;
-        }
+        grad[at] = value * select(1.0, slope[at], params.has_slope == 1u);
     }
 }
 

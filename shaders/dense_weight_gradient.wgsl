@@ -1,6 +1,6 @@
 // Gradient of a dense layer's weights and biases, summed over a chunk of blocks:
 //   partial[chunk][o][f] = sum over images of g[o] * input[f];   partial[chunk][o] (bias) = sum over images of g[o], of
-// every STREAMS-th block, of none for 0.
+// every params.streams-th block, of none for 0.
 // One workgroup owns four units and sixteen features, of which one more than there are stands for the biases. Each of its
 // LANES invocations sums four features over four images' lanes, then invocations are added up in order.
 // x = features, y = unit tile, z = chunk.
@@ -15,11 +15,10 @@ override N_PARAMETERS: u32 = 1;
 override FIRST_BLOCK: u32 = 0;
 override END_BLOCK: u32 = 1;
 override CHUNK_BLOCKS: u32 = 1;
-override FIRST_CHUNK: u32 = 0;
-override STREAMS: u32 = 1;
 
 struct Params {
-    first_block: u32, // unused
+    first_chunk: u32,
+    streams: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -47,7 +46,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let at = block * UNITS * fours + units;
         let gradient = mat4x4f(g[at.x], g[at.y], g[at.z], g[at.w]);
         let place = block * FEATURES * fours + features;
-        let one = vec4f(f32(STREAMS > 0u && block % max(STREAMS, 1u) == 0u));
+        let one = vec4f(f32(params.streams > 0u && block % max(params.streams, 1u) == 0u));
         sum += mat4x4f(
             select(input[place.x], one, is_bias.x) * gradient,
             select(input[place.y], one, is_bias.y) * gradient,
@@ -68,7 +67,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             // Files order features [channel][pixel].
             let column = (f % CHANNELS) * (FEATURES / CHANNELS) + f / CHANNELS;
             let at = select(u * FEATURES + column, UNITS * FEATURES + u, f == FEATURES);
-            partials[(FIRST_CHUNK + group.z) * N_PARAMETERS + WEIGHT_OFFSET + at] = total;
+            partials[(params.first_chunk + group.z) * N_PARAMETERS + WEIGHT_OFFSET + at] = total;
         }
     }
 }

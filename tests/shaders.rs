@@ -18,11 +18,11 @@ use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Distribution, Random, Stream};
 use thalweg::kernels::{
-    Access, BlockParams, Kernel, State, adam, add_penalty, anneal_accept, anneal_propose, augment_starts,
-    average_weights, chain, clip_scale, contrastive_loss, copy_images, count_non_finite, draw_negatives,
-    draw_real, draw_toy, dynamics, guard, image_statistics, kl_direction, langevin, lstm_forward,
-    mala_accept, mala_propose, mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness,
-    spectral_bound, weight_penalty,
+    Access, BlockParams, ElementParams, Kernel, SlopeParams, State, activation_second, adam, add_penalty,
+    anneal_accept, anneal_propose, augment_starts, average_weights, chain, clip_scale, contrastive_loss,
+    conv_weight_gradient, copy_images, count_non_finite, draw_negatives, draw_real, draw_toy, dynamics,
+    guard, image_statistics, kl_direction, langevin, lstm_forward, mala_accept, mala_propose,
+    mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness, spectral_bound, weight_penalty,
 };
 use thalweg::network::{ANALYTIC, Network, preset};
 use thalweg::plan::{
@@ -106,20 +106,23 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
             fields!(guard::Params { log_energy_range, log_gradient_range, collapse_steps, inside })
         }
         Kernel::MultiplyAdds(_) => fields!(multiply_adds::Params { turns, factor, summand, spare }),
+        Kernel::ConvWeightGradient(_) | Kernel::DenseWeightGradient(_) => {
+            fields!(conv_weight_gradient::Params { first_chunk, streams })
+        }
+        Kernel::ConvInputGradient(_) | Kernel::DenseInputGradient(_) => {
+            fields!(SlopeParams { first_block, has_slope })
+        }
+        Kernel::ChainRule(_) | Kernel::AddValues(_) => fields!(ElementParams { first_block, features }),
+        Kernel::ActivationSecond(_) => {
+            fields!(activation_second::Params { first_block, features, channels, bias_offset })
+        }
         Kernel::ConvForward(_)
-        | Kernel::ConvInputGradient(_)
         | Kernel::LstmPack(_)
         | Kernel::LstmWeightGradient(_)
-        | Kernel::ConvWeightGradient(_)
         | Kernel::DenseForward(_)
-        | Kernel::DenseInputGradient(_)
-        | Kernel::DenseWeightGradient(_)
         | Kernel::JetStart(_)
         | Kernel::ActivationJet(_)
         | Kernel::ActivationJetBackward(_)
-        | Kernel::ActivationSecond(_)
-        | Kernel::ChainRule(_)
-        | Kernel::AddValues(_)
         | Kernel::ScoreDirection(_)
         | Kernel::ReducePartials(_)
         | Kernel::SumSquares(_)

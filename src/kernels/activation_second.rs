@@ -1,7 +1,7 @@
 //! An activation with its first two derivatives: what [`crate::plan::TangentPass`] keeps of a forward pass.
 
 use super::activation_jet::curves;
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, groups};
+use super::{Access, Binding, Describe, Real, WORKGROUP_SIZE, groups};
 use crate::network::Activation;
 use std::ops::Range;
 
@@ -32,6 +32,20 @@ impl ActivationSecond {
     }
 }
 
+/// `Params` of `shaders/activation_second.wgsl`: layers with the same activation share a pipeline.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// Values of one image.
+    pub features: u32,
+    /// Channels, each with a bias.
+    pub channels: u32,
+    /// Where the biases lie in the parameters.
+    pub bias_offset: u32,
+}
+
 impl Describe for ActivationSecond {
     const NAME: &'static str = "activation_second";
     const SOURCE: &'static str = concat!(
@@ -46,16 +60,19 @@ impl Describe for ActivationSecond {
         vec![
             ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
             ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("CHANNELS", self.channels as f64),
-            ("BIAS_OFFSET", self.bias_offset as f64),
             ("ACTIVATION", self.activation.code().into()),
             ("LEAK", self.activation.leak().into()),
         ]
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+        let params = Params {
+            first_block: blocks.start,
+            features: self.features as u32,
+            channels: self.channels as u32,
+            bias_offset: self.bias_offset as u32,
+        };
+        bytemuck::bytes_of(&params).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

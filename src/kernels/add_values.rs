@@ -1,7 +1,6 @@
 //! Adds one per-block buffer to another.
 
-use super::chain_rule::elementwise_overrides;
-use super::{Access, Binding, BlockParams, Describe, Real, groups};
+use super::{Access, Binding, Describe, ElementParams, Real, WORKGROUP_SIZE, groups};
 use std::ops::Range;
 
 /// `sum += value`
@@ -30,11 +29,12 @@ impl Describe for AddValues {
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        elementwise_overrides(self.lanes, self.features)
+        vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("LANES", self.lanes.into())]
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+        let (first_block, features) = (blocks.start, self.features as u32);
+        bytemuck::bytes_of(&ElementParams { first_block, features }).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

@@ -2,7 +2,7 @@
 //! the second derivative by what came. [`crate::plan::TangentPass`] does so twice, once with the energy's gradient on its
 //! way back and once with a direction on its way forward.
 
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, groups};
+use super::{Access, Binding, Describe, ElementParams, Real, WORKGROUP_SIZE, groups};
 use std::ops::Range;
 
 /// `second *= value`, then `value *= slope`.
@@ -32,11 +32,12 @@ impl Describe for ChainRule {
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite, Access::ReadWrite];
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        elementwise_overrides(self.lanes, self.features)
+        vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("LANES", self.lanes.into())]
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+        let (first_block, features) = (blocks.start, self.features as u32);
+        bytemuck::bytes_of(&ElementParams { first_block, features }).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -47,9 +48,4 @@ impl Describe for ChainRule {
         let [slope, value, second] = bindings else { panic!("{} takes three bindings", Self::NAME) };
         self.reference(slope.floats(), value.floats_mut(), second.floats_mut());
     }
-}
-
-/// The overrides of a shader that owns one feature of four neighbouring lanes.
-pub(super) fn elementwise_overrides(lanes: u32, features: usize) -> Vec<(&'static str, f64)> {
-    vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("LANES", lanes.into()), ("FEATURES", features as f64)]
 }

@@ -3,7 +3,7 @@
 
 use super::conv_forward::conv_overrides;
 use super::pack_weights::{Packing, Tile};
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, groups};
+use super::{Access, Binding, Describe, Real, SlopeParams, WORKGROUP_SIZE, groups};
 use crate::network::ConvShape;
 use std::ops::Range;
 
@@ -92,14 +92,15 @@ impl Describe for ConvInputGradient {
         overrides.extend([
             ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
             ("LANES", self.lanes.into()),
-            ("HAS_SLOPE", f64::from(u8::from(self.has_slope))),
+            ("HAS_SLOPE", f64::from(u8::from(self.has_slope || !self.folded()))),
             ("FOLDED", f64::from(u8::from(self.folded()))),
         ]);
         overrides
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+        let has_slope = self.has_slope.into();
+        bytemuck::bytes_of(&SlopeParams { first_block: blocks.start, has_slope }).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

@@ -2,7 +2,7 @@
 //! [`super::reduce_partials`].
 
 use super::conv_forward::conv_overrides;
-use super::{Access, Binding, BlockParams, Describe, Real, fours};
+use super::{Access, Binding, Describe, Real, fours};
 use crate::network::ConvShape;
 use std::ops::Range;
 
@@ -42,13 +42,12 @@ impl Chunks {
         (0..self.count()).map(move |chunk| chunks.blocks(chunk)).zip(partials)
     }
 
-    /// Values of the shaders' `override`s.
-    pub(super) fn overrides(&self) -> [(&'static str, f64); 4] {
+    /// Values of the shaders' `override`s: where the blocks are, but not where their sums go.
+    pub(super) fn overrides(&self) -> [(&'static str, f64); 3] {
         [
             ("FIRST_BLOCK", self.first_block.into()),
             ("END_BLOCK", (self.first_block + self.n_blocks).into()),
             ("CHUNK_BLOCKS", self.chunk_blocks.into()),
-            ("FIRST_CHUNK", self.first_chunk.into()),
         ]
     }
 }
@@ -118,6 +117,17 @@ impl ConvWeightGradient {
     }
 }
 
+/// `Params` of `shaders/conv_weight_gradient.wgsl` and `shaders/dense_weight_gradient.wgsl`: what a layer's launches differ
+/// in where it has several, so that they share a pipeline.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Partial sums of others that lie before these.
+    pub first_chunk: u32,
+    /// Streams of a block, of which only the first has a bias; 0 where none has.
+    pub streams: u32,
+}
+
 impl Describe for ConvWeightGradient {
     const NAME: &'static str = "conv_weight_gradient";
     const SOURCE: &'static str = include_str!("../../shaders/conv_weight_gradient.wgsl");
@@ -138,14 +148,13 @@ impl Describe for ConvWeightGradient {
         overrides.extend([
             ("WEIGHT_OFFSET", self.weight_offset as f64),
             ("N_PARAMETERS", self.n_parameters as f64),
-            ("STREAMS", self.streams.into()),
         ]);
         overrides.extend(self.chunks.overrides());
         overrides
     }
 
     fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+        bytemuck::bytes_of(&Params { first_chunk: self.chunks.first_chunk, streams: self.streams }).to_vec()
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

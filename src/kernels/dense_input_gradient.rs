@@ -2,7 +2,7 @@
 
 use super::dense_forward::{dense_overrides, dense_prelude};
 use super::pack_weights::Packing;
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, groups};
+use super::{Access, Binding, Describe, Real, SlopeParams, WORKGROUP_SIZE, groups};
 use crate::network::DenseShape;
 use std::ops::Range;
 
@@ -61,13 +61,13 @@ impl Describe for DenseInputGradient {
             ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
             ("LANES", self.lanes.into()),
             ("CHANNELS", self.shape.in_channels as f64),
-            ("HAS_SLOPE", f64::from(u8::from(self.has_slope))),
         ]);
         overrides
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+        let has_slope = self.has_slope.into();
+        bytemuck::bytes_of(&SlopeParams { first_block: blocks.start, has_slope }).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

@@ -1,8 +1,8 @@
 //! Gradient of a dense layer's weights and biases: partial sums over chunks of blocks.
 
-use super::conv_weight_gradient::Chunks;
+use super::conv_weight_gradient::{Chunks, Params};
 use super::dense_forward::dense_overrides;
-use super::{Access, Binding, BlockParams, Describe, Real};
+use super::{Access, Binding, Describe, Real};
 use crate::network::DenseShape;
 use std::ops::Range;
 
@@ -66,14 +66,13 @@ impl Describe for DenseWeightGradient {
             ("CHANNELS", self.shape.in_channels as f64),
             ("WEIGHT_OFFSET", self.weight_offset as f64),
             ("N_PARAMETERS", self.n_parameters as f64),
-            ("STREAMS", self.streams.into()),
         ]);
         overrides.extend(self.chunks.overrides());
         overrides
     }
 
     fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+        bytemuck::bytes_of(&Params { first_chunk: self.chunks.first_chunk, streams: self.streams }).to_vec()
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

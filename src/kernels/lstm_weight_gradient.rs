@@ -77,6 +77,7 @@ impl Describe for LstmWeightGradient {
             ("REVERSE", f64::from(u8::from(cell.reverse))),
             ("WEIGHT_OFFSET", cell.weight_offset as f64),
             ("N_PARAMETERS", self.n_parameters as f64),
+            ("FIRST_CHUNK", self.chunks.first_chunk.into()),
         ];
         overrides.extend(self.chunks.overrides());
         overrides

@@ -433,6 +433,26 @@ pub struct BlockParams {
     pub first_block: u32,
 }
 
+/// The uniform struct of input gradients: layers in several passes share a pipeline, whether or not there is a slope.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct SlopeParams {
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// 1 where the result is multiplied by the slope of the activation before, else 0.
+    pub has_slope: u32,
+}
+
+/// The uniform struct of kernels that do the same to every value: all layers share a pipeline.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct ElementParams {
+    /// The first block of the launch's range.
+    pub first_block: u32,
+    /// Values of one image.
+    pub features: u32,
+}
+
 /// The words of the resident state (`shaders/lib/state.wgsl`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
