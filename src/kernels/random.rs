@@ -204,12 +204,28 @@ pub(super) fn quads<const N: usize>(counter: [u32; 4], key: [u32; 2]) -> [[u32; 
     let mut quads = [[0; N]; 4];
     for i in 0..N {
         let [quad, image, chain_step, step] = counter;
-        let words = philox([quad, image.wrapping_add(i as u32), chain_step, step], key);
+        let words = philox_in_64([quad, image.wrapping_add(i as u32), chain_step, step], key);
         for (row, word) in quads.iter_mut().zip(words) {
             row[i] = word;
         }
     }
     quads
+}
+
+/// [`philox`] with words that stay where a product of 64 bits leaves them, for SIMD: only the lower halves count, and
+/// whatever lies above them is never moved out of the way.
+#[inline(always)]
+fn philox_in_64(counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    const LOW: u64 = 0xFFFF_FFFF;
+    let mut words = counter.map(u64::from);
+    for _ in 0..10 {
+        let p0 = 0xD251_1F53_u64 * (words[0] & LOW);
+        let p1 = 0xCD9E_8D57_u64 * (words[2] & LOW);
+        words =
+            [(p1 >> 32) ^ words[1] ^ u64::from(key[0]), p1, (p0 >> 32) ^ words[3] ^ u64::from(key[1]), p0];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    [words[0] as u32, words[1] as u32, words[2] as u32, words[3] as u32]
 }
 
 /// [`normal_of`] the words of [`quads`].
