@@ -1,7 +1,8 @@
 // Gradient with respect to a convolution's input: for the gradient g of the layer's pre-activation,
 //   grad[iy, ix, ic] = slope[iy, ix, ic] * sum over oc and the taps (ky, kx) that reach (iy, ix) of
 //     weight[oc][ic][ky][kx] * g[(iy + PAD_TOP - ky) / STRIDE_Y, (ix + PAD_LEFT - kx) / STRIDE_X, oc],
-// where slope is the derivative of the activation before this layer (1 if params.has_slope is 0, as it always is if HAS_SLOPE is).
+// where slope is the derivative of the activation before this layer: with IN_PLACE it is in grad, else in a buffer of its own, and
+// 1 if params.has_slope is 0, as it always is if HAS_SLOPE is.
 // One invocation owns TILE_PIXELS pixels of a row that are STRIDE_X apart, so that the same taps reach them, by
 // 4 TILE_VECTORS input channels, of four images: x = (row, tile) by four lanes, y = (channel tile, phase of rows, of columns), z = block.
 // FOLDED, where there is one input channel and up to four phases: the phases take the place of a tile's channels, and y is
@@ -24,6 +25,7 @@ override STRIDE_Y: u32 = 1;
 override STRIDE_X: u32 = 1;
 override PAD_TOP: u32 = 0;
 override PAD_LEFT: u32 = 0;
+override IN_PLACE: u32 = 0;
 override HAS_SLOPE: u32 = 1;
 override FOLDED: u32 = 0;
 
@@ -46,7 +48,9 @@ fn taps_of_phase(phase: u32) -> u32 {
 fn store(at: u32, channel: u32, sum: vec4f) {
     if (channel < IN_CHANNELS) {
         let place = at + channel * (LANES / 4u);
-        if (HAS_SLOPE == 1u) {
+        if (IN_PLACE == 1u) {
+            grad[place] = four_of(sum * floats(grad[place]));
+        } else if (HAS_SLOPE == 1u) {
             grad[place] = four_of(sum * select(vec4f(1.0), floats(slope[place]), params.has_slope == 1u));
         } else {
             grad[place] = four_of(sum);

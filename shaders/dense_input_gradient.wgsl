@@ -1,6 +1,7 @@
 // Gradient with respect to a dense layer's input: for the gradient g of the layer's pre-activation,
 //   grad[f] = slope[f] * sum over o of weight[o][f] * g[o],
-// where slope is the derivative of the activation before this layer (1 if params.has_slope is 0).
+// where slope is the derivative of the activation before this layer: with IN_PLACE it is in grad, else in a buffer of its own, and
+// 1 if params.has_slope is 0.
 // One invocation owns 4 TILE_VECTORS channels of one pixel of one image: x = (channel tile, pixel) by lane, z = block.
 // 1 g [block][unit][lane], 2 weights packed [channel tile][pixel][unit][TILE_CHANNELS], 3 slope, 4 grad:
 // [block][pixel][channel][lane].
@@ -11,6 +12,7 @@ override LANES: u32 = 16;
 override CHANNELS: u32 = 1;
 override FEATURES: u32 = 1;
 override UNITS: u32 = 1;
+override IN_PLACE: u32 = 0;
 
 struct Params {
     first_block: u32,
@@ -26,7 +28,11 @@ struct Params {
 fn store(base: u32, channel: u32, value: f32) {
     if (channel < CHANNELS) {
         let at = base + channel * LANES;
-        grad[at] = value * select(1.0, slope[at], params.has_slope == 1u);
+        if (IN_PLACE == 1u) {
+            grad[at] *= value;
+        } else {
+            grad[at] = value * select(1.0, slope[at], params.has_slope == 1u);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 // Gradient with respect to a global average pool's input: for the gradient g of its output,
 //   grad[p][c] = slope[p][c] * g[c] / PIXELS,
-// where slope is the derivative of the activation before this layer (1 if HAS_SLOPE is 0: the network's input).
+// where slope is the derivative of the activation before this layer: with IN_PLACE it is in grad, else in a buffer of its own, and
+// 1 if params.has_slope is 0.
 // One invocation owns one channel of one pixel of one image: x = channel by lane, y = pixel, z = block.
 // 1 g [block][channel][lane], 2 slope, 3 grad: [block][pixel][channel][lane].
 
@@ -8,10 +9,11 @@ override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
 override CHANNELS: u32 = 1;
 override PIXELS: u32 = 1;
-override HAS_SLOPE: u32 = 1;
+override IN_PLACE: u32 = 0;
 
 struct Params {
     first_block: u32,
+    has_slope: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,9 +29,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let block = params.first_block + id.z;
     let at = (block * PIXELS + id.y) * CHANNELS * LANES + id.x;
     let value = g[block * CHANNELS * LANES + id.x] / f32(PIXELS);
-    if (HAS_SLOPE == 1u) {
-        grad[at] = slope[at] * value;
+    if (IN_PLACE == 1u) {
+        grad[at] *= value;
     } else {
-        grad[at] = value;
+        grad[at] = value * select(1.0, slope[at], params.has_slope == 1u);
     }
 }

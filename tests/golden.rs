@@ -161,7 +161,9 @@ fn check(golden: &Golden, device: &Device, target: Target) {
 
 fn check_all(golden: &Golden) {
     for isa in Isa::available() {
-        check(golden, &Device::Cpu(isa), Target::CPU);
+        let device = Device::Cpu(isa);
+        check(golden, &device, device.target(5));
+        check(golden, &device, device.target(100));
     }
     let device = common::gpu();
     check(golden, &device, Target::gpu(5));
@@ -239,7 +241,8 @@ fn sequence_of_the_recipes_size() {
     assert_eq!(network.layers, sequence(2, 50, 128).layers);
     let golden = Golden::load("sequence", network);
     for isa in Isa::available() {
-        check_big(&golden, &Device::Cpu(isa), Target::CPU);
+        let device = Device::Cpu(isa);
+        check_big(&golden, &device, device.target(100));
     }
     check_big(&golden, &common::gpu(), Target::gpu(5));
 }

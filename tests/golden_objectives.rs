@@ -326,9 +326,10 @@ fn check_step(device: &Device, target: Target) {
 #[test]
 fn cpu() {
     for isa in Isa::available() {
-        for target in [Target::CPU, Target::cpu(N)] {
-            check(&Device::Cpu(isa), target);
-            check_step(&Device::Cpu(isa), target);
+        let device = Device::Cpu(isa);
+        for target in [device.target(N), device.target(100)] {
+            check(&device, target);
+            check_step(&device, target);
         }
     }
 }

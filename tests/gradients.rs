@@ -21,7 +21,7 @@ use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
 use thalweg::kernels::random::{Stream, counter, normal_of, philox};
 use thalweg::kernels::sum_squares::SumSquares;
-use thalweg::kernels::{Binding, Kernel, State, activate};
+use thalweg::kernels::{Binding, Kernel, Slope, State, activate};
 use thalweg::network::{Activation, ConvShape, DenseShape, LayerSpec, Network, Operation};
 use thalweg::plan::{
     Launch, SamplerNumbers, Source, Target, TrainingNumbers, TrainingPlan, energy_plan, training_plan,
@@ -174,8 +174,7 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         |rng: &mut Rng| Tile { channels: rng.pick(&TILES), pixels: 1 + rng.below(4), depth: 1, int64: false };
     let activation = Activation::Identity;
     let forward = ConvForward { lanes, shape: s, tile: tile(rng), bias_offset: n, activation };
-    let backward = ConvInputGradient { lanes, shape: s, tile: tile(rng), has_slope: false };
-    let with_slope = ConvInputGradient { has_slope: true, ..backward.clone() };
+    let backward = ConvInputGradient { lanes, shape: s, tile: tile(rng), slope: Slope::None };
     let (packed, packed_back) = (pack(&forward.packing(), weights), pack(&backward.packing(), weights));
     let (in_len, out_len) = (s.in_len() * lanes as usize, s.out_len() * lanes as usize);
     let mut output = vec![f64::NAN; gs.len()];
@@ -186,10 +185,16 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         forward.reference(&xs[of_in.clone()], &packed, bias, &mut output[of_out.clone()], &mut slope);
         assert!(slope.iter().all(|slope| *slope == 1.0));
         backward.reference(&gs[of_out.clone()], &packed_back, &[], &mut grad[of_in.clone()]);
-        let mut sloped = vec![f64::NAN; in_len];
-        with_slope.reference(&gs[of_out], &packed_back, &slopes[of_in.clone()], &mut sloped);
-        let want = grad[of_in.clone()].iter().zip(&slopes[of_in]).map(|(g, s)| g * s).collect::<Vec<_>>();
-        assert_eq!(sloped, want, "a slope is a factor");
+        let want: Vec<_> =
+            grad[of_in.clone()].iter().zip(&slopes[of_in.clone()]).map(|(g, s)| g * s).collect();
+        for (slope, beside, mut sloped) in [
+            (Slope::Beside, &slopes[of_in.clone()], vec![f64::NAN; in_len]),
+            (Slope::InPlace, &[][..], slopes[of_in].to_vec()),
+        ] {
+            let with_slope = ConvInputGradient { slope, ..backward.clone() };
+            with_slope.reference(&gs[of_out.clone()], &packed_back, beside, &mut sloped);
+            assert_eq!(sloped, want, "a slope is a factor");
+        }
     }
     let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
     let kernel = ConvWeightGradient {
@@ -227,8 +232,8 @@ fn dense_layer(rng: &mut Rng, s: DenseShape) -> Layer {
     let activation = Activation::Identity;
     let forward =
         DenseForward { lanes, shape: s, tile_channels: rng.pick(&TILES), bias_offset: n, activation };
-    let backward = DenseInputGradient { lanes, shape: s, tile_channels: rng.pick(&TILES), has_slope: false };
-    let with_slope = DenseInputGradient { has_slope: true, ..backward.clone() };
+    let backward =
+        DenseInputGradient { lanes, shape: s, tile_channels: rng.pick(&TILES), slope: Slope::None };
     let (packed, packed_back) = (pack(&forward.packing(), weights), pack(&backward.packing(), weights));
     let (in_len, out_len) = (s.in_len() * lanes as usize, s.units * lanes as usize);
     let mut output = vec![f64::NAN; gs.len()];
@@ -239,10 +244,16 @@ fn dense_layer(rng: &mut Rng, s: DenseShape) -> Layer {
         forward.reference(&xs[of_in.clone()], &packed, bias, &mut output[of_out.clone()], &mut slope);
         assert!(slope.iter().all(|slope| *slope == 1.0));
         backward.reference(&gs[of_out.clone()], &packed_back, &[], &mut grad[of_in.clone()]);
-        let mut sloped = vec![f64::NAN; in_len];
-        with_slope.reference(&gs[of_out], &packed_back, &slopes[of_in.clone()], &mut sloped);
-        let want = grad[of_in.clone()].iter().zip(&slopes[of_in]).map(|(g, s)| g * s).collect::<Vec<_>>();
-        assert_eq!(sloped, want, "a slope is a factor");
+        let want: Vec<_> =
+            grad[of_in.clone()].iter().zip(&slopes[of_in.clone()]).map(|(g, s)| g * s).collect();
+        for (slope, beside, mut sloped) in [
+            (Slope::Beside, &slopes[of_in.clone()], vec![f64::NAN; in_len]),
+            (Slope::InPlace, &[][..], slopes[of_in].to_vec()),
+        ] {
+            let with_slope = DenseInputGradient { slope, ..backward.clone() };
+            with_slope.reference(&gs[of_out.clone()], &packed_back, beside, &mut sloped);
+            assert_eq!(sloped, want, "a slope is a factor");
+        }
     }
     let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
     let kernel =

@@ -492,8 +492,9 @@ fn compare_steps(device: &Device, target: Target) {
 #[test]
 fn steps_on_the_cpu_match_the_reference() {
     for isa in Isa::available().into_iter().filter(|isa| *isa != Isa::Reference) {
-        compare_steps(&Device::Cpu(isa), Target::CPU);
-        compare_steps(&Device::Cpu(isa), Target::cpu(8));
+        let device = Device::Cpu(isa);
+        compare_steps(&device, device.target(8));
+        compare_steps(&device, device.target(100));
     }
 }
 

@@ -74,7 +74,7 @@ use thalweg::kernels::spectral_input::{Matrix, SpectralInput};
 use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::{GROUP, SumSquares};
 use thalweg::kernels::weight_penalty::WeightPenalty;
-use thalweg::kernels::{Kernel, State, activate};
+use thalweg::kernels::{Kernel, Slope, State, activate};
 use thalweg::network::{ANALYTIC, Activation, ConvShape, DenseShape, LstmShape, PoolShape};
 use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
 
@@ -319,13 +319,26 @@ fn conv_shapes() -> Vec<ConvShape> {
     cases.into_iter().map(shape).collect()
 }
 
-/// Channels of a tile: up to eight fours for a GPU, up to four channels for the CPU.
+/// Channels of a tile: up to eight fours for a GPU; up to four, or eight, for the CPU.
 fn tile_channels(for_gpu: bool, number: usize) -> usize {
-    if for_gpu { [4, 8, 16, 32][number % 4] } else { 1 + number % 4 }
+    if for_gpu { [4, 8, 16, 32][number % 4] } else { [1, 2, 3, 4, 8][number % 5] }
 }
 
 fn activation(number: usize) -> Activation {
     common::ACTIVATIONS[number % common::ACTIVATIONS.len()]
+}
+
+fn slope_place(number: usize) -> Slope {
+    [Slope::Beside, Slope::InPlace, Slope::None][number % 3]
+}
+
+/// Buffers for the slope, or what is bound in its place, and for the gradient, which may hold it.
+fn slope_and_gradient(bench: &mut Bench, place: Slope, g: BufferId, len: usize) -> (BufferId, BufferId) {
+    match place {
+        Slope::None => (g, bench.per_block("grad", len)),
+        Slope::Beside => (bench.random_blocks("slope", len, &BLOCKS), bench.per_block("grad", len)),
+        Slope::InPlace => (g, bench.random_blocks("slope and grad", len, &BLOCKS)),
+    }
 }
 
 /// Streams of a block, of which the first alone has a bias; 0 where none has.
@@ -378,13 +391,11 @@ fn add_conv(bench: &mut Bench, number: usize, shape: ConvShape, for_gpu: bool) {
 
     let channels = tile_channels(for_gpu, number / 2);
     let pixels = (1 + number % 3).min(shape.in_width.div_ceil(shape.stride_x));
-    let has_slope = number % 4 != 3;
     let tile = Tile { channels, pixels, depth: depth(shape.out_channels), int64 };
-    let kernel = ConvInputGradient { lanes, shape, tile, has_slope };
+    let kernel = ConvInputGradient { lanes, shape, tile, slope: slope_place(number) };
     let weights = bench.packed(&kernel.packing());
     let g = bench.random_blocks("g", shape.out_len(), &BLOCKS);
-    let slope = if has_slope { bench.random_blocks("slope", shape.in_len(), &BLOCKS) } else { g };
-    let grad = bench.per_block("grad", shape.in_len());
+    let (slope, grad) = slope_and_gradient(bench, kernel.slope, g, shape.in_len());
     bench.per_block_launch(case.clone(), kernel, &[g, weights, slope, grad]);
 
     let layer = OFFSET..OFFSET + shape.weight_len() + shape.out_channels;
@@ -467,12 +478,10 @@ fn add_dense(bench: &mut Bench, number: usize, shape: DenseShape, for_gpu: bool)
     let (output, slope) = (bench.per_block("output", shape.units), bench.per_block("slope", shape.units));
     bench.per_block_launch(case.clone(), kernel, &[input, weights, parameters, output, slope]);
 
-    let has_slope = number % 4 != 3;
-    let kernel = DenseInputGradient { lanes, shape, tile_channels, has_slope };
+    let kernel = DenseInputGradient { lanes, shape, tile_channels, slope: slope_place(number) };
     let weights = bench.packed(&kernel.packing());
     let g = bench.random_blocks("g", shape.units, &BLOCKS);
-    let slope = if has_slope { bench.random_blocks("slope", shape.in_len(), &BLOCKS) } else { g };
-    let grad = bench.per_block("grad", shape.in_len());
+    let (slope, grad) = slope_and_gradient(bench, kernel.slope, g, shape.in_len());
     bench.per_block_launch(case.clone(), kernel, &[g, weights, slope, grad]);
 
     let layer = OFFSET..OFFSET + weight_len + shape.units;
@@ -500,11 +509,10 @@ fn add_pools(bench: &mut Bench) {
         let input = bench.random_blocks("input", channels * pixels, &BLOCKS);
         let [output, slope] = ["output", "slope"].map(|name| bench.per_block(name, channels));
         bench.per_block_launch(case.clone(), PoolForward { lanes, shape }, &[input, output, slope]);
-        let has_slope = i % 2 == 0;
         let g = bench.random_blocks("g", channels, &BLOCKS);
-        let slope = if has_slope { bench.random_blocks("slope", channels * pixels, &BLOCKS) } else { g };
-        let grad = bench.per_block("grad", channels * pixels);
-        bench.per_block_launch(case, PoolInputGradient { lanes, shape, has_slope }, &[g, slope, grad]);
+        let place = slope_place(i);
+        let (slope, grad) = slope_and_gradient(bench, place, g, channels * pixels);
+        bench.per_block_launch(case, PoolInputGradient { lanes, shape, slope: place }, &[g, slope, grad]);
     }
 }
 
@@ -1728,7 +1736,7 @@ fn broken_kernels_are_caught() {
         ("bias", 0, |k| forward(k, |k| k.bias_offset -= 1)),
         ("a row too few", 0, |k| forward(k, |k| k.shape.out_height -= 1)),
         ("pad", 1, |k| input_gradient(k, |k| k.shape.pad_top += 1)),
-        ("slope", 1, |k| input_gradient(k, |k| k.has_slope = false)),
+        ("slope", 1, |k| input_gradient(k, |k| k.slope = Slope::None)),
         ("pad", 2, |k| weight_gradient(k, |k| k.shape.pad_left += 1)),
         ("a block too few", 2, |k| weight_gradient(k, |k| k.chunks.n_blocks -= 1)),
         ("offset", 2, |k| weight_gradient(k, |k| k.weight_offset += 1)),

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Failures, Rng, edge_networks, from_blocks, odd_network, point_network, random_network};
 use common::{to_blocks, to_f64};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use thalweg::data::ImageShape;
@@ -21,7 +22,7 @@ use thalweg::kernels::random::Distribution;
 use thalweg::kernels::spectral_input::SpectralInput;
 use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::GROUP;
-use thalweg::kernels::{Access, Kernel};
+use thalweg::kernels::{Access, Kernel, Slope};
 use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
     AnnealingNumbers, BufferId, GuardNumbers, JetPass, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers,
@@ -628,13 +629,13 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         Kernel::ConvInputGradient(k) => vec![
             PerBlock(k.shape.out_len()),
             Flat(k.packing().len()),
-            PerBlock(if k.has_slope { k.shape.in_len() } else { k.shape.out_len() }),
+            PerBlock(if k.slope == Slope::Beside { k.shape.in_len() } else { k.shape.out_len() }),
             PerBlock(k.shape.in_len()),
         ],
         Kernel::DenseInputGradient(k) => vec![
             PerBlock(k.shape.units),
             Flat(k.packing().len()),
-            PerBlock(if k.has_slope { k.shape.in_len() } else { k.shape.units }),
+            PerBlock(if k.slope == Slope::Beside { k.shape.in_len() } else { k.shape.units }),
             PerBlock(k.shape.in_len()),
         ],
         Kernel::AnalyticEnergy(k) => vec![PerBlock(k.features), PerBlock(1), PerBlock(k.features)],
@@ -645,7 +646,7 @@ fn needed(kernel: &Kernel) -> Vec<Layout> {
         ],
         Kernel::PoolInputGradient(k) => vec![
             PerBlock(k.shape.channels),
-            PerBlock(k.shape.channels * if k.has_slope { k.shape.pixels } else { 1 }),
+            PerBlock(k.shape.channels * if k.slope == Slope::Beside { k.shape.pixels } else { 1 }),
             PerBlock(k.shape.channels * k.shape.pixels),
         ],
         Kernel::ConvWeightGradient(k) => vec![
@@ -857,8 +858,9 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
 /// LSTM's states before its first step.
 fn is_read(kernel: &Kernel, binding: usize) -> bool {
     match kernel {
-        Kernel::ConvInputGradient(k) => binding != 2 || k.has_slope,
-        Kernel::DenseInputGradient(k) => binding != 2 || k.has_slope,
+        Kernel::ConvInputGradient(k) => reads_slope(k.slope, binding, 2),
+        Kernel::DenseInputGradient(k) => reads_slope(k.slope, binding, 2),
+        Kernel::PoolInputGradient(k) => reads_slope(k.slope, binding, 1),
         Kernel::Langevin(k) => binding != 1 || k.moves,
         Kernel::MalaAccept(k) if k.step.is_none() => binding == 1,
         // What is not accepted keeps its place; where a chain begins, everything is.
@@ -883,6 +885,15 @@ fn is_read(kernel: &Kernel, binding: usize) -> bool {
             _ => true,
         },
         _ => true,
+    }
+}
+
+/// Of an input gradient with binding number `beside` for the slope, and the gradient's after it.
+fn reads_slope(slope: Slope, binding: usize, beside: usize) -> bool {
+    match binding.cmp(&beside) {
+        Ordering::Less => true,
+        Ordering::Equal => slope == Slope::Beside,
+        Ordering::Greater => slope == Slope::InPlace,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::dense_forward::DenseForward;
 use crate::kernels::dense_input_gradient::DenseInputGradient;
-use crate::kernels::{Binding, Kernel, State};
+use crate::kernels::{Binding, Kernel, Slope, State};
 use std::ops::Range;
 
 /// Runs one block of a per-block kernel.
@@ -198,6 +198,8 @@ macro_rules! with_tile {
             (3, false) => $body::<$s, 3, 2>($($argument),*),
             (4, true) => $body::<$s, 4, 4>($($argument),*),
             (4, false) => $body::<$s, 4, 2>($($argument),*),
+            (8, true) => $body::<$s, 8, 2>($($argument),*),
+            (8, false) => $body::<$s, 8, 1>($($argument),*),
             (tile, _) => panic!("weights packed for {tile} channels are for a GPU"),
         }
     };
@@ -353,17 +355,27 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
                         if pixels == P && channels == T {
                             let step = s.stride_x * s.in_channels * lanes;
                             let mut grad = TileMut::<S, T, P>::new(&mut grad[at..], step, lanes);
-                            if k.has_slope {
-                                let slope = TileRef::<S, T, P>::new(&slope[at..], step, lanes);
-                                for p in 0..P {
-                                    for t in 0..T {
-                                        grad.set(p, t, sum[p][t].multiply(slope.get(p, t)));
+                            match k.slope {
+                                Slope::None => {
+                                    for p in 0..P {
+                                        for t in 0..T {
+                                            grad.set(p, t, sum[p][t]);
+                                        }
                                     }
                                 }
-                            } else {
-                                for p in 0..P {
-                                    for t in 0..T {
-                                        grad.set(p, t, sum[p][t]);
+                                Slope::Beside => {
+                                    let slope = TileRef::<S, T, P>::new(&slope[at..], step, lanes);
+                                    for p in 0..P {
+                                        for t in 0..T {
+                                            grad.set(p, t, sum[p][t].multiply(slope.get(p, t)));
+                                        }
+                                    }
+                                }
+                                Slope::InPlace => {
+                                    for p in 0..P {
+                                        for t in 0..T {
+                                            grad.set(p, t, sum[p][t].multiply(grad.get(p, t)));
+                                        }
                                     }
                                 }
                             }
@@ -374,15 +386,23 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
                             let at = (pixel * s.in_channels + channel_tile * T) * lanes + lane;
                             for (t, sum) in sum.iter().enumerate().take(channels) {
                                 let at = at + t * lanes;
-                                let value =
-                                    if k.has_slope { sum.multiply(S::read(&slope[at..])) } else { *sum };
-                                value.write(&mut grad[at..]);
+                                times_slope(k.slope, *sum, slope, grad, at).write(&mut grad[at..]);
                             }
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// A register of a gradient, times the slope.
+#[inline(always)]
+fn times_slope<S: Simd>(place: Slope, sum: S, slope: &[f32], grad: &[f32], at: usize) -> S {
+    match place {
+        Slope::None => sum,
+        Slope::Beside => sum.multiply(S::read(&slope[at..])),
+        Slope::InPlace => sum.multiply(S::read(&grad[at..])),
     }
 }
 
@@ -473,8 +493,7 @@ fn dense_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
                 let sum: [[S; T]; 1] = sum_tile([S::splat(0.0); T], &one, source, weights, g);
                 for (t, sum) in sum[0].iter().enumerate().take(channels) {
                     let at = (pixel * s.in_channels + tile * T + t) * lanes + lane;
-                    let value = if k.has_slope { sum.multiply(S::read(&slope[at..])) } else { *sum };
-                    value.write(&mut grad[at..]);
+                    times_slope(k.slope, *sum, slope, grad, at).write(&mut grad[at..]);
                 }
             }
         }

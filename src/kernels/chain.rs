@@ -8,7 +8,7 @@ use super::conv_input_gradient::ConvInputGradient;
 use super::dynamics::{Dynamics, DynamicsParams, Form};
 use super::langevin::Langevin;
 use super::pack_weights::{PackWeights, Packing, Tile};
-use super::{Access, Binding, Describe, State};
+use super::{Access, Binding, Describe, Slope, State};
 use crate::network::{Activation, ConvShape, Network, Operation};
 use std::ops::Range;
 
@@ -338,15 +338,14 @@ impl Describe for Chain {
                 }
                 let mut gradient = slopes[slopes.len() - 1].clone();
                 for (i, layer) in self.layers.iter().enumerate().rev() {
-                    let has_slope = i > 0;
                     let kernel = ConvInputGradient {
                         lanes: self.lanes,
                         shape: layer.shape,
                         tile: Tile { channels: layer.packings().1.tile, pixels: 1, depth: 1, int64: false },
-                        has_slope,
+                        slope: if i > 0 { Slope::Beside } else { Slope::None },
                     };
                     let mut to = vec![0.0; layer.shape.in_len() * lanes];
-                    let slope: &[f32] = if has_slope { &slopes[i - 1] } else { &[] };
+                    let slope: &[f32] = if i > 0 { &slopes[i - 1] } else { &[] };
                     kernel.reference(&gradient, &weights[layer.backward..], slope, &mut to);
                     gradient = to;
                 }

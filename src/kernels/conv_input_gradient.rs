@@ -3,7 +3,7 @@
 
 use super::conv_forward::conv_overrides;
 use super::pack_weights::{Packing, Tile};
-use super::{Access, Binding, Describe, Real, SlopeParams, WORKGROUP_SIZE, groups};
+use super::{Access, Binding, Describe, Real, Slope, SlopeParams, WORKGROUP_SIZE, groups};
 use crate::network::ConvShape;
 use std::ops::Range;
 
@@ -16,8 +16,8 @@ pub struct ConvInputGradient {
     pub shape: ConvShape,
     /// Input channels by input pixels of one invocation; the weights are packed for its channels.
     pub tile: Tile,
-    /// Whether there is an activation before: false at the network's input.
-    pub has_slope: bool,
+    /// The derivative of the activation before.
+    pub slope: Slope,
 }
 
 impl ConvInputGradient {
@@ -33,7 +33,7 @@ impl ConvInputGradient {
     }
 
     /// The twin, in any precision, for one block: `g` `[oy][ox][oc][lane]`, packed weights, slope and gradient
-    /// `[iy][ix][ic][lane]`. `slope` is not read where there is none.
+    /// `[iy][ix][ic][lane]`. `slope` is read only if it is beside.
     pub fn reference<R: Real>(&self, g: &[R], weights: &[R], slope: &[R], grad: &mut [R]) {
         let (s, lanes, packing) = (&self.shape, self.lanes as usize, self.packing());
         for iy in 0..s.in_height {
@@ -66,7 +66,7 @@ impl ConvInputGradient {
                     }
                     let to = ((iy * s.in_width + ix) * s.in_channels + ic) * lanes;
                     for (lane, sum) in sum.into_iter().enumerate() {
-                        grad[to + lane] = if self.has_slope { sum * slope[to + lane] } else { sum };
+                        grad[to + lane] = self.slope.times(sum, slope, grad, to + lane);
                     }
                 }
             }
@@ -80,27 +80,28 @@ impl Describe for ConvInputGradient {
         include_str!("../../shaders/lib/tile.wgsl"),
         include_str!("../../shaders/conv_input_gradient.wgsl")
     );
-    /// Gradient of the pre-activation; packed weights; slope (anything where there is none); gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
+    /// Gradient of the pre-activation; packed weights; slope (anything if it is not beside); gradient.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
 
     fn prelude(&self) -> String {
         self.tile.prelude()
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let flag = |flag: bool| f64::from(u8::from(flag));
         let mut overrides = conv_overrides(&self.shape);
         overrides.extend([
             ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
             ("LANES", self.lanes.into()),
-            ("HAS_SLOPE", f64::from(u8::from(self.has_slope || !self.folded()))),
-            ("FOLDED", f64::from(u8::from(self.folded()))),
+            ("IN_PLACE", flag(self.slope == Slope::InPlace)),
+            ("HAS_SLOPE", flag(self.slope != Slope::None || !self.folded())),
+            ("FOLDED", flag(self.folded())),
         ]);
         overrides
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let has_slope = self.has_slope.into();
-        bytemuck::bytes_of(&SlopeParams { first_block: blocks.start, has_slope }).to_vec()
+        bytemuck::bytes_of(&SlopeParams::new(blocks, self.slope)).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

@@ -2,7 +2,7 @@
 
 use super::dense_forward::{dense_overrides, dense_prelude};
 use super::pack_weights::Packing;
-use super::{Access, Binding, Describe, Real, SlopeParams, WORKGROUP_SIZE, groups};
+use super::{Access, Binding, Describe, Real, Slope, SlopeParams, WORKGROUP_SIZE, groups};
 use crate::network::DenseShape;
 use std::ops::Range;
 
@@ -15,8 +15,8 @@ pub struct DenseInputGradient {
     pub shape: DenseShape,
     /// Input channels of one invocation; the weights are packed for them.
     pub tile_channels: usize,
-    /// Whether there is an activation before: false at the network's input.
-    pub has_slope: bool,
+    /// The derivative of the activation before.
+    pub slope: Slope,
 }
 
 impl DenseInputGradient {
@@ -26,7 +26,7 @@ impl DenseInputGradient {
     }
 
     /// The twin, in any precision, for one block: `g` `[unit][lane]`, packed weights, slope and gradient
-    /// `[feature][lane]`. `slope` is not read where there is none.
+    /// `[feature][lane]`. `slope` is read only if it is beside.
     pub fn reference<R: Real>(&self, g: &[R], weights: &[R], slope: &[R], grad: &mut [R]) {
         let (s, lanes, packing) = (&self.shape, self.lanes as usize, self.packing());
         for f in 0..s.in_len() {
@@ -39,7 +39,7 @@ impl DenseInputGradient {
             }
             for (lane, sum) in sum.into_iter().enumerate() {
                 let at = f * lanes + lane;
-                grad[at] = if self.has_slope { sum * slope[at] } else { sum };
+                grad[at] = self.slope.times(sum, slope, grad, at);
             }
         }
     }
@@ -48,8 +48,8 @@ impl DenseInputGradient {
 impl Describe for DenseInputGradient {
     const NAME: &'static str = "dense_input_gradient";
     const SOURCE: &'static str = include_str!("../../shaders/dense_input_gradient.wgsl");
-    /// Gradient of the pre-activation; packed weights; slope (anything where there is none); gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
+    /// Gradient of the pre-activation; packed weights; slope (anything if it is not beside); gradient.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
 
     fn prelude(&self) -> String {
         dense_prelude(self.tile_channels)
@@ -61,13 +61,13 @@ impl Describe for DenseInputGradient {
             ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
             ("LANES", self.lanes.into()),
             ("CHANNELS", self.shape.in_channels as f64),
+            ("IN_PLACE", f64::from(u8::from(self.slope == Slope::InPlace))),
         ]);
         overrides
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let has_slope = self.has_slope.into();
-        bytemuck::bytes_of(&SlopeParams { first_block: blocks.start, has_slope }).to_vec()
+        bytemuck::bytes_of(&SlopeParams::new(blocks, self.slope)).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

@@ -385,6 +385,28 @@ impl Real for f64 {
     }
 }
 
+/// Where the derivative of an activation is, for a layer after it to multiply the gradient of its input by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slope {
+    /// There is no activation before the layer.
+    None,
+    /// In a buffer of its own, which stays.
+    Beside,
+    /// Where the gradient goes: one buffer less at work in a chain.
+    InPlace,
+}
+
+impl Slope {
+    /// `sum`, times number `at` of the slope, which is one of `beside` or still in `grad`.
+    fn times<R: Real>(self, sum: R, beside: &[R], grad: &[R], at: usize) -> R {
+        match self {
+            Self::None => sum,
+            Self::Beside => sum * beside[at],
+            Self::InPlace => sum * grad[at],
+        }
+    }
+}
+
 /// The activation's value and its derivative at `z` (`shaders/lib/activation.wgsl`). No `z` overflows.
 pub fn activate<R: Real>(activation: Activation, z: R) -> (R, R) {
     let (zero, one) = (R::from_f64(0.0), R::from_f64(1.0));
@@ -439,8 +461,14 @@ pub struct BlockParams {
 pub struct SlopeParams {
     /// The first block of the launch's range.
     pub first_block: u32,
-    /// 1 where the result is multiplied by the slope of the activation before, else 0.
+    /// 1 where the result is multiplied by a slope beside, else 0.
     pub has_slope: u32,
+}
+
+impl SlopeParams {
+    fn new(blocks: &Range<u32>, slope: Slope) -> Self {
+        Self { first_block: blocks.start, has_slope: (slope == Slope::Beside).into() }
+    }
 }
 
 /// The uniform struct of kernels that do the same to every value: all layers share a pipeline.

@@ -6,6 +6,7 @@
 use super::{Access, Binding, BlockParams, Describe, Parts, WORKGROUP_SIZE, fours};
 use crate::network::{ConvShape, DenseShape};
 use std::ops::Range;
+use std::slice::ChunksExactMut;
 
 /// Channels by pixels that one invocation owns in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,6 +143,27 @@ impl Packing {
 /// Channels across the tiles that the twin packs at a time.
 const PACKET: usize = 8;
 
+/// Packs a tap's weights of a whole tile of N channels.
+#[inline(always)]
+fn pack_whole<const N: usize>(
+    packed: ChunksExactMut<f32>,
+    weights: &[f32],
+    tiled: &[usize],
+    others: &[usize],
+) {
+    let mut columns = [weights; N];
+    for (column, tiled) in columns.iter_mut().zip(tiled) {
+        *column = &weights[*tiled..];
+    }
+    for (packed, &other) in packed.zip(others) {
+        let mut tile = [0.0; N];
+        for (value, column) in tile.iter_mut().zip(&columns) {
+            *value = column[other];
+        }
+        packed.copy_from_slice(&tile);
+    }
+}
+
 /// Packs one layer's weights one way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackWeights {
@@ -219,18 +241,16 @@ impl Describe for PackWeights {
             for (packet, others) in others.chunks(PACKET).enumerate() {
                 for (tap, place) in places.iter().enumerate() {
                     let packed = packed[place + packet * PACKET * p.tile..].chunks_exact_mut(p.tile);
-                    if let [a, b, c, d] = tiled
-                        && p.tile == 4
-                    {
+                    let weights = &weights[tap..];
+                    match p.tile {
                         // As below, for the tiles that plans for the CPU have.
-                        let [a, b, c, d] = [a, b, c, d].map(|tiled| &weights[tiled + tap..]);
-                        for (packed, &other) in packed.zip(others) {
-                            packed.copy_from_slice(&[a[other], b[other], c[other], d[other]]);
-                        }
-                    } else {
-                        for (packed, other) in packed.zip(others) {
-                            for (packed, tiled) in packed.iter_mut().zip(tiled) {
-                                *packed = weights[tiled + other + tap];
+                        4 if tiled.len() == 4 => pack_whole::<4>(packed, weights, tiled, others),
+                        8 if tiled.len() == 8 => pack_whole::<8>(packed, weights, tiled, others),
+                        _ => {
+                            for (packed, other) in packed.zip(others) {
+                                for (packed, tiled) in packed.iter_mut().zip(tiled) {
+                                    *packed = weights[tiled + other];
+                                }
                             }
                         }
                     }

@@ -1,7 +1,7 @@
 //! Gradient with respect to a global average pool's input, times the derivative of the activation before it.
 
 use super::pool_forward::pool_overrides;
-use super::{Access, Binding, BlockParams, Describe, Real, groups};
+use super::{Access, Binding, Describe, Real, Slope, SlopeParams, groups};
 use crate::network::PoolShape;
 use std::ops::Range;
 
@@ -12,25 +12,18 @@ pub struct PoolInputGradient {
     pub lanes: u32,
     /// All sizes.
     pub shape: PoolShape,
-    /// Whether there is an activation before: false at the network's input.
-    pub has_slope: bool,
+    /// The derivative of the activation before.
+    pub slope: Slope,
 }
 
 impl PoolInputGradient {
     /// The twin, in any precision, for one block: `g` `[channel][lane]`, slope and gradient `[pixel][channel][lane]`.
-    /// `slope` is not read where there is none.
+    /// `slope` is read only if it is beside.
     pub fn reference<R: Real>(&self, g: &[R], slope: &[R], grad: &mut [R]) {
         let pixel = self.shape.channels * self.lanes as usize;
         let pixels = R::from_f64(self.shape.pixels as f64);
-        for grad in grad.chunks_exact_mut(pixel) {
-            for (grad, g) in grad.iter_mut().zip(g) {
-                *grad = *g / pixels;
-            }
-        }
-        if self.has_slope {
-            for (grad, slope) in grad.iter_mut().zip(slope) {
-                *grad = *slope * *grad;
-            }
+        for at in 0..grad.len() {
+            grad[at] = self.slope.times(g[at % pixel] / pixels, slope, grad, at);
         }
     }
 }
@@ -38,17 +31,17 @@ impl PoolInputGradient {
 impl Describe for PoolInputGradient {
     const NAME: &'static str = "pool_input_gradient";
     const SOURCE: &'static str = include_str!("../../shaders/pool_input_gradient.wgsl");
-    /// Gradient of the output; slope (anything where there is none); gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    /// Gradient of the output; slope (anything if it is not beside); gradient.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         let mut overrides = pool_overrides(self.lanes, &self.shape);
-        overrides.push(("HAS_SLOPE", f64::from(u8::from(self.has_slope))));
+        overrides.push(("IN_PLACE", f64::from(u8::from(self.slope == Slope::InPlace))));
         overrides
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+        bytemuck::bytes_of(&SlopeParams::new(blocks, self.slope)).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

@@ -42,7 +42,7 @@ impl KlPass {
         direction: KlDirection,
         blocks: &Range<u32>,
     ) {
-        pass.to_input(launches, blocks);
+        pass.to_input_beside(launches, blocks);
         let bindings = [state, pass.input_gradient, pass.x, self.jet.x, self.jet.seeds];
         launches.push(Launch::per_block(direction, blocks, &bindings));
     }

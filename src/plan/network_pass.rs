@@ -2,7 +2,6 @@
 
 use super::lstm_pass::{LstmInput, LstmPass};
 use super::{BufferId, Launch, Plan, Target};
-use crate::kernels::Kernel;
 use crate::kernels::analytic_energy::AnalyticEnergy;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
@@ -13,6 +12,7 @@ use crate::kernels::dense_weight_gradient::DenseWeightGradient;
 use crate::kernels::pack_weights::{PackWeights, Packing, Tile};
 use crate::kernels::pool_forward::PoolForward;
 use crate::kernels::pool_input_gradient::PoolInputGradient;
+use crate::kernels::{Kernel, Slope};
 use crate::network::{Activation, Analytic, ConvShape, DenseShape, Layer, Network, Operation, PoolShape};
 use std::ops::Range;
 
@@ -206,27 +206,33 @@ impl NetworkPass {
         Some(Launch::per_block(kernel, blocks, &[input, weights, parameters, output, slope]))
     }
 
-    /// From the gradient of a layer's pre-activation to that of its input, times `slope` where there is one; none for an
-    /// LSTM and an analytic energy.
+    /// From the gradient of a layer's pre-activation to that of its input, times `slope` where there is one, which `to`
+    /// may hold itself; none for an LSTM and an analytic energy.
     pub(super) fn backward_launch(
         &self,
         layer: &LayerBuffers,
         (gradient, slope, to): (BufferId, Option<BufferId>, BufferId),
         blocks: &Range<u32>,
     ) -> Option<Launch> {
-        let (lanes, has_slope) = (self.target.lanes, slope.is_some());
-        let slope = slope.unwrap_or(gradient);
+        let lanes = self.target.lanes;
+        let place = match slope {
+            None => Slope::None,
+            Some(slope) if slope == to => Slope::InPlace,
+            Some(_) => Slope::Beside,
+        };
+        // Only a slope beside is bound.
+        let slope = slope.filter(|slope| *slope != to).unwrap_or(gradient);
         let (kernel, weights): (Kernel, _) = match &layer.own {
             OwnBuffers::Conv(shape, own) => {
                 let (shape, tile) = (*shape, backward_tile(shape, self.target));
-                (ConvInputGradient { lanes, shape, tile, has_slope }.into(), own.backward)
+                (ConvInputGradient { lanes, shape, tile, slope: place }.into(), own.backward)
             }
             OwnBuffers::Dense(shape, own) => {
                 let (shape, tile_channels) = (*shape, self.target.channels(shape.in_channels));
-                (DenseInputGradient { lanes, shape, tile_channels, has_slope }.into(), own.backward)
+                (DenseInputGradient { lanes, shape, tile_channels, slope: place }.into(), own.backward)
             }
             OwnBuffers::Pool(shape, _) => {
-                let kernel = PoolInputGradient { lanes, shape: *shape, has_slope };
+                let kernel = PoolInputGradient { lanes, shape: *shape, slope: place };
                 return Some(Launch::per_block(kernel, blocks, &[gradient, slope, to]));
             }
             OwnBuffers::Lstm(_) | OwnBuffers::Analytic(_) => return None,
@@ -265,27 +271,47 @@ impl NetworkPass {
         self.network.layers.iter().zip(&self.layers)
     }
 
-    /// Gradient of the energy with respect to the input, after a forward pass.
+    /// Gradient of the energy with respect to the input, after a forward pass. Layers' gradients take the place of their
+    /// slopes, which are lost: two buffers of a layer are at work in a chain instead of three.
     pub(super) fn to_input(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
+        self.from_energies(launches, blocks, true);
+    }
+
+    /// [`Self::to_input`] that keeps the slopes.
+    pub(super) fn to_input_beside(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
+        self.from_energies(launches, blocks, false);
+    }
+
+    fn from_energies(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, in_place: bool) {
         // An energy's derivative with respect to the last pre-activation is that layer's slope.
         // The last layer has one, but for an analytic energy, whose forward pass has told the gradient already.
         if let Some(top) = self.layers[self.layers.len() - 1].slope() {
-            self.backward(launches, blocks, top, true);
+            self.backward(launches, blocks, top, (true, in_place));
         }
     }
 
     /// Gradients with respect to every layer's pre-activation, from the seeds, after a forward pass.
     pub(super) fn to_layers(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.backward(launches, blocks, self.seeds, false);
+        self.backward(launches, blocks, self.seeds, (false, false));
     }
 
-    fn backward(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, top: BufferId, to_input: bool) {
+    /// From the gradient `top` of the last layer down to the first, or on to the input; in place of the slopes or beside.
+    fn backward(
+        &self,
+        launches: &mut Vec<Launch>,
+        blocks: &Range<u32>,
+        top: BufferId,
+        (to_input, in_place): (bool, bool),
+    ) {
         let mut gradient = top;
         for (i, buffers) in self.layers.iter().enumerate().rev() {
             let before = i.checked_sub(1).map(|i| &self.layers[i]);
-            let (slope, to) = match before {
-                Some(before) => (before.slope(), before.gradient),
-                None => (None, self.input_gradient),
+            let slope = before.and_then(LayerBuffers::slope);
+            // An LSTM's two directions both need the slope.
+            let in_place = in_place && !matches!(buffers.own, OwnBuffers::Lstm(_));
+            let to = match before {
+                Some(before) => slope.filter(|_| in_place).unwrap_or(before.gradient),
+                None => self.input_gradient,
             };
             let to_input = to_input || before.is_some();
             match &buffers.own {
