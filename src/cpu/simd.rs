@@ -23,6 +23,19 @@ pub trait Simd: Copy {
 
     /// All lanes the same.
     fn splat(value: f32) -> Self;
+    /// The first T floats of `from`, each in all lanes of a register of its own.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading T floats, and the instruction set present.
+    #[inline(always)]
+    unsafe fn splat_each<const T: usize>(from: *const f32) -> [Self; T] {
+        let mut registers = [Self::splat(0.0); T];
+        for t in 0..T {
+            // SAFETY: the caller promises T readable floats.
+            registers[t] = Self::splat(unsafe { *from.add(t) });
+        }
+        registers
+    }
     /// The first `LANES` floats of `from`.
     ///
     /// # Safety
@@ -199,10 +212,10 @@ pub fn accumulate<S: Simd, const T: usize, const P: usize>(
                     for p in 0..P {
                         xs[p] = S::load(x.add(p * step));
                     }
+                    let ws = S::splat_each::<T>(weight);
                     for t in 0..T {
-                        let w = S::splat(*weight.add(t));
                         for p in 0..P {
-                            tile[p][t] = w.multiply_add(xs[p], tile[p][t]);
+                            tile[p][t] = ws[t].multiply_add(xs[p], tile[p][t]);
                         }
                     }
                 }
@@ -376,6 +389,31 @@ impl Simd for Plain {
     #[inline(always)]
     fn splat(value: f32) -> Self {
         Self([value; 4])
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn splat_each<const T: usize>(from: *const f32) -> [Self; T] {
+        use std::arch::x86_64::*;
+        let mut registers = [Self::splat(0.0); T];
+        for t in 0..T {
+            // SAFETY: the caller promises T readable floats; SSE2 is a part of x86-64.
+            unsafe {
+                if t / 4 * 4 + 4 > T {
+                    registers[t] = Self::splat(*from.add(t));
+                    continue;
+                }
+                // One load and a shuffle each, instead of as many loads.
+                let four = _mm_loadu_si128(from.add(t / 4 * 4).cast());
+                let splat = match t % 4 {
+                    0 => _mm_shuffle_epi32::<0x00>(four),
+                    1 => _mm_shuffle_epi32::<0x55>(four),
+                    2 => _mm_shuffle_epi32::<0xaa>(four),
+                    _ => _mm_shuffle_epi32::<0xff>(four),
+                };
+                registers[t] = Self(std::mem::transmute::<__m128i, [f32; 4]>(splat));
+            }
+        }
+        registers
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
