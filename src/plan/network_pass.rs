@@ -274,15 +274,15 @@ impl NetworkPass {
     /// Gradient of the energy with respect to the input, after a forward pass. Layers' gradients take the place of their
     /// slopes, which are lost: two buffers of a layer are at work in a chain instead of three.
     pub(super) fn to_input(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.from_energies(launches, blocks, true);
+        self.energies_to_input(launches, blocks, true);
     }
 
     /// [`Self::to_input`] that keeps the slopes.
     pub(super) fn to_input_beside(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.from_energies(launches, blocks, false);
+        self.energies_to_input(launches, blocks, false);
     }
 
-    fn from_energies(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, in_place: bool) {
+    fn energies_to_input(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, in_place: bool) {
         // An energy's derivative with respect to the last pre-activation is that layer's slope.
         // The last layer has one, but for an analytic energy, whose forward pass has told the gradient already.
         if let Some(top) = self.layers[self.layers.len() - 1].slope() {
