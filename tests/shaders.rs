@@ -109,7 +109,7 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         Kernel::ConvWeightGradient(_) | Kernel::DenseWeightGradient(_) => {
             fields!(conv_weight_gradient::Params { first_chunk, streams })
         }
-        Kernel::ConvInputGradient(_) | Kernel::DenseInputGradient(_) => {
+        Kernel::ConvInputGradient(_) | Kernel::DenseInputGradient(_) | Kernel::PoolInputGradient(_) => {
             fields!(SlopeParams { first_block, has_slope })
         }
         Kernel::ChainRule(_) | Kernel::AddValues(_) => fields!(ElementParams { first_block, features }),
@@ -131,7 +131,6 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
         | Kernel::PackWeights(_)
         | Kernel::AnalyticEnergy(_)
         | Kernel::PoolForward(_)
-        | Kernel::PoolInputGradient(_)
         | Kernel::PushReplay(_)
         | Kernel::CheckState(_)
         | Kernel::CopyWords(_)

@@ -274,67 +274,82 @@ impl NetworkPass {
     /// Gradient of the energy with respect to the input, after a forward pass. Layers' gradients take the place of their
     /// slopes, which are lost: two buffers of a layer are at work in a chain instead of three.
     pub(super) fn to_input(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.energies_to_input(launches, blocks, true);
+        self.energies_to_input(launches, blocks, Self::place);
     }
 
     /// [`Self::to_input`] that keeps the slopes.
     pub(super) fn to_input_beside(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.energies_to_input(launches, blocks, false);
+        self.energies_to_input(launches, blocks, |pass, layer| pass.layers[layer].gradient);
     }
 
-    fn energies_to_input(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, in_place: bool) {
+    fn energies_to_input(
+        &self,
+        launches: &mut Vec<Launch>,
+        blocks: &Range<u32>,
+        place: fn(&Self, usize) -> BufferId,
+    ) {
         // An energy's derivative with respect to the last pre-activation is that layer's slope.
         // The last layer has one, but for an analytic energy, whose forward pass has told the gradient already.
         if let Some(top) = self.layers[self.layers.len() - 1].slope() {
-            self.backward(launches, blocks, top, (true, in_place));
+            self.backward(launches, blocks, (top, Some(self.input_gradient)), place);
         }
     }
 
-    /// Gradients with respect to every layer's pre-activation, from the seeds, after a forward pass.
+    /// Gradients with respect to every layer's pre-activation, from the seeds, after a forward pass; in place of the slopes.
     pub(super) fn to_layers(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.backward(launches, blocks, self.seeds, (false, false));
+        self.backward(launches, blocks, (self.seeds, None), Self::place);
     }
 
-    /// From the gradient `top` of the last layer down to the first, or on to the input; in place of the slopes or beside.
+    /// Where the gradient of a layer's pre-activation goes that is in place of its slope: an LSTM has none, and both of its
+    /// directions need that of the layer before; the last layer's are the seeds.
+    fn place(&self, layer: usize) -> BufferId {
+        let buffers = &self.layers[layer];
+        match self.layers.get(layer + 1) {
+            Some(after) if !matches!(after.own, OwnBuffers::Lstm(_)) => {
+                buffers.slope().unwrap_or(buffers.gradient)
+            }
+            _ => buffers.gradient,
+        }
+    }
+
+    /// From the gradient of the last layer's pre-activation down to the first's, or on to the input.
     fn backward(
         &self,
         launches: &mut Vec<Launch>,
         blocks: &Range<u32>,
-        top: BufferId,
-        (to_input, in_place): (bool, bool),
+        (top, input_gradient): (BufferId, Option<BufferId>),
+        place: fn(&Self, usize) -> BufferId,
     ) {
         let mut gradient = top;
         for (i, buffers) in self.layers.iter().enumerate().rev() {
-            let before = i.checked_sub(1).map(|i| &self.layers[i]);
-            let slope = before.and_then(LayerBuffers::slope);
-            // An LSTM's two directions both need the slope.
-            let in_place = in_place && !matches!(buffers.own, OwnBuffers::Lstm(_));
-            let to = match before {
-                Some(before) => slope.filter(|_| in_place).unwrap_or(before.gradient),
-                None => self.input_gradient,
+            let (slope, to) = match i.checked_sub(1) {
+                Some(before) => (self.layers[before].slope(), Some(place(self, before))),
+                None => (None, input_gradient),
             };
-            let to_input = to_input || before.is_some();
-            match &buffers.own {
+            match (&buffers.own, to) {
                 // Its gates' gradients are wanted whether or not its input's is.
-                OwnBuffers::Lstm(lstm) => {
-                    lstm.backward(launches, blocks, LstmInput { gradient: to, to_input, slope });
+                (OwnBuffers::Lstm(lstm), _) => {
+                    let (gradient, to_input) = (to.unwrap_or(self.input_gradient), to.is_some());
+                    lstm.backward(launches, blocks, LstmInput { gradient, to_input, slope });
                 }
-                _ if !to_input => break,
-                _ => launches.extend(self.backward_launch(buffers, (gradient, slope, to), blocks)),
+                (_, Some(to)) => {
+                    launches.extend(self.backward_launch(buffers, (gradient, slope, to), blocks));
+                }
+                (_, None) => {}
             }
-            gradient = to;
+            gradient = to.unwrap_or(gradient);
         }
     }
 
     /// Partial sums of the parameter gradient, after [`Self::to_layers`] over all blocks of `chunks`.
     pub(super) fn to_parameters(&self, launches: &mut Vec<Launch>, chunks: Chunks, partials: BufferId) {
         let mut input = self.x;
-        for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
+        for (i, (layer, buffers)) in self.layers().enumerate() {
             if let OwnBuffers::Lstm(lstm) = &buffers.own {
                 lstm.to_parameters(launches, input, chunks, self.network.n_parameters, partials);
             }
             if let Some(kernel) = self.weight_kernel((layer, buffers), chunks, 1) {
-                launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials]));
+                launches.push(Launch::whole(kernel, &[input, self.place(i), partials]));
             }
             input = buffers.output;
         }
