@@ -49,8 +49,8 @@ impl PipelineKey {
 }
 
 impl Gpu {
-    /// Opens an adapter, with its own limits on buffers, timestamps and 64-bit integers where there are any, and nothing
-    /// else beyond what WebGPU guarantees.
+    /// Opens an adapter, with its own limits on buffers, timestamps where there are any, 64-bit integers if it is software,
+    /// and nothing else beyond what WebGPU guarantees.
     ///
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
@@ -61,7 +61,10 @@ impl Gpu {
             max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
             ..wgpu::Limits::default()
         };
-        let optional = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_INT64;
+        let mut optional = wgpu::Features::TIMESTAMP_QUERY;
+        if !adapter.is_gpu() {
+            optional |= wgpu::Features::SHADER_INT64; // `Target::int64`
+        }
         let required_features = adapter.handle.features() & optional;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("thalweg"),
