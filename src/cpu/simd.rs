@@ -563,8 +563,9 @@ mod x86 {
         fn sigmoid(self) -> Self {
             unsafe {
                 let power = _mm512_mul_ps(self.0, _mm512_set1_ps(-std::f32::consts::LOG2_E));
-                // Of a number and NaN, `min` gives the second.
+                // Of a number and NaN, `min` and `max` give the second.
                 let power = _mm512_min_ps(_mm512_set1_ps(120.0), power);
+                let power = _mm512_max_ps(_mm512_set1_ps(-120.0), power);
                 let whole = _mm512_roundscale_ps::<0>(power);
                 let fraction = _mm512_sub_ps(power, whole);
                 let mut exp = _mm512_set1_ps(EXP2[0]);
