@@ -185,16 +185,10 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         forward.reference(&xs[of_in.clone()], &packed, bias, &mut output[of_out.clone()], &mut slope);
         assert!(slope.iter().all(|slope| *slope == 1.0));
         backward.reference(&gs[of_out.clone()], &packed_back, &[], &mut grad[of_in.clone()]);
-        let want: Vec<_> =
-            grad[of_in.clone()].iter().zip(&slopes[of_in.clone()]).map(|(g, s)| g * s).collect();
-        for (slope, beside, mut sloped) in [
-            (Slope::Beside, &slopes[of_in.clone()], vec![f64::NAN; in_len]),
-            (Slope::InPlace, &[][..], slopes[of_in].to_vec()),
-        ] {
+        assert_slopes_are_factors(&grad[of_in.clone()], &slopes[of_in], |slope, beside, sloped| {
             let with_slope = ConvInputGradient { slope, ..backward.clone() };
-            with_slope.reference(&gs[of_out.clone()], &packed_back, beside, &mut sloped);
-            assert_eq!(sloped, want, "a slope is a factor");
-        }
+            with_slope.reference(&gs[of_out.clone()], &packed_back, beside, sloped);
+        });
     }
     let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
     let kernel = ConvWeightGradient {
@@ -216,6 +210,17 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
     let output = plain(&output, s.out_channels, s.out_len());
     let input_gradient = plain(&grad, s.in_channels, s.in_len());
     Layer { x, g, parameters, output, input_gradient, parameter_gradient }
+}
+
+/// An input gradient, run with slopes beside and in place, is that without any, times the slopes.
+fn assert_slopes_are_factors(grad: &[f64], slopes: &[f64], run: impl Fn(Slope, &[f64], &mut [f64])) {
+    let want: Vec<_> = grad.iter().zip(slopes).map(|(g, s)| g * s).collect();
+    let cases =
+        [(Slope::Beside, slopes, vec![f64::NAN; grad.len()]), (Slope::InPlace, &[][..], slopes.to_vec())];
+    for (place, beside, mut sloped) in cases {
+        run(place, beside, &mut sloped);
+        assert_eq!(sloped, want, "{place:?}");
+    }
 }
 
 /// Runs a dense layer's three kernels on two blocks.
@@ -244,16 +249,10 @@ fn dense_layer(rng: &mut Rng, s: DenseShape) -> Layer {
         forward.reference(&xs[of_in.clone()], &packed, bias, &mut output[of_out.clone()], &mut slope);
         assert!(slope.iter().all(|slope| *slope == 1.0));
         backward.reference(&gs[of_out.clone()], &packed_back, &[], &mut grad[of_in.clone()]);
-        let want: Vec<_> =
-            grad[of_in.clone()].iter().zip(&slopes[of_in.clone()]).map(|(g, s)| g * s).collect();
-        for (slope, beside, mut sloped) in [
-            (Slope::Beside, &slopes[of_in.clone()], vec![f64::NAN; in_len]),
-            (Slope::InPlace, &[][..], slopes[of_in].to_vec()),
-        ] {
+        assert_slopes_are_factors(&grad[of_in.clone()], &slopes[of_in], |slope, beside, sloped| {
             let with_slope = DenseInputGradient { slope, ..backward.clone() };
-            with_slope.reference(&gs[of_out.clone()], &packed_back, beside, &mut sloped);
-            assert_eq!(sloped, want, "a slope is a factor");
-        }
+            with_slope.reference(&gs[of_out.clone()], &packed_back, beside, sloped);
+        });
     }
     let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
     let kernel =

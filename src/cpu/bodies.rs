@@ -350,33 +350,22 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
                             lanes,
                             step: 1,
                         };
-                        let sum: [[S; T]; P] = sum_tile([S::splat(0.0); T], &tile, source, weights, g);
+                        let mut sum: [[S; T]; P] = sum_tile([S::splat(0.0); T], &tile, source, weights, g);
                         let at = ((iy * s.in_width + ix) * s.in_channels + channel_tile * T) * lanes + lane;
                         if pixels == P && channels == T {
                             let step = s.stride_x * s.in_channels * lanes;
+                            if let Some(slope) = k.slope.of(slope, grad) {
+                                let slope = TileRef::<S, T, P>::new(&slope[at..], step, lanes);
+                                for p in 0..P {
+                                    for t in 0..T {
+                                        sum[p][t] = sum[p][t].multiply(slope.get(p, t));
+                                    }
+                                }
+                            }
                             let mut grad = TileMut::<S, T, P>::new(&mut grad[at..], step, lanes);
-                            match k.slope {
-                                Slope::None => {
-                                    for p in 0..P {
-                                        for t in 0..T {
-                                            grad.set(p, t, sum[p][t]);
-                                        }
-                                    }
-                                }
-                                Slope::Beside => {
-                                    let slope = TileRef::<S, T, P>::new(&slope[at..], step, lanes);
-                                    for p in 0..P {
-                                        for t in 0..T {
-                                            grad.set(p, t, sum[p][t].multiply(slope.get(p, t)));
-                                        }
-                                    }
-                                }
-                                Slope::InPlace => {
-                                    for p in 0..P {
-                                        for t in 0..T {
-                                            grad.set(p, t, sum[p][t].multiply(grad.get(p, t)));
-                                        }
-                                    }
+                            for p in 0..P {
+                                for t in 0..T {
+                                    grad.set(p, t, sum[p][t]);
                                 }
                             }
                             continue;
@@ -396,13 +385,12 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
     }
 }
 
-/// A register of a gradient, times the slope.
+/// A register of a gradient, times that of the slope.
 #[inline(always)]
 fn times_slope<S: Simd>(place: Slope, sum: S, slope: &[f32], grad: &[f32], at: usize) -> S {
-    match place {
-        Slope::None => sum,
-        Slope::Beside => sum.multiply(S::read(&slope[at..])),
-        Slope::InPlace => sum.multiply(S::read(&grad[at..])),
+    match place.of(slope, grad) {
+        Some(slope) => sum.multiply(S::read(&slope[at..])),
+        None => sum,
     }
 }
 

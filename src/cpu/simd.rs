@@ -259,14 +259,6 @@ impl<'a, S: Simd, const T: usize, const P: usize> TileMut<'a, S, T, P> {
         // SAFETY: `new` has found the tile's last register inside the slice, which is borrowed for as long as this is.
         unsafe { value.store(self.to.add(p * self.step + t * self.stride)) }
     }
-
-    /// Channel `t` of pixel `p`, as it is before it is written.
-    #[inline(always)]
-    pub fn get(&self, p: usize, t: usize) -> S {
-        assert!(p < P && t < T);
-        // SAFETY: as in `set`.
-        unsafe { S::load(self.to.add(p * self.step + t * self.stride)) }
-    }
 }
 
 /// Where a tile is read from, as in [`TileMut`].

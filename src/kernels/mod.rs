@@ -397,13 +397,19 @@ pub enum Slope {
 }
 
 impl Slope {
-    /// `sum`, times number `at` of the slope, which is one of `beside` or still in `grad`.
-    fn times<R: Real>(self, sum: R, beside: &[R], grad: &[R], at: usize) -> R {
+    /// The slope: one of `beside`, or still in `grad`.
+    #[inline(always)]
+    pub(crate) fn of<'s, R>(self, beside: &'s [R], grad: &'s [R]) -> Option<&'s [R]> {
         match self {
-            Self::None => sum,
-            Self::Beside => sum * beside[at],
-            Self::InPlace => sum * grad[at],
+            Self::None => None,
+            Self::Beside => Some(beside),
+            Self::InPlace => Some(grad),
         }
+    }
+
+    /// `sum`, times number `at` of the slope.
+    fn times<R: Real>(self, sum: R, beside: &[R], grad: &[R], at: usize) -> R {
+        self.of(beside, grad).map_or(sum, |slope| sum * slope[at])
     }
 }
 

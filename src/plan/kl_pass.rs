@@ -6,7 +6,6 @@ use crate::kernels::activation_jet::Jet;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::jet_start::{JetStart, Probes};
 use crate::kernels::kl_direction::KlDirection;
-use crate::network::Network;
 use std::ops::Range;
 
 /// The term's buffers, and the launches that use them.
@@ -14,15 +13,17 @@ use std::ops::Range;
 pub struct KlPass {
     /// Values, and derivatives along the gradient at the chains' ends, where the chains' last step began.
     pub jet: JetPass,
-    unused: BufferId, // a residual
+    beside: NetworkPass, // the backward pass by the layers comes after, and needs slopes
+    unused: BufferId,    // a residual
 }
 
 impl KlPass {
     const JET: Jet = Jet { directions: 1, first_order: 1 };
 
     /// Adds the term's buffers to a plan.
-    pub(super) fn new(plan: &mut Plan, network: &Network) -> Self {
-        Self { jet: JetPass::new(plan, network, Self::JET), unused: plan.per_block("KL residual", 1) }
+    pub(super) fn new(plan: &mut Plan, pass: &NetworkPass) -> Self {
+        let jet = JetPass::new(plan, pass.network(), Self::JET);
+        Self { jet, beside: pass.beside(plan), unused: plan.per_block("KL residual", 1) }
     }
 
     /// Keeps the place where the chains' last step takes its gradient, and that gradient.
@@ -42,7 +43,7 @@ impl KlPass {
         direction: KlDirection,
         blocks: &Range<u32>,
     ) {
-        pass.to_input_beside(launches, blocks);
+        self.beside.to_input(launches, blocks);
         let bindings = [state, pass.input_gradient, pass.x, self.jet.x, self.jet.seeds];
         launches.push(Launch::per_block(direction, blocks, &bindings));
     }

@@ -36,39 +36,33 @@ pub struct NetworkPass {
 
 #[derive(Clone, Debug)]
 pub(super) struct LayerBuffers {
-    pub output: BufferId,   // after the activation
-    pub gradient: BufferId, // of the pre-activation; the last layer's is the seeds
+    /// After the activation.
+    pub output: BufferId,
+    /// The activation's derivative, of a pool 1; an LSTM and an analytic energy have none of their own.
+    pub slope: Option<BufferId>,
+    /// Of the pre-activation; the last layer's is the seeds. Others' takes the place of the slope, which is lost: two buffers
+    /// of a layer are at work in a chain, not three. But an LSTM has no slope, and its two directions both need that of the
+    /// layer before; and see [`NetworkPass::beside`].
+    pub gradient: BufferId,
     own: OwnBuffers,
 }
 
 /// What a layer has besides.
 #[derive(Clone, Debug)]
 enum OwnBuffers {
-    Conv(ConvShape, SimpleBuffers),
-    Dense(DenseShape, SimpleBuffers),
+    Conv(ConvShape, PackedBuffers),
+    Dense(DenseShape, PackedBuffers),
     Lstm(LstmPass),
-    /// With its slope, which is 1.
-    Pool(PoolShape, BufferId),
+    Pool(PoolShape),
     /// Writes the gradient with respect to the input together with the energy.
     Analytic(Analytic),
 }
 
+/// Packed weights.
 #[derive(Clone, Copy, Debug)]
-struct SimpleBuffers {
-    forward: BufferId,  // weights packed for the forward pass
-    backward: BufferId, // weights packed for the input gradient
-    slope: BufferId,    // the activation's derivative
-}
-
-impl LayerBuffers {
-    /// The derivative of the layer's activation; an LSTM and an analytic energy have none of their own.
-    pub fn slope(&self) -> Option<BufferId> {
-        match &self.own {
-            OwnBuffers::Conv(_, own) | OwnBuffers::Dense(_, own) => Some(own.slope),
-            OwnBuffers::Pool(_, slope) => Some(*slope),
-            OwnBuffers::Lstm(_) | OwnBuffers::Analytic(_) => None,
-        }
-    }
+struct PackedBuffers {
+    forward: BufferId,  // for the forward pass
+    backward: BufferId, // for the input gradient
 }
 
 /// The buffers of a layer's forward launch.
@@ -93,28 +87,41 @@ impl NetworkPass {
         for (i, layer) in network.layers.iter().enumerate() {
             let name = &layer.name;
             let output = plan.per_block(format!("{name} output"), layer.out_len);
-            let gradient =
-                if i == last { seeds } else { plan.per_block(format!("{name} gradient"), layer.out_len) };
-            let mut simple = |(forward, backward): (Packing, Packing)| SimpleBuffers {
+            let has_slope = !matches!(layer.operation, Operation::Lstm(_) | Operation::Analytic(_));
+            let slope = has_slope.then(|| plan.per_block(format!("{name} slope"), layer.out_len));
+            let gradient = match (network.layers.get(i + 1).map(|after| &after.operation), slope) {
+                (None, _) => seeds,
+                (Some(Operation::Lstm(_)), _) | (_, None) => gradient_buffer(plan, layer),
+                (_, Some(slope)) => slope,
+            };
+            let mut packed = |(forward, backward): (Packing, Packing)| PackedBuffers {
                 forward: plan.flat(format!("{name} packed forward"), forward.len()),
                 backward: plan.flat(format!("{name} packed backward"), backward.len()),
-                slope: plan.per_block(format!("{name} slope"), layer.out_len),
             };
             let own = match layer.operation {
-                Operation::Conv(shape) => OwnBuffers::Conv(shape, simple(conv_packings(&shape, target))),
-                Operation::Dense(shape) => OwnBuffers::Dense(shape, simple(dense_packings(&shape, target))),
+                Operation::Conv(shape) => OwnBuffers::Conv(shape, packed(conv_packings(&shape, target))),
+                Operation::Dense(shape) => OwnBuffers::Dense(shape, packed(dense_packings(&shape, target))),
                 Operation::Lstm(shape) => {
                     OwnBuffers::Lstm(LstmPass::new(plan, layer, &shape, target, output, gradient))
                 }
-                Operation::Pool(shape) => {
-                    OwnBuffers::Pool(shape, plan.per_block(format!("{name} slope"), layer.out_len))
-                }
+                Operation::Pool(shape) => OwnBuffers::Pool(shape),
                 Operation::Analytic(energy) => OwnBuffers::Analytic(energy),
             };
-            layers.push(LayerBuffers { output, gradient, own });
+            layers.push(LayerBuffers { output, slope, gradient, own });
         }
         let energies = layers[last].output;
         Self { network: network.clone(), target, parameters, x, energies, input_gradient, seeds, layers }
+    }
+
+    /// The same pass, with gradients that leave the slopes as they are.
+    pub(super) fn beside(&self, plan: &mut Plan) -> Self {
+        let mut pass = self.clone();
+        for (layer, buffers) in self.network.layers.iter().zip(&mut pass.layers) {
+            if buffers.slope == Some(buffers.gradient) {
+                buffers.gradient = gradient_buffer(plan, layer);
+            }
+        }
+        pass
     }
 
     /// What layer number `layer` puts out, after its activation: `[block][feature][lane]`.
@@ -147,7 +154,7 @@ impl NetworkPass {
                     lstm.pack(launches, self.parameters);
                     continue;
                 }
-                OwnBuffers::Pool(..) | OwnBuffers::Analytic(_) => continue,
+                OwnBuffers::Pool(_) | OwnBuffers::Analytic(_) => continue,
             };
             for (packing, to) in [(packings.0, own.forward), (packings.1, own.backward)] {
                 let kernel = PackWeights { packing, weight_offset: layer.weight_offset, packed_offset: 0 };
@@ -161,7 +168,7 @@ impl NetworkPass {
         let mut input = self.x;
         for (layer, buffers) in self.network.layers.iter().zip(&self.layers) {
             let output = buffers.output;
-            match (&buffers.own, buffers.slope()) {
+            match (&buffers.own, buffers.slope) {
                 (OwnBuffers::Lstm(lstm), _) => lstm.forward(launches, blocks, input, self.parameters),
                 (_, slope) => {
                     let slope = slope.unwrap_or(output);
@@ -193,7 +200,7 @@ impl NetworkPass {
                 let (shape, tile_channels) = (*shape, self.target.channels(shape.units));
                 (DenseForward { lanes, shape, tile_channels, bias_offset, activation }.into(), own.forward)
             }
-            OwnBuffers::Pool(shape, _) => {
+            OwnBuffers::Pool(shape) => {
                 let kernel = PoolForward { lanes, shape: *shape };
                 return Some(Launch::per_block(kernel, blocks, &[input, output, slope]));
             }
@@ -231,7 +238,7 @@ impl NetworkPass {
                 let (shape, tile_channels) = (*shape, self.target.channels(shape.in_channels));
                 (DenseInputGradient { lanes, shape, tile_channels, slope: place }.into(), own.backward)
             }
-            OwnBuffers::Pool(shape, _) => {
+            OwnBuffers::Pool(shape) => {
                 let kernel = PoolInputGradient { lanes, shape: *shape, slope: place };
                 return Some(Launch::per_block(kernel, blocks, &[gradient, slope, to]));
             }
@@ -260,7 +267,7 @@ impl NetworkPass {
                 let shape = *shape;
                 DenseWeightGradient { lanes, shape, chunks, streams, weight_offset, n_parameters }.into()
             }
-            OwnBuffers::Pool(..) | OwnBuffers::Lstm(_) | OwnBuffers::Analytic(_) => return None,
+            OwnBuffers::Pool(_) | OwnBuffers::Lstm(_) | OwnBuffers::Analytic(_) => return None,
         })
     }
 
@@ -271,89 +278,58 @@ impl NetworkPass {
         self.network.layers.iter().zip(&self.layers)
     }
 
-    /// Gradient of the energy with respect to the input, after a forward pass. Layers' gradients take the place of their
-    /// slopes, which are lost: two buffers of a layer are at work in a chain instead of three.
+    /// Gradient of the energy with respect to the input, after a forward pass.
     pub(super) fn to_input(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.energies_to_input(launches, blocks, Self::place);
-    }
-
-    /// [`Self::to_input`] that keeps the slopes.
-    pub(super) fn to_input_beside(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.energies_to_input(launches, blocks, |pass, layer| pass.layers[layer].gradient);
-    }
-
-    fn energies_to_input(
-        &self,
-        launches: &mut Vec<Launch>,
-        blocks: &Range<u32>,
-        place: fn(&Self, usize) -> BufferId,
-    ) {
         // An energy's derivative with respect to the last pre-activation is that layer's slope.
         // The last layer has one, but for an analytic energy, whose forward pass has told the gradient already.
-        if let Some(top) = self.layers[self.layers.len() - 1].slope() {
-            self.backward(launches, blocks, (top, Some(self.input_gradient)), place);
+        if let Some(top) = self.layers[self.layers.len() - 1].slope {
+            self.backward(launches, blocks, top, true);
         }
     }
 
-    /// Gradients with respect to every layer's pre-activation, from the seeds, after a forward pass; in place of the slopes.
+    /// Gradients with respect to every layer's pre-activation, from the seeds, after a forward pass.
     pub(super) fn to_layers(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.backward(launches, blocks, (self.seeds, None), Self::place);
+        self.backward(launches, blocks, self.seeds, false);
     }
 
-    /// Where the gradient of a layer's pre-activation goes that is in place of its slope: an LSTM has none, and both of its
-    /// directions need that of the layer before; the last layer's are the seeds.
-    fn place(&self, layer: usize) -> BufferId {
-        let buffers = &self.layers[layer];
-        match self.layers.get(layer + 1) {
-            Some(after) if !matches!(after.own, OwnBuffers::Lstm(_)) => {
-                buffers.slope().unwrap_or(buffers.gradient)
-            }
-            _ => buffers.gradient,
-        }
-    }
-
-    /// From the gradient of the last layer's pre-activation down to the first's, or on to the input.
-    fn backward(
-        &self,
-        launches: &mut Vec<Launch>,
-        blocks: &Range<u32>,
-        (top, input_gradient): (BufferId, Option<BufferId>),
-        place: fn(&Self, usize) -> BufferId,
-    ) {
+    fn backward(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, top: BufferId, to_input: bool) {
         let mut gradient = top;
         for (i, buffers) in self.layers.iter().enumerate().rev() {
-            let (slope, to) = match i.checked_sub(1) {
-                Some(before) => (self.layers[before].slope(), Some(place(self, before))),
-                None => (None, input_gradient),
+            let before = i.checked_sub(1).map(|i| &self.layers[i]);
+            let (slope, to) = match before {
+                Some(before) => (before.slope, before.gradient),
+                None => (None, self.input_gradient),
             };
-            match (&buffers.own, to) {
+            let to_input = to_input || before.is_some();
+            match &buffers.own {
                 // Its gates' gradients are wanted whether or not its input's is.
-                (OwnBuffers::Lstm(lstm), _) => {
-                    let (gradient, to_input) = (to.unwrap_or(self.input_gradient), to.is_some());
-                    lstm.backward(launches, blocks, LstmInput { gradient, to_input, slope });
+                OwnBuffers::Lstm(lstm) => {
+                    lstm.backward(launches, blocks, LstmInput { gradient: to, to_input, slope });
                 }
-                (_, Some(to)) => {
-                    launches.extend(self.backward_launch(buffers, (gradient, slope, to), blocks));
-                }
-                (_, None) => {}
+                _ if !to_input => break,
+                _ => launches.extend(self.backward_launch(buffers, (gradient, slope, to), blocks)),
             }
-            gradient = to.unwrap_or(gradient);
+            gradient = to;
         }
     }
 
     /// Partial sums of the parameter gradient, after [`Self::to_layers`] over all blocks of `chunks`.
     pub(super) fn to_parameters(&self, launches: &mut Vec<Launch>, chunks: Chunks, partials: BufferId) {
         let mut input = self.x;
-        for (i, (layer, buffers)) in self.layers().enumerate() {
+        for (layer, buffers) in self.layers() {
             if let OwnBuffers::Lstm(lstm) = &buffers.own {
                 lstm.to_parameters(launches, input, chunks, self.network.n_parameters, partials);
             }
             if let Some(kernel) = self.weight_kernel((layer, buffers), chunks, 1) {
-                launches.push(Launch::whole(kernel, &[input, self.place(i), partials]));
+                launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials]));
             }
             input = buffers.output;
         }
     }
+}
+
+fn gradient_buffer(plan: &mut Plan, layer: &Layer) -> BufferId {
+    plan.per_block(format!("{} gradient", layer.name), layer.out_len)
 }
 
 fn forward_tile(shape: &ConvShape, target: Target) -> Tile {

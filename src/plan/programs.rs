@@ -576,8 +576,8 @@ impl<'a> Training<'a> {
         let average = (numbers.average_decay > 0.0).then(|| plan.flat("average", n_parameters));
         let pass = NetworkPass::new(&mut plan, network, target);
         let spectral = SpectralPlan::new(&mut plan, network);
-        let score = numbers.score.map(|objective| ScorePass::new(&mut plan, network, objective));
-        let kl = has_kl.then(|| KlPass::new(&mut plan, network));
+        let score = numbers.score.map(|objective| ScorePass::new(&mut plan, &pass, objective));
+        let kl = has_kl.then(|| KlPass::new(&mut plan, &pass));
         let chains = score.is_none();
         let augments = chains && numbers.augment.probability > 0.0 && numbers.starts != Starts::Data;
         let starts = augments.then(|| plan.per_block("starts", features));

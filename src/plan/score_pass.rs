@@ -124,7 +124,7 @@ pub enum Derivatives {
     /// Denoising: along what dE/dx is to lose.
     Tangent {
         /// The pass.
-        tangent: TangentPass,
+        tangent: Box<TangentPass>,
         /// A uniform number in [-1, 1) for each image, which chooses its noise's standard deviation.
         level: BufferId,
         /// How much each image counts.
@@ -142,15 +142,15 @@ pub(super) struct Batch {
 
 impl ScorePass {
     /// Adds the objective's buffers to a plan.
-    pub(super) fn new(plan: &mut Plan, network: &Network, objective: ScoreObjective) -> Self {
-        let features = network.input.len();
+    pub(super) fn new(plan: &mut Plan, pass: &NetworkPass, objective: ScoreObjective) -> Self {
+        let features = pass.features();
         let (derivatives, drawn) = if let ScoreObjective::Denoising { .. } = objective {
-            let tangent = TangentPass::new(plan, network);
+            let tangent = Box::new(TangentPass::new(plan, pass));
             let drawn = plan.per_block("noise", features);
             let (level, weight) = (plan.per_block("level", 1), plan.per_block("weight", 1));
             (Derivatives::Tangent { tangent, level, weight }, Some(drawn))
         } else {
-            let jet = JetPass::new(plan, network, objective.jet(features));
+            let jet = JetPass::new(plan, pass.network(), objective.jet(features));
             let drawn = objective.drawn(features);
             let drawn = drawn.map(|(probes, _)| plan.per_block("probes", probes * features));
             (Derivatives::Jet(jet), drawn)
@@ -215,13 +215,13 @@ impl ScorePass {
             ) => {
                 let kernel = Perturb { lanes, features, levels, sigma, sigma_max, velocity };
                 launches.push(Launch::per_block(kernel, &blocks, &[*level, noise, pass.x, *weight]));
-                tangent.gradient(launches, pass, &blocks);
+                tangent.gradient(launches, &blocks);
                 let kernel = ScoreDirection { lanes, features, batch, n_images };
                 let bindings = [state, pass.input_gradient, noise, *weight, tangent.direction, self.residual];
                 launches.push(Launch::per_block(kernel, &blocks, &bindings));
                 launches.push(loss(pass.seeds));
-                tangent.along(launches, pass, &blocks);
-                tangent.to_parameters(launches, pass, chunks, partials);
+                tangent.along(launches, &blocks);
+                tangent.to_parameters(launches, chunks, partials);
             }
             (Derivatives::Jet(own), ..) => {
                 if jet.first_order > 0 {

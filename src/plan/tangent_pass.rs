@@ -25,7 +25,8 @@ use std::ops::Range;
 pub struct TangentPass {
     /// The direction v.
     pub direction: BufferId,
-    zeros: BufferId, // stand in for biases
+    pass: NetworkPass, // with gradients beside the slopes, which are needed twice
+    zeros: BufferId,   // stand in for biases
     layers: Vec<LayerTangent>,
 }
 
@@ -39,7 +40,9 @@ struct LayerTangent {
 
 impl TangentPass {
     /// Adds the buffers to a plan.
-    pub(super) fn new(plan: &mut Plan, network: &Network) -> Self {
+    pub(super) fn new(plan: &mut Plan, pass: &NetworkPass) -> Self {
+        let pass = pass.beside(plan);
+        let network = pass.network();
         let direction = plan.per_block("direction", network.input.len());
         let widest = network.layers.iter().map(|l| l.bias_len).max().unwrap_or(1);
         let zeros = plan.flat("zeros", widest.max(1));
@@ -52,15 +55,15 @@ impl TangentPass {
             LayerTangent { second, tangent, scratch, gradient }
         });
         let layers = layers.collect();
-        Self { direction, zeros, layers }
+        Self { direction, pass, zeros, layers }
     }
 
     /// The energies of the images in the network's `x`, and their gradient in its `input_gradient`.
-    pub(super) fn gradient(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
-        let lanes = pass.lanes();
+    pub(super) fn gradient(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
+        let (pass, lanes) = (&self.pass, self.pass.lanes());
         let mut input = pass.x;
         for ((layer, buffers), own) in pass.layers().zip(&self.layers) {
-            let (output, slope) = (buffers.output, buffers.slope().expect("no LSTM layers"));
+            let (output, slope) = (buffers.output, buffers.slope.expect("no LSTM layers"));
             // A layer without parameters has no activation.
             let to = if has_activation(layer) { own.second } else { output };
             let with = Forward { input, parameters: self.zeros, output: to, slope };
@@ -80,7 +83,7 @@ impl TangentPass {
         }
         let layers: Vec<_> = pass.layers().zip(&self.layers).collect();
         for (i, ((_, buffers), _)) in layers.iter().enumerate().rev() {
-            let gradient = self.gradient_of(pass, i);
+            let gradient = self.gradient_of(i);
             let Some(before) = i.checked_sub(1) else {
                 launches.extend(pass.backward_launch(buffers, (gradient, None, pass.input_gradient), blocks));
                 break;
@@ -95,8 +98,8 @@ impl TangentPass {
     }
 
     /// The derivative of every layer's gradient along the direction, after [`Self::gradient`].
-    pub(super) fn along(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
-        let lanes = pass.lanes();
+    pub(super) fn along(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
+        let (pass, lanes) = (&self.pass, self.pass.lanes());
         let layers: Vec<_> = pass.layers().zip(&self.layers).collect();
         let mut input = self.direction;
         // Nothing needs the energy's own tangent.
@@ -122,18 +125,12 @@ impl TangentPass {
     }
 
     /// Partial sums of the parameter gradient, after [`Self::along`] over all blocks of `chunks`: twice as many.
-    pub(super) fn to_parameters(
-        &self,
-        launches: &mut Vec<Launch>,
-        pass: &NetworkPass,
-        chunks: Chunks,
-        partials: BufferId,
-    ) {
+    pub(super) fn to_parameters(&self, launches: &mut Vec<Launch>, chunks: Chunks, partials: BufferId) {
+        let pass = &self.pass;
         let others = Chunks { first_chunk: chunks.first_chunk + chunks.count(), ..chunks };
         let (mut input, mut tangent) = (pass.x, self.direction);
         for (i, ((layer, buffers), own)) in pass.layers().zip(&self.layers).enumerate() {
-            let products =
-                [(chunks, 1, input, own.gradient), (others, 0, tangent, self.gradient_of(pass, i))];
+            let products = [(chunks, 1, input, own.gradient), (others, 0, tangent, self.gradient_of(i))];
             for (chunks, streams, input, gradient) in products {
                 if let Some(kernel) = pass.weight_kernel((layer, buffers), chunks, streams) {
                     launches.push(Launch::whole(kernel, &[input, gradient, partials]));
@@ -144,9 +141,9 @@ impl TangentPass {
     }
 
     /// Where `dE/dz` of a layer is: of the last one it is its slope.
-    fn gradient_of(&self, pass: &NetworkPass, layer: usize) -> BufferId {
-        let (_, buffers) = pass.layers().nth(layer).expect("a layer of the network");
-        match buffers.slope() {
+    fn gradient_of(&self, layer: usize) -> BufferId {
+        let (_, buffers) = self.pass.layers().nth(layer).expect("a layer of the network");
+        match buffers.slope {
             Some(slope) if layer + 1 == self.layers.len() => slope,
             _ => buffers.gradient,
         }
@@ -160,7 +157,7 @@ fn has_activation(layer: &Layer) -> bool {
 
 /// The slope of a layer's activation.
 fn slope_of(layer: &Layer, buffers: &LayerBuffers) -> Option<BufferId> {
-    buffers.slope().filter(|_| has_activation(layer))
+    buffers.slope.filter(|_| has_activation(layer))
 }
 
 /// Layers up to the last one with a bent activation. All above are linear, so that their `f''(z)`, and `d'`, is 0.
