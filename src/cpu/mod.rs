@@ -119,7 +119,7 @@ macro_rules! by_isa {
             }
             match isa {
                 Isa::Reference => $reference,
-                Isa::Plain => bodies::$body::<simd::Plain>($($argument),*),
+                Isa::Plain => bodies::$body::<simd::Base>($($argument),*),
                 // SAFETY: a `Machine` is made only with an instruction set that `Isa::available` has found.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => unsafe { avx2($($argument),*) },
@@ -129,7 +129,7 @@ macro_rules! by_isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => unsafe { half_avx512($($argument),*) },
                 #[cfg(not(target_arch = "x86_64"))]
-                _ => bodies::$body::<simd::Plain>($($argument),*),
+                _ => bodies::$body::<simd::Base>($($argument),*),
             }
         }
     };

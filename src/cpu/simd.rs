@@ -1,13 +1,28 @@
 //! SIMD registers, as little of them as the kernels need. The only place with `unsafe` arithmetic.
 //!
 //! A lane is an image: every kernel body in [`super::bodies`] is one generic function over [`Simd`], written once. What
-//! it is compiled to depends on the register: AVX-512, AVX2 with FMA, or four plain floats, which every compiler turns
-//! into SSE2 or NEON instructions.
+//! it is compiled to depends on the register: AVX-512, AVX2 with FMA, what every processor of a kind has (SSE2, NEON), or
+//! four plain floats.
 
 #![allow(
     clippy::needless_range_loop,
     reason = "iterators' closures are compiled without the instruction set, and would be called"
 )]
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(test, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod plain;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+/// The register that every processor of this kind has.
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon as Base;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use plain::Plain as Base;
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx512, Eight, Sse2 as Base};
 
 use std::marker::PhantomData;
 
@@ -357,302 +372,55 @@ pub fn correlate<S: Simd, const T: usize, const Q: usize>(
     *sum = tile;
 }
 
-/// Four plain floats: SSE2 or NEON by the compiler's own doing, scalar code elsewhere.
-#[derive(Clone, Copy)]
-#[repr(align(16))]
-pub struct Plain([f32; 4]);
+#[cfg(test)]
+mod tests {
+    use super::plain::Plain;
+    use super::{Base, Simd};
 
-impl Plain {
-    #[inline(always)]
-    fn map(self, f: impl Fn(f32) -> f32) -> Self {
-        Self(self.0.map(f))
-    }
-
-    #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
-        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
-    }
-}
-
-impl Simd for Plain {
-    const LANES: usize = 4;
-    const MANY: bool = cfg!(target_arch = "aarch64");
-
-    #[inline(always)]
-    fn splat(value: f32) -> Self {
-        Self([value; 4])
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn splat_each<const T: usize>(from: *const f32) -> [Self; T] {
-        use std::arch::x86_64::*;
-        let mut registers = [Self::splat(0.0); T];
-        for t in 0..T {
-            // SAFETY: the caller promises T readable floats; SSE2 is a part of x86-64.
-            unsafe {
-                if t / 4 * 4 + 4 > T {
-                    registers[t] = Self::splat(*from.add(t));
-                    continue;
-                }
-                // One load and a shuffle each, instead of as many loads.
-                let four = _mm_loadu_si128(from.add(t / 4 * 4).cast());
-                let splat = match t % 4 {
-                    0 => _mm_shuffle_epi32::<0x00>(four),
-                    1 => _mm_shuffle_epi32::<0x55>(four),
-                    2 => _mm_shuffle_epi32::<0xaa>(four),
-                    _ => _mm_shuffle_epi32::<0xff>(four),
-                };
-                registers[t] = Self(std::mem::transmute::<__m128i, [f32; 4]>(splat));
-            }
-        }
-        registers
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller promises four readable floats.
-        Self(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller promises four writable floats.
-        unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
-    }
-    #[inline(always)]
-    fn multiply_add(self, factor: Self, summand: Self) -> Self {
-        // A fused multiply-add is one instruction on aarch64, and a call into the C library on plain x86-64.
-        Self(std::array::from_fn(|i| {
-            if cfg!(target_arch = "aarch64") {
-                self.0[i].mul_add(factor.0[i], summand.0[i])
-            } else {
-                self.0[i] * factor.0[i] + summand.0[i]
-            }
-        }))
-    }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| a + b)
-    }
-    #[inline(always)]
-    fn multiply(self, other: Self) -> Self {
-        self.zip(other, |a, b| a * b)
-    }
-    #[inline(always)]
-    fn divide(self, other: Self) -> Self {
-        self.zip(other, |a, b| a / b)
-    }
-    #[inline(always)]
-    fn where_positive(self, yes: Self, no: Self) -> Self {
-        Self(std::array::from_fn(|i| if self.0[i] > 0.0 { yes.0[i] } else { no.0[i] }))
-    }
-    #[inline(always)]
-    fn sums(registers: &[Self]) -> Self {
-        // Or else the compiler keeps a whole tile as it is to be in the end, and shuffles all that is added to it.
-        let registers = std::hint::black_box(registers);
-        let lanes = |lane: usize| Self(std::array::from_fn(|i| registers[i].0[lane]));
-        lanes(0).add(lanes(2)).add(lanes(1).add(lanes(3)))
-    }
-    #[inline(always)]
-    fn exponent(self) -> Self {
-        self.map(|a| f32::from_bits(a.to_bits() << 23))
-    }
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        let power = self.map(|z| z.clamp(-80.0, 80.0) * -std::f32::consts::LOG2_E);
-        let rounded = power.map(|p| p + ROUND);
-        let fraction = power.zip(rounded, |p, r| p - (r - ROUND));
-        let mut exp = Self::splat(EXP2[0]);
-        for c in &EXP2[1..] {
-            exp = exp.multiply_add(fraction, Self::splat(*c));
-        }
-        let exp = exp.zip(rounded, |e, r| f32::from_bits(e.to_bits().wrapping_add(r.to_bits() << 23)));
-        exp.map(|e| 1.0 / (1.0 + e))
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-pub use x86::{Avx512, Eight};
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    //! SAFETY, of every block here: the instruction set is present, because the bodies that use these registers are
-    //! entered only through [`crate::cpu::Isa`], which asks the processor; pointers are the caller's promise.
-    use super::{EXP2, ROUND, Simd};
-    use std::arch::x86_64::*;
-
-    /// Sixteen floats; AVX-512F.
-    #[derive(Clone, Copy)]
-    pub struct Avx512(__m512);
-
-    /// Eight floats; AVX2 and FMA, or, with `MANY` registers, AVX-512VL.
-    #[derive(Clone, Copy)]
-    pub struct Eight<const MANY: bool>(__m256);
-
-    impl Simd for Avx512 {
-        const LANES: usize = 16;
-        const MANY: bool = true;
-
-        #[inline(always)]
-        fn splat(value: f32) -> Self {
-            Self(unsafe { _mm512_set1_ps(value) })
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            Self(unsafe { _mm512_loadu_ps(from) })
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm512_storeu_ps(to, self.0) }
-        }
-        #[inline(always)]
-        fn multiply_add(self, factor: Self, summand: Self) -> Self {
-            Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, summand.0) })
-        }
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            Self(unsafe { _mm512_add_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn multiply(self, other: Self) -> Self {
-            Self(unsafe { _mm512_mul_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn divide(self, other: Self) -> Self {
-            Self(unsafe { _mm512_div_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn where_positive(self, yes: Self, no: Self) -> Self {
-            unsafe {
-                let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, _mm512_setzero_ps());
-                Self(_mm512_mask_blend_ps(positive, no.0, yes.0))
-            }
-        }
-        #[inline(always)]
-        fn sums(registers: &[Self]) -> Self {
-            // Halves of two registers, added up, make one, and so on: 15 additions. The last leaves them transposed.
-            let r = |i: usize| registers[i % 4 * 4 + i / 4].0;
-            unsafe {
-                let mut quarters = [_mm512_setzero_ps(); 4]; // four floats of each of four registers
-                for i in 0..4 {
-                    let halves = |a: __m512, b: __m512| {
-                        _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
-                    };
-                    let (a, b) = (halves(r(4 * i), r(4 * i + 1)), halves(r(4 * i + 2), r(4 * i + 3)));
-                    quarters[i] =
-                        _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
-                }
-                let pairs = |a: __m512, b: __m512| {
-                    _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b))
-                };
-                let (a, b) = (pairs(quarters[0], quarters[1]), pairs(quarters[2], quarters[3]));
-                Self(_mm512_add_ps(_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xdd>(a, b)))
-            }
-        }
-        #[inline(always)]
-        fn exponent(self) -> Self {
-            Self(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0))) })
-        }
-        #[inline(always)]
-        fn sigmoid(self) -> Self {
-            unsafe {
-                let power = _mm512_mul_ps(self.0, _mm512_set1_ps(-std::f32::consts::LOG2_E));
-                // Of a number and NaN, `min` and `max` give the second.
-                let power = _mm512_min_ps(_mm512_set1_ps(120.0), power);
-                let power = _mm512_max_ps(_mm512_set1_ps(-120.0), power);
-                let whole = _mm512_roundscale_ps::<0>(power);
-                let fraction = _mm512_sub_ps(power, whole);
-                let mut exp = _mm512_set1_ps(EXP2[0]);
-                for c in &EXP2[1..] {
-                    exp = _mm512_fmadd_ps(exp, fraction, _mm512_set1_ps(*c));
-                }
-                let one = _mm512_set1_ps(1.0);
-                let sum = _mm512_add_ps(one, _mm512_scalef_ps(exp, whole));
-                // A step of Newton's method on 14 bits: a quotient takes as long as ten products.
-                let guess = _mm512_rcp14_ps(sum);
-                Self(_mm512_fmadd_ps(_mm512_fnmadd_ps(sum, guess, one), guess, guess))
-            }
-        }
+    /// Operations on three registers, each as a register of its own.
+    fn results<S: Simd>(a: &[f32], b: &[f32], c: &[f32]) -> Vec<Vec<u32>> {
+        let (x, y, z) = (S::read(a), S::read(b), S::read(c));
+        let [first, second, third, fourth, fifth] = unsafe { S::splat_each::<5>(a.as_ptr()) };
+        let whole = S::splat(f32::from_bits(130));
+        [
+            first,
+            second,
+            third,
+            fourth,
+            fifth,
+            x.multiply_add(y, z),
+            x.add(y),
+            x.multiply(y),
+            x.divide(y),
+            x.sigmoid(),
+            x.where_positive(y, z),
+            whole.exponent(),
+            x.exp(),
+            x.exp_minus_1(),
+            S::sums(&[x, y, z, x.add(z)]),
+        ]
+        .iter()
+        .map(|register| {
+            let mut lanes = [0.0; 4];
+            register.write(&mut lanes);
+            lanes.map(f32::to_bits).to_vec()
+        })
+        .collect()
     }
 
-    impl<const MANY: bool> Simd for Eight<MANY> {
-        const LANES: usize = 8;
-        const MANY: bool = MANY;
-
-        #[inline(always)]
-        fn splat(value: f32) -> Self {
-            Self(unsafe { _mm256_set1_ps(value) })
+    /// Intrinsics do as plain floats do, to the bit.
+    #[test]
+    fn registers_of_four_are_plain_floats() {
+        let values = [0.0, -0.0, 1.0, -1.5, 0.3, -7.25, 40.0, -79.0, 2e-5, 200.0, -300.0, 1e-40, 6.0];
+        for i in 0..values.len() {
+            let of =
+                |k: usize| std::array::from_fn::<f32, 5, _>(|j| values[(i * k + j * 3 + k) % values.len()]);
+            let (a, b, c) = (of(1), of(2), of(5));
+            assert_eq!(results::<Base>(&a, &b, &c), results::<Plain>(&a, &b, &c), "{a:?} {b:?} {c:?}");
         }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            Self(unsafe { _mm256_loadu_ps(from) })
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm256_storeu_ps(to, self.0) }
-        }
-        #[inline(always)]
-        fn multiply_add(self, factor: Self, summand: Self) -> Self {
-            Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, summand.0) })
-        }
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            Self(unsafe { _mm256_add_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn multiply(self, other: Self) -> Self {
-            Self(unsafe { _mm256_mul_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn divide(self, other: Self) -> Self {
-            Self(unsafe { _mm256_div_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn where_positive(self, yes: Self, no: Self) -> Self {
-            unsafe {
-                let positive = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, _mm256_setzero_ps());
-                Self(_mm256_blendv_ps(no.0, yes.0, positive))
-            }
-        }
-        #[inline(always)]
-        fn sums(registers: &[Self]) -> Self {
-            // As with sixteen lanes: 7 additions.
-            let r = |i: usize| registers[i].0;
-            unsafe {
-                let mut halves = [_mm256_setzero_ps(); 4]; // four floats of each of two registers
-                for i in 0..4 {
-                    let (a, b) = (r(i), r(i + 4));
-                    halves[i] = _mm256_add_ps(
-                        _mm256_permute2f128_ps::<0x20>(a, b),
-                        _mm256_permute2f128_ps::<0x31>(a, b),
-                    );
-                }
-                let pairs = |a: __m256, b: __m256| {
-                    _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b))
-                };
-                let (a, b) = (pairs(halves[0], halves[1]), pairs(halves[2], halves[3]));
-                Self(_mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b)))
-            }
-        }
-        #[inline(always)]
-        fn exponent(self) -> Self {
-            Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(self.0))) })
-        }
-        #[inline(always)]
-        fn sigmoid(self) -> Self {
-            unsafe {
-                let log2e = _mm256_set1_ps(-std::f32::consts::LOG2_E);
-                let z = _mm256_max_ps(_mm256_min_ps(self.0, _mm256_set1_ps(80.0)), _mm256_set1_ps(-80.0));
-                let power = _mm256_mul_ps(z, log2e);
-                let rounded = _mm256_add_ps(power, _mm256_set1_ps(ROUND));
-                let fraction = _mm256_sub_ps(power, _mm256_sub_ps(rounded, _mm256_set1_ps(ROUND)));
-                let mut exp = _mm256_set1_ps(EXP2[0]);
-                for c in &EXP2[1..] {
-                    exp = _mm256_fmadd_ps(exp, fraction, _mm256_set1_ps(*c));
-                }
-                let shift = _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded));
-                let exp = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(exp), shift));
-                let one = _mm256_set1_ps(1.0);
-                Self(_mm256_div_ps(one, _mm256_add_ps(one, exp)))
-            }
+        let nan = [f32::NAN; 5];
+        for lanes in &results::<Base>(&nan, &nan, &nan)[5..10] {
+            assert!(lanes.iter().all(|bits| f32::from_bits(*bits).is_nan()));
         }
     }
 }
