@@ -160,27 +160,33 @@ fn sum_tile<S: Simd, const T: usize, const P: usize>(
     }
     let mut sum = [start; P];
     for segment in &tile.segments[..tile.n_segments] {
-        let rows = rows_of(segment);
+        let (rows, step) = (rows_of(segment), source.step * pixel);
         let (first, count) = segment.pixels;
         macro_rules! part {
             ($n:literal) => {
                 if let Ok(part) = <&mut [[S; T]; $n]>::try_from(&mut sum[first..first + count]) {
-                    accumulate::<S, T, $n>(part, weights, input, rows, source.lanes, source.step * pixel);
+                    accumulate::<S, T, $n>(part, weights, input, rows, source.lanes, step);
                 }
             };
         }
-        if count == P {
-            accumulate::<S, T, P>(&mut sum, weights, input, rows, source.lanes, source.step * pixel);
-        } else {
-            match count {
-                1 => part!(1),
-                2 => part!(2),
-                3 => part!(3),
-                4 => part!(4),
-                5 => part!(5),
-                6 => part!(6),
-                _ => part!(7),
+        match count {
+            _ if count == P => accumulate::<S, T, P>(&mut sum, weights, input, rows, source.lanes, step),
+            // One of two, by constants: a tile that numbers index has to be in memory.
+            1 if P == 2 => {
+                for p in 0..P {
+                    if p == first {
+                        let part = std::array::from_mut(&mut sum[p]);
+                        accumulate::<S, T, 1>(part, weights, input, rows, source.lanes, step);
+                    }
+                }
             }
+            1 => part!(1),
+            2 => part!(2),
+            3 => part!(3),
+            4 => part!(4),
+            5 => part!(5),
+            6 => part!(6),
+            _ => part!(7),
         }
     }
     sum
@@ -237,10 +243,8 @@ fn conv_forward_tiles<S: Simd, const T: usize, const P: usize>(
             let top = (oy * s.stride_y) as isize - s.pad_top as isize;
             let ky = taps_inside(top, s.kernel_height, s.in_height);
             for (channel_tile, bias) in bias.chunks(T).enumerate() {
-                let mut sum_of_bias = [S::splat(0.0); T];
-                for (sum, bias) in sum_of_bias.iter_mut().zip(bias) {
-                    *sum = S::splat(*bias);
-                }
+                let mut start = [0.0; T];
+                start[..bias.len()].copy_from_slice(bias);
                 for lane in (0..lanes).step_by(S::LANES) {
                     let source = Source {
                         rows: ky.len(),
@@ -252,8 +256,9 @@ fn conv_forward_tiles<S: Simd, const T: usize, const P: usize>(
                         lanes,
                         step: s.stride_x,
                     };
-                    let sum: [[S; T]; P] = sum_tile(sum_of_bias, &tile, source, weights, input);
+                    let sum: [[S; T]; P] = sum_tile(S::splat_all(&start), &tile, source, weights, input);
                     let at = ((oy * s.out_width + ox) * s.out_channels + channel_tile * T) * lanes + lane;
+                    let at = std::hint::black_box(at); // see conv_input_gradient_tiles
                     if pixels == P && bias.len() == T {
                         let mut output =
                             TileMut::<S, T, P>::new(&mut output[at..], s.out_channels * lanes, lanes);
@@ -269,8 +274,7 @@ fn conv_forward_tiles<S: Simd, const T: usize, const P: usize>(
                         continue;
                     }
                     for (p, sum) in sum.iter().enumerate().take(pixels) {
-                        let pixel = oy * s.out_width + ox + p;
-                        let at = (pixel * s.out_channels + channel_tile * T) * lanes + lane;
+                        let at = at + p * s.out_channels * lanes;
                         for (t, z) in sum.iter().enumerate().take(bias.len()) {
                             activate(
                                 k.activation,
@@ -336,8 +340,6 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
                 for channel_tile in 0..s.in_channels.div_ceil(T) {
                     let channels = T.min(s.in_channels - channel_tile * T);
                     for lane in (0..lanes).step_by(S::LANES) {
-                        // Hidden, or the compiler keeps a hundred addresses up to date from one tile to the next.
-                        let lane = std::hint::black_box(lane);
                         let ky = phase_y + rows.start * s.stride_y;
                         let source = Source {
                             rows: rows.len(),
@@ -352,6 +354,8 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
                         };
                         let mut sum: [[S; T]; P] = sum_tile([S::splat(0.0); T], &tile, source, weights, g);
                         let at = ((iy * s.in_width + ix) * s.in_channels + channel_tile * T) * lanes + lane;
+                        // Hidden, or the compiler keeps a hundred addresses up to date from one tile to the next.
+                        let at = std::hint::black_box(at);
                         if pixels == P && channels == T {
                             let step = s.stride_x * s.in_channels * lanes;
                             if let Some(slope) = k.slope.of(slope, grad) {
@@ -371,8 +375,7 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
                             continue;
                         }
                         for (p, sum) in sum.iter().enumerate().take(pixels) {
-                            let pixel = iy * s.in_width + ix + p * s.stride_x;
-                            let at = (pixel * s.in_channels + channel_tile * T) * lanes + lane;
+                            let at = at + p * s.stride_x * s.in_channels * lanes;
                             for (t, sum) in sum.iter().enumerate().take(channels) {
                                 let at = at + t * lanes;
                                 times_slope(k.slope, *sum, slope, grad, at).write(&mut grad[at..]);
@@ -394,15 +397,15 @@ fn times_slope<S: Simd>(place: Slope, sum: S, slope: &[f32], grad: &[f32], at: u
     }
 }
 
-/// A dense layer as a convolution of one pixel, which is all that [`sum_tile`] needs to know.
-fn dense_source(
-    features: usize,
-    lanes: usize,
-    tile: usize,
-    weights: usize,
-    lane: usize,
-) -> (RowTile, Source) {
-    let source = Source {
+/// A dense layer as a convolution of one pixel, which is all that [`sum_tile`] needs to know: the tap that there is.
+fn dense_tap() -> RowTile {
+    RowTile::new(0, 1, 1, 1, 1)
+}
+
+/// What that tap takes, of the tile whose weights come after those of `weights` others.
+#[inline(always)]
+fn dense_source(features: usize, lanes: usize, tile: usize, weights: usize, lane: usize) -> Source {
+    Source {
         rows: 1,
         weights: weights * features * tile,
         weights_step: 0,
@@ -411,8 +414,7 @@ fn dense_source(
         channels: features,
         lanes,
         step: 1,
-    };
-    (RowTile::new(0, 1, 1, 1, 1), source)
+    }
 }
 
 #[inline(always)]
@@ -436,15 +438,13 @@ fn dense_forward_tiles<S: Simd, const T: usize, const P: usize>(
     output: &mut [f32],
     slope: &mut [f32],
 ) {
-    let lanes = k.lanes as usize;
+    let (lanes, tap) = (k.lanes as usize, dense_tap());
     for (tile, bias) in bias.chunks(T).enumerate() {
+        let mut start = [0.0; T];
+        start[..bias.len()].copy_from_slice(bias);
         for lane in (0..lanes).step_by(S::LANES) {
-            let (pixel, source) = dense_source(k.shape.in_len(), lanes, T, tile, lane);
-            let mut start = [S::splat(0.0); T];
-            for (start, bias) in start.iter_mut().zip(bias) {
-                *start = S::splat(*bias);
-            }
-            let sum: [[S; T]; 1] = sum_tile(start, &pixel, source, weights, input);
+            let source = dense_source(k.shape.in_len(), lanes, T, tile, lane);
+            let sum: [[S; T]; 1] = sum_tile(S::splat_all(&start), &tap, source, weights, input);
             for (t, z) in sum[0].iter().enumerate().take(bias.len()) {
                 let at = (tile * T + t) * lanes + lane;
                 activate(k.activation, *z, &mut output[at..], &mut slope[at..]);
@@ -472,13 +472,13 @@ fn dense_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
     slope: &[f32],
     grad: &mut [f32],
 ) {
-    let (s, lanes) = (&k.shape, k.lanes as usize);
+    let (s, lanes, tap) = (&k.shape, k.lanes as usize, dense_tap());
     for tile in 0..s.in_channels.div_ceil(T) {
         let channels = T.min(s.in_channels - tile * T);
         for pixel in 0..s.in_pixels {
             for lane in (0..lanes).step_by(S::LANES) {
-                let (one, source) = dense_source(s.units, lanes, T, tile * s.in_pixels + pixel, lane);
-                let sum: [[S; T]; 1] = sum_tile([S::splat(0.0); T], &one, source, weights, g);
+                let source = dense_source(s.units, lanes, T, tile * s.in_pixels + pixel, lane);
+                let sum: [[S; T]; 1] = sum_tile([S::splat(0.0); T], &tap, source, weights, g);
                 for (t, sum) in sum[0].iter().enumerate().take(channels) {
                     let at = (pixel * s.in_channels + tile * T + t) * lanes + lane;
                     times_slope(k.slope, *sum, slope, grad, at).write(&mut grad[at..]);

@@ -51,6 +51,12 @@ pub trait Simd: Copy {
         }
         registers
     }
+    /// Each of T floats, in all lanes of a register of its own.
+    #[inline(always)]
+    fn splat_all<const T: usize>(values: &[f32; T]) -> [Self; T] {
+        // SAFETY: there are T floats.
+        unsafe { Self::splat_each(values.as_ptr()) }
+    }
     /// The first `LANES` floats of `from`.
     ///
     /// # Safety
@@ -380,7 +386,7 @@ mod tests {
     /// Operations on three registers, each as a register of its own.
     fn results<S: Simd>(a: &[f32], b: &[f32], c: &[f32]) -> Vec<Vec<u32>> {
         let (x, y, z) = (S::read(a), S::read(b), S::read(c));
-        let [first, second, third, fourth, fifth] = unsafe { S::splat_each::<5>(a.as_ptr()) };
+        let [first, second, third, fourth, fifth] = S::splat_all::<5>(a.first_chunk().unwrap());
         let whole = S::splat(f32::from_bits(130));
         [
             first,

@@ -80,10 +80,9 @@ impl Simd for Plain {
         let power = self.map(|z| z.clamp(-80.0, 80.0) * -std::f32::consts::LOG2_E);
         let rounded = power.map(|p| p + ROUND);
         let fraction = power.zip(rounded, |p, r| p - (r - ROUND));
-        let mut exp = Self::splat(EXP2[0]);
-        for c in &EXP2[1..] {
-            exp = exp.multiply_add(fraction, Self::splat(*c));
-        }
+        let pair = |i: usize| Self::splat(EXP2[i]).multiply_add(fraction, Self::splat(EXP2[i + 1]));
+        let square = fraction.multiply(fraction);
+        let exp = pair(0).multiply_add(square, pair(2)).multiply_add(square, pair(4));
         let exp = exp.zip(rounded, |e, r| f32::from_bits(e.to_bits().wrapping_add(r.to_bits() << 23)));
         exp.map(|e| 1.0 / (1.0 + e))
     }

@@ -271,10 +271,11 @@ impl Simd for Sse2 {
             let power = _mm_mul_ps(z, _mm_set1_ps(-std::f32::consts::LOG2_E));
             let rounded = _mm_add_ps(power, _mm_set1_ps(ROUND));
             let fraction = _mm_sub_ps(power, _mm_sub_ps(rounded, _mm_set1_ps(ROUND)));
-            let mut exp = Self(_mm_set1_ps(EXP2[0]));
-            for c in &EXP2[1..] {
-                exp = exp.multiply_add(Self(fraction), Self::splat(*c));
-            }
+            // In pairs: what comes after a tile's sums waits for the first of its activations to be done.
+            let fraction = Self(fraction);
+            let pair = |i: usize| Self::splat(EXP2[i]).multiply_add(fraction, Self::splat(EXP2[i + 1]));
+            let square = fraction.multiply(fraction);
+            let exp = pair(0).multiply_add(square, pair(2)).multiply_add(square, pair(4));
             let shift = _mm_slli_epi32::<23>(_mm_castps_si128(rounded));
             let exp = _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(exp.0), shift));
             let one = _mm_set1_ps(1.0);
