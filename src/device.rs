@@ -92,7 +92,7 @@ impl Device {
     /// The sizes that plans for it should have, to work on `images` at a time.
     pub fn target(&self, images: usize) -> Target {
         match self {
-            Self::Cpu(isa) => Target::cpu(images, *isa == Isa::Avx512),
+            Self::Cpu(isa) => Target::cpu(images, isa.width()),
             Self::Gpu(gpu) if gpu.adapter.kind == "software" => {
                 let target = Target::software(images, gpu.adapter.subgroup.0);
                 Target { int64: gpu.int64(), ..target }

@@ -52,6 +52,15 @@ impl Isa {
         sets
     }
 
+    /// Floats of its registers.
+    pub fn width(self) -> usize {
+        match self {
+            Self::Reference | Self::Plain => 4,
+            Self::Avx2 => 8,
+            Self::Avx512 => 16,
+        }
+    }
+
     /// The fastest that this processor has.
     pub fn best() -> Self {
         Self::available().pop().unwrap_or(Self::Plain)
@@ -168,12 +177,7 @@ pub fn peak_gflops(isa: Isa, seconds: f64) -> f64 {
         });
         let took = start.elapsed().as_secs_f64();
         if took >= seconds {
-            let lanes = match isa {
-                Isa::Reference | Isa::Plain => 4.0,
-                Isa::Avx2 => 8.0,
-                Isa::Avx512 => 16.0,
-            };
-            return 2.0 * lanes * bodies::CHAINS as f64 * turns as f64 * n_threads / took * 1e-9;
+            return 2.0 * (isa.width() * bodies::CHAINS) as f64 * turns as f64 * n_threads / took * 1e-9;
         }
         turns = ((turns as f64 * (1.2 * seconds / took.max(1e-9)).clamp(2.0, 100.0)) as usize).max(turns + 1);
     }
