@@ -227,7 +227,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// For the CPU executor: a block is one AVX-512 register wide, two of AVX2, four of NEON or SSE2.
+    /// For the CPU executor, whatever its registers: a block is one of AVX-512 wide, two of AVX2, four of NEON.
     pub const CPU: Self = Self {
         lanes: 16,
         tile_channels: 4,
