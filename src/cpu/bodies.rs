@@ -38,11 +38,19 @@ pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding])
         (Kernel::LstmForward(k), [x, packed, parameters, trace, output]) => {
             let parameters = &parameters.floats()[k.cell.weight_offset..][..k.cell.weight_len()];
             let (trace, output) = (trace.floats_mut(), output.floats_mut());
-            lstm::forward::<S>(k, x.floats(), packed.floats(), parameters, trace, output);
+            lstm::forward::<S::Narrow>(k, x.floats(), packed.floats(), parameters, trace, output);
         }
         (Kernel::LstmBackward(k), [grad_out, packed, slope, trace, carry, grad]) => {
             let (trace, carry, grad) = (trace.floats_mut(), carry.floats_mut(), grad.floats_mut());
-            lstm::backward::<S>(k, grad_out.floats(), packed.floats(), slope.floats(), trace, carry, grad);
+            lstm::backward::<S::Narrow>(
+                k,
+                grad_out.floats(),
+                packed.floats(),
+                slope.floats(),
+                trace,
+                carry,
+                grad,
+            );
         }
         (Kernel::ActivationJet(k), [z, parameters, a]) => {
             activation_jet::<S>(k, z.floats(), parameters.floats(), a.floats_mut());
@@ -195,17 +203,22 @@ fn sum_tile<S: Simd, const T: usize, const P: usize>(
 /// Calls `$body` with constants for a tile's channels and pixels, by the channels that weights are packed for.
 macro_rules! with_tile {
     ($s:ident, $tile:expr, $body:ident ( $($argument:expr),* )) => {
-        match ($tile, $s::MANY) {
-            (1, true) => $body::<$s, 1, 8>($($argument),*),
-            (1, false) => $body::<$s, 1, 4>($($argument),*),
-            (2, true) => $body::<$s, 2, 6>($($argument),*),
-            (2, false) => $body::<$s, 2, 4>($($argument),*),
-            (3, true) => $body::<$s, 3, 4>($($argument),*),
-            (3, false) => $body::<$s, 3, 2>($($argument),*),
-            (4, true) => $body::<$s, 4, 4>($($argument),*),
-            (4, false) => $body::<$s, 4, 2>($($argument),*),
-            (8, true) => $body::<$s, 8, 2>($($argument),*),
-            (8, false) => $body::<$s, 8, 1>($($argument),*),
+        match ($tile, $s::SUMS) {
+            (1, 16) => $body::<$s, 1, 8>($($argument),*),
+            (1, 8 | 4) => $body::<$s, 1, 4>($($argument),*),
+            (1, _) => $body::<$s, 1, 2>($($argument),*),
+            (2, 16) => $body::<$s, 2, 6>($($argument),*),
+            (2, 8) => $body::<$s, 2, 4>($($argument),*),
+            (2, 4) => $body::<$s, 2, 2>($($argument),*),
+            (2, _) => $body::<$s, 2, 1>($($argument),*),
+            (3, 16) => $body::<$s, 3, 4>($($argument),*),
+            (3, 8) => $body::<$s, 3, 2>($($argument),*),
+            (3, _) => $body::<$s, 3, 1>($($argument),*),
+            (4, 16) => $body::<$s, 4, 4>($($argument),*),
+            (4, 8) => $body::<$s, 4, 2>($($argument),*),
+            (4, _) => $body::<$s, 4, 1>($($argument),*),
+            (8, 16) => $body::<$s, 8, 2>($($argument),*),
+            (8, _) => $body::<$s, 8, 1>($($argument),*),
             (tile, _) => panic!("weights packed for {tile} channels are for a GPU"),
         }
     };
@@ -492,9 +505,9 @@ fn dense_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
 #[inline(always)]
 pub fn weight_piece<S: Simd>(kernel: &Kernel, piece: WeightPiece, input: &[f32], g: &[f32]) {
     match kernel {
-        Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S>(k, piece, input, g),
-        Kernel::DenseWeightGradient(k) => dense_weight_gradient::<S>(k, piece, input, g),
-        Kernel::LstmWeightGradient(k) => lstm::weight_gradient::<S>(k, piece, input, g),
+        Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S::Narrow>(k, piece, input, g),
+        Kernel::DenseWeightGradient(k) => dense_weight_gradient::<S::Narrow>(k, piece, input, g),
+        Kernel::LstmWeightGradient(k) => lstm::weight_gradient::<S::Narrow>(k, piece, input, g),
         _ => panic!("{} has no weight gradient", kernel.name()),
     }
 }
@@ -505,15 +518,16 @@ pub const CHAINS: usize = 12;
 /// `turns` times [`CHAINS`] multiply-adds on registers, and something made of them.
 #[inline(always)]
 pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
-    let mut chains = [S::splat(1.0); CHAINS];
-    let (factor, summand) = (S::splat(std::hint::black_box(0.999)), S::splat(std::hint::black_box(1e-3)));
+    let mut chains = [S::Narrow::splat(1.0); CHAINS];
+    let (factor, summand) =
+        (S::Narrow::splat(std::hint::black_box(0.999)), S::Narrow::splat(std::hint::black_box(1e-3)));
     for _ in 0..turns {
         for i in 0..CHAINS {
             chains[i] = factor.multiply_add(chains[i], summand);
         }
     }
     let mut lanes = [0.0; 16 * CHAINS]; // written whole, so that the compiler keeps plain floats in registers, too
-    for (chain, lanes) in chains.iter().zip(lanes.chunks_exact_mut(S::LANES)) {
+    for (chain, lanes) in chains.iter().zip(lanes.chunks_exact_mut(S::Narrow::LANES)) {
         chain.write(lanes);
     }
     *result = lanes.iter().sum();

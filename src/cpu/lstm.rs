@@ -223,13 +223,13 @@ pub fn weight_gradient<S: Simd>(k: &LstmWeightGradient, piece: WeightPiece, x: &
         let values = if of_hidden { trace } else { x };
         let tile = Tile { count, from_g: from_g + first * lanes, step_g, from_x, step_x, lanes };
         // Rows come in fours, as gates do. The columns' values stay in a near cache while all rows go by.
-        let width = if S::MANY { 4 } else { 2 };
+        let width = S::SUMS / 4;
         for column in (0..columns).step_by(width) {
             for row in (0..n_rows).step_by(4) {
                 let mut put = |t: usize, q: usize, sum: f32| weights[(row + t) * columns + column + q] += sum;
-                match (columns - column, S::MANY) {
-                    (4.., true) => tile.sum::<S, 4>(trace, values, row, column, &mut put),
-                    (2.., false) => tile.sum::<S, 2>(trace, values, row, column, &mut put),
+                match (columns - column, width) {
+                    (4.., 4) => tile.sum::<S, 4>(trace, values, row, column, &mut put),
+                    (2.., 2) => tile.sum::<S, 2>(trace, values, row, column, &mut put),
                     (rest, _) => {
                         for q in 0..rest {
                             tile.sum::<S, 1>(trace, values, row, column + q, &mut |t, _, sum| put(t, q, sum));

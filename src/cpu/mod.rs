@@ -114,6 +114,11 @@ macro_rules! by_isa {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($argument: $type),*) {
+                bodies::$body::<simd::Wide<simd::Eight<false>, 2>>($($argument),*);
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn half_avx2($($argument: $type),*) {
                 bodies::$body::<simd::Eight<false>>($($argument),*);
             }
             #[cfg(target_arch = "x86_64")]
@@ -128,17 +133,20 @@ macro_rules! by_isa {
             }
             match isa {
                 Isa::Reference => $reference,
-                Isa::Plain => bodies::$body::<simd::Base>($($argument),*),
+                Isa::Plain if lanes.is_multiple_of(16) => bodies::$body::<simd::Base<4>>($($argument),*),
+                Isa::Plain => bodies::$body::<simd::Base<2>>($($argument),*),
                 // SAFETY: a `Machine` is made only with an instruction set that `Isa::available` has found.
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => unsafe { avx2($($argument),*) },
+                Isa::Avx2 if lanes.is_multiple_of(16) => unsafe { avx2($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => unsafe { half_avx2($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 if lanes.is_multiple_of(16) => unsafe { avx512($($argument),*) },
                 // A register must not be wider than a block.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => unsafe { half_avx512($($argument),*) },
                 #[cfg(not(target_arch = "x86_64"))]
-                _ => bodies::$body::<simd::Base>($($argument),*),
+                _ => unreachable!("sets of x86-64"),
             }
         }
     };

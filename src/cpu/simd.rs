@@ -13,18 +13,24 @@
 mod neon;
 #[cfg(any(test, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod plain;
+mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-/// The register that every processor of this kind has.
 #[cfg(target_arch = "aarch64")]
-pub use neon::Neon as Base;
+use neon::Neon as Four;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub use plain::Plain as Base;
+use plain::Plain as Four;
+pub use wide::Wide;
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx512, Eight, Sse2 as Base};
+use x86::Sse2 as Four;
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx512, Eight};
 
 use std::marker::PhantomData;
+
+/// N of the registers that every processor of this kind has.
+pub type Base<const N: usize> = Wide<Four, N>;
 
 /// A register of floats.
 ///
@@ -33,8 +39,13 @@ use std::marker::PhantomData;
 pub trait Simd: Copy {
     /// Floats in a register.
     const LANES: usize;
-    /// Whether there are 32 registers: a tile of 4 by 4 fits, instead of 4 by 2.
-    const MANY: bool;
+    /// Sums that a tile may have: 16 where there are 32 registers, 8 where there are 16.
+    const SUMS: usize;
+    /// Turns of [`accumulate`]'s loop that are written out, one after the other: each turn's pointers and its branch are
+    /// instructions that a narrow register has few products to spread over.
+    const TURNS: usize = 1;
+    /// The register of the machine, where this is some of them side by side.
+    type Narrow: Simd;
 
     /// All lanes the same.
     fn splat(value: f32) -> Self;
@@ -224,22 +235,18 @@ pub fn accumulate<S: Simd, const T: usize, const P: usize>(
             let start = rows.input.wrapping_add_signed(row as isize * rows.input_step);
             let input = &input[start..][..(rows.length - 1) * stride + (P - 1) * step + S::LANES];
             let (mut weight, mut x) = (weights.as_ptr(), input.as_ptr());
-            for _ in 0..rows.length {
-                // SAFETY: `weight` stays inside `weights`, which is T floats for each of `length` turns, and `x` inside
-                // `input`, whose last read is at (length - 1) stride + (P - 1) step + LANES. Both advance past their
-                // last read only with wrapping arithmetic.
-                unsafe {
-                    let mut xs = [S::splat(0.0); P];
-                    for p in 0..P {
-                        xs[p] = S::load(x.add(p * step));
-                    }
-                    let ws = S::splat_each::<T>(weight);
-                    for t in 0..T {
-                        for p in 0..P {
-                            tile[p][t] = ws[t].multiply_add(xs[p], tile[p][t]);
-                        }
-                    }
+            // SAFETY, of every turn: `weight` stays inside `weights`, which is T floats for each of `length` turns, and
+            // `x` inside `input`, whose last read is at (length - 1) stride + (P - 1) step + LANES. Both advance past
+            // their last read only with wrapping arithmetic.
+            for _ in 0..rows.length / S::TURNS {
+                for turn in 0..S::TURNS {
+                    unsafe { add_products(&mut tile, weight.add(turn * T), x.add(turn * stride), step) };
                 }
+                weight = weight.wrapping_add(S::TURNS * T);
+                x = x.wrapping_add(S::TURNS * stride);
+            }
+            for _ in 0..rows.length % S::TURNS {
+                unsafe { add_products(&mut tile, weight, x, step) };
                 weight = weight.wrapping_add(T);
                 x = x.wrapping_add(stride);
             }
@@ -249,6 +256,32 @@ pub fn accumulate<S: Simd, const T: usize, const P: usize>(
         for p in 0..P {
             for t in 0..T {
                 sum[p][t] = sum[p][t].add(tile[p][t]);
+            }
+        }
+    }
+}
+
+/// Adds T weights times P pixels, `step` apart, to a tile.
+///
+/// # Safety
+/// `weights` must be valid for reading T floats, each pixel for reading a register, and the instruction set present.
+#[inline(always)]
+unsafe fn add_products<S: Simd, const T: usize, const P: usize>(
+    tile: &mut [[S; T]; P],
+    weights: *const f32,
+    pixels: *const f32,
+    step: usize,
+) {
+    // SAFETY: the caller promises it.
+    unsafe {
+        let mut xs = [S::splat(0.0); P];
+        for p in 0..P {
+            xs[p] = S::load(pixels.add(p * step));
+        }
+        let ws = S::splat_each::<T>(weights);
+        for t in 0..T {
+            for p in 0..P {
+                tile[p][t] = ws[t].multiply_add(xs[p], tile[p][t]);
             }
         }
     }
@@ -381,12 +414,13 @@ pub fn correlate<S: Simd, const T: usize, const Q: usize>(
 #[cfg(test)]
 mod tests {
     use super::plain::Plain;
-    use super::{Base, Simd};
+    use super::{Four, Simd, Wide};
 
     /// Operations on three registers, each as a register of its own.
     fn results<S: Simd>(a: &[f32], b: &[f32], c: &[f32]) -> Vec<Vec<u32>> {
         let (x, y, z) = (S::read(a), S::read(b), S::read(c));
-        let [first, second, third, fourth, fifth] = S::splat_all::<5>(a.first_chunk().unwrap());
+        let [first, second, third, fourth, fifth, sixth, seventh] =
+            S::splat_all::<7>(a.first_chunk().unwrap());
         let whole = S::splat(f32::from_bits(130));
         [
             first,
@@ -394,6 +428,8 @@ mod tests {
             third,
             fourth,
             fifth,
+            sixth,
+            seventh,
             x.multiply_add(y, z),
             x.add(y),
             x.multiply(y),
@@ -403,30 +439,68 @@ mod tests {
             whole.exponent(),
             x.exp(),
             x.exp_minus_1(),
-            S::sums(&[x, y, z, x.add(z)]),
         ]
         .iter()
         .map(|register| {
-            let mut lanes = [0.0; 4];
+            let mut lanes = [0.0; 16];
             register.write(&mut lanes);
-            lanes.map(f32::to_bits).to_vec()
+            lanes[..S::LANES].iter().map(|lane| lane.to_bits()).collect()
         })
         .collect()
+    }
+
+    /// The sums of a register's lanes, for as many registers as there are lanes.
+    fn sums<S: Simd>(a: &[f32]) -> Vec<u32> {
+        let registers: Vec<S> = (0..S::LANES).map(|i| S::read(&a[i..])).collect();
+        let mut sums = [0.0; 16];
+        S::sums(&registers).write(&mut sums);
+        sums[..S::LANES].iter().map(|sum| sum.to_bits()).collect()
+    }
+
+    const VALUES: [f32; 13] =
+        [0.0, -0.0, 1.0, -1.5, 0.3, -7.25, 40.0, -79.0, 2e-5, 200.0, -300.0, 1e-40, 6.0];
+
+    /// Values that `i` chooses.
+    fn values(i: usize, k: usize) -> [f32; 16] {
+        std::array::from_fn(|j| VALUES[(i * k + j * 3 + k) % VALUES.len()])
     }
 
     /// Intrinsics do as plain floats do, to the bit.
     #[test]
     fn registers_of_four_are_plain_floats() {
-        let values = [0.0, -0.0, 1.0, -1.5, 0.3, -7.25, 40.0, -79.0, 2e-5, 200.0, -300.0, 1e-40, 6.0];
-        for i in 0..values.len() {
-            let of =
-                |k: usize| std::array::from_fn::<f32, 5, _>(|j| values[(i * k + j * 3 + k) % values.len()]);
-            let (a, b, c) = (of(1), of(2), of(5));
-            assert_eq!(results::<Base>(&a, &b, &c), results::<Plain>(&a, &b, &c), "{a:?} {b:?} {c:?}");
+        for i in 0..VALUES.len() {
+            let [a, b, c] = [1, 2, 5].map(|k| values(i, k));
+            assert_eq!(results::<Four>(&a, &b, &c), results::<Plain>(&a, &b, &c), "{a:?} {b:?} {c:?}");
+            assert_eq!(sums::<Four>(&a), sums::<Plain>(&a), "{a:?}");
         }
-        let nan = [f32::NAN; 5];
-        for lanes in &results::<Base>(&nan, &nan, &nan)[5..10] {
+        let nan = [f32::NAN; 16];
+        for lanes in &results::<Four>(&nan, &nan, &nan)[7..12] {
             assert!(lanes.iter().all(|bits| f32::from_bits(*bits).is_nan()));
         }
+    }
+
+    /// Registers side by side do what each of them does.
+    #[test]
+    fn wide_registers_are_narrow_ones() {
+        for i in 0..VALUES.len() {
+            let [a, b, c] = [1, 2, 5].map(|k| values(i, k));
+            let wide = results::<Wide<Plain, 2>>(&a, &b, &c);
+            let low = results::<Plain>(&a, &b, &c);
+            // The factors of a tile are the same in both.
+            let mut high_a = a;
+            high_a.copy_within(4.., 0);
+            let high = results::<Plain>(&high_a, &b[4..], &c[4..]);
+            for (n, wide) in wide.iter().enumerate() {
+                assert_eq!(wide[..4], low[n], "operation {n} on {a:?} {b:?} {c:?}");
+                assert_eq!(
+                    wide[4..],
+                    if n < 7 { &low[n] } else { &high[n] }[..],
+                    "operation {n}, the upper half"
+                );
+            }
+        }
+        let whole: Vec<f32> = (0..24).map(|i| (i * i % 7) as f32).collect(); // whose sums are exact in any order
+        let right: Vec<u32> = (0..8).map(|i| whole[i..i + 8].iter().sum::<f32>().to_bits()).collect();
+        assert_eq!(sums::<Wide<Plain, 2>>(&whole), right);
     }
 }

@@ -33,10 +33,10 @@ const ABREAST: usize = 8;
 /// Calls `$body` with constants for the rows and columns of a tile of a weight gradient.
 macro_rules! with_weight_tile {
     ($s:ident, $body:ident ( $($argument:expr),* )) => {
-        match ($s::MANY, $s::LANES) {
-            (true, _) => $body::<$s, 4, 4>($($argument),*),
-            (false, 4) => $body::<$s, 4, 2>($($argument),*), // products take a register, too
-            (false, _) => $body::<$s, 4, 3>($($argument),*),
+        match ($s::SUMS, $s::LANES) {
+            (16, _) => $body::<$s, 4, 4>($($argument),*),
+            (_, 4) => $body::<$s, 4, 2>($($argument),*), // products take a register, too
+            (_, _) => $body::<$s, 4, 3>($($argument),*),
         }
     };
 }

@@ -207,9 +207,6 @@ pub struct Target {
     pub tile_pixels: usize,
     /// Channels by pixels that one invocation owns, at most.
     pub tile_area: usize,
-    /// Whether tiles are two channels by four pixels, whatever the other sizes, where rows have as many pixels and
-    /// channels come in twos on both sides.
-    pub long_tiles: bool,
     /// Channels that a turn of a convolution's loop takes: 1, or 2 where they come in twos.
     pub tile_depth: usize,
     /// Channels, of input and output each, that a workgroup owns of the weights' gradient: 4 or 8.
@@ -233,7 +230,6 @@ impl Target {
         tile_channels: 4,
         tile_pixels: 4,
         tile_area: 16,
-        long_tiles: false,
         tile_depth: 1,
         gradient_tile: 4,
         int64: false,
@@ -244,14 +240,13 @@ impl Target {
 
     /// For the CPU executor with registers of `width` floats, to work on `images` at a time: 16, which would be one
     /// block and so one thread's, are split in two. With sixteen floats come twice as many registers, and sums of 8
-    /// channels by 2 pixels, where channels come in eights, load less of their input than such of 4 by 4. With SSE2's
-    /// four, each weight takes a shuffle, and long tiles have half as many of them.
+    /// channels by 2 pixels, where channels come in eights, load less of their input than such of 4 by 4. SSE2's four
+    /// take a shuffle for each weight, and tiles of 2 channels have half as many of them.
     pub fn cpu(images: usize, width: usize) -> Self {
-        let halves = Self { lanes: 8, chunk_blocks: 8, ..Self::CPU };
-        let blocks = if images <= 16 { halves } else { Self::CPU };
+        let blocks = if images <= 16 { Self { lanes: 8, chunk_blocks: 8, ..Self::CPU } } else { Self::CPU };
         match width {
             16 => Self { tile_channels: 8, tile_pixels: 2, ..blocks },
-            4 if cfg!(target_arch = "x86_64") => Self { long_tiles: true, ..halves },
+            4 if cfg!(target_arch = "x86_64") => Self { tile_channels: 2, ..blocks },
             _ => blocks,
         }
     }
@@ -264,7 +259,6 @@ impl Target {
             tile_channels: 8,
             tile_pixels: 1,
             tile_area: 8,
-            long_tiles: false,
             tile_depth: 1,
             gradient_tile: 4,
             int64: false,
@@ -305,14 +299,13 @@ impl Target {
         } else if channels.is_multiple_of(self.tile_channels) {
             self.tile_channels
         } else {
-            channels.min(4)
+            channels.min(self.tile_channels).min(4)
         }
     }
 
     /// A tile for a layer with `channels`, in rows of `pixels`, that sums over `others`.
     fn tile(&self, channels: usize, pixels: usize, others: usize) -> Tile {
-        let in_twos = channels.is_multiple_of(2) && others.is_multiple_of(2);
-        let channels = if self.long_tiles && pixels >= 4 && in_twos { 2 } else { self.channels(channels) };
+        let channels = self.channels(channels);
         let pixels = (self.tile_area / channels).clamp(1, self.tile_pixels).min(pixels);
         let depth = if others.is_multiple_of(self.tile_depth) { self.tile_depth } else { 1 };
         Tile { channels, pixels, depth, int64: self.int64 }

@@ -719,7 +719,6 @@ pub fn random_target(rng: &mut Rng) -> Target {
         tile_channels,
         tile_pixels: 1 + rng.below(4),
         tile_area: 16,
-        long_tiles: tile_channels == 1,
         tile_depth: 2,
         gradient_tile: 8,
         int64: false,

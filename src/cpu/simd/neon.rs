@@ -11,7 +11,8 @@ pub struct Neon(float32x4_t);
 
 impl Simd for Neon {
     const LANES: usize = 4;
-    const MANY: bool = true;
+    const SUMS: usize = 16;
+    type Narrow = Self;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {

@@ -21,7 +21,8 @@ impl Plain {
 
 impl Simd for Plain {
     const LANES: usize = 4;
-    const MANY: bool = false;
+    const SUMS: usize = 8;
+    type Narrow = Self;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {

@@ -16,7 +16,8 @@ pub struct Eight<const MANY: bool>(__m256);
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
-    const MANY: bool = true;
+    const SUMS: usize = 16;
+    type Narrow = Self;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -102,7 +103,9 @@ impl Simd for Avx512 {
 
 impl<const MANY: bool> Simd for Eight<MANY> {
     const LANES: usize = 8;
-    const MANY: bool = MANY;
+    const SUMS: usize = if MANY { 16 } else { 8 };
+    const TURNS: usize = if MANY { 1 } else { 4 };
+    type Narrow = Self;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -188,7 +191,8 @@ pub struct Sse2(__m128);
 
 impl Simd for Sse2 {
     const LANES: usize = 4;
-    const MANY: bool = false;
+    const SUMS: usize = 8;
+    type Narrow = Self;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -199,12 +203,16 @@ impl Simd for Sse2 {
         let mut registers = [Self::splat(0.0); T];
         for t in 0..T {
             unsafe {
-                if t / 4 * 4 + 4 > T {
-                    registers[t] = Self::splat(*from.add(t));
-                    continue;
-                }
-                // One load and a shuffle each, instead of as many loads.
-                let four = _mm_loadu_si128(from.add(t / 4 * 4).cast());
+                // One load of four, or of two, and a shuffle each, instead of as many loads.
+                let (four, left) = (from.add(t / 4 * 4).cast(), T - t / 4 * 4);
+                let four = match (left, t % 4) {
+                    (4.., _) => _mm_loadu_si128(four),
+                    (2.., 0 | 1) => _mm_loadl_epi64(four),
+                    _ => {
+                        registers[t] = Self::splat(*from.add(t));
+                        continue;
+                    }
+                };
                 let splat = match t % 4 {
                     0 => _mm_shuffle_epi32::<0x00>(four),
                     1 => _mm_shuffle_epi32::<0x55>(four),
