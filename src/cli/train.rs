@@ -74,10 +74,8 @@ pub struct Arguments {
 const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Replay images in the picture of the buffer.
 const BUFFER_IMAGES: usize = 64;
-/// Monitors of a run on points in the plane, at most.
-const MONITORS: u64 = 10;
-/// Pictures of samples in a run on images, at most.
-const PICTURES: u64 = 20;
+/// Epochs after which a run shows samples, and measures those of points, at most.
+const SHOWN: u64 = 10;
 /// Points of a kind in a monitor.
 const MONITORED: usize = 1000;
 /// Between two checkpoints within an epoch.
@@ -435,9 +433,9 @@ impl<'a> Run<'a> {
             });
         }
         match model.network.input {
-            plane::POINT if self.is_shown(epoch, MONITORS) => self.draw_monitor(&model, epoch).await?,
+            plane::POINT if self.is_shown(epoch) => self.draw_monitor(&model, epoch).await?,
             plane::POINT => {}
-            shape if (shape.is_image() || shape.is_sequence()) && self.is_shown(epoch, PICTURES) => {
+            shape if (shape.is_image() || shape.is_sequence()) && self.is_shown(epoch) => {
                 self.draw_samples(&model, epoch).await?;
             }
             _ => {}
@@ -454,16 +452,16 @@ impl<'a> Run<'a> {
         self.trainer.total_steps().div_ceil(self.trainer.steps_per_epoch())
     }
 
-    /// Whether an epoch is one of those, `most` at most, that pictures are drawn of; the last is.
-    fn is_shown(&self, epoch: u64, most: u64) -> bool {
+    /// Whether an epoch is one of the [`SHOWN`]; the last is.
+    fn is_shown(&self, epoch: u64) -> bool {
         let epochs = self.epochs();
-        epoch.is_multiple_of(epochs.div_ceil(most)) || epoch == epochs
+        epoch.is_multiple_of(epochs.div_ceil(SHOWN)) || epoch == epochs
     }
 
     /// Measures a model of points, in every so-manieth epoch by fewer samples and in the last.
     async fn judge(&mut self, model: &Model, epoch: u64) -> Result<()> {
         let Some(judge) = &self.judge else { return Ok(()) };
-        if !self.is_shown(epoch, MONITORS) {
+        if !self.is_shown(epoch) {
             return Ok(());
         }
         let count = if epoch == self.epochs() { POINTS } else { MONITORED };

@@ -1058,7 +1058,7 @@ impl Config {
 fn digits(base: Config) -> Config {
     Config {
         objective: Objective::DenoisingScoreMatching,
-        train: Train { steps: 20_000, batch: 64, ..base.train },
+        train: Train { steps: 12_000, batch: 64, ..base.train },
         data: Data { noise: 0.0 },
         chain: Chain { gradient_clip: 0.0, clamp: 0.0, ..base.chain },
         replay: Replay { start: Start::Normal, ..base.replay },
@@ -1070,7 +1070,7 @@ fn digits(base: Config) -> Config {
             ..base.score
         },
         loss: Loss { energy_l2: 0.0, ..base.loss },
-        adam: Adam { learning_rate: 6e-3, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, ..base.adam },
+        adam: Adam { learning_rate: 6e-3, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.07, ..base.adam },
         schedule: Schedule { learning_rate: RateSchedule::Cosine, warm_up: 100, ..base.schedule },
         ema: Ema { decay: 0.998 },
         sample: Sample {
