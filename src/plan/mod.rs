@@ -224,7 +224,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// For the CPU executor, whatever its registers: a block is one of AVX-512 wide, two of AVX2, four of NEON.
+    /// For the CPU executor, whatever its registers: a block is one of AVX-512 wide, two of AVX2, four of SSE2 or NEON.
     pub const CPU: Self = Self {
         lanes: 16,
         tile_channels: 4,
