@@ -507,7 +507,7 @@ fn dense_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
 #[inline(always)]
 pub fn weight_piece<S: Simd>(kernel: &Kernel, piece: WeightPiece, input: &[f32], g: &[f32]) {
     match kernel {
-        Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S::Narrow>(k, piece, input, g),
+        Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S>(k, piece, input, g),
         Kernel::DenseWeightGradient(k) => dense_weight_gradient::<S::Narrow>(k, piece, input, g),
         Kernel::LstmWeightGradient(k) => lstm::weight_gradient::<S::Narrow>(k, piece, input, g),
         _ => panic!("{} has no weight gradient", kernel.name()),

@@ -411,6 +411,43 @@ pub fn correlate<S: Simd, const T: usize, const Q: usize>(
     *sum = tile;
 }
 
+/// The inner loop of a dense layer's weight gradient: `sum[q][p] += sum over images of x[from[q] + image] * g[image][p]` for Q
+/// features by P registers, all in registers; an image's part of g is P registers long.
+///
+/// # Panics
+/// Where an image lies beyond a slice.
+#[inline(always)]
+pub fn outer_products<S: Simd, const Q: usize, const P: usize>(
+    sum: &mut [[S; P]; Q],
+    x: &[f32],
+    from: [usize; Q],
+    g: &[f32],
+    n_images: usize,
+) {
+    let mut last = 0;
+    for q in 0..Q {
+        last = last.max(from[q]);
+    }
+    let (x, g) = (x[..last + n_images].as_ptr(), g[..n_images * P * S::LANES].as_ptr());
+    let mut tile = *sum;
+    for image in 0..n_images {
+        // SAFETY: the slices' lengths were just taken from the last image's reads.
+        unsafe {
+            let mut gs = [S::splat(0.0); P];
+            for p in 0..P {
+                gs[p] = S::load(g.add((image * P + p) * S::LANES));
+            }
+            for q in 0..Q {
+                let value = S::splat(*x.add(from[q] + image));
+                for p in 0..P {
+                    tile[q][p] = value.multiply_add(gs[p], tile[q][p]);
+                }
+            }
+        }
+    }
+    *sum = tile;
+}
+
 #[cfg(test)]
 mod tests {
     use super::plain::Plain;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "see simd.rs")]
 
-use super::simd::{Simd, Window, correlate};
+use super::simd::{Simd, Window, correlate, outer_products};
 use crate::kernels::conv_weight_gradient::ConvWeightGradient;
 use crate::kernels::dense_weight_gradient::DenseWeightGradient;
 use crate::network::ConvShape;
@@ -33,7 +33,7 @@ const ABREAST: usize = 8;
 /// Calls `$body` with constants for the rows and columns of a tile of a weight gradient.
 macro_rules! with_weight_tile {
     ($s:ident, $body:ident ( $($argument:expr),* )) => {
-        match ($s::SUMS, $s::LANES) {
+        match (<$s::Narrow as Simd>::SUMS, <$s::Narrow as Simd>::LANES) {
             (16, _) => $body::<$s, 4, 4>($($argument),*),
             (_, 4) => $body::<$s, 4, 2>($($argument),*), // products take a register, too
             (_, _) => $body::<$s, 4, 3>($($argument),*),
@@ -48,7 +48,8 @@ pub fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece,
 }
 
 /// A tile is T output channels by Q columns; a column is a tap of an input channel. As many units as fit a near cache go
-/// through all tiles together, or else one, by bands of its output rows: what a tile reads, the next reads again.
+/// through all tiles together, or else one, by bands of its output rows: what a tile reads, the next reads again. Where
+/// registers are narrower than blocks, a pixel's images are as many pixels of its row.
 #[inline(always)]
 fn conv_weight_tiles<S: Simd, const T: usize, const Q: usize>(
     k: &ConvWeightGradient,
@@ -63,12 +64,13 @@ fn conv_weight_tiles<S: Simd, const T: usize, const Q: usize>(
     let phases = Phases::new(s, Q.min(s.in_channels));
     let (g_len, x_len) = (s.out_height * s.out_width * T * S::LANES, phases.len() * S::LANES); // of a unit
     let (g_step, x_step) = (T * S::LANES, phases.channels * S::LANES); // of a pixel
+    let registers = S::LANES / S::Narrow::LANES;
     let near = g_len + phases.phase_len() * S::LANES;
     let at_once = (NEAR / near).clamp(1, n_units);
     let band = s.out_height.div_ceil((near * at_once).div_ceil(NEAR));
     // Input channels come in groups of up to Q, of which the last may be smaller.
-    let tiles: [Vec<WeightTile<Q>>; 2] = [phases.channels, s.in_channels % phases.channels]
-        .map(|channels| phases.tiles(s, channels, S::LANES));
+    let tiles: [Vec<WeightTile<Q>>; 2] =
+        [phases.channels, s.in_channels % phases.channels].map(|channels| phases.tiles::<S, Q>(s, channels));
     let (n_groups, n_rows) = (s.in_channels.div_ceil(phases.channels), biases.len().div_ceil(T));
     let (row_len, group_len) = (tiles[0].len(), n_rows * tiles[0].len());
     let abreast = (FAR / (at_once * x_len)).min(ABREAST / Q).clamp(1, n_groups);
@@ -97,15 +99,16 @@ fn conv_weight_tiles<S: Simd, const T: usize, const Q: usize>(
                         if rows.is_empty() || tile.columns.is_empty() {
                             continue;
                         }
+                        let (g_row, x_row) = (s.out_width * g_step, phases.width * x_step);
                         let window = Window {
-                            counts: [units.count, rows.len(), tile.columns.len()],
-                            g_steps: [g_len, s.out_width * g_step, g_step],
-                            x_steps: [x_len, phases.width * x_step, x_step],
+                            counts: [units.count, rows.len(), tile.columns.len() * registers],
+                            g_steps: [g_len, g_row, T * S::Narrow::LANES],
+                            x_steps: [x_len, x_row, phases.channels * S::Narrow::LANES],
                         };
-                        let from = |steps: [usize; 3]| rows.start * steps[1] + tile.columns.start * steps[2];
-                        let (g, x) = (&gs[from(window.g_steps)..], &xs[from(window.x_steps)..]);
-                        let mut sum = [[S::splat(0.0); Q]; T];
-                        correlate::<S, T, Q>(&mut sum, g, x, window, S::LANES, tile.offsets);
+                        let g = &gs[rows.start * g_row + tile.columns.start * g_step..];
+                        let x = &xs[rows.start * x_row + tile.columns.start * x_step..];
+                        let mut sum = [[S::Narrow::splat(0.0); Q]; T];
+                        correlate(&mut sum, g, x, window, S::Narrow::LANES, tile.offsets);
                         let sum = sum_lanes(&sum);
                         for t in 0..T {
                             for q in 0..Q {
@@ -166,8 +169,9 @@ impl Units {
         &values[lane / self.lanes * self.lanes * len..][lane % self.lanes..self.lanes * len]
     }
 
-    /// Puts the output channels from `first` on, as many as `biases`, side by side: `[tile][unit][pixel][T]` registers, and
-    /// adds up every block's first stream for their biases. Without streams there are none.
+    /// Puts the output channels from `first` on, as many as `biases`, side by side, a register of the machine each:
+    /// `[tile][unit][pixel][register][T]`. Adds up every block's first stream for their biases; without streams there are
+    /// none.
     #[inline(always)]
     fn gather_g<S: Simd, const T: usize>(
         &self,
@@ -183,15 +187,13 @@ impl Units {
                 let from = &self.of::<S>(i, g, pixels * channels)[(first + tile * T) * self.lanes..];
                 let to = &mut to[i * pixels * T * S::LANES..][..pixels * T * S::LANES];
                 let steps = (T * S::LANES, channels * self.lanes);
-                let mut sums = [S::splat(0.0); T];
+                let mut sums = [S::Narrow::splat(0.0); T];
                 if biases.len() == T {
-                    copy_pixels(to, from, steps, self.lanes, &mut sums);
+                    sums = copy_pixels::<S, T>(to, from, steps, self.lanes, T);
                 } else {
                     for c in 0..biases.len() {
-                        let (to, from) = (&mut to[c * S::LANES..], &from[c * self.lanes..]);
-                        let mut sum = [S::splat(0.0)];
-                        copy_pixels(to, from, steps, self.lanes, &mut sum);
-                        sums[c] = sum[0];
+                        let (to, from) = (&mut to[c * S::Narrow::LANES..], &from[c * self.lanes..]);
+                        [sums[c]] = copy_pixels::<S, 1>(to, from, steps, self.lanes, T);
                     }
                 }
                 if streams > 0 && ((self.first + i) * S::LANES / self.lanes).is_multiple_of(streams) {
@@ -204,41 +206,53 @@ impl Units {
     }
 }
 
-/// Puts N registers of every pixel side by side, and adds them up. Pixels lie `steps` apart, registers `lanes`.
+/// Copies N channels of every pixel, and adds them up. Pixels lie `steps` apart; see [`copy_channels`].
 #[inline(always)]
 fn copy_pixels<S: Simd, const N: usize>(
     to: &mut [f32],
     from: &[f32],
     steps: (usize, usize),
     lanes: usize,
-    sums: &mut [S; N],
-) {
-    let mut total = *sums;
+    abreast: usize,
+) -> [S::Narrow; N] {
+    let mut sums = [S::Narrow::splat(0.0); N];
     for (to, from) in to.chunks_mut(steps.0).zip(from.chunks(steps.1)) {
-        let registers: [S; N] = copy_registers(to, from, lanes);
-        for i in 0..N {
-            total[i] = total[i].add(registers[i]);
+        let more = copy_channels::<S, N>(to, from, lanes, abreast);
+        for c in 0..N {
+            sums[c] = sums[c].add(more[c]);
         }
     }
-    *sums = total;
+    sums
 }
 
-/// Puts N registers, `lanes` apart, side by side.
+/// Copies N channels, `lanes` apart, a register of the machine after the other: of each channel the first, `abreast` of them
+/// side by side, then of each the second. Returns each channel's registers' sum.
 #[inline(always)]
-fn copy_registers<S: Simd, const N: usize>(to: &mut [f32], from: &[f32], lanes: usize) -> [S; N] {
-    let (to, from) = (&mut to[..N * S::LANES], &from[..(N - 1) * lanes + S::LANES]);
-    let mut registers = [S::splat(0.0); N];
-    for i in 0..N {
-        registers[i] = S::read(&from[i * lanes..]);
+fn copy_channels<S: Simd, const N: usize>(
+    to: &mut [f32],
+    from: &[f32],
+    lanes: usize,
+    abreast: usize,
+) -> [S::Narrow; N] {
+    let (narrow, wide) = (S::Narrow::LANES, S::LANES);
+    let to = &mut to[..(wide / narrow - 1) * abreast * narrow + N * narrow];
+    let from = &from[..(N - 1) * lanes + wide];
+    let mut sums = [S::Narrow::splat(0.0); N];
+    for i in 0..wide / narrow {
+        let mut registers = [S::Narrow::splat(0.0); N];
+        for c in 0..N {
+            registers[c] = S::Narrow::read(&from[c * lanes + i * narrow..]);
+        }
+        for c in 0..N {
+            sums[c] = sums[c].add(registers[c]);
+            registers[c].write(&mut to[(i * abreast + c) * narrow..]);
+        }
     }
-    for i in 0..N {
-        registers[i].write(&mut to[i * S::LANES..]);
-    }
-    registers
+    sums
 }
 
 /// The input of a convolution, padded and split by what is left of its rows and columns when divided by the stride: a tap
-/// walks one of these phases, pixel by pixel. `[phase][row][column][channel]` registers.
+/// walks one of these phases, pixel by pixel. `[phase][row][column][register][channel]`.
 struct Phases {
     of_rows: usize,
     of_columns: usize,
@@ -291,11 +305,11 @@ impl Phases {
                     let whole = channels / Q;
                     for group in 0..whole {
                         let to = &mut to_all[group * group_step + to..];
-                        copy_registers::<S, Q>(to, &from[group * Q * lanes..], lanes);
+                        copy_channels::<S, Q>(to, &from[group * Q * lanes..], lanes, self.channels);
                     }
                     for c in whole * Q..channels {
-                        let to = whole * group_step + to + c % Q * S::LANES;
-                        S::read(&from[c * lanes..]).write(&mut to_all[to..]);
+                        let to = &mut to_all[whole * group_step + to + c % Q * S::Narrow::LANES..];
+                        copy_channels::<S, 1>(to, &from[c * lanes..], lanes, self.channels);
                     }
                 }
             }
@@ -303,7 +317,7 @@ impl Phases {
     }
 
     /// The tiles of all taps of `channels`, taps of a phase next to each other.
-    fn tiles<const Q: usize>(&self, s: &ConvShape, channels: usize, lanes: usize) -> Vec<WeightTile<Q>> {
+    fn tiles<S: Simd, const Q: usize>(&self, s: &ConvShape, channels: usize) -> Vec<WeightTile<Q>> {
         let mut tiles: Vec<WeightTile<Q>> = Vec::new();
         for phase in 0..self.of_rows * self.of_columns {
             let (py, px) = (phase / self.of_columns, phase % self.of_columns);
@@ -313,7 +327,7 @@ impl Phases {
                     let columns = pixels_inside(kx, s.pad_left, s.stride_x, s.in_width, s.out_width);
                     let pixel = (phase * self.height + ky / s.stride_y) * self.width + kx / s.stride_x;
                     for channel in 0..channels {
-                        let offset = (pixel * self.channels + channel) * lanes;
+                        let offset = pixel * self.channels * S::LANES + channel * S::Narrow::LANES;
                         let weight = (channel * s.kernel_height + ky) * s.kernel_width + kx;
                         match tiles.last_mut() {
                             Some(tile) if tile.count < Q => tile.add(offset, weight, &rows, &columns),
@@ -365,12 +379,19 @@ impl<const Q: usize> WeightTile<Q> {
 /// See [`DenseWeightGradient::reference`].
 #[inline(always)]
 pub fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
-    with_weight_tile!(S, dense_weight_tiles(k, piece, input, g));
+    match (S::SUMS, S::LANES) {
+        (16, 16) => dense_weight_tiles::<S, 8, 1>(k, piece, input, g),
+        (16, 8) => dense_weight_tiles::<S, 8, 2>(k, piece, input, g),
+        (16, _) => dense_weight_tiles::<S, 4, 4>(k, piece, input, g),
+        (_, 8) => dense_weight_tiles::<S, 6, 2>(k, piece, input, g),
+        (_, _) => dense_weight_tiles::<S, 2, 4>(k, piece, input, g), // products take a register, too
+    }
 }
 
-/// A tile is T units of the layer by Q of its features, which come in the order of the weights.
+/// A tile is Q features, in the order of the weights, by all units of the piece: P registers, a unit in each lane. No sum
+/// is over lanes, which would take as long as the products of a batch.
 #[inline(always)]
-fn dense_weight_tiles<S: Simd, const T: usize, const Q: usize>(
+fn dense_weight_tiles<S: Simd, const Q: usize, const P: usize>(
     k: &DenseWeightGradient,
     piece: WeightPiece,
     input: &[f32],
@@ -378,54 +399,49 @@ fn dense_weight_tiles<S: Simd, const T: usize, const Q: usize>(
 ) {
     let (s, lanes) = (&k.shape, k.lanes as usize);
     let WeightPiece { weights, biases, first, .. } = piece;
-    weights.fill(0.0);
+    let (n_units, n_features) = (biases.len(), s.in_len());
+    let blocks = || g.chunks_exact(s.units * lanes).map(|g| &g[first * lanes..][..n_units * lanes]);
+    // [image][unit], and zeros for units that there are not.
+    let mut gs = vec![0.0; g.len() / s.units * PIECE];
+    for (g, gs) in blocks().zip(gs.chunks_exact_mut(lanes * PIECE)) {
+        for (unit, g) in g.chunks_exact(lanes).enumerate() {
+            for lane in 0..lanes {
+                gs[lane * PIECE + unit] = g[lane];
+            }
+        }
+    }
     biases.fill(0.0);
-    let n_units = g.len() / (s.units * S::LANES);
-    let at_once = (NEAR / ((biases.len().next_multiple_of(T) + Q) * S::LANES)).clamp(1, n_units);
-    let mut gs = vec![0.0; biases.len().div_ceil(T) * at_once * T * S::LANES];
-    let mut xs = vec![0.0; at_once * Q * S::LANES];
-    for start in (0..n_units).step_by(at_once) {
-        let units = Units { lanes, first: start, count: at_once.min(n_units - start) };
-        units.gather_g::<S, T>(&mut gs, g, (1, s.units), (first, biases), k.streams as usize);
-        for feature in (0..s.in_len()).step_by(Q) {
-            let count = Q.min(s.in_len() - feature);
-            let mut from = [0; Q];
-            for q in 0..count {
-                let f = feature + q;
-                from[q] = (f % s.in_pixels * s.in_channels + f / s.in_pixels) * lanes;
+    for (stream, g) in blocks().enumerate() {
+        if k.streams > 0 && stream.is_multiple_of(k.streams as usize) {
+            for (bias, g) in biases.iter_mut().zip(g.chunks_exact(lanes)) {
+                let mut sum = S::splat(0.0);
+                for lane in (0..lanes).step_by(S::LANES) {
+                    sum = sum.add(S::read(&g[lane..]));
+                }
+                *bias += sum.sum();
             }
-            for i in 0..units.count {
-                let x = units.of::<S>(i, input, s.in_len());
-                let mut registers = [S::splat(0.0); Q];
-                for q in 0..Q {
-                    registers[q] = S::read(&x[from[q]..]);
-                }
-                for q in 0..Q {
-                    registers[q].write(&mut xs[(i * Q + q) * S::LANES..]);
-                }
+        }
+    }
+    for feature in (0..n_features).step_by(Q) {
+        let count = Q.min(n_features - feature);
+        let mut from = [0; Q]; // the last ones are not written
+        for q in 0..count {
+            let f = feature + q;
+            from[q] = (f % s.in_pixels * s.in_channels + f / s.in_pixels) * lanes;
+        }
+        let mut tile = [[S::splat(0.0); P]; Q];
+        for (x, gs) in input.chunks_exact(n_features * lanes).zip(gs.chunks_exact(lanes * PIECE)) {
+            outer_products(&mut tile, x, from, gs, lanes);
+        }
+        let mut sums = [[0.0; PIECE]; Q];
+        for q in 0..Q {
+            for p in 0..P {
+                tile[q][p].write(&mut sums[q][p * S::LANES..]);
             }
-            let rows = gs.chunks_exact(at_once * T * S::LANES).zip(weights.chunks_mut(T * s.in_len()));
-            for (gs, weights) in rows {
-                let window = Window {
-                    counts: [1, 1, units.count],
-                    g_steps: [0, 0, T * S::LANES],
-                    x_steps: [0, 0, Q * S::LANES],
-                };
-                let mut sum = [[S::splat(0.0); Q]; T];
-                correlate::<S, T, Q>(
-                    &mut sum,
-                    gs,
-                    &xs,
-                    window,
-                    S::LANES,
-                    std::array::from_fn(|q| q * S::LANES),
-                );
-                let sums = sum_lanes(&sum);
-                for (row, sums) in weights.chunks_exact_mut(s.in_len()).zip(&sums) {
-                    for (weight, sum) in row[feature..][..count].iter_mut().zip(sums) {
-                        *weight += sum;
-                    }
-                }
+        }
+        for (unit, row) in weights.chunks_exact_mut(n_features).enumerate() {
+            for (q, weight) in row[feature..][..count].iter_mut().enumerate() {
+                *weight = sums[q][unit];
             }
         }
     }
