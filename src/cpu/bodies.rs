@@ -6,8 +6,9 @@
 
 use super::activation::{activate, activated, activation_jet, activation_jet_backward, activation_second};
 use super::lstm;
+use super::pieces::WeightPiece;
 use super::simd::{Rows, Simd, TileMut, TileRef, accumulate};
-use super::weight_gradient::{WeightPiece, conv_weight_gradient, dense_weight_gradient};
+use super::weight_gradient::{conv_weight_gradient, dense_weight_gradient};
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::dense_forward::DenseForward;

@@ -2,8 +2,8 @@
 
 #![allow(clippy::needless_range_loop, reason = "see simd.rs")]
 
+use super::pieces::WeightPiece;
 use super::simd::{Rows, Simd, Window, accumulate, correlate};
-use super::weight_gradient::WeightPiece;
 use crate::kernels::lstm_backward::LstmBackward;
 use crate::kernels::lstm_forward::LstmForward;
 use crate::kernels::lstm_pack::CPU_TILE as TILE;

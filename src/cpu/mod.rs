@@ -7,15 +7,15 @@
 mod activation;
 mod bodies;
 mod lstm;
+mod pieces;
 mod simd;
 mod weight_gradient;
 mod whole;
 
-use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::{Binding, Kernel};
 use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
 use crate::{Error, Result};
-use weight_gradient::{PIECE, WeightPiece};
+use pieces::{Piece, WeightPiece};
 
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -253,6 +253,8 @@ impl Machine {
             while let Some(launch) = launches.first() {
                 let n = if launch.kernel.is_per_block() {
                     launches.iter().take_while(|l| l.kernel.is_per_block()).count()
+                } else if self.isa != Isa::Reference && pieces::has(&launch.kernel) {
+                    pieces::n_independent(launches)
                 } else {
                     whole::n_independent(launches)
                 };
@@ -282,6 +284,8 @@ impl Machine {
     fn run_launches(&mut self, launches: &[Launch]) {
         if launches[0].kernel.is_per_block() {
             self.run_blocks(launches);
+        } else if self.isa != Isa::Reference && pieces::has(&launches[0].kernel) {
+            self.run_weight_gradients(launches);
         } else {
             self.run_whole(launches);
         }
@@ -328,79 +332,18 @@ impl Machine {
         };
         let mut bindings =
             whole::bind(launches, self.buffers.iter_mut().map(Vec::as_mut_slice).enumerate().map(words));
-        let work = if self.isa == Isa::Reference { None } else { WeightWork::of(&launches[0].kernel) };
-        let (Some(work), [input, g, partials]) = (work, bindings[0].as_mut_slice()) else {
-            whole::run(self.isa, launches, &mut bindings);
-            return;
-        };
-        // One piece of work: some output channels of one chunk of blocks.
-        let (input, g, lanes, isa) = (input.floats(), g.floats(), self.plan.lanes as usize, self.isa);
-        let mut pieces = Vec::new();
-        for (blocks, partial) in work.chunks.split(partials.floats_mut(), work.n_parameters) {
-            let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;
-            let (mut rest, channels) = (&mut partial[work.offset..], work.channels);
-            for (section, &row) in work.rows.iter().enumerate() {
-                let (weights, others) = rest.split_at_mut(channels * row);
-                let (biases, others) = others.split_at_mut(channels);
-                rest = others;
-                let parts = weights.chunks_mut(PIECE * row).zip(biases.chunks_mut(PIECE)).enumerate();
-                for (i, (weights, biases)) in parts {
-                    let piece = WeightPiece { weights, biases, first: i * PIECE, section };
-                    pieces.push((piece, &input[of(work.in_len)], &g[of(work.out_len)]));
-                }
-            }
-        }
-        pieces.into_par_iter().with_max_len(1).for_each(|(piece, input, g)| {
-            weight_piece(isa, lanes as u32, &launches[0].kernel, piece, input, g);
-        });
+        whole::run(self.isa, launches, &mut bindings);
     }
-}
 
-/// How the gradient of a layer's weights and biases is split into pieces of work.
-struct WeightWork {
-    chunks: Chunks,
-    n_parameters: usize,
-    /// Where the layer's parameters begin: for each of `rows`, weights of that many columns, and then biases.
-    offset: usize,
-    rows: Vec<usize>,
-    /// Rows of weights, and biases.
-    channels: usize,
-    in_len: usize,
-    out_len: usize,
-}
-
-impl WeightWork {
-    fn of(kernel: &Kernel) -> Option<Self> {
-        Some(match kernel {
-            Kernel::ConvWeightGradient(k) => Self {
-                chunks: k.chunks,
-                n_parameters: k.n_parameters,
-                offset: k.weight_offset,
-                rows: vec![k.shape.weight_len() / k.shape.out_channels],
-                channels: k.shape.out_channels,
-                in_len: k.shape.in_len(),
-                out_len: k.shape.out_len(),
-            },
-            Kernel::DenseWeightGradient(k) => Self {
-                chunks: k.chunks,
-                n_parameters: k.n_parameters,
-                offset: k.weight_offset,
-                rows: vec![k.shape.in_len()],
-                channels: k.shape.units,
-                in_len: k.shape.in_len(),
-                out_len: k.shape.units,
-            },
-            Kernel::LstmWeightGradient(k) => Self {
-                chunks: k.chunks,
-                n_parameters: k.n_parameters,
-                offset: k.cell.weight_offset,
-                rows: vec![k.cell.in_channels, k.cell.hidden],
-                channels: 4 * k.cell.hidden,
-                in_len: k.cell.in_len(),
-                out_len: k.cell.trace_len(),
-            },
-            _ => return None,
-        })
+    /// Runs weight gradients that are independent.
+    fn run_weight_gradients(&mut self, launches: &[Launch]) {
+        let (plan, isa, lanes) = (&self.plan, self.isa, self.plan.lanes);
+        let buffers = self.buffers.iter_mut().enumerate();
+        let buffers =
+            buffers.map(|(i, lines)| &mut bytemuck::cast_slice_mut(lines)[..plan.len_of(BufferId(i))]);
+        let run = |Piece { kernel, part, input, g }| weight_piece(isa, lanes, kernel, part, input, g);
+        // One after the other to whichever thread is free, the longest first.
+        pieces::cut(launches, buffers.collect(), lanes as usize).into_iter().par_bridge().for_each(run);
     }
 }
 

@@ -2,26 +2,12 @@
 
 #![allow(clippy::needless_range_loop, reason = "see simd.rs")]
 
+use super::pieces::WeightPiece;
 use super::simd::{Simd, Window, correlate, outer_products};
 use crate::kernels::conv_weight_gradient::ConvWeightGradient;
 use crate::kernels::dense_weight_gradient::DenseWeightGradient;
 use crate::network::ConvShape;
 use std::ops::Range;
-
-/// Output channels that one piece of work on a weight gradient owns.
-pub const PIECE: usize = 16;
-
-/// The gradient of up to [`PIECE`] output channels' weights and biases over the blocks of `input` and `g`.
-pub struct WeightPiece<'a> {
-    /// `[oc][ic][ky][kx]` of the piece's channels.
-    pub weights: &'a mut [f32],
-    /// `[oc]` of the piece's channels.
-    pub biases: &'a mut [f32],
-    /// The first of the piece's channels.
-    pub first: usize,
-    /// Which of the layer's weights, where it has several: an LSTM cell's for its input, or for its state.
-    pub section: usize,
-}
 
 /// Floats of g and of input that a weight gradient's tiles may take of a first-level cache.
 const NEAR: usize = 7680;
@@ -376,37 +362,44 @@ impl<const Q: usize> WeightTile<Q> {
     }
 }
 
+/// Units of a dense layer that a tile of its weight gradient owns.
+const UNITS: usize = 16;
+
 /// See [`DenseWeightGradient::reference`].
 #[inline(always)]
 pub fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
-    match (S::SUMS, S::LANES) {
-        (16, 16) => dense_weight_tiles::<S, 8, 1>(k, piece, input, g),
-        (16, 8) => dense_weight_tiles::<S, 8, 2>(k, piece, input, g),
-        (16, _) => dense_weight_tiles::<S, 4, 4>(k, piece, input, g),
-        (_, 8) => dense_weight_tiles::<S, 6, 2>(k, piece, input, g),
-        (_, _) => dense_weight_tiles::<S, 2, 4>(k, piece, input, g), // products take a register, too
+    let parts = piece.weights.chunks_mut(UNITS * k.shape.in_len()).zip(piece.biases.chunks_mut(UNITS));
+    for (i, (weights, biases)) in parts.enumerate() {
+        let first = piece.first + i * UNITS;
+        match (S::SUMS, S::LANES) {
+            (16, 16) => dense_weight_tiles::<S, 8, 1>(k, (first, weights, biases), input, g),
+            (16, 8) => dense_weight_tiles::<S, 8, 2>(k, (first, weights, biases), input, g),
+            (16, _) => dense_weight_tiles::<S, 4, 4>(k, (first, weights, biases), input, g),
+            (_, 8) => dense_weight_tiles::<S, 6, 2>(k, (first, weights, biases), input, g),
+            // Products take a register, too.
+            (_, _) => dense_weight_tiles::<S, 2, 4>(k, (first, weights, biases), input, g),
+        }
     }
 }
 
-/// A tile is Q features, in the order of the weights, by all units of the piece: P registers, a unit in each lane. No sum
+/// A tile is Q features, in the order of the weights, by up to [`UNITS`] units: P registers, a unit in each lane. No sum
 /// is over lanes, which would take as long as the products of a batch.
 #[inline(always)]
 fn dense_weight_tiles<S: Simd, const Q: usize, const P: usize>(
     k: &DenseWeightGradient,
-    piece: WeightPiece,
+    (first, weights, biases): (usize, &mut [f32], &mut [f32]),
     input: &[f32],
     g: &[f32],
 ) {
     let (s, lanes) = (&k.shape, k.lanes as usize);
-    let WeightPiece { weights, biases, first, .. } = piece;
     let (n_units, n_features) = (biases.len(), s.in_len());
     let blocks = || g.chunks_exact(s.units * lanes).map(|g| &g[first * lanes..][..n_units * lanes]);
     // [image][unit], and zeros for units that there are not.
-    let mut gs = vec![0.0; g.len() / s.units * PIECE];
-    for (g, gs) in blocks().zip(gs.chunks_exact_mut(lanes * PIECE)) {
+    let mut gs = vec![0.0; g.len() / s.units * UNITS];
+    for (g, gs) in blocks().zip(gs.chunks_exact_mut(lanes * UNITS)) {
         for (unit, g) in g.chunks_exact(lanes).enumerate() {
             for lane in 0..lanes {
-                gs[lane * PIECE + unit] = g[lane];
+                gs[lane * UNITS + unit] = g[lane];
             }
         }
     }
@@ -430,10 +423,10 @@ fn dense_weight_tiles<S: Simd, const Q: usize, const P: usize>(
             from[q] = (f % s.in_pixels * s.in_channels + f / s.in_pixels) * lanes;
         }
         let mut tile = [[S::splat(0.0); P]; Q];
-        for (x, gs) in input.chunks_exact(n_features * lanes).zip(gs.chunks_exact(lanes * PIECE)) {
+        for (x, gs) in input.chunks_exact(n_features * lanes).zip(gs.chunks_exact(lanes * UNITS)) {
             outer_products(&mut tile, x, from, gs, lanes);
         }
-        let mut sums = [[0.0; PIECE]; Q];
+        let mut sums = [[0.0; UNITS]; Q];
         for q in 0..Q {
             for p in 0..P {
                 tile[q][p].write(&mut sums[q][p * S::LANES..]);
