@@ -504,6 +504,18 @@ fn a_column_more_is_a_panel_more_and_one_that_is_not_there_none() {
 }
 
 #[test]
+fn parts_of_the_loss_that_are_all_of_it_or_nothing_are_not_drawn() {
+    let with = |parts: [[&str; 2]; 2]| {
+        let [one, two] = parts.map(|[cdiv, reg]| format!("{cdiv},{reg},1,1,1,nan,1\n"));
+        curves(&read(&format!("{METRICS_HEADER}\n1,1,4,{one}2,1,3,{two}")).unwrap())
+    };
+    let neither = with([["nan", "nan"], ["nan", "nan"]]);
+    assert_eq!(with([["4", "0"], ["3", "0"]]), neither);
+    assert_ne!(with([["4", "0"], ["2.5", "0"]]), neither);
+    assert_ne!(with([["4", "0"], ["3", "0.5"]]), neither);
+}
+
+#[test]
 fn metrics_read_back_by_name_and_bad_files_say_where() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.csv");

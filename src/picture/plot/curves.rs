@@ -131,7 +131,8 @@ struct Curve {
 
 /// A run's curves by step, a panel below the other: loss and its parts, energies, gradient norm, and each further column
 /// by itself. Lines are running means; behind them, faint, is what each step gave. Steps whose value is not finite are
-/// marked at the foot of their panel. A column without any finite value has no curve, unless it is the loss.
+/// marked at the foot of their panel. A column without any finite value has no curve, unless it is the loss; nor have parts
+/// of the loss that are always all of it, or 0.
 pub fn curves(table: &MetricsTable) -> RgbImage {
     let steps = table.column("step").unwrap_or(&[]);
     let curve = |column: &str, name: &str, colour: RGBColor| {
@@ -141,7 +142,9 @@ pub fn curves(table: &MetricsTable) -> RgbImage {
     let mut panels: Vec<(String, Vec<Curve>)> = PANELS
         .iter()
         .map(|(title, columns)| {
-            let found = columns.iter().filter_map(|(column, name, colour)| curve(column, name, *colour));
+            let tells = |column: &&Column| *title != "Loss" || column.0 == "loss" || is_part(table, column.0);
+            let columns = columns.iter().filter(tells);
+            let found = columns.filter_map(|(column, name, colour)| curve(column, name, *colour));
             ((*title).to_owned(), found.collect())
         })
         .collect();
@@ -166,6 +169,14 @@ pub fn curves(table: &MetricsTable) -> RgbImage {
             draw_panel(area, panel, x, name, curves, i + 1 == panels.len());
         }
     })
+}
+
+/// Whether a column is a part of the loss: neither all of it nor 0, in every step.
+fn is_part(table: &MetricsTable, column: &str) -> bool {
+    let (loss, part) = (table.column("loss").unwrap_or(&[]), table.column(column).unwrap_or(&[]));
+    let is_all =
+        loss.len() == part.len() && loss.iter().zip(part).all(|(a, b)| a == b || a.is_nan() && b.is_nan());
+    !is_all && part.iter().any(|v| *v != 0.0)
 }
 
 fn draw_panel(area: &Area, panel: Panel, x: Axis, name: &str, curves: &[Curve], is_last: bool) {
