@@ -253,7 +253,7 @@ impl Machine {
             while let Some(launch) = launches.first() {
                 let n = if launch.kernel.is_per_block() {
                     launches.iter().take_while(|l| l.kernel.is_per_block()).count()
-                } else if self.isa != Isa::Reference && pieces::has(&launch.kernel) {
+                } else if self.takes_pieces(&launch.kernel) {
                     pieces::n_independent(launches)
                 } else {
                     whole::n_independent(launches)
@@ -284,11 +284,16 @@ impl Machine {
     fn run_launches(&mut self, launches: &[Launch]) {
         if launches[0].kernel.is_per_block() {
             self.run_blocks(launches);
-        } else if self.isa != Isa::Reference && pieces::has(&launches[0].kernel) {
+        } else if self.takes_pieces(&launches[0].kernel) {
             self.run_weight_gradients(launches);
         } else {
             self.run_whole(launches);
         }
+    }
+
+    /// Whether a kernel's work is cut into pieces.
+    fn takes_pieces(&self, kernel: &Kernel) -> bool {
+        self.isa != Isa::Reference && pieces::is_weight_gradient(kernel)
     }
 
     /// Runs per-block launches, all of them for one block before the next.

@@ -35,14 +35,17 @@ pub struct Piece<'a> {
 }
 
 /// Whether a kernel is a weight gradient.
-pub fn has(kernel: &Kernel) -> bool {
+pub fn is_weight_gradient(kernel: &Kernel) -> bool {
     Layer::of(kernel).is_some()
 }
 
 /// How many of the first launches, of which one is a weight gradient, are such, and have partial sums in one buffer.
 pub fn n_independent(launches: &[Launch]) -> usize {
     let partials = |launch: &Launch| launch.bindings.last().copied();
-    launches.iter().take_while(|l| has(&l.kernel) && partials(l) == partials(&launches[0])).count()
+    launches
+        .iter()
+        .take_while(|l| is_weight_gradient(&l.kernel) && partials(l) == partials(&launches[0]))
+        .count()
 }
 
 /// The pieces of launches that [`n_independent`] has found, the longest first. `buffers` are all of the plan's, and a block
@@ -59,7 +62,7 @@ pub fn cut<'a>(launches: &'a [Launch], buffers: Vec<&'a mut [f32]>, lanes: usize
             read.push(buffer);
         }
     }
-    let mut plans = Vec::new();
+    let mut found = Vec::new();
     for launch in launches {
         let layer = Layer::of(&launch.kernel).expect("a weight gradient");
         let [input, g] = [0, 1].map(|i| read[launch.bindings[i].0]);
@@ -74,17 +77,17 @@ pub fn cut<'a>(launches: &'a [Launch], buffers: Vec<&'a mut [f32]>, lanes: usize
                     let end = layer.channels.min(first + PIECE);
                     let places = [at + first * row..at + end * row, biases + first..biases + end];
                     let cost = (end - first) * row * (g.len() / layer.channels);
-                    plans.push((cost, &launch.kernel, (first, section), (input, g), places));
+                    found.push((cost, &launch.kernel, (first, section), (input, g), places));
                 }
                 at = biases + layer.channels;
             }
         }
     }
-    plans.sort_by_key(|(cost, ..)| Reverse(*cost));
-    let places: Vec<_> = plans.iter().flat_map(|(.., places)| places.clone()).collect();
+    found.sort_by_key(|(cost, ..)| Reverse(*cost));
+    let places: Vec<_> = found.iter().flat_map(|(.., places)| places.clone()).collect();
     let mut parts = disjoint(partials, &places).into_iter();
-    let mut pieces = Vec::with_capacity(plans.len());
-    for (_, kernel, (first, section), (input, g), _) in plans {
+    let mut pieces = Vec::with_capacity(found.len());
+    for (_, kernel, (first, section), (input, g), _) in found {
         if let (Some(weights), Some(biases)) = (parts.next(), parts.next()) {
             pieces.push(Piece { kernel, part: WeightPiece { weights, biases, first, section }, input, g });
         }

@@ -16,21 +16,14 @@ const FAR: usize = 32 << 10;
 /// Channels that are put side by side at a time, if they fit: neighbours in memory.
 const ABREAST: usize = 8;
 
-/// Calls `$body` with constants for the rows and columns of a tile of a weight gradient.
-macro_rules! with_weight_tile {
-    ($s:ident, $body:ident ( $($argument:expr),* )) => {
-        match (<$s::Narrow as Simd>::SUMS, <$s::Narrow as Simd>::LANES) {
-            (16, _) => $body::<$s, 4, 4>($($argument),*),
-            (_, 4) => $body::<$s, 4, 2>($($argument),*), // products take a register, too
-            (_, _) => $body::<$s, 4, 3>($($argument),*),
-        }
-    };
-}
-
 /// See [`ConvWeightGradient::reference`].
 #[inline(always)]
 pub fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
-    with_weight_tile!(S, conv_weight_tiles(k, piece, input, g));
+    match (<S::Narrow as Simd>::SUMS, S::Narrow::LANES) {
+        (16, _) => conv_weight_tiles::<S, 4, 4>(k, piece, input, g),
+        (_, 4) => conv_weight_tiles::<S, 4, 2>(k, piece, input, g), // products take a register, too
+        (_, _) => conv_weight_tiles::<S, 4, 3>(k, piece, input, g),
+    }
 }
 
 /// A tile is T output channels by Q columns; a column is a tap of an input channel. As many units as fit a near cache go
@@ -391,6 +384,7 @@ fn dense_weight_tiles<S: Simd, const Q: usize, const P: usize>(
     input: &[f32],
     g: &[f32],
 ) {
+    assert_eq!(P * S::LANES, UNITS);
     let (s, lanes) = (&k.shape, k.lanes as usize);
     let (n_units, n_features) = (biases.len(), s.in_len());
     let blocks = || g.chunks_exact(s.units * lanes).map(|g| &g[first * lanes..][..n_units * lanes]);
