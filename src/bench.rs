@@ -1,13 +1,17 @@
 //! What the engine reaches on a device, measured in one run: `thalweg bench`.
 
+use crate::calibration::Calibration;
 use crate::data::{Examples, Images};
-use crate::device::{Device, Machine};
+use crate::device::{ChainPath, Device, Machine};
+use crate::gpu::Adapter;
 use crate::kernels::State;
+use crate::kernels::chain::chain_layers;
+use crate::kernels::dynamics::Form;
 use crate::kernels::random::{Philox, Stream};
 use crate::network::preset;
-use crate::plan::{SamplerNumbers, peak_plan, sampler_plan};
+use crate::plan::{ProgramId, SamplerNumbers, SamplerPlan, peak_plan, sampler_plan};
 use crate::train::Config;
-use crate::{Dataset, Result, Trainer};
+use crate::{Dataset, Error, Network, Result, Trainer};
 use rand::RngExt;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -38,10 +42,6 @@ impl Timing {
         times.sort_by(f64::total_cmp);
         let (min, max) = (times[0], times[times.len() - 1]);
         Self { median: times[times.len() / 2], min, max, runs: times.len() }
-    }
-
-    fn per(self, n: f64) -> Self {
-        Self { median: self.median / n, min: self.min / n, max: self.max / n, runs: self.runs }
     }
 }
 
@@ -141,17 +141,8 @@ pub async fn measure(
     }
 
     let (batch, model) = (config.train.batch, trainer.model().await?);
-    // Where training has no chains, sampling's.
-    let trains_chains = config.score_objective().is_none();
-    let numbers = if trains_chains { config.chain_numbers(0) } else { config.sample_numbers() };
-    let numbers = SamplerNumbers { steps: CHAIN, ..numbers };
-    let target = device.chain_target(&model.network, batch);
-    let plan = sampler_plan(&model.network, batch, &numbers, &[CHAIN, LONG_CHAIN], target);
-    let mut machine = Machine::new(device, plan.plan.clone()).await?;
-    machine.write_floats(plan.pass.parameters, &model.parameters);
-    machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
-    machine.run(plan.start)?;
-    machine.run(plan.noise)?;
+    let mut chain =
+        TimedChain::new(device, &model.network, &model.parameters, batch, chain_numbers(config)).await?;
     let threads = if let Device::Cpu(_) = device { rayon::current_num_threads() } else { 0 };
     let peak = peak_plan();
     let mut peak_machine = match device {
@@ -159,18 +150,8 @@ pub async fn measure(
         Device::Gpu(_) => Some(Machine::new(device, peak.plan.clone()).await?),
     };
     let (mut times, mut alone, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
-    // Pipelines are made at first use: the first run does not tell how long a chain takes.
-    let mut short = 0.0;
-    for _ in 0..2 {
-        let start = Instant::now();
-        machine.run_and_read(plan.chains[0].1, 1, plan.state, 0..1)?.words().await?;
-        short = start.elapsed().as_secs_f64() * 1e3;
-    }
-    let (steps, chain) = plan.chains[usize::from(short < SHORT_MS)];
     for run in 0..=runs {
-        let start = Instant::now();
-        machine.run_and_read(chain, 1, plan.state, 0..1)?.words().await?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
+        times.push(chain.step_ms().await?);
         peaks.push(match (device, &mut peak_machine) {
             (Device::Gpu(_), Some(machine)) => {
                 let start = Instant::now();
@@ -190,22 +171,19 @@ pub async fn measure(
     // In a loop of its own: a second pool's idle threads would take from the first's.
     if let Some(pool) = &one_thread {
         for _ in 0..runs {
-            let start = Instant::now();
-            pool.install(|| machine.run(chain))?;
-            alone.push(start.elapsed().as_secs_f64() * 1e3);
+            alone.push(pool.install(|| chain.run_ms())?);
         }
     }
-    let langevin_step = Timing::of(times).per(f64::from(steps));
+    let langevin_step = Timing::of(times);
     let gflops = (model.network.langevin_flop() * batch) as f64 / (langevin_step.median * 1e6);
     let peak_gflops = Timing::of(peaks).max;
-    let thread_scaling =
-        (!alone.is_empty()).then(|| Timing::of(alone).median / f64::from(steps) / langevin_step.median);
+    let thread_scaling = (!alone.is_empty()).then(|| Timing::of(alone).median / langevin_step.median);
     Ok(Figures {
         device: device.to_string(),
         chain: device.explain_chain(&model.network),
         preset: config.preset.clone(),
         batch,
-        chain_steps: if trains_chains { config.chain.steps } else { 0 },
+        chain_steps: if config.score_objective().is_none() { config.chain.steps } else { 0 },
         langevin_step_ms: langevin_step.median,
         langevin_step,
         training_step_ms: training_step.median,
@@ -224,6 +202,100 @@ pub async fn measure(
         waits_per_step: per_step(|c| c.waits),
         kernels,
     })
+}
+
+/// Measures both ways in which a device, `choice` of [`Device::open`], can run a network's chains: in turn, `runs` times each.
+///
+/// # Errors
+/// [`Error::Usage`] where there is only one way: on the CPU executor, for a network that does not fit the fused chain,
+/// and for MALA; those of [`Device::open`]; [`Error::Device`].
+pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Calibration> {
+    let network = config.network(examples(config)?.train.shape())?;
+    let numbers = chain_numbers(config);
+    let fused = Device::open_with(choice, ChainPath::Fused).await?;
+    let layers = Device::open_with(choice, ChainPath::Layers).await?;
+    let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}; leave out --calibrate"));
+    let Device::Gpu(gpu) = &fused else {
+        return Err(only("the processor runs chains by layers only"));
+    };
+    if chain_layers(&network).is_none() || numbers.form == Form::Mala {
+        return Err(only("such chains run by layers only"));
+    }
+    let (parameters, batch) = (network.initial_parameters(config.seed), config.train.batch);
+    let mut fused_chain = TimedChain::new(&fused, &network, &parameters, batch, numbers).await?;
+    let mut layers_chain = TimedChain::new(&layers, &network, &parameters, batch, numbers).await?;
+    let (mut fused_times, mut layers_times) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        fused_times.push(fused_chain.step_ms().await?);
+        layers_times.push(layers_chain.step_ms().await?);
+    }
+    let Adapter { name, backend, driver, .. } = gpu.adapter.clone();
+    Ok(Calibration {
+        adapter: name,
+        backend,
+        driver,
+        network: network.spec(),
+        batch,
+        fused_ms: Timing::of(fused_times).median,
+        layers_ms: Timing::of(layers_times).median,
+    })
+}
+
+/// How chains move that are measured: as in training, or, where that has none, as in sampling.
+fn chain_numbers(config: &Config) -> SamplerNumbers {
+    if config.score_objective().is_none() { config.chain_numbers(0) } else { config.sample_numbers() }
+}
+
+/// A chain that is there to be timed.
+struct TimedChain {
+    machine: Machine,
+    plan: SamplerPlan,
+    /// Langevin steps, and the program that takes them.
+    chain: (u32, ProgramId),
+}
+
+impl TimedChain {
+    /// Makes it, and runs it until it is warm.
+    async fn new(
+        device: &Device,
+        network: &Network,
+        parameters: &[f32],
+        batch: usize,
+        numbers: SamplerNumbers,
+    ) -> Result<Self> {
+        let numbers = SamplerNumbers { steps: CHAIN, ..numbers };
+        let target = device.chain_target(network, batch);
+        let plan = sampler_plan(network, batch, &numbers, &[CHAIN, LONG_CHAIN], target);
+        let mut machine = Machine::new(device, plan.plan.clone()).await?;
+        machine.write_floats(plan.pass.parameters, parameters);
+        machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
+        machine.run(plan.start)?;
+        machine.run(plan.noise)?;
+        let mut timed = Self { machine, chain: plan.chains[0], plan };
+        // Pipelines are made at first use: the first run does not tell how long a chain takes.
+        timed.step_ms().await?;
+        if timed.step_ms().await? * f64::from(CHAIN) < SHORT_MS {
+            timed.chain = timed.plan.chains[1];
+        }
+        timed.step_ms().await?;
+        Ok(timed)
+    }
+
+    /// Runs the chain, and returns the time that a step of it took, in ms.
+    async fn step_ms(&mut self) -> Result<f64> {
+        let (steps, program) = self.chain;
+        let start = Instant::now();
+        self.machine.run_and_read(program, 1, self.plan.state, 0..1)?.words().await?;
+        Ok(start.elapsed().as_secs_f64() * 1e3 / f64::from(steps))
+    }
+
+    /// The same on the processor, where nothing need be read back to know that it is done.
+    fn run_ms(&mut self) -> Result<f64> {
+        let (steps, program) = self.chain;
+        let start = Instant::now();
+        self.machine.run(program)?;
+        Ok(start.elapsed().as_secs_f64() * 1e3 / f64::from(steps))
+    }
 }
 
 /// What a preset is measured on: the shipped digits, five Gaussians, or, for anything else, noise.

@@ -22,7 +22,8 @@ pub enum Device {
 /// How a GPU runs Langevin chains. The numbers that come out are the same up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ChainPath {
-    /// Fused on a GPU where the network allows it; by layers on a software renderer, which is faster that way.
+    /// What `bench --calibrate` found faster ([`crate::calibration`]). Where it was not run: fused on a GPU where the network
+    /// allows it, by layers on a software renderer, which is faster that way.
     #[default]
     Auto,
     /// A workgroup an image, many steps in one dispatch ([`crate::kernels::chain`]).
@@ -103,36 +104,47 @@ impl Device {
 }
 
 impl Device {
-    /// [`Self::target`] for chains of a network: with the path that was asked for, or that suits the device. The choice
-    /// rests on nothing that is measured, so that the same run takes the same path every time.
+    /// [`Self::target`] for chains of a network: with the path that was asked for, or that suits the device. What suits it
+    /// rests on nothing that is measured now, so that the same run takes the same path every time.
     pub fn chain_target(&self, network: &Network, images: usize) -> Target {
         let layers = self.target(images);
         let Self::Gpu(gpu) = self else { return layers };
-        let software = !gpu.adapter.is_gpu();
-        let fused = Target { fused_steps: if software { SOFTWARE_STEPS } else { u32::MAX }, ..layers };
-        match gpu.chain_path {
-            ChainPath::Layers => layers,
-            _ if chain_layers(network).is_none() => layers,
-            ChainPath::Auto if software => layers,
-            ChainPath::Auto | ChainPath::Fused => fused,
+        let steps = if gpu.adapter.is_gpu() { u32::MAX } else { SOFTWARE_STEPS };
+        match chain_path(gpu, network).0 {
+            ChainPath::Fused => Target { fused_steps: steps, ..layers },
+            ChainPath::Layers | ChainPath::Auto => layers,
         }
     }
 
     /// Which path chains take, and why, for people.
     pub fn explain_chain(&self, network: &Network) -> String {
-        let Self::Gpu(gpu) = self else {
-            return "by layers, one block of images after the other: each stays in its core's cache"
-                .to_owned();
-        };
-        let text = match gpu.chain_path {
-            ChainPath::Layers => "by layers, as asked for",
-            _ if chain_layers(network).is_none() => "by layers: the network does not fit the fused chain",
-            ChainPath::Auto if !gpu.adapter.is_gpu() => "by layers: a software renderer is faster that way",
-            ChainPath::Auto => "fused: on a GPU, launches and barriers between layers cost more than they do",
-            ChainPath::Fused => "fused, as asked for",
-        };
-        text.to_owned()
+        match self {
+            Self::Cpu(_) => {
+                "by layers, one block of images after the other: each stays in its core's cache".to_owned()
+            }
+            Self::Gpu(gpu) => chain_path(gpu, network).1,
+        }
     }
+}
+
+/// Which path chains of a network take on a GPU, and why.
+fn chain_path(gpu: &Gpu, network: &Network) -> (ChainPath, String) {
+    let (path, why) = match gpu.chain_path {
+        ChainPath::Layers => (ChainPath::Layers, "by layers, as asked for"),
+        _ if chain_layers(network).is_none() => {
+            (ChainPath::Layers, "by layers: the network does not fit the fused chain")
+        }
+        ChainPath::Fused => (ChainPath::Fused, "fused, as asked for"),
+        ChainPath::Auto => match gpu.calibrations.iter().find(|c| c.is_of(&gpu.adapter, network)) {
+            Some(calibration) => return (calibration.path(), calibration.to_string()),
+            None if gpu.adapter.is_gpu() => (
+                ChainPath::Fused,
+                "fused: on a GPU, launches and barriers between layers cost more than they do",
+            ),
+            None => (ChainPath::Layers, "by layers: a software renderer is faster that way"),
+        },
+    };
+    (path, why.to_owned())
 }
 
 impl std::str::FromStr for ChainPath {

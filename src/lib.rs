@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod bench;
+pub mod calibration;
 pub mod checkpoint;
 pub mod compare;
 pub mod cpu;

@@ -939,6 +939,54 @@ fn devices_are_listed_and_wrong_ones_refused() {
 }
 
 /// On a GPU as on the CPU: a film's stops on the way change nothing.
+/// Windows' folder for caches can't be made another one by a variable.
+#[cfg(not(windows))]
+#[test]
+fn auto_takes_the_path_that_was_measured() {
+    let (folder, adapter) = (folder(), adapter());
+    let at_home = |arguments: &[&str]| {
+        let mut command =
+            command(folder.path(), &["bench", "--preset=mlp", "--batch=16", "--chain=2", "--runs=2"]);
+        command.args(["--device", &adapter.name]).args(arguments);
+        command.env("HOME", folder.path()).env_remove("XDG_CACHE_HOME").output().unwrap()
+    };
+    let first = texts(&at_home(&["--calibrate"])).0;
+    let file = first.split_once(". Kept in ").and_then(|(_, file)| file.trim_end().strip_suffix('.'));
+    let file = PathBuf::from(file.unwrap_or_else(|| panic!("{first}")));
+    assert!(file.starts_with(folder.path()), "{}", file.display());
+    assert!(first.contains("`bench --calibrate` measured"), "{first}");
+
+    // Again: the new one takes the old one's place. And what stands there is what counts, not what is measured now.
+    at_home(&["--calibrate"]);
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(kept.as_array().unwrap().len(), 1, "{kept}");
+    for (fused, layers, path) in [(1.0, 2.0, "fused: "), (2.0, 1.0, "by layers: ")] {
+        let mut changed = kept.clone();
+        (changed[0]["fused_ms"], changed[0]["layers_ms"]) = (fused.into(), layers.into());
+        fs::write(&file, changed.to_string()).unwrap();
+        let chains = texts(&at_home(&[])).0;
+        assert!(chains.contains(&format!("{path}`bench --calibrate` measured")), "{chains}");
+        changed[0]["driver"] = "another".into();
+        fs::write(&file, changed.to_string()).unwrap();
+        let chains = texts(&at_home(&[])).0;
+        assert!(!chains.contains("calibrate"), "{chains}");
+    }
+
+    fs::write(&file, "[{}]").unwrap();
+    let faults =
+        faults_of(&at_home(&[]), &["calibrations.json", "bench --calibrate", "missing field", "delete it"]);
+    assert!(faults.is_empty(), "{faults:?}");
+    assert_eq!(fs::read(&file).unwrap(), b"[{}]");
+    // Where the path is forced, the file does not count.
+    let forced = at_home(&["--chain-path=layers"]);
+    assert_eq!(forced.status.code(), Some(0), "{}", texts(&forced).1);
+    let mut refusals = Refusals::new(folder.path());
+    refusals.refused(&["bench", "--device=cpu", "--calibrate"], &["nothing to calibrate", "the processor"]);
+    let arguments = ["bench", "--calibrate", "--preset=conv-pool", "--device", &adapter.name];
+    refusals.refused(&arguments, &["nothing to calibrate", "by layers only"]);
+    refusals.finish();
+}
+
 #[test]
 fn a_film_changes_no_sample_on_an_adapter() {
     let (folder, adapter) = (folder(), adapter());
@@ -1240,6 +1288,7 @@ fn help_names_every_option_and_its_default() {
             &[
                 ("--device", "[default: auto]"),
                 ("--chain-path", "[default: auto]"),
+                ("--calibrate", "from then on `auto` takes that one"),
                 ("--preset", "[default: mnist-small]"),
                 ("--batch", "[default: the preset's]"),
                 ("--chain", "[default: the preset's]"),

@@ -3,7 +3,8 @@
 use super::say;
 use std::path::PathBuf;
 use std::time::Instant;
-use thalweg::bench::{Figures, measure};
+use thalweg::bench::{Figures, calibrate, measure};
+use thalweg::calibration;
 use thalweg::device::ChainPath;
 use thalweg::files::write_atomically;
 use thalweg::{Config, Device, Error, Result};
@@ -17,6 +18,10 @@ pub struct Arguments {
     /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
     #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
     chain_path: ChainPath,
+    /// Measures only both ways of running chains on a GPU, and keeps which is faster: from then on `auto` takes that one for
+    /// this adapter, driver and network. Results of later runs may then differ from earlier ones by rounding
+    #[arg(long, conflicts_with_all = ["chain_path", "json"])]
+    calibrate: bool,
     /// The network and its recipe
     #[arg(long, default_value = "mnist-small", value_name = "NAME")]
     preset: String,
@@ -45,6 +50,22 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
         config.set(&format!("chain.steps={steps}"))?;
     }
     config.validate()?;
+    if arguments.calibrate {
+        let file = calibration::file().ok_or_else(|| {
+            Error::Usage(
+                "--calibrate has nowhere to keep what it finds: set HOME or XDG_CACHE_HOME".to_owned(),
+            )
+        })?;
+        let calibration = calibrate(&arguments.device, &config, arguments.runs as usize).await?;
+        let found = calibration.to_string();
+        calibration.keep(&file)?;
+        say(format_args!(
+            "From now on chains of `{}` run {found}. Kept in {}.",
+            config.preset,
+            file.display()
+        ));
+        return Ok(());
+    }
     let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
     let figures = measure(&device, &config, process_start, arguments.runs as usize).await?;
     print(&figures);

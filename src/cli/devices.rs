@@ -34,7 +34,7 @@ fn describe(number: usize, adapter: &Adapter) -> String {
     };
     let chains = if adapter.is_gpu() {
         "runs chains fused, many Langevin steps a dispatch: launches and barriers between layers cost a GPU more \
-         than they do (--chain-path layers does without)"
+         than they do (`bench --calibrate` finds out whether that holds here, --chain-path layers does without)"
     } else {
         "runs chains layer by layer: software is faster that way (--chain-path fused forces the other)"
     };

@@ -6,6 +6,7 @@ mod machine;
 pub use adapter::{Adapter, adapters};
 pub use machine::{Counters, Machine, Reading};
 
+use crate::calibration::{self, Calibration};
 use crate::device::ChainPath;
 use crate::kernels::Kernel;
 use crate::{Error, Result};
@@ -20,6 +21,8 @@ pub struct Gpu {
     pub adapter: Adapter,
     /// How it runs chains.
     pub chain_path: ChainPath,
+    /// What is known of how long its chains take, where that is to tell.
+    pub calibrations: Vec<Calibration>,
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
@@ -53,8 +56,12 @@ impl Gpu {
     /// and nothing else beyond what WebGPU guarantees.
     ///
     /// # Errors
-    /// [`Error::Device`] if the driver refuses.
+    /// [`Error::Device`] if the driver refuses, and those of [`Calibration::read`].
     pub async fn open(adapter: Adapter, chain_path: ChainPath) -> Result<Arc<Self>> {
+        let calibrations = match calibration::file() {
+            Some(file) if chain_path == ChainPath::Auto => Calibration::read(&file)?,
+            _ => Vec::new(),
+        };
         let limits = adapter.handle.limits();
         let required_limits = wgpu::Limits {
             max_buffer_size: limits.max_buffer_size,
@@ -91,7 +98,8 @@ impl Gpu {
                 on_loss(format!("the device was lost ({text})"));
             }
         });
-        Ok(Arc::new(Self { adapter, chain_path, device, queue, pipelines: Mutex::default(), fault }))
+        let pipelines = Mutex::default();
+        Ok(Arc::new(Self { adapter, chain_path, calibrations, device, queue, pipelines, fault }))
     }
 
     /// Whether its shaders may use 64-bit integers.

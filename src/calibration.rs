@@ -1,0 +1,99 @@
+//! Which way chains run faster on a GPU, fused or by layers: measured when a user asks for it
+//! ([`crate::bench::calibrate`]), and kept.
+//!
+//! `auto` rests on nothing measured until then, and after it on what stands in a file: a run takes the same path every
+//! time, and comes to the same bits, until the user measures again.
+
+use crate::data::ImageShape;
+use crate::device::ChainPath;
+use crate::files::write_atomically;
+use crate::gpu::Adapter;
+use crate::network::{LayerSpec, Network, NetworkSpec};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What one network's chains took on one adapter, both ways.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// The adapter's name.
+    pub adapter: String,
+    /// Vulkan, Metal or DX12.
+    pub backend: String,
+    /// Driver and version: another one compiles other code.
+    pub driver: String,
+    /// The network.
+    pub network: NetworkSpec,
+    /// Chains side by side.
+    pub batch: usize,
+    /// One Langevin step of all of them by the fused chain, in ms: median.
+    pub fused_ms: f64,
+    /// The same by layers.
+    pub layers_ms: f64,
+}
+
+impl Calibration {
+    /// The faster way.
+    pub fn path(&self) -> ChainPath {
+        if self.fused_ms <= self.layers_ms { ChainPath::Fused } else { ChainPath::Layers }
+    }
+
+    /// Whether it was measured on this adapter, for these layers.
+    pub fn is_of(&self, adapter: &Adapter, network: &Network) -> bool {
+        self.key() == (&adapter.name, &adapter.backend, &adapter.driver, network.input, &network.specs)
+    }
+
+    fn key(&self) -> (&str, &str, &str, ImageShape, &[LayerSpec]) {
+        (&self.adapter, &self.backend, &self.driver, self.network.input, &self.network.layers)
+    }
+
+    /// Adds it to `file`, in place of an older one of the same adapter and layers.
+    ///
+    /// # Errors
+    /// Those of [`Calibration::read`] and [`write_atomically`].
+    pub fn keep(self, file: &Path) -> Result<()> {
+        let mut all = Self::read(file)?;
+        all.retain(|other| other.key() != self.key());
+        all.push(self);
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        }
+        write_atomically(file, |to| Ok(serde_json::to_writer_pretty(to, &all)?))
+    }
+
+    /// All that were kept in `file`; none if there is no such file.
+    ///
+    /// # Errors
+    /// A file that can't be read, or that holds something else.
+    pub fn read(file: &Path) -> Result<Vec<Self>> {
+        let text = match std::fs::read_to_string(file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text.map_err(Error::io("read", file))?,
+        };
+        serde_json::from_str(&text).map_err(|error| {
+            let problem = format!(
+                "is not what `bench --calibrate` keeps there ({error}); delete it, and calibrate anew"
+            );
+            Error::file(file, problem)
+        })
+    }
+}
+
+impl std::fmt::Display for Calibration {
+    /// Which way, and why.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { fused_ms, layers_ms, batch, .. } = self;
+        let way = if self.path() == ChainPath::Fused { "fused" } else { "by layers" };
+        write!(
+            f,
+            "{way}: `bench --calibrate` measured {fused_ms:.3} ms a Langevin step of {batch} fused, {layers_ms:.3} by layers"
+        )
+    }
+}
+
+/// Where they are kept: `thalweg/calibrations.json` in the user's folder for caches, if there is one (`$XDG_CACHE_HOME` or
+/// `~/.cache` on Linux, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows).
+pub fn file() -> Option<PathBuf> {
+    Some(dirs::cache_dir()?.join("thalweg").join("calibrations.json"))
+}
