@@ -41,7 +41,12 @@ impl Calibration {
 
     /// Whether it was measured on this adapter, for these layers.
     pub fn is_of(&self, adapter: &Adapter, network: &Network) -> bool {
-        self.key() == (&adapter.name, &adapter.backend, &adapter.driver, network.input, &network.specs)
+        self.is_on(adapter) && (self.network.input, &self.network.layers) == (network.input, &network.specs)
+    }
+
+    /// Whether it was measured on this adapter, by this driver.
+    pub fn is_on(&self, adapter: &Adapter) -> bool {
+        (&self.adapter, &self.backend, &self.driver) == (&adapter.name, &adapter.backend, &adapter.driver)
     }
 
     fn key(&self) -> (&str, &str, &str, ImageShape, &[LayerSpec]) {

@@ -938,7 +938,6 @@ fn devices_are_listed_and_wrong_ones_refused() {
     refusals.finish();
 }
 
-/// On a GPU as on the CPU: a film's stops on the way change nothing.
 /// Windows' folder for caches can't be made another one by a variable.
 #[cfg(not(windows))]
 #[test]
@@ -950,25 +949,42 @@ fn auto_takes_the_path_that_was_measured() {
         command.args(["--device", &adapter.name]).args(arguments);
         command.env("HOME", folder.path()).env_remove("XDG_CACHE_HOME").output().unwrap()
     };
-    let first = texts(&at_home(&["--calibrate"])).0;
+    let works = |arguments: &[&str]| {
+        let output = at_home(arguments);
+        let (stdout, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}\n{stdout}\n{stderr}");
+        stdout
+    };
+    let first = works(&["--calibrate"]);
     let file = first.split_once(". Kept in ").and_then(|(_, file)| file.trim_end().strip_suffix('.'));
     let file = PathBuf::from(file.unwrap_or_else(|| panic!("{first}")));
     assert!(file.starts_with(folder.path()), "{}", file.display());
     assert!(first.contains("`bench --calibrate` measured"), "{first}");
 
     // Again: the new one takes the old one's place. And what stands there is what counts, not what is measured now.
-    at_home(&["--calibrate"]);
-    let kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let read = || -> serde_json::Value { serde_json::from_slice(&fs::read(&file).unwrap()).unwrap() };
+    let mut old = read();
+    old[0]["fused_ms"] = 1e9.into();
+    fs::write(&file, old.to_string()).unwrap();
+    works(&["--calibrate"]);
+    let kept = read();
     assert_eq!(kept.as_array().unwrap().len(), 1, "{kept}");
+    assert!(kept[0]["fused_ms"].as_f64().unwrap() < 1e9, "{kept}");
     for (fused, layers, path) in [(1.0, 2.0, "fused: "), (2.0, 1.0, "by layers: ")] {
         let mut changed = kept.clone();
         (changed[0]["fused_ms"], changed[0]["layers_ms"]) = (fused.into(), layers.into());
         fs::write(&file, changed.to_string()).unwrap();
-        let chains = texts(&at_home(&[])).0;
+        let chains = works(&[]);
         assert!(chains.contains(&format!("{path}`bench --calibrate` measured")), "{chains}");
+        let devices = command(folder.path(), &["devices"])
+            .env("HOME", folder.path())
+            .env_remove("XDG_CACHE_HOME")
+            .output();
+        let devices = texts(&devices.unwrap()).0;
+        assert!(devices.contains(&format!("`mlp` {path}`bench --calibrate` measured")), "{devices}");
         changed[0]["driver"] = "another".into();
         fs::write(&file, changed.to_string()).unwrap();
-        let chains = texts(&at_home(&[])).0;
+        let chains = works(&[]);
         assert!(!chains.contains("calibrate"), "{chains}");
     }
 
@@ -978,8 +994,7 @@ fn auto_takes_the_path_that_was_measured() {
     assert!(faults.is_empty(), "{faults:?}");
     assert_eq!(fs::read(&file).unwrap(), b"[{}]");
     // Where the path is forced, the file does not count.
-    let forced = at_home(&["--chain-path=layers"]);
-    assert_eq!(forced.status.code(), Some(0), "{}", texts(&forced).1);
+    works(&["--chain-path=layers"]);
     let mut refusals = Refusals::new(folder.path());
     refusals.refused(&["bench", "--device=cpu", "--calibrate"], &["nothing to calibrate", "the processor"]);
     let arguments = ["bench", "--calibrate", "--preset=conv-pool", "--device", &adapter.name];
@@ -987,6 +1002,7 @@ fn auto_takes_the_path_that_was_measured() {
     refusals.finish();
 }
 
+/// On a GPU as on the CPU: a film's stops on the way change nothing.
 #[test]
 fn a_film_changes_no_sample_on_an_adapter() {
     let (folder, adapter) = (folder(), adapter());

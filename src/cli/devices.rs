@@ -1,6 +1,7 @@
 //! `thalweg devices`: what is there, what of it matters, and what `auto` takes.
 
 use super::say;
+use thalweg::calibration::{self, Calibration};
 use thalweg::cpu::Isa;
 use thalweg::device::auto;
 use thalweg::gpu::{Adapter, adapters};
@@ -14,8 +15,12 @@ pub struct Arguments {}
 pub async fn run(_: Arguments) -> Result<()> {
     let adapters = adapters().await;
     say("Each can be named after --device, by its number or a part of its name.\n");
+    let calibrations = calibration::file().map_or(Ok(Vec::new()), |file| Calibration::read(&file))?;
     for (number, adapter) in adapters.iter().enumerate() {
         say(describe(number, adapter));
+        for found in calibrations.iter().filter(|c| c.is_on(adapter)) {
+            say(format_args!("   but chains of `{}` {found}\n", found.network.name));
+        }
     }
     let best = Isa::best();
     let others: Vec<_> = Isa::available().iter().rev().skip(1).map(Isa::to_string).collect();
