@@ -147,13 +147,13 @@ pub async fn measure(
     let peak = peak_plan();
     let mut peak_machine = match device {
         Device::Cpu(_) => None,
-        Device::Gpu(_) => Some(Machine::new(device, peak.plan.clone()).await?),
+        Device::Gpu(..) => Some(Machine::new(device, peak.plan.clone()).await?),
     };
     let (mut times, mut alone, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..=runs {
         times.push(chain.step_ms().await?);
         peaks.push(match (device, &mut peak_machine) {
-            (Device::Gpu(_), Some(machine)) => {
+            (Device::Gpu(..), Some(machine)) => {
                 let start = Instant::now();
                 machine.run_and_read(peak.run, 1, peak.result, 0..1)?.words().await?;
                 peak.flop / start.elapsed().as_secs_f64() * 1e-9
@@ -214,8 +214,8 @@ pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Cal
     let numbers = chain_numbers(config);
     let fused = Device::open_with(choice, ChainPath::Fused).await?;
     let layers = Device::open_with(choice, ChainPath::Layers).await?;
-    let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}; leave out --calibrate"));
-    let Device::Gpu(gpu) = &fused else {
+    let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}"));
+    let Device::Gpu(gpu, _) = &fused else {
         return Err(only("the processor runs chains by layers only"));
     };
     if chain_layers(&network).is_none() || numbers.form == Form::Mala {

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
+use crate::device::ChainPath;
 use crate::train::config::Config;
 use crate::{Error, Result, files};
 
@@ -43,6 +44,12 @@ pub struct Header {
     pub step: u64,
     /// Seed of the random numbers, now: a rollback may have changed it from `config.seed`.
     pub seed: u64,
+    /// What it ran on: [`crate::Device::name`]. Empty in files of older versions.
+    #[serde(default)]
+    pub device: String,
+    /// The way its chains ran there; `Auto` in files of older versions.
+    #[serde(default)]
+    pub chain_path: ChainPath,
     /// The data set: its name and a fingerprint, to notice when a run is resumed on another one.
     pub data: String,
     /// Recent means of the metrics, to be shown before new ones are there.

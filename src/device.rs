@@ -1,5 +1,6 @@
 //! Where plans run: the CPU executor or a GPU.
 
+use crate::calibration::{self, Calibration};
 use crate::cpu::{self, Isa};
 use crate::error::nearest;
 use crate::gpu::{self, Adapter, Gpu};
@@ -7,6 +8,7 @@ use crate::kernels::chain::chain_layers;
 use crate::network::Network;
 use crate::plan::{BufferId, Plan, ProgramId, Target};
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,12 +17,13 @@ use std::sync::Arc;
 pub enum Device {
     /// The processor, with an instruction set.
     Cpu(Isa),
-    /// A GPU.
-    Gpu(Arc<Gpu>),
+    /// A GPU, and what decides how it runs chains.
+    Gpu(Arc<Gpu>, Chains),
 }
 
 /// How a GPU runs Langevin chains. The numbers that come out are the same up to rounding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ChainPath {
     /// What `bench --calibrate` found faster ([`crate::calibration`]). Where it was not run: fused on a GPU where the network
     /// allows it, by layers on a software renderer, which is faster that way.
@@ -30,6 +33,17 @@ pub enum ChainPath {
     Fused,
     /// A dispatch for every layer of every step.
     Layers,
+}
+
+/// What decides how a GPU runs chains, the first that says something before the others.
+#[derive(Clone, Debug, Default)]
+pub struct Chains {
+    /// What the user asks for.
+    pub asked: ChainPath,
+    /// What the run has done so far: see [`Device::going_on`].
+    pub so_far: ChainPath,
+    /// What was measured.
+    pub calibrations: Vec<Calibration>,
 }
 
 /// Langevin steps in a fused dispatch on a software renderer: Mesa's llvmpipe ends every loop of a shader after 65,535
@@ -45,7 +59,8 @@ impl Device {
     /// * anything else: the first adapter with that in its name, whatever the case.
     ///
     /// # Errors
-    /// [`Error::Device`] if nothing matches (with the list of what is there) or the device can't be opened.
+    /// [`Error::Device`] if nothing matches (with the list of what is there) or the device can't be opened; those of
+    /// [`Calibration::read`], for a GPU.
     pub async fn open(choice: &str) -> Result<Self> {
         Self::open_with(choice, ChainPath::Auto).await
     }
@@ -54,7 +69,7 @@ impl Device {
     ///
     /// # Errors
     /// Those of [`Self::open`].
-    pub async fn open_with(choice: &str, chain: ChainPath) -> Result<Self> {
+    pub async fn open_with(choice: &str, path: ChainPath) -> Result<Self> {
         if choice == "cpu" {
             return Ok(Self::cpu());
         }
@@ -64,7 +79,7 @@ impl Device {
         let adapters = gpu::adapters().await;
         if choice == "auto" {
             return match auto(&adapters) {
-                Some(adapter) => Ok(Self::Gpu(Gpu::open(adapter.clone(), chain).await?)),
+                Some(adapter) => Self::open_gpu(adapter, path).await,
                 None => Ok(Self::cpu()),
             };
         }
@@ -82,7 +97,35 @@ impl Device {
             }
             return Err(Error::Device(format!("nothing here matches `{choice}`{hint}. There is:{list}")));
         };
-        Ok(Self::Gpu(Gpu::open(adapter.clone(), chain).await?))
+        Self::open_gpu(adapter, path).await
+    }
+
+    async fn open_gpu(adapter: &Adapter, asked: ChainPath) -> Result<Self> {
+        let calibrations = match calibration::file() {
+            Some(file) if asked == ChainPath::Auto => Calibration::read(&file)?,
+            _ => Vec::new(),
+        };
+        let chains = Chains { asked, calibrations, ..Chains::default() };
+        Ok(Self::Gpu(Gpu::open(adapter.clone()).await?, chains))
+    }
+
+    /// Itself for a run that was on the device called `name` ([`Self::name`]) and took `path` there: on the same one,
+    /// `auto` stays with it, so that the run comes to the same bits whatever was measured in between.
+    pub fn going_on(&self, name: &str, path: ChainPath) -> Self {
+        match self {
+            Self::Gpu(gpu, chains) if name == self.name() => {
+                Self::Gpu(gpu.clone(), Chains { so_far: path, ..chains.clone() })
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// What makes up its bits: the processor's instruction set, or the adapter and its backend.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu(isa) => format!("CPU ({isa})"),
+            Self::Gpu(gpu, _) => format!("{} ({})", gpu.adapter.name, gpu.adapter.backend),
+        }
     }
 
     /// The CPU executor, with the best instruction set of this processor.
@@ -94,11 +137,11 @@ impl Device {
     pub fn target(&self, images: usize) -> Target {
         match self {
             Self::Cpu(isa) => Target::cpu(images, isa.width()),
-            Self::Gpu(gpu) if gpu.adapter.kind == "software" => {
+            Self::Gpu(gpu, _) if gpu.adapter.kind == "software" => {
                 let target = Target::software(images, gpu.adapter.subgroup.0);
                 Target { int64: gpu.int64(), ..target }
             }
-            Self::Gpu(_) => Target::gpu(images),
+            Self::Gpu(..) => Target::gpu(images),
         }
     }
 }
@@ -108,43 +151,58 @@ impl Device {
     /// rests on nothing that is measured now, so that the same run takes the same path every time.
     pub fn chain_target(&self, network: &Network, images: usize) -> Target {
         let layers = self.target(images);
-        let Self::Gpu(gpu) = self else { return layers };
-        let steps = if gpu.adapter.is_gpu() { u32::MAX } else { SOFTWARE_STEPS };
-        match chain_path(gpu, network).0 {
-            ChainPath::Fused => Target { fused_steps: steps, ..layers },
-            ChainPath::Layers | ChainPath::Auto => layers,
+        match self {
+            Self::Gpu(gpu, _) if self.chain_path(network) == ChainPath::Fused => {
+                let fused_steps = if gpu.adapter.is_gpu() { u32::MAX } else { SOFTWARE_STEPS };
+                Target { fused_steps, ..layers }
+            }
+            _ => layers,
         }
     }
 
-    /// Which path chains take, and why, for people.
+    /// The path that chains of a network take: fused, or by layers.
+    pub fn chain_path(&self, network: &Network) -> ChainPath {
+        self.path_and_why(network).0
+    }
+
+    /// That path, and why, for people.
     pub fn explain_chain(&self, network: &Network) -> String {
+        self.path_and_why(network).1
+    }
+
+    fn path_and_why(&self, network: &Network) -> (ChainPath, String) {
         match self {
             Self::Cpu(_) => {
-                "by layers, one block of images after the other: each stays in its core's cache".to_owned()
+                let why = "by layers, one block of images after the other: each stays in its core's cache";
+                (ChainPath::Layers, why.to_owned())
             }
-            Self::Gpu(gpu) => chain_path(gpu, network).1,
+            Self::Gpu(gpu, chains) => chains.path_and_why(&gpu.adapter, network),
         }
     }
 }
 
-/// Which path chains of a network take on a GPU, and why.
-fn chain_path(gpu: &Gpu, network: &Network) -> (ChainPath, String) {
-    let (path, why) = match gpu.chain_path {
-        ChainPath::Layers => (ChainPath::Layers, "by layers, as asked for"),
-        _ if chain_layers(network).is_none() => {
-            (ChainPath::Layers, "by layers: the network does not fit the fused chain")
-        }
-        ChainPath::Fused => (ChainPath::Fused, "fused, as asked for"),
-        ChainPath::Auto => match gpu.calibrations.iter().find(|c| c.is_of(&gpu.adapter, network)) {
-            Some(calibration) => return (calibration.path(), calibration.to_string()),
-            None if gpu.adapter.is_gpu() => (
-                ChainPath::Fused,
-                "fused: on a GPU, launches and barriers between layers cost more than they do",
-            ),
-            None => (ChainPath::Layers, "by layers: a software renderer is faster that way"),
-        },
-    };
-    (path, why.to_owned())
+impl Chains {
+    fn path_and_why(&self, adapter: &Adapter, network: &Network) -> (ChainPath, String) {
+        let measured = self.calibrations.iter().find(|c| c.is_of(adapter, network));
+        let (path, why) = match (self.asked, self.so_far) {
+            (ChainPath::Layers, _) => (ChainPath::Layers, "by layers, as asked for"),
+            _ if chain_layers(network).is_none() => {
+                (ChainPath::Layers, "by layers: the network does not fit the fused chain")
+            }
+            (ChainPath::Fused, _) => (ChainPath::Fused, "fused, as asked for"),
+            (_, ChainPath::Layers) => (ChainPath::Layers, "by layers, as this run has done so far"),
+            (_, ChainPath::Fused) => (ChainPath::Fused, "fused, as this run has done so far"),
+            _ => match measured {
+                Some(calibration) => return (calibration.path(), calibration.to_string()),
+                None if adapter.is_gpu() => (
+                    ChainPath::Fused,
+                    "fused: on a GPU, launches and barriers between layers cost more than they do",
+                ),
+                None => (ChainPath::Layers, "by layers: a software renderer is faster that way"),
+            },
+        };
+        (path, why.to_owned())
+    }
 }
 
 impl std::str::FromStr for ChainPath {
@@ -164,7 +222,7 @@ impl std::fmt::Display for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cpu(isa) => write!(f, "CPU ({isa}, {} threads)", rayon::current_num_threads()),
-            Self::Gpu(gpu) => write!(f, "{} ({})", gpu.adapter.name, gpu.adapter.backend),
+            Self::Gpu(..) => f.write_str(&self.name()),
         }
     }
 }
@@ -201,7 +259,7 @@ impl Machine {
         let plan = Arc::new(plan);
         Ok(match device {
             Device::Cpu(isa) => Self::Cpu(cpu::Machine::new(plan, *isa)?),
-            Device::Gpu(gpu) => Self::Gpu(gpu::Machine::new(gpu.clone(), plan).await?),
+            Device::Gpu(gpu, _) => Self::Gpu(gpu::Machine::new(gpu.clone(), plan).await?),
         })
     }
 

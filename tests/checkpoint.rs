@@ -12,6 +12,7 @@ use serde_json::json;
 use thalweg::checkpoint::{
     Checkpoint, FORMAT, Header, Tensor, TensorData, Tensors, load_tensors, read_tensors,
 };
+use thalweg::device::ChainPath;
 use thalweg::train::config::Config;
 use thalweg::{Error, files};
 
@@ -75,6 +76,8 @@ fn header() -> Header {
         config: Config::preset("mnist-small").unwrap(),
         step: 123_456,
         seed: u64::MAX,
+        device: "CPU (AVX2)".to_owned(),
+        chain_path: ChainPath::Layers,
         data: "digits 5f3a".to_owned(),
         metrics: json!({"loss": 0.1 + 0.2, "energy_real": -1e-7, "epoch": 3, "note": "\u{1F600} \"\\\u{0}"}),
     }

@@ -50,8 +50,12 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 
 /// Runs it; it must succeed. Its stdout.
 fn works(folder: &Path, arguments: &[&str]) -> String {
-    let output = run(folder, arguments);
-    let (stdout, stderr) = texts(&output);
+    stdout_of(&run(folder, arguments), arguments)
+}
+
+/// What a command, which must have succeeded, printed.
+fn stdout_of(output: &Output, arguments: &[&str]) -> String {
+    let (stdout, stderr) = texts(output);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}\n{stdout}\n{stderr}");
     stdout
 }
@@ -938,26 +942,37 @@ fn devices_are_listed_and_wrong_ones_refused() {
     refusals.finish();
 }
 
+/// What measures chains of `mlp` in no time.
+const BENCH_MLP: [&str; 5] = ["bench", "--preset=mlp", "--batch=16", "--chain=2", "--runs=2"];
+
+/// The program of a user who keeps everything in `folder`, and not where the developer's own calibrations are.
+fn at_home(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = command(folder, arguments);
+    command.env("HOME", folder).env_remove("XDG_CACHE_HOME");
+    command
+}
+
+/// Runs it; it must succeed. Its stdout.
+fn works_at_home(folder: &Path, arguments: &[&str]) -> String {
+    stdout_of(&at_home(folder, arguments).output().unwrap(), arguments)
+}
+
+/// Calibrates `mlp`: what the program says, and the file that it keeps.
+fn calibrated(folder: &Path, adapter: &str) -> (String, PathBuf) {
+    let said = works_at_home(folder, &[&BENCH_MLP[..], &["--calibrate", "--device", adapter]].concat());
+    let file = said.split_once(". Kept in ").and_then(|(_, file)| file.trim_end().strip_suffix('.'));
+    let file = PathBuf::from(file.unwrap_or_else(|| panic!("{said}")));
+    (said, file)
+}
+
 /// Windows' folder for caches can't be made another one by a variable.
 #[cfg(not(windows))]
 #[test]
 fn auto_takes_the_path_that_was_measured() {
     let (folder, adapter) = (folder(), adapter());
-    let at_home = |arguments: &[&str]| {
-        let mut command =
-            command(folder.path(), &["bench", "--preset=mlp", "--batch=16", "--chain=2", "--runs=2"]);
-        command.args(["--device", &adapter.name]).args(arguments);
-        command.env("HOME", folder.path()).env_remove("XDG_CACHE_HOME").output().unwrap()
-    };
-    let works = |arguments: &[&str]| {
-        let output = at_home(arguments);
-        let (stdout, stderr) = texts(&output);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}\n{stdout}\n{stderr}");
-        stdout
-    };
-    let first = works(&["--calibrate"]);
-    let file = first.split_once(". Kept in ").and_then(|(_, file)| file.trim_end().strip_suffix('.'));
-    let file = PathBuf::from(file.unwrap_or_else(|| panic!("{first}")));
+    let bench = [&BENCH_MLP[..], &["--device", &adapter.name]].concat();
+    let works = |arguments: &[&str]| works_at_home(folder.path(), &[&bench, arguments].concat());
+    let (first, file) = calibrated(folder.path(), &adapter.name);
     assert!(file.starts_with(folder.path()), "{}", file.display());
     assert!(first.contains("`bench --calibrate` measured"), "{first}");
 
@@ -976,11 +991,7 @@ fn auto_takes_the_path_that_was_measured() {
         fs::write(&file, changed.to_string()).unwrap();
         let chains = works(&[]);
         assert!(chains.contains(&format!("{path}`bench --calibrate` measured")), "{chains}");
-        let devices = command(folder.path(), &["devices"])
-            .env("HOME", folder.path())
-            .env_remove("XDG_CACHE_HOME")
-            .output();
-        let devices = texts(&devices.unwrap()).0;
+        let devices = works_at_home(folder.path(), &["devices"]);
         assert!(devices.contains(&format!("`mlp` {path}`bench --calibrate` measured")), "{devices}");
         changed[0]["driver"] = "another".into();
         fs::write(&file, changed.to_string()).unwrap();
@@ -989,8 +1000,9 @@ fn auto_takes_the_path_that_was_measured() {
     }
 
     fs::write(&file, "[{}]").unwrap();
+    let output = at_home(folder.path(), &bench).output().unwrap();
     let faults =
-        faults_of(&at_home(&[]), &["calibrations.json", "bench --calibrate", "missing field", "delete it"]);
+        faults_of(&output, &["calibrations.json", "bench --calibrate", "missing field", "delete it"]);
     assert!(faults.is_empty(), "{faults:?}");
     assert_eq!(fs::read(&file).unwrap(), b"[{}]");
     // Where the path is forced, the file does not count.
@@ -1000,6 +1012,51 @@ fn auto_takes_the_path_that_was_measured() {
     let arguments = ["bench", "--calibrate", "--preset=conv-pool", "--device", &adapter.name];
     refusals.refused(&arguments, &["nothing to calibrate", "by layers only"]);
     refusals.finish();
+}
+
+/// The path of the chains is a part of the run, as its seed is: a resumed one stays with it.
+#[cfg(not(windows))]
+#[test]
+fn a_resumed_run_keeps_its_path_whatever_was_measured_since() {
+    let (folder, adapter) = (folder(), adapter());
+    let at = |name: &str| folder.path().join(name);
+    let (_, file) = calibrated(folder.path(), &adapter.name);
+    let measured = |fused: f64, layers: f64| {
+        let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        kept[0]["network"]["input"] = [1, 28, 28].into(); // the same layers on digits
+        (kept[0]["fused_ms"], kept[0]["layers_ms"]) = (fused.into(), layers.into());
+        fs::write(&file, kept.to_string()).unwrap();
+    };
+    let works = |arguments: &[&str]| {
+        works_at_home(folder.path(), &[&["train", "--data=digits.idx"], arguments].concat())
+    };
+    let train = |out: &str, steps: &str| {
+        // A cosine goes by the run's length, which here is not the same.
+        let own = ["--preset=mlp", "--set=schedule.learning_rate=constant", "--out", out, steps];
+        works(&[&own[..], &TINY[1..7], &["--device", &adapter.name]].concat())
+    };
+    let resume = |own: &[&str]| works(&[&["--resume", "--out=parts"], own].concat());
+    measured(2.0, 1.0);
+    train("layers", "--steps=8");
+    let said = train("parts", "--steps=4");
+    assert!(said.contains("Chains run by layers: `bench --calibrate` measured"), "{said}");
+
+    measured(1.0, 2.0);
+    let said = train("fused", "--steps=8");
+    assert!(said.contains("Chains run fused: `bench --calibrate` measured"), "{said}");
+    assert!(outcome(&at("fused")) != outcome(&at("layers")), "nothing hangs on the path: the test is none");
+    let said = resume(&["--steps=8", "--device", &adapter.name]);
+    assert!(said.contains("Chains run by layers, as this run has done so far."), "{said}");
+    assert!(outcome(&at("parts")) == outcome(&at("layers")), "the resumed run differs");
+
+    let said = resume(&["--steps=9", "--chain-path=fused", "--device", &adapter.name]);
+    assert!(said.contains("Chains run fused, as asked for."), "{said}");
+    let said = resume(&["--steps=10", "--device", &adapter.name]);
+    assert!(said.contains("Chains run fused, as this run has done so far."), "{said}");
+    assert!(!said.contains("not bit for bit"), "{said}");
+    let said = resume(&["--steps=11", "--device=cpu"]);
+    assert!(said.contains(&format!("It ran on {} ({}) before", adapter.name, adapter.backend)), "{said}");
+    assert!(said.contains("not bit for bit"), "{said}");
 }
 
 /// On a GPU as on the CPU: a film's stops on the way change nothing.

@@ -58,8 +58,8 @@ pub struct Arguments {
     /// [default: rollback, or what --config says]
     #[arg(long, value_name = "rollback|stop|ignore")]
     on_divergence: Option<String>,
-    /// Go on where the checkpoint in --out stopped, bit for bit; only --epochs, --steps, --on-divergence, --data and
-    /// --device may be given besides
+    /// Go on where the checkpoint in --out stopped, bit for bit; only --epochs, --steps, --on-divergence, --data,
+    /// --device and --chain-path may be given besides
     #[arg(long, conflicts_with_all = ["seed", "set", "config", "preset"])]
     resume: bool,
     /// Settings from a TOML file, on top of the preset's
@@ -110,6 +110,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     let dataset = Dataset::open(arguments.data.as_deref().unwrap_or(config.default_data()))?;
     let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
+    let ran_on = resumed.as_ref().map(|checkpoint| checkpoint.header.device.clone());
     let trainer = match resumed {
         Some(checkpoint) => Trainer::resume(&device, &path, checkpoint, &dataset).await?,
         None => Trainer::new(&device, &config, &dataset).await?,
@@ -133,10 +134,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         dataset.held_out.count(),
         dataset.name
     ));
-    if let (Device::Gpu(_), true) =
-        (&device, has_fakes(trainer.config()) && trainer.config().chain.form != Form::Mala)
+    if let (Device::Gpu(..), true) =
+        (trainer.device(), has_fakes(trainer.config()) && trainer.config().chain.form != Form::Mala)
     {
-        say(format_args!("Chains run {}.", device.explain_chain(trainer.network())));
+        say(format_args!("Chains run {}.", trainer.device().explain_chain(trainer.network())));
     }
     if let Some(warning) = trainer.warning() {
         say(format_args!("Warning: {warning}."));
@@ -148,6 +149,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             trainer.step()
         ));
         return Ok(());
+    }
+    if let Some(other) = ran_on.filter(|name| !name.is_empty() && *name != device.name()) {
+        say(format_args!("It ran on {other} before: here it goes on alike, but not bit for bit."));
     }
     if arguments.resume {
         say(format_args!("Resumed at step {}; {left} steps to go.", trainer.step()));

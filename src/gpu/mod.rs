@@ -6,8 +6,6 @@ mod machine;
 pub use adapter::{Adapter, adapters};
 pub use machine::{Counters, Machine, Reading};
 
-use crate::calibration::{self, Calibration};
-use crate::device::ChainPath;
 use crate::kernels::Kernel;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -19,10 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Gpu {
     /// What it is.
     pub adapter: Adapter,
-    /// How it runs chains.
-    pub chain_path: ChainPath,
-    /// What is known of how long its chains take, where that is to tell.
-    pub calibrations: Vec<Calibration>,
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
@@ -56,12 +50,8 @@ impl Gpu {
     /// and nothing else beyond what WebGPU guarantees.
     ///
     /// # Errors
-    /// [`Error::Device`] if the driver refuses, and those of [`Calibration::read`].
-    pub async fn open(adapter: Adapter, chain_path: ChainPath) -> Result<Arc<Self>> {
-        let calibrations = match calibration::file() {
-            Some(file) if chain_path == ChainPath::Auto => Calibration::read(&file)?,
-            _ => Vec::new(),
-        };
+    /// [`Error::Device`] if the driver refuses.
+    pub async fn open(adapter: Adapter) -> Result<Arc<Self>> {
         let limits = adapter.handle.limits();
         let required_limits = wgpu::Limits {
             max_buffer_size: limits.max_buffer_size,
@@ -99,7 +89,7 @@ impl Gpu {
             }
         });
         let pipelines = Mutex::default();
-        Ok(Arc::new(Self { adapter, chain_path, calibrations, device, queue, pipelines, fault }))
+        Ok(Arc::new(Self { adapter, device, queue, pipelines, fault }))
     }
 
     /// Whether its shaders may use 64-bit integers.

@@ -156,7 +156,8 @@ impl Trainer {
     ) -> Result<Self> {
         let path = path.as_ref();
         let header = checkpoint.header;
-        let mut trainer = Self::empty(device, &header.config, dataset).await?;
+        let device = device.going_on(&header.device, header.chain_path);
+        let mut trainer = Self::empty(&device, &header.config, dataset).await?;
         let (of, network) = (header_network(path, &header)?, &trainer.network);
         if of.layers != network.layers || of.input != network.input {
             let text = format!("is a checkpoint of network `{}`, not of `{}`", of.name, network.name);
@@ -491,6 +492,8 @@ impl Trainer {
             config: self.config.clone(),
             step: self.step,
             seed: u64::from(state.seed_low) | u64::from(state.seed_high) << 32,
+            device: self.device.name(),
+            chain_path: self.device.chain_path(&self.network),
             data: self.data.clone(),
             metrics,
         };

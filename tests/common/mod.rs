@@ -7,7 +7,7 @@ use std::ops::Range;
 use thalweg::Trainer;
 use thalweg::checkpoint::{Checkpoint, TensorData};
 use thalweg::data::ImageShape;
-use thalweg::device::{ChainPath, Device};
+use thalweg::device::{Chains, Device};
 use thalweg::gpu::{Gpu, adapters};
 use thalweg::kernels::jet_start::JetInputs;
 use thalweg::kernels::pack_weights::Packing;
@@ -23,13 +23,13 @@ pub fn gpu() -> Device {
         let adapter = adapters().await.into_iter().next();
         let adapter =
             adapter.expect("no Vulkan, Metal or DX12 adapter: run ./test.sh, which installs a software one");
-        Device::Gpu(Gpu::open(adapter, ChainPath::Auto).await.expect("the adapter opens"))
+        Device::Gpu(Gpu::open(adapter).await.expect("the adapter opens"), Chains::default())
     })
 }
 
 /// Whether a device's shaders may use 64-bit integers.
 pub fn has_int64(device: &Device) -> bool {
-    matches!(device, Device::Gpu(gpu) if gpu.int64())
+    matches!(device, Device::Gpu(gpu, _) if gpu.int64())
 }
 
 /// Collects what is wrong, so that a test names every failure and not only the first.
