@@ -17,6 +17,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use thalweg::data::ImageShape;
 use thalweg::kernels::Kernel;
+use thalweg::kernels::chain::Hidden;
 use thalweg::network::preset;
 use thalweg::plan::{
     GuardNumbers, SamplerNumbers, ScoreObjective, Source, Target, TrainingNumbers, training_plan,
@@ -45,9 +46,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut pipelines: BTreeMap<String, Pipeline> = BTreeMap::new();
     // `digits` learns by denoising.
     let velocity = ScoreObjective::Denoising { sigma: 0.1, sigma_max: 5.0, levels: 64, velocity: true };
-    let plans = [("mnist-small", None, 0), ("mnist-small", None, u32::MAX), ("digits", Some(velocity), 0)];
-    for (name, score, fused_steps) in plans {
-        for (key, pipeline) in pipelines_of(name, score, Target { fused_steps, ..target })? {
+    let fused = Target { fused_steps: u32::MAX, ..target };
+    let plans = [
+        ("mnist-small", None, target),
+        ("mnist-small", None, fused),
+        ("mnist-small", None, Target { fused_hidden: Hidden::Workgroup, ..fused }),
+        ("digits", Some(velocity), target),
+    ];
+    for (name, score, target) in plans {
+        for (key, pipeline) in pipelines_of(name, score, target)? {
             pipelines.entry(key).or_insert(pipeline);
         }
     }
@@ -114,7 +121,11 @@ fn label(kernel: &Kernel) -> String {
         (Some(i), Some(o), _, _) | (_, _, Some(i), Some(o)) => format!(" {i}->{o}"),
         _ => String::new(),
     };
-    kernel.name().to_owned() + &sizes
+    let memory = match kernel {
+        Kernel::Chain(chain) if chain.hidden == Hidden::Workgroup => " in workgroup memory",
+        _ => "",
+    };
+    kernel.name().to_owned() + &sizes + memory
 }
 
 /// What wgpu 30 makes of a kernel on a Vulkan 1.3 driver with `robustBufferAccess2`, and its workgroup's size.

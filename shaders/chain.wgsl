@@ -4,9 +4,9 @@
 // with g by the network's forward pass and its input gradient (conv_forward.wgsl, conv_input_gradient.wgsl); a dense
 // layer is a convolution with a kernel row for each pixel of its input.
 //
-// x lies in workgroup memory. Hidden layers' values, slopes and gradients lie in the image's part of `scratch`, which
-// stays in a cache: [pixel][channel] in fours, one tensor after the other; the first ZEROS fours are 0, and stand for
-// every pixel in the padding. A layer's slope is overwritten by its gradient.
+// x lies in workgroup memory. Where hidden layers' values, slopes and gradients lie, in the image's part of `scratch` or
+// in workgroup memory, lib/chain_scratch.wgsl and lib/chain_workgroup.wgsl say: [pixel][channel] in fours; the first
+// ZEROS fours are 0, and stand for every pixel in the padding.
 //
 // Work is shared out in tiles of TILE pixels by four channels, neighbouring invocations taking neighbouring channels,
 // so that they read weights side by side and share input pixels. Where a layer has fewer tiles than the workgroup has
@@ -38,14 +38,14 @@ struct Layer {
     backward_weights: u32, // in fours
     bias: u32,             // in the parameters
     activation: u32,
-    value: u32,            // of its output, in the scratch
-    gradient: u32,         // of its pre-activation, and before that its slope
+    value: u32,            // of its output: its place, in fours
+    gradient: u32,         // of its pre-activation
     forward_split: u32,
     backward_split: u32,
     leak: f32,             // the activation's
+    slope: u32,            // in the scratch
     spare0: u32,           // elements of an array of uniforms come in sixteen bytes
     spare1: u32,
-    spare2: u32,
 }
 
 struct Params {
@@ -69,7 +69,6 @@ const TILE: u32 = 4u; // pixels
 const PIXELS = vec4u(0u, 1u, 2u, 3u); // of a tile: columns of a matrix, as drivers keep those in registers
 
 var<workgroup> image_x: array<f32, FEATURES>;
-var<workgroup> parts: array<vec4f, 2u * SIZE>;
 
 struct Pair {
     a: vec4f,
@@ -80,26 +79,27 @@ fn fours(channels: u32) -> u32 {
     return (channels + 3u) / 4u;
 }
 
-// Adds two columns of the sums of the invocations that share a tile, in order; the first of them gets the total.
-fn add_parts(index: u32, split: u32, a: vec4f, b: vec4f) -> Pair {
+// Adds two columns of the sums of the invocations that share a tile, in order; the first of them gets the total. `at` is
+// where it will lie.
+fn add_parts(at: u32, index: u32, split: u32, a: vec4f, b: vec4f) -> Pair {
     let share = SIZE / split;
-    parts[index] = a;
-    parts[SIZE + index] = b;
+    set_part(at, index, a);
+    set_part(at, SIZE + index, b);
     workgroupBarrier();
     var total = Pair(a, b);
     if (index < share) {
-        for (var part = 1u; part < split; part++) {
-            total.a += parts[part * share + index];
-            total.b += parts[SIZE + part * share + index];
+        for (var other = 1u; other < split; other++) {
+            total.a += part(at, other * share + index);
+            total.b += part(at, SIZE + other * share + index);
         }
     }
     workgroupBarrier();
     return total;
 }
 
-fn add_tiles(index: u32, split: u32, sum: mat4x4f) -> mat4x4f {
-    let first = add_parts(index, split, sum[0], sum[1]);
-    let second = add_parts(index, split, sum[2], sum[3]);
+fn add_tiles(at: u32, index: u32, split: u32, sum: mat4x4f) -> mat4x4f {
+    let first = add_parts(at, index, split, sum[0], sum[1]);
+    let second = add_parts(at, index, split, sum[2], sum[3]);
     return mat4x4f(first.a, first.b, second.a, second.b);
 }
 
@@ -111,18 +111,17 @@ fn multiply_add(sum: vec4f, w: mat4x4f, v: vec4f) -> vec4f {
 // Adds input channels c of a tile's pixels, by their weights.
 fn add_products(sum: mat4x4f, w: mat4x4f, places: vec4u, c: u32) -> mat4x4f {
     return mat4x4f(
-        multiply_add(sum[0], w, scratch[places.x + c]),
-        multiply_add(sum[1], w, scratch[places.y + c]),
-        multiply_add(sum[2], w, scratch[places.z + c]),
-        multiply_add(sum[3], w, scratch[places.w + c]),
+        multiply_add(sum[0], w, hidden(places.x + c)),
+        multiply_add(sum[1], w, hidden(places.y + c)),
+        multiply_add(sum[2], w, hidden(places.z + c)),
+        multiply_add(sum[3], w, hidden(places.w + c)),
     );
 }
 
 // Value and slope of one pixel's four channels, 0 for those that are not used.
-fn store_activated(n: Layer, at: u32, z: vec4f, used: vec4<bool>) {
+fn store_activated(l: u32, n: Layer, base: u32, at: u32, z: vec4f, used: vec4<bool>) {
     let a = activate(n.activation, n.leak, z);
-    scratch[n.value + at] = select(vec4f(0.0), a.value, used);
-    scratch[n.gradient + at] = select(vec4f(0.0), a.slope, used);
+    store(l, n, base, at, select(vec4f(0.0), a.value, used), select(vec4f(0.0), a.slope, used));
 }
 
 // Layer l's values and slopes.
@@ -133,10 +132,11 @@ fn forward(l: u32, index: u32, base: u32) {
     let pixels = n.out_height * n.out_width;
     let items = out4 * ((pixels + TILE - 1u) / TILE);
     let share = SIZE / n.forward_split;
-    let part = index / share;
-    let c_begin = in4 * part / n.forward_split;
-    let c_end = in4 * (part + 1u) / n.forward_split;
-    var input = base;
+    let own_part = index / share;
+    let c_begin = in4 * own_part / n.forward_split;
+    let c_end = in4 * (own_part + 1u) / n.forward_split;
+    let zeros = hidden_base(base);
+    var input = zeros;
     if (l > 0u) {
         input += params.layers[l - 1u].value;
     }
@@ -166,7 +166,7 @@ fn forward(l: u32, index: u32, base: u32) {
                         }
                         continue;
                     }
-                    let places = select(vec4u(base), input + place * in4, inside);
+                    let places = select(vec4u(zeros), input + place * in4, inside);
                     for (var c = c_begin; c < c_end; c++) {
                         let at = tap + c * 4u * out4;
                         let w0 = weights[at];
@@ -179,9 +179,9 @@ fn forward(l: u32, index: u32, base: u32) {
             }
         }
         if (n.forward_split > 1u) {
-            sum = add_tiles(index, n.forward_split, sum);
+            sum = add_tiles(n.value, index, n.forward_split, sum);
         }
-        if (part == 0u && item < items) {
+        if (own_part == 0u && item < items) {
             let b = n.bias + channel * 4u;
             let last = n.bias + n.out_channels - 1u;
             let bias = vec4f(
@@ -191,17 +191,17 @@ fn forward(l: u32, index: u32, base: u32) {
                 parameters[min(b + 3u, last)],
             );
             let used = vec4u(0u, 1u, 2u, 3u) + channel * 4u < vec4u(n.out_channels);
-            let at = base + pixel * out4 + channel;
+            let at = pixel * out4 + channel;
             let n_pixels = pixels - pixel;
-            store_activated(n, at, sum[0] + bias, used);
+            store_activated(l, n, base, at, sum[0] + bias, used);
             if (n_pixels > 1u) {
-                store_activated(n, at + out4, sum[1] + bias, used);
+                store_activated(l, n, base, at + out4, sum[1] + bias, used);
             }
             if (n_pixels > 2u) {
-                store_activated(n, at + 2u * out4, sum[2] + bias, used);
+                store_activated(l, n, base, at + 2u * out4, sum[2] + bias, used);
             }
             if (n_pixels > 3u) {
-                store_activated(n, at + 3u * out4, sum[3] + bias, used);
+                store_activated(l, n, base, at + 3u * out4, sum[3] + bias, used);
             }
         }
     }
@@ -217,10 +217,10 @@ fn column(n: Layer, kx: u32) -> u32 {
     return before + (n.kernel_width + n.stride_x - 1u - phase) / n.stride_x - 1u - kx / n.stride_x;
 }
 
-// A slope becomes a gradient.
-fn times(at: u32, sum: vec4f, used: bool) {
+// A gradient: the slope times what the next layer says.
+fn times(slope: u32, gradient: u32, sum: vec4f, used: bool) {
     if (used) {
-        scratch[at] = scratch[at] * sum;
+        set_hidden(gradient, scratch[slope] * sum);
     }
 }
 
@@ -228,7 +228,9 @@ fn times(at: u32, sum: vec4f, used: bool) {
 // the same taps reach.
 fn backward(l: u32, index: u32, base: u32) {
     let n = params.layers[l];
-    let before = base + params.layers[l - 1u].gradient;
+    let zeros = hidden_base(base);
+    let to = params.layers[l - 1u].gradient;
+    let slope = base + params.layers[l - 1u].slope;
     let out4 = fours(n.out_channels);
     let in4 = fours(n.in_channels);
     let rows = (n.in_height + n.stride_y - 1u) / n.stride_y; // of a phase
@@ -236,9 +238,9 @@ fn backward(l: u32, index: u32, base: u32) {
     let tiles = (rows * columns + TILE - 1u) / TILE;
     let items = in4 * tiles * n.stride_y * n.stride_x;
     let share = SIZE / n.backward_split;
-    let part = index / share;
-    let c_begin = out4 * part / n.backward_split;
-    let c_end = out4 * (part + 1u) / n.backward_split;
+    let own_part = index / share;
+    let c_begin = out4 * own_part / n.backward_split;
+    let c_end = out4 * (own_part + 1u) / n.backward_split;
     for (var first = 0u; first < items; first += share) {
         let item = first + index % share;
         let channel = item % in4;
@@ -259,7 +261,7 @@ fn backward(l: u32, index: u32, base: u32) {
                     let inside = (y >= nothing) & (x >= nothing)
                         & (oy < vec4u(n.out_height)) & (ox < vec4u(n.out_width));
                     let place = n.gradient + (oy * n.out_width + ox) * out4;
-                    let places = base + select(vec4u(0u), place, inside);
+                    let places = zeros + select(vec4u(0u), place, inside);
                     let tap = n.backward_weights
                         + (ky * n.kernel_width + column(n, kx)) * n.out_channels * in4 + channel;
                     for (var c = c_begin; c < c_end; c++) {
@@ -276,18 +278,20 @@ fn backward(l: u32, index: u32, base: u32) {
             }
         }
         if (n.backward_split > 1u) {
-            sum = add_tiles(index, n.backward_split, sum);
+            sum = add_tiles(to, index, n.backward_split, sum);
         }
-        if (part == 0u && item < items) {
+        if (own_part == 0u && item < items) {
             let i = pixel + PIXELS;
             let iy = phase_y + i / columns * n.stride_y;
             let ix = phase_x + i % columns * n.stride_x;
             let used = (i < vec4u(rows * columns)) & (iy < vec4u(n.in_height)) & (ix < vec4u(n.in_width));
-            let at = before + (iy * n.in_width + ix) * in4 + channel;
-            times(at.x, sum[0], used.x);
-            times(at.y, sum[1], used.y);
-            times(at.z, sum[2], used.z);
-            times(at.w, sum[3], used.w);
+            let at = (iy * n.in_width + ix) * in4 + channel;
+            let slopes = slope + at;
+            let gradients = zeros + to + at;
+            times(slopes.x, gradients.x, sum[0], used.x);
+            times(slopes.y, gradients.y, sum[1], used.y);
+            times(slopes.z, gradients.z, sum[2], used.z);
+            times(slopes.w, gradients.w, sum[3], used.w);
         }
     }
 }
@@ -309,9 +313,9 @@ fn input_gradient(feature: u32, base: u32) -> f32 {
             let ox = u32(max(x, 0)) / n.stride_x;
             if (y >= 0 && x >= 0 && oy < n.out_height && ox < n.out_width) {
                 let tap = n.forward_weights + ((ky * n.kernel_width + kx) * n.in_channels + c) * out4;
-                let from_gradient = base + n.gradient + (oy * n.out_width + ox) * out4;
+                let from_gradient = hidden_base(base) + n.gradient + (oy * n.out_width + ox) * out4;
                 for (var o = 0u; o < out4; o++) {
-                    sum += scratch[from_gradient + o] * weights[tap + o];
+                    sum += hidden(from_gradient + o) * weights[tap + o];
                 }
             }
         }
@@ -341,7 +345,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
         image_x[f] = x[image_base + f * LANES];
     }
     for (var i = index; i < ZEROS; i += SIZE) {
-        scratch[base + i] = vec4f(0.0);
+        set_hidden(hidden_base(base) + i, vec4f(0.0));
     }
     workgroupBarrier();
     let clip = params.dynamics.gradient_clip;
@@ -359,11 +363,12 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
         workgroupBarrier();
         for (var l = 0u; l < N_LAYERS; l++) {
             forward(l, index, base);
-            storageBarrier();
+            layer_barrier();
         }
+        turn_barrier();
         for (var l = N_LAYERS - 1u; l > 0u; l--) {
             backward(l, index, base);
-            storageBarrier();
+            layer_barrier();
         }
         for (var f = index; f < FEATURES; f += SIZE) {
             let g = clamp(input_gradient(f, base), -clip, clip);

@@ -2,10 +2,10 @@
 
 use crate::calibration::Calibration;
 use crate::data::{Examples, Images};
-use crate::device::{ChainPath, Device, Machine};
+use crate::device::{ChainPath, Chains, Device, Machine};
 use crate::gpu::Adapter;
 use crate::kernels::State;
-use crate::kernels::chain::chain_layers;
+use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::kernels::dynamics::Form;
 use crate::kernels::random::{Philox, Stream};
 use crate::network::preset;
@@ -204,7 +204,7 @@ pub async fn measure(
     })
 }
 
-/// Measures both ways in which a device, `choice` of [`Device::open`], can run a network's chains: in turn, `runs` times each.
+/// Measures all ways in which a device, `choice` of [`Device::open`], can run a network's chains: in turn, `runs` times each.
 ///
 /// # Errors
 /// [`Error::Usage`] where there is only one way: on the CPU executor, for a network that does not fit the fused chain,
@@ -212,23 +212,32 @@ pub async fn measure(
 pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Calibration> {
     let network = config.network(examples(config)?.train.shape())?;
     let numbers = chain_numbers(config);
-    let fused = Device::open_with(choice, ChainPath::Fused).await?;
-    let layers = Device::open_with(choice, ChainPath::Layers).await?;
     let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}"));
-    let Device::Gpu(gpu, _) = &fused else {
+    // Forced, so that older calibrations do not matter.
+    let Device::Gpu(gpu, _) = Device::open_with(choice, ChainPath::Layers).await? else {
         return Err(only("the processor runs chains by layers only"));
     };
-    if chain_layers(&network).is_none() || numbers.form == Form::Mala {
+    let Some(layers) = chain_layers(&network).filter(|_| numbers.form != Form::Mala) else {
         return Err(only("such chains run by layers only"));
-    }
+    };
+    let fits = workgroup_memory(&layers, Hidden::Workgroup) <= gpu.adapter.workgroup_memory as usize;
     let (parameters, batch) = (network.initial_parameters(config.seed), config.train.batch);
-    let mut fused_chain = TimedChain::new(&fused, &network, &parameters, batch, numbers).await?;
-    let mut layers_chain = TimedChain::new(&layers, &network, &parameters, batch, numbers).await?;
-    let (mut fused_times, mut layers_times) = (Vec::new(), Vec::new());
+    let timed = async |asked| {
+        let device = Device::Gpu(gpu.clone(), Chains { asked, ..Chains::default() });
+        TimedChain::new(&device, &network, &parameters, batch, numbers).await
+    };
+    let mut fused = timed(ChainPath::Fused).await?;
+    let mut workgroup = if fits { Some(timed(ChainPath::FusedWorkgroup).await?) } else { None };
+    let mut by_layers = timed(ChainPath::Layers).await?;
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..runs {
-        fused_times.push(fused_chain.step_ms().await?);
-        layers_times.push(layers_chain.step_ms().await?);
+        times[0].push(fused.step_ms().await?);
+        if let Some(workgroup) = &mut workgroup {
+            times[1].push(workgroup.step_ms().await?);
+        }
+        times[2].push(by_layers.step_ms().await?);
     }
+    let [fused_times, workgroup_times, layers_times] = times;
     let Adapter { name, backend, driver, .. } = gpu.adapter.clone();
     Ok(Calibration {
         adapter: name,
@@ -237,6 +246,7 @@ pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Cal
         network: network.spec(),
         batch,
         fused_ms: Timing::of(fused_times).median,
+        fused_workgroup_ms: fits.then(|| Timing::of(workgroup_times).median),
         layers_ms: Timing::of(layers_times).median,
     })
 }

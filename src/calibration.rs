@@ -1,4 +1,4 @@
-//! Which way chains run faster on a GPU, fused or by layers: measured when a user asks for it
+//! Which way chains run fastest on a GPU: measured when a user asks for it
 //! ([`crate::bench::calibrate`]), and kept.
 //!
 //! `auto` rests on nothing measured until then, and after it on what stands in a file: a run takes the same path every
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// What one network's chains took on one adapter, both ways.
+/// What one network's chains took on one adapter, each way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
@@ -29,14 +29,24 @@ pub struct Calibration {
     pub batch: usize,
     /// One Langevin step of all of them by the fused chain, in ms: median.
     pub fused_ms: f64,
+    /// The same in workgroup memory, if the adapter has enough of it.
+    #[serde(default)]
+    pub fused_workgroup_ms: Option<f64>,
     /// The same by layers.
     pub layers_ms: f64,
 }
 
 impl Calibration {
-    /// The faster way.
+    /// The fastest way.
     pub fn path(&self) -> ChainPath {
-        if self.fused_ms <= self.layers_ms { ChainPath::Fused } else { ChainPath::Layers }
+        let workgroup = self.fused_workgroup_ms.unwrap_or(f64::INFINITY);
+        if self.layers_ms < self.fused_ms.min(workgroup) {
+            ChainPath::Layers
+        } else if workgroup < self.fused_ms {
+            ChainPath::FusedWorkgroup
+        } else {
+            ChainPath::Fused
+        }
     }
 
     /// Whether it was measured on this adapter, for these layers.
@@ -89,11 +99,15 @@ impl std::fmt::Display for Calibration {
     /// Which way, and why.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { fused_ms, layers_ms, batch, .. } = self;
-        let way = if self.path() == ChainPath::Fused { "fused" } else { "by layers" };
         write!(
             f,
-            "{way}: `bench --calibrate` measured {fused_ms:.3} ms a Langevin step of {batch} fused, {layers_ms:.3} by layers"
-        )
+            "{}: `bench --calibrate` measured {fused_ms:.3} ms a Langevin step of {batch} fused",
+            self.path()
+        )?;
+        if let Some(ms) = self.fused_workgroup_ms {
+            write!(f, ", {ms:.3} in workgroup memory")?;
+        }
+        write!(f, ", {layers_ms:.3} by layers")
     }
 }
 

@@ -4,7 +4,7 @@ use crate::calibration::{self, Calibration};
 use crate::cpu::{self, Isa};
 use crate::error::nearest;
 use crate::gpu::{self, Adapter, Gpu};
-use crate::kernels::chain::chain_layers;
+use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::network::Network;
 use crate::plan::{BufferId, Plan, ProgramId, Target};
 use crate::{Error, Result};
@@ -23,7 +23,7 @@ pub enum Device {
 
 /// How a GPU runs Langevin chains. The numbers that come out are the same up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ChainPath {
     /// What `bench --calibrate` found faster ([`crate::calibration`]). Where it was not run: fused on a GPU where the network
     /// allows it, by layers on a software renderer, which is faster that way.
@@ -31,6 +31,8 @@ pub enum ChainPath {
     Auto,
     /// A workgroup an image, many steps in one dispatch ([`crate::kernels::chain`]).
     Fused,
+    /// The same with hidden layers in workgroup memory, where the adapter has enough of it ([`Hidden::Workgroup`]).
+    FusedWorkgroup,
     /// A dispatch for every layer of every step.
     Layers,
 }
@@ -151,16 +153,16 @@ impl Device {
     /// rests on nothing that is measured now, so that the same run takes the same path every time.
     pub fn chain_target(&self, network: &Network, images: usize) -> Target {
         let layers = self.target(images);
-        match self {
-            Self::Gpu(gpu, _) if self.chain_path(network) == ChainPath::Fused => {
-                let fused_steps = if gpu.adapter.is_gpu() { u32::MAX } else { SOFTWARE_STEPS };
-                Target { fused_steps, ..layers }
-            }
-            _ => layers,
+        let Self::Gpu(gpu, _) = self else { return layers };
+        let fused_steps = if gpu.adapter.is_gpu() { u32::MAX } else { SOFTWARE_STEPS };
+        match self.chain_path(network) {
+            ChainPath::Fused => Target { fused_steps, ..layers },
+            ChainPath::FusedWorkgroup => Target { fused_steps, fused_hidden: Hidden::Workgroup, ..layers },
+            ChainPath::Layers | ChainPath::Auto => layers,
         }
     }
 
-    /// The path that chains of a network take: fused, or by layers.
+    /// The path that chains of a network take: any but `Auto`.
     pub fn chain_path(&self, network: &Network) -> ChainPath {
         self.path_and_why(network).0
     }
@@ -183,25 +185,36 @@ impl Device {
 
 impl Chains {
     fn path_and_why(&self, adapter: &Adapter, network: &Network) -> (ChainPath, String) {
-        let measured = self.calibrations.iter().find(|c| c.is_of(adapter, network));
-        let (path, why) = match (self.asked, self.so_far) {
-            (ChainPath::Layers, _) => (ChainPath::Layers, "by layers, as asked for"),
-            _ if chain_layers(network).is_none() => {
-                (ChainPath::Layers, "by layers: the network does not fit the fused chain")
-            }
-            (ChainPath::Fused, _) => (ChainPath::Fused, "fused, as asked for"),
-            (_, ChainPath::Layers) => (ChainPath::Layers, "by layers, as this run has done so far"),
-            (_, ChainPath::Fused) => (ChainPath::Fused, "fused, as this run has done so far"),
-            _ => match measured {
-                Some(calibration) => return (calibration.path(), calibration.to_string()),
-                None if adapter.is_gpu() => (
-                    ChainPath::Fused,
-                    "fused: on a GPU, launches and barriers between layers cost more than they do",
-                ),
-                None => (ChainPath::Layers, "by layers: a software renderer is faster that way"),
-            },
+        let because = |path: ChainPath, why: &str| (path, format!("{path}{why}"));
+        let wanted = match (self.asked, self.so_far) {
+            (ChainPath::Auto, ChainPath::Auto) => None,
+            (ChainPath::Auto, path) => Some((path, ", as this run has done so far")),
+            (path, _) => Some((path, ", as asked for")),
         };
-        (path, why.to_owned())
+        let layers = match (wanted, chain_layers(network)) {
+            (Some((ChainPath::Layers, why)), _) => return because(ChainPath::Layers, why),
+            (_, None) => return because(ChainPath::Layers, ": the network does not fit the fused chain"),
+            (_, Some(layers)) => layers,
+        };
+        let takes = workgroup_memory(&layers, Hidden::Workgroup);
+        match wanted {
+            Some((ChainPath::FusedWorkgroup, _)) if takes > adapter.workgroup_memory as usize => {
+                let (takes, has) = (takes.div_ceil(1024), adapter.workgroup_memory >> 10);
+                because(
+                    ChainPath::Fused,
+                    &format!(": its layers take {takes} KiB of workgroup memory, and there are {has}"),
+                )
+            }
+            Some((path, why)) => because(path, why),
+            None => match self.calibrations.iter().find(|c| c.is_of(adapter, network)) {
+                Some(calibration) => (calibration.path(), calibration.to_string()),
+                None if adapter.is_gpu() => because(
+                    ChainPath::Fused,
+                    ": on a GPU, launches and barriers between layers cost more than they do",
+                ),
+                None => because(ChainPath::Layers, ": a software renderer is faster that way"),
+            },
+        }
     }
 }
 
@@ -212,9 +225,24 @@ impl std::str::FromStr for ChainPath {
         match name {
             "auto" => Ok(Self::Auto),
             "fused" => Ok(Self::Fused),
+            "fused-workgroup" => Ok(Self::FusedWorkgroup),
             "layers" => Ok(Self::Layers),
-            _ => Err(Error::Device(format!("no path of chains is called `{name}`: auto, fused, or layers"))),
+            _ => Err(Error::Device(format!(
+                "no path of chains is called `{name}`: auto, fused, fused-workgroup, or layers"
+            ))),
         }
+    }
+}
+
+impl std::fmt::Display for ChainPath {
+    /// How chains run, for people.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "as suits the device",
+            Self::Fused => "fused",
+            Self::FusedWorkgroup => "fused in workgroup memory",
+            Self::Layers => "by layers",
+        })
     }
 }
 

@@ -4,9 +4,9 @@ mod common;
 
 use thalweg::compare::compare;
 use thalweg::data::ImageShape;
-use thalweg::device::{Device, Machine};
+use thalweg::device::{ChainPath, Chains, Device, Machine};
 use thalweg::kernels::State;
-use thalweg::kernels::chain::chain_layers;
+use thalweg::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use thalweg::kernels::dynamics::{Form, Path};
 use thalweg::network::{Activation, LayerSpec, Network, Padding, preset};
 use thalweg::plan::{
@@ -65,6 +65,11 @@ fn networks() -> Vec<Network> {
                 energy,
             ],
         ),
+        new(
+            "beside",
+            shape(1, 4, 4),
+            &[conv(16, [1, 1], [1, 1], [0; 4]), conv(16, [1, 1], [1, 1], [0, 2, 0, 1]), energy],
+        ),
         new("flat", shape(1, 1, 2), &[dense(36, Activation::Swish), dense(36, Activation::Swish), energy]),
         new("wide", shape(1, 28, 28), &[conv(32, [3, 3], [1, 1], [1, 1, 1, 1]), energy]),
         new("one layer", shape(2, 5, 5), &[energy]),
@@ -110,7 +115,10 @@ fn it_is_the_chain_by_layers() {
     let device = common::gpu();
     let mut failures = common::Failures::default();
     for network in networks() {
-        assert!(chain_layers(&network).is_some(), "{} does not fit", network.name);
+        let layers = chain_layers(&network).unwrap_or_else(|| panic!("{} does not fit", network.name));
+        let takes = workgroup_memory(&layers, Hidden::Workgroup);
+        // What every Metal GPU has, and lavapipe.
+        assert_eq!(takes <= 32 << 10, network.name != "wide", "{}: {takes} bytes", network.name);
         for (count, form) in [
             (1, Form::NoiseFirst),
             (19, Form::NoiseFirst),
@@ -120,16 +128,20 @@ fn it_is_the_chain_by_layers() {
         ] {
             pollster::block_on(async {
                 let target = Target::gpu(count);
-                let fused = Target { fused_steps: 3, ..target };
                 let layers = chains(&Device::cpu(), &network, count, (form, 3), Target::CPU).await;
-                let ours = chains(&device, &network, count, (form, 3), fused).await;
-                let moved = ours.iter().zip(chains(&device, &network, count, (form, 1), target).await);
-                failures.check(moved.filter(|(a, b)| *a != b).count() > ours.len() / 4, || {
-                    format!("{}: the chain stands still", network.name)
-                });
-                let doubles = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
-                let name = format!("{} by {count}, {form:?}", network.name);
-                failures.close(&name, &doubles(&ours), &doubles(&layers), 1e-4, 0.0);
+                let one_step = chains(&device, &network, count, (form, 1), target).await;
+                for fused_hidden in [Hidden::Scratch, Hidden::Workgroup] {
+                    if fused_hidden == Hidden::Workgroup && takes > common::workgroup_memory(&device) {
+                        continue;
+                    }
+                    let fused = Target { fused_steps: 3, fused_hidden, ..target };
+                    let ours = chains(&device, &network, count, (form, 3), fused).await;
+                    let moved = ours.iter().zip(&one_step).filter(|(a, b)| a != b).count();
+                    let name = format!("{} by {count}, {form:?}, {fused_hidden:?}", network.name);
+                    failures.check(moved > ours.len() / 4, || format!("{name}: the chain stands still"));
+                    let doubles = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+                    failures.close(&name, &doubles(&ours), &doubles(&layers), 1e-4, 0.0);
+                }
             });
         }
     }
@@ -149,6 +161,29 @@ fn networks_that_do_not_fit_run_by_layers() {
         let plan = sampler_plan(&network, 4, &numbers(Form::NoiseFirst), &[2], target);
         assert!(plan.plan.programs[plan.chains[0].1.0].len() > 2);
     }
+}
+
+/// Asked for, workgroup memory is used where there is enough of it, and else it is said that there is not.
+#[test]
+fn workgroup_memory_is_taken_where_it_is_enough() {
+    let Device::Gpu(gpu, _) = common::gpu() else { panic!("it is a GPU") };
+    let device = Device::Gpu(gpu, Chains { asked: ChainPath::FusedWorkgroup, ..Chains::default() });
+    let has = common::workgroup_memory(&device);
+    let mut refused = 0;
+    for network in networks() {
+        let layers = chain_layers(&network).unwrap();
+        let (target, why) = (device.chain_target(&network, 16), device.explain_chain(&network));
+        assert!(target.fused_steps > 0, "{}", network.name);
+        if workgroup_memory(&layers, Hidden::Workgroup) <= has {
+            assert_eq!(target.fused_hidden, Hidden::Workgroup, "{}", network.name);
+            assert_eq!(why, "fused in workgroup memory, as asked for");
+        } else {
+            refused += 1;
+            assert_eq!(target.fused_hidden, Hidden::Scratch, "{}", network.name);
+            assert!(why.contains("KiB of workgroup memory, and there are"), "{why}");
+        }
+    }
+    assert!(refused > 0 || has > 100 << 10, "`wide` takes more than any GPU has");
 }
 
 #[test]

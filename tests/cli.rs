@@ -985,9 +985,16 @@ fn auto_takes_the_path_that_was_measured() {
     let kept = read();
     assert_eq!(kept.as_array().unwrap().len(), 1, "{kept}");
     assert!(kept[0]["fused_ms"].as_f64().unwrap() < 1e9, "{kept}");
-    for (fused, layers, path) in [(1.0, 2.0, "fused: "), (2.0, 1.0, "by layers: ")] {
+    assert_eq!(kept[0]["fused_workgroup_ms"].is_number(), adapter.workgroup_memory >= 32 << 10, "{kept}");
+    for (times, path) in [
+        ([1.0, 2.0, 3.0], "fused: "),
+        ([2.0, 1.0, 3.0], "fused in workgroup memory: "),
+        ([3.0, 2.0, 1.0], "by layers: "),
+    ] {
         let mut changed = kept.clone();
-        (changed[0]["fused_ms"], changed[0]["layers_ms"]) = (fused.into(), layers.into());
+        for (name, time) in ["fused_ms", "fused_workgroup_ms", "layers_ms"].iter().zip(times) {
+            changed[0][name] = time.into();
+        }
         fs::write(&file, changed.to_string()).unwrap();
         let chains = works(&[]);
         assert!(chains.contains(&format!("{path}`bench --calibrate` measured")), "{chains}");
@@ -1065,7 +1072,7 @@ fn a_film_changes_no_sample_on_an_adapter() {
     let (folder, adapter) = (folder(), adapter());
     let base = ["sample", "--model", GOLDEN, "--network=mnist-small", "--count=3", "--steps=12"];
     let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
-    for path in ["fused", "layers"] {
+    for path in ["fused", "fused-workgroup", "layers"] {
         let base = [&base[..], &["--device", &adapter.name, "--chain-path", path]].concat();
         works(folder.path(), &[&base[..], &["--npy=straight.npy"]].concat());
         works(folder.path(), &[&base[..], &["--npy=stops.npy", "--film=film.png"]].concat());

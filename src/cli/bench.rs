@@ -15,10 +15,11 @@ pub struct Arguments {
     /// Where to compute: `auto`, `cpu`, `cpu:plain`, `cpu:avx2`, `cpu:avx512`, an adapter's number or a part of its name
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
-    #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
+    /// workgroup memory), by `layers`, or what suits it
+    #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
     chain_path: ChainPath,
-    /// Measures only both ways of running chains on a GPU, and keeps which is faster: from then on `auto` takes that one for
+    /// Measures only the ways of running chains on a GPU, and keeps which is fastest: from then on `auto` takes that one for
     /// this adapter, driver and network. Results of later runs may then differ from earlier ones by rounding
     #[arg(long, conflicts_with_all = ["chain_path", "json"])]
     calibrate: bool,

@@ -14,8 +14,9 @@ pub struct Arguments {
     /// processor), an adapter's number or a part of its name (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
-    #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
+    /// workgroup memory), by `layers`, or what suits it
+    #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
     chain_path: ChainPath,
     /// Training steps
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

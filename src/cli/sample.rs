@@ -69,8 +69,9 @@ pub struct Arguments {
     /// (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
-    #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
+    /// workgroup memory), by `layers`, or what suits it
+    #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
     chain_path: ChainPath,
     /// Picture of all samples, each with its energy under it [default: grid.png; none for more than 10,000 samples]; of
     /// sequences, the first 100 as curves; for points in the plane, the energy landscape with them on it [default:

@@ -50,8 +50,9 @@ pub struct Arguments {
     /// (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), by `layers`, or what suits it
-    #[arg(long, default_value = "auto", value_name = "auto|fused|layers")]
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
+    /// workgroup memory), by `layers`, or what suits it
+    #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
     chain_path: ChainPath,
     /// What to do when training diverges or collapses: `rollback` (to the last good state and on from there, by other
     /// random numbers and half the learning rate; after three tries the run stops), `stop` (there), or `ignore`

@@ -46,7 +46,7 @@ impl PipelineKey {
 }
 
 impl Gpu {
-    /// Opens an adapter, with its own limits on buffers, timestamps where there are any, 64-bit integers if it is software,
+    /// Opens an adapter, with its own limits on buffers and workgroup memory, timestamps where there are any, 64-bit integers if it is software,
     /// and nothing else beyond what WebGPU guarantees.
     ///
     /// # Errors
@@ -56,6 +56,7 @@ impl Gpu {
         let required_limits = wgpu::Limits {
             max_buffer_size: limits.max_buffer_size,
             max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+            max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,
             ..wgpu::Limits::default()
         };
         let mut optional = wgpu::Features::TIMESTAMP_QUERY;

@@ -21,6 +21,17 @@ pub const MAX_LAYERS: usize = 16;
 /// Values an image may have: it lies in workgroup memory, beside 8 KiB for sums.
 pub const MAX_FEATURES: usize = 2048;
 
+/// Where hidden layers' values and gradients lie while a step goes through them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Hidden {
+    /// In a buffer of the chain's own, which stays in a cache (`shaders/lib/chain_scratch.wgsl`): the 16 KiB of workgroup
+    /// memory that every adapter has are enough.
+    #[default]
+    Scratch,
+    /// In workgroup memory, all but the slopes (`shaders/lib/chain_workgroup.wgsl`): [`workgroup_memory`] says how much.
+    Workgroup,
+}
+
 /// Whole Langevin steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
@@ -30,6 +41,8 @@ pub struct Chain {
     pub n_images: u32,
     /// The layers, first to last.
     pub layers: Vec<ChainLayer>,
+    /// Where they keep what they hand on.
+    pub hidden: Hidden,
     /// The first step.
     pub first_step: u32,
     /// Steps.
@@ -137,10 +150,16 @@ pub fn packed_len(layers: &[ChainLayer]) -> usize {
     layers.last().map_or(0, |layer| layer.backward + layer.packings().1.len())
 }
 
-/// Fours of zeros that stand for a pixel in the padding: as many as the widest layer's pixel has.
+/// Fours of zeros that stand for a pixel in the padding: as many as a pixel has, in the widest layer that looks beside its
+/// image.
 fn zeros(layers: &[ChainLayer]) -> usize {
+    let looks_beside = |l: &&ChainLayer| {
+        let s = &l.shape;
+        let sizes = [s.kernel_height, s.kernel_width, s.stride_y, s.stride_x];
+        sizes != [1; 4] || (s.in_height, s.in_width) != (s.out_height, s.out_width)
+    };
     let channels = |l: &ChainLayer| l.shape.out_channels.max(l.shape.in_channels).div_ceil(4);
-    layers.iter().map(channels).max().unwrap_or(1)
+    layers.iter().filter(looks_beside).map(channels).max().unwrap_or(1)
 }
 
 /// Fours of one layer's output.
@@ -149,8 +168,31 @@ fn out_fours(layer: &ChainLayer) -> usize {
 }
 
 /// Floats of one image's scratch.
-pub fn scratch_len(layers: &[ChainLayer]) -> usize {
-    4 * (zeros(layers) + 2 * layers.iter().map(out_fours).sum::<usize>())
+pub fn scratch_len(layers: &[ChainLayer], hidden: Hidden) -> usize {
+    let slopes: usize = layers.iter().map(out_fours).sum();
+    match hidden {
+        Hidden::Scratch => 4 * (zeros(layers) + 2 * slopes),
+        Hidden::Workgroup => 4 * slopes,
+    }
+}
+
+/// Fours of workgroup memory before each of the two regions of [`Hidden::Workgroup`], and behind both. A region holds any
+/// layer of its parity, or two sums of each invocation.
+fn regions(layers: &[ChainLayer]) -> [usize; 3] {
+    let of =
+        |parity: usize| layers.iter().skip(parity).step_by(2).map(out_fours).max().unwrap_or(0).max(2 * SIZE);
+    let first = zeros(layers);
+    [first, first + of(0), first + of(0) + of(1)]
+}
+
+/// Bytes of workgroup memory that the chain takes.
+pub fn workgroup_memory(layers: &[ChainLayer], hidden: Hidden) -> usize {
+    let fours = match hidden {
+        Hidden::Scratch => 2 * SIZE,
+        Hidden::Workgroup => regions(layers)[2],
+    };
+    let image = layers[0].shape.in_len();
+    16 * (fours + image.div_ceil(4))
 }
 
 /// `Layer` of `shaders/chain.wgsl`.
@@ -179,9 +221,9 @@ pub struct LayerParams {
     pub forward_split: u32,
     pub backward_split: u32,
     pub leak: f32,
+    pub slope: u32,
     pub spare0: u32,
     pub spare1: u32,
-    pub spare2: u32,
 }
 
 /// `Params` of `shaders/chain.wgsl`.
@@ -209,13 +251,18 @@ impl Chain {
 
     fn layer_params(&self) -> [LayerParams; MAX_LAYERS] {
         let mut params = [LayerParams::default(); MAX_LAYERS];
-        let mut place = zeros(&self.layers);
+        let (mut in_scratch, regions) = (zeros(&self.layers), regions(&self.layers));
+        let mut slopes = 0;
         for (i, (layer, params)) in self.layers.iter().zip(&mut params).enumerate() {
             let s = &layer.shape;
             let (in4, out4) = (s.in_channels.div_ceil(4), s.out_channels.div_ceil(4));
-            let value = place;
-            let gradient = value + out_fours(layer);
-            place = gradient + out_fours(layer);
+            let fours = out_fours(layer);
+            let (value, gradient, slope) = match self.hidden {
+                Hidden::Scratch => (in_scratch, in_scratch + fours, in_scratch + fours),
+                Hidden::Workgroup => (regions[i % 2], regions[i % 2], slopes),
+            };
+            in_scratch += 2 * fours;
+            slopes += fours;
             let forward_items = out4 * (s.out_height * s.out_width).div_ceil(TILE);
             let phase_pixels = s.in_height.div_ceil(s.stride_y) * s.in_width.div_ceil(s.stride_x);
             let backward_items = in4 * phase_pixels.div_ceil(TILE) * s.stride_y * s.stride_x;
@@ -238,6 +285,7 @@ impl Chain {
                 activation: layer.activation.code(),
                 value: value as u32,
                 gradient: gradient as u32,
+                slope: slope as u32,
                 // The first layer reads x, whose channels are not split.
                 forward_split: if i == 0 { 1 } else { Self::split(forward_items, in4) },
                 backward_split: Self::split(backward_items, out4),
@@ -268,7 +316,16 @@ impl Describe for Chain {
 
     fn prelude(&self) -> String {
         let features = self.features();
-        format!("const SIZE = {SIZE}u;\nconst FEATURES = {features}u;\nconst MAX_LAYERS = {MAX_LAYERS}u;\n")
+        let sizes = format!(
+            "const SIZE = {SIZE}u;\nconst FEATURES = {features}u;\nconst MAX_LAYERS = {MAX_LAYERS}u;\n"
+        );
+        match self.hidden {
+            Hidden::Scratch => sizes + include_str!("../../shaders/lib/chain_scratch.wgsl"),
+            Hidden::Workgroup => {
+                let hidden = format!("const HIDDEN = {}u;\n", regions(&self.layers)[2]);
+                sizes + &hidden + include_str!("../../shaders/lib/chain_workgroup.wgsl")
+            }
+        }
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
@@ -276,7 +333,7 @@ impl Describe for Chain {
             ("LANES", self.lanes.into()),
             ("N_LAYERS", self.layers.len() as f64),
             ("ZEROS", zeros(&self.layers) as f64),
-            ("SCRATCH", (scratch_len(&self.layers) / 4) as f64),
+            ("SCRATCH", (scratch_len(&self.layers, self.hidden) / 4) as f64),
         ]
     }
 

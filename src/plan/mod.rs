@@ -27,6 +27,7 @@ pub use programs::{
 pub use score_pass::{Derivatives, EXACT_TRACE, ScoreObjective, ScorePass};
 pub use tangent_pass::TangentPass;
 
+use crate::kernels::chain::Hidden;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::pack_weights::Tile;
 use crate::kernels::{Access, Kernel};
@@ -221,6 +222,8 @@ pub struct Target {
     /// Langevin steps that one launch of the fused chain ([`crate::kernels::chain`]) may do; 0 runs chains layer by
     /// layer, as networks that the fused chain does not fit always do.
     pub fused_steps: u32,
+    /// Where the fused chain keeps what its layers hand on.
+    pub fused_hidden: Hidden,
 }
 
 impl Target {
@@ -236,6 +239,7 @@ impl Target {
         fours: false,
         chunk_blocks: 4,
         fused_steps: 0,
+        fused_hidden: Hidden::Scratch,
     };
 
     /// For the CPU executor with registers of `width` floats, to work on `images` at a time: 16, which would be one
@@ -265,6 +269,7 @@ impl Target {
             fours: true,
             chunk_blocks: 1,
             fused_steps: 0,
+            fused_hidden: Hidden::Scratch,
         }
     }
 

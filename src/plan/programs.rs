@@ -10,7 +10,7 @@ use crate::kernels::add_penalty::AddPenalty;
 use crate::kernels::advance::Advance;
 use crate::kernels::augment_starts::{Augment, AugmentStarts};
 use crate::kernels::average_weights::AverageWeights;
-use crate::kernels::chain::{Chain, ChainLayer, chain_layers, pack_chain, packed_len, scratch_len};
+use crate::kernels::chain::{Chain, ChainLayer, Hidden, chain_layers, pack_chain, packed_len, scratch_len};
 use crate::kernels::clip_scale::ClipScale;
 use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
 use crate::kernels::conv_weight_gradient::Chunks;
@@ -268,6 +268,7 @@ struct AdjustedPass {
 #[derive(Clone, Debug)]
 struct FusedPass {
     steps: u32, // of one launch, at most
+    hidden: Hidden,
     layers: Vec<ChainLayer>,
     weights: BufferId,
     scratch: BufferId,
@@ -294,8 +295,10 @@ impl ChainPass {
         let layers = if fuses { chain_layers(network) } else { None };
         let fused = layers.map(|layers| FusedPass {
             steps: target.fused_steps,
+            hidden: target.fused_hidden,
             weights: plan.flat("chain's packed weights", packed_len(&layers)),
-            scratch: plan.flat("chain's scratch", n_images as usize * scratch_len(&layers)),
+            scratch: plan
+                .flat("chain's scratch", n_images as usize * scratch_len(&layers, target.fused_hidden)),
             layers,
         });
         Self { state, blocks: blocks.clone(), n_images, fused, adjusted, counts_anew: true }
@@ -332,6 +335,7 @@ impl ChainPass {
                     lanes,
                     n_images: self.n_images,
                     layers: fused.layers.clone(),
+                    hidden: fused.hidden,
                     first_step,
                     n_steps: (steps.start - first_step).min(at_once),
                     dynamics,

@@ -9,6 +9,7 @@ use thalweg::checkpoint::{Checkpoint, TensorData};
 use thalweg::data::ImageShape;
 use thalweg::device::{Chains, Device};
 use thalweg::gpu::{Gpu, adapters};
+use thalweg::kernels::chain::Hidden;
 use thalweg::kernels::jet_start::JetInputs;
 use thalweg::kernels::pack_weights::Packing;
 use thalweg::kernels::score_direction::DirectionInputs;
@@ -30,6 +31,14 @@ pub fn gpu() -> Device {
 /// Whether a device's shaders may use 64-bit integers.
 pub fn has_int64(device: &Device) -> bool {
     matches!(device, Device::Gpu(gpu, _) if gpu.int64())
+}
+
+/// Bytes of a GPU's workgroup memory.
+pub fn workgroup_memory(device: &Device) -> usize {
+    match device {
+        Device::Gpu(gpu, _) => gpu.adapter.workgroup_memory as usize,
+        Device::Cpu(_) => 0,
+    }
 }
 
 /// Collects what is wrong, so that a test names every failure and not only the first.
@@ -715,6 +724,7 @@ pub fn random_target(rng: &mut Rng) -> Target {
     let tile_channels = if fours { rng.pick(&[4, 8, 16, 32]) } else { rng.pick(&[1, 3, 4, 6]) };
     Target {
         fused_steps: 0,
+        fused_hidden: Hidden::Scratch,
         lanes: rng.pick(&[4, 5, 8, 16]),
         tile_channels,
         tile_pixels: 1 + rng.below(4),
