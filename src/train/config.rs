@@ -1058,7 +1058,7 @@ impl Config {
 fn digits(base: Config) -> Config {
     Config {
         objective: Objective::DenoisingScoreMatching,
-        train: Train { steps: 12_000, batch: 64, ..base.train },
+        train: Train { steps: 10_000, batch: 64, ..base.train },
         data: Data { noise: 0.0 },
         chain: Chain { gradient_clip: 0.0, clamp: 0.0, ..base.chain },
         replay: Replay { start: Start::Normal, ..base.replay },
