@@ -68,7 +68,12 @@ fn networks() -> Vec<Network> {
         new(
             "beside",
             shape(1, 4, 4),
-            &[conv(16, [1, 1], [1, 1], [0; 4]), conv(16, [1, 1], [1, 1], [0, 2, 0, 1]), energy],
+            &[
+                conv(16, [1, 1], [1, 1], [0; 4]),
+                conv(16, [1, 1], [1, 1], [0, 2, 0, 1]),
+                dense(12, Activation::Swish),
+                energy,
+            ],
         ),
         new("flat", shape(1, 1, 2), &[dense(36, Activation::Swish), dense(36, Activation::Swish), energy]),
         new("wide", shape(1, 28, 28), &[conv(32, [3, 3], [1, 1], [1, 1, 1, 1]), energy]),
