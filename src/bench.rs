@@ -77,8 +77,8 @@ pub struct Figures {
     pub training_step: Timing,
     /// Samples a second, of 500 Langevin steps each.
     pub images_per_s: f64,
-    /// Counted floating-point operations of a Langevin step (2 a multiply-add, taps in the padding included) over its
-    /// time.
+    /// Counted floating-point operations of a Langevin step (2 a multiply-add, all taps, though those in the padding are
+    /// left out and the CPU takes fewer products for others) over its time.
     pub gflops: f64,
     /// What the device reached in this run on multiply-adds in registers.
     pub peak_gflops: f64,

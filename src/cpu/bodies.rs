@@ -9,6 +9,7 @@ use super::lstm;
 use super::pieces::WeightPiece;
 use super::simd::{Rows, Simd, TileMut, TileRef, accumulate};
 use super::weight_gradient::{conv_weight_gradient, dense_weight_gradient};
+pub use super::winograd::run_block as run_winograd;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::dense_forward::DenseForward;
@@ -181,7 +182,7 @@ fn sum_tile<S: Simd, const T: usize, const P: usize>(
         match count {
             _ if count == P => accumulate::<S, T, P>(&mut sum, weights, input, rows, source.lanes, step),
             // One of two, by constants: a tile that numbers index has to be in memory.
-            1 if P == 2 => {
+            1 if const { P == 2 } => {
                 for p in 0..P {
                     if p == first {
                         let part = std::array::from_mut(&mut sum[p]);
@@ -190,13 +191,13 @@ fn sum_tile<S: Simd, const T: usize, const P: usize>(
                 }
             }
             // Only those that there are, or half of the program would be sums that nothing takes.
-            1 if P > 1 => part!(1),
-            2 if P > 2 => part!(2),
-            3 if P > 3 => part!(3),
-            4 if P > 4 => part!(4),
-            5 if P > 5 => part!(5),
-            6 if P > 6 => part!(6),
-            7 if P > 7 => part!(7),
+            1 if const { P > 1 } => part!(1),
+            2 if const { P > 2 } => part!(2),
+            3 if const { P > 3 } => part!(3),
+            4 if const { P > 4 } => part!(4),
+            5 if const { P > 5 } => part!(5),
+            6 if const { P > 6 } => part!(6),
+            7 if const { P > 7 } => part!(7),
             _ => unreachable!("{count} of {P} pixels"),
         }
     }
@@ -206,24 +207,25 @@ fn sum_tile<S: Simd, const T: usize, const P: usize>(
 /// Calls `$body` with constants for a tile's channels and pixels, by the channels that weights are packed for.
 macro_rules! with_tile {
     ($s:ident, $tile:expr, $body:ident ( $($argument:expr),* )) => {
-        match ($tile, $s::SUMS) {
-            (1, 16) => $body::<$s, 1, 8>($($argument),*),
-            (1, 8 | 4) => $body::<$s, 1, 4>($($argument),*),
-            (1, _) => $body::<$s, 1, 2>($($argument),*),
-            (2, 16) => $body::<$s, 2, 6>($($argument),*),
-            (2, 8) => $body::<$s, 2, 4>($($argument),*),
-            (2, 4) => $body::<$s, 2, 2>($($argument),*),
-            (2, _) => $body::<$s, 2, 1>($($argument),*),
-            (3, 16) => $body::<$s, 3, 4>($($argument),*),
-            (3, 8) => $body::<$s, 3, 2>($($argument),*),
-            (3, _) => $body::<$s, 3, 1>($($argument),*),
-            (4, 16) => $body::<$s, 4, 4>($($argument),*),
-            (4, 8) => $body::<$s, 4, 2>($($argument),*),
-            (4, _) => $body::<$s, 4, 1>($($argument),*),
-            (8, 16) => $body::<$s, 8, 2>($($argument),*),
-            (8, _) => $body::<$s, 8, 1>($($argument),*),
-            (tile, _) => panic!("weights packed for {tile} channels are for a GPU"),
+        // By constants, so that tiles of other registers are not compiled at all.
+        if const { $s::SUMS == 16 } {
+            with_tile!(@ $s, $tile, $body, ($($argument),*), [1 8] [2 6] [3 4] [4 4] [8 2])
+        } else if const { $s::SUMS == 8 } {
+            with_tile!(@ $s, $tile, $body, ($($argument),*), [1 4] [2 4] [3 2] [4 2] [8 1])
+        } else if const { $s::SUMS == 4 } {
+            with_tile!(@ $s, $tile, $body, ($($argument),*), [1 4] [2 2] [3 1] [4 1] [8 1])
+        } else {
+            with_tile!(@ $s, $tile, $body, ($($argument),*), [1 2] [2 1] [3 1] [4 1] [8 1])
         }
+    };
+    (@ $s:ident, $tile:expr, $body:ident, $arguments:tt, $([$t:literal $p:literal])*) => {
+        match $tile {
+            $($t => with_tile!(! $s, $body, $t, $p, $arguments),)*
+            tile => panic!("weights packed for {tile} channels are for a GPU"),
+        }
+    };
+    (! $s:ident, $body:ident, $t:literal, $p:literal, ($($argument:expr),*)) => {
+        $body::<$s, $t, $p>($($argument),*)
     };
 }
 
@@ -406,7 +408,7 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
 
 /// A register of a gradient, times that of the slope.
 #[inline(always)]
-fn times_slope<S: Simd>(place: Slope, sum: S, slope: &[f32], grad: &[f32], at: usize) -> S {
+pub fn times_slope<S: Simd>(place: Slope, sum: S, slope: &[f32], grad: &[f32], at: usize) -> S {
     match place.of(slope, grad) {
         Some(slope) => sum.multiply(S::read(&slope[at..])),
         None => sum,

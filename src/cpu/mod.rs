@@ -11,11 +11,13 @@ mod pieces;
 mod simd;
 mod weight_gradient;
 mod whole;
+mod winograd;
 
 use crate::kernels::{Binding, Kernel};
 use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
 use crate::{Error, Result};
 use pieces::{Piece, WeightPiece};
+use winograd::Winograd;
 
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -154,6 +156,11 @@ macro_rules! by_isa {
 
 by_isa!(run_block(kernel: &Kernel, index: u32, bindings: &mut [Binding]), run_block, kernel.run(index, bindings));
 by_isa!(
+    run_winograd(winograd: &Winograd, weights: &[f32], kernel: &Kernel, bindings: &mut [Binding]),
+    run_winograd,
+    panic!("the reference adds up taps")
+);
+by_isa!(
     run_part(kernel: &Kernel, first: usize, bindings: &mut [Binding]),
     run_part,
     kernel.run_part(first, bindings)
@@ -202,6 +209,29 @@ pub struct Machine {
     plan: Arc<Plan>,
     isa: Isa,
     buffers: Vec<Vec<Line>>,
+    /// Of every buffer of packed weights that are multiplied at points, these.
+    transformed: Vec<Option<Transformed>>,
+}
+
+/// Weights at the points of [`Winograd`].
+#[derive(Debug)]
+struct Transformed {
+    winograd: Winograd,
+    weights: Vec<f32>,
+    /// Whether the packed weights have been written since.
+    stale: bool,
+}
+
+impl Transformed {
+    /// Of a launch's weights, where multiplying at points is faster.
+    fn new(launch: &Launch) -> Option<Self> {
+        let winograd = match &launch.kernel {
+            Kernel::ConvForward(k) => Winograd::forward(k)?,
+            Kernel::ConvInputGradient(k) => Winograd::input_gradient(k)?,
+            _ => return None,
+        };
+        winograd.pays().then_some(Self { winograd, weights: Vec::new(), stale: true })
+    }
 }
 
 impl Machine {
@@ -225,7 +255,15 @@ impl Machine {
             })
         };
         let buffers: Result<_> = plan.buffers.iter().enumerate().map(buffer).collect();
-        Ok(Self { buffers: buffers?, plan, isa })
+        let mut transformed: Vec<Option<Transformed>> = plan.buffers.iter().map(|_| None).collect();
+        for launch in plan.programs.iter().flatten().filter(|_| isa != Isa::Reference) {
+            if let Some(&weights) = launch.bindings.get(1)
+                && transformed[weights.0].is_none()
+            {
+                transformed[weights.0] = Transformed::new(launch);
+            }
+        }
+        Ok(Self { buffers: buffers?, transformed, plan, isa })
     }
 
     /// The plan.
@@ -241,6 +279,7 @@ impl Machine {
     /// A buffer's words, to be written.
     pub fn words_mut(&mut self, buffer: BufferId) -> &mut [u32] {
         let len = self.plan.len_of(buffer);
+        self.is_written(buffer);
         &mut bytemuck::cast_slice_mut(&mut self.buffers[buffer.0])[..len]
     }
 
@@ -289,6 +328,27 @@ impl Machine {
         } else {
             self.run_whole(launches);
         }
+        for buffer in launches.iter().flat_map(Launch::written) {
+            self.is_written(buffer);
+        }
+    }
+
+    /// What was made of a buffer's words is made anew when it is next needed.
+    fn is_written(&mut self, buffer: BufferId) {
+        if let Some(transformed) = &mut self.transformed[buffer.0] {
+            transformed.stale = true;
+        }
+    }
+
+    /// Brings the weights that launches take up to date.
+    fn transform_weights(&mut self, launches: &[Launch]) {
+        for weights in launches.iter().filter_map(|launch| launch.bindings.get(1)) {
+            if let Some(transformed) = self.transformed[weights.0].as_mut().filter(|t| t.stale) {
+                let packed: &[f32] = bytemuck::cast_slice(&self.buffers[weights.0]);
+                transformed.winograd.transform_weights(packed, &mut transformed.weights);
+                transformed.stale = false;
+            }
+        }
     }
 
     /// Whether a kernel's work is cut into pieces.
@@ -298,7 +358,8 @@ impl Machine {
 
     /// Runs per-block launches, all of them for one block before the next.
     fn run_blocks(&mut self, launches: &[Launch]) {
-        let (plan, isa) = (&self.plan, self.isa);
+        self.transform_weights(launches);
+        let (plan, isa, transformed) = (&self.plan, self.isa, &self.transformed);
         // For each block, its part of every per-block buffer; shared buffers on the side.
         let mut blocks: Vec<Vec<&mut [u32]>> = Vec::new();
         blocks.resize_with(plan.n_blocks as usize, Vec::new);
@@ -319,7 +380,7 @@ impl Machine {
             }
         }
         let run = |(number, block): (usize, &mut Vec<_>)| {
-            run_one_block(plan, isa, launches, number, block, &shared)
+            run_one_block((plan, isa, transformed), launches, number, block, &shared)
         };
         if isa == Isa::Reference {
             blocks.iter_mut().enumerate().for_each(run);
@@ -365,8 +426,7 @@ fn stream_of<'b>(binding: &'b mut Binding, stream: usize, streams: usize) -> Bin
 
 /// Takes one block through all launches.
 fn run_one_block<'a>(
-    plan: &Plan,
-    isa: Isa,
+    (plan, isa, transformed): (&Plan, Isa, &[Option<Transformed>]),
     launches: &[Launch],
     number: usize,
     block: &mut [&'a mut [u32]],
@@ -383,13 +443,20 @@ fn run_one_block<'a>(
             });
         }
         let index = number - launch.blocks.start;
+        let transformed = launch.bindings.get(1).and_then(|weights| transformed[weights.0].as_ref());
+        let run = |bindings: &mut [Binding]| match transformed {
+            Some(Transformed { winograd, weights, .. }) => {
+                run_winograd(isa, plan.lanes, winograd, weights, &launch.kernel, bindings);
+            }
+            None => run_block(isa, plan.lanes, &launch.kernel, index, bindings),
+        };
         if launch.streams == 1 {
-            run_block(isa, plan.lanes, &launch.kernel, index, &mut bindings);
+            run(&mut bindings);
         } else {
             for stream in 0..launch.streams as usize {
                 let part = |binding| stream_of(binding, stream, launch.streams as usize);
                 let mut parts: Vec<Binding> = bindings.iter_mut().map(part).collect();
-                run_block(isa, plan.lanes, &launch.kernel, index, &mut parts);
+                run(&mut parts);
             }
         }
         for (&id, binding) in launch.bindings.iter().zip(bindings) {

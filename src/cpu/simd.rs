@@ -261,6 +261,48 @@ pub fn accumulate<S: Simd, const T: usize, const P: usize>(
     }
 }
 
+/// `sum over k of weights[k][t] * input[k * stride + p * step]` for T channels by P pixels, all in registers, by stretches.
+///
+/// # Panics
+/// Where a pixel lies beyond the slice, or there are no weights.
+#[inline(always)]
+pub fn sum_products<S: Simd, const T: usize, const P: usize>(
+    weights: &[f32],
+    input: &[f32],
+    stride: usize,
+    step: usize,
+) -> [[S; T]; P] {
+    let mut left = weights.len() / T;
+    assert!(left > 0);
+    let input = &input[..(left - 1) * stride + (P - 1) * step + S::LANES];
+    let (mut weight, mut x) = (weights.as_ptr(), input.as_ptr());
+    let mut sum = [[S::splat(0.0); T]; P];
+    while left > 0 {
+        let length = left.min(STRETCH);
+        left -= length;
+        let mut tile = [[S::splat(0.0); T]; P];
+        // SAFETY, of every turn: as in `accumulate`; there are `left` turns in all.
+        for _ in 0..length / S::TURNS {
+            for turn in 0..S::TURNS {
+                unsafe { add_products(&mut tile, weight.add(turn * T), x.add(turn * stride), step) };
+            }
+            weight = weight.wrapping_add(S::TURNS * T);
+            x = x.wrapping_add(S::TURNS * stride);
+        }
+        for _ in 0..length % S::TURNS {
+            unsafe { add_products(&mut tile, weight, x, step) };
+            weight = weight.wrapping_add(T);
+            x = x.wrapping_add(stride);
+        }
+        for p in 0..P {
+            for t in 0..T {
+                sum[p][t] = sum[p][t].add(tile[p][t]);
+            }
+        }
+    }
+    sum
+}
+
 /// Adds T weights times P pixels, `step` apart, to a tile.
 ///
 /// # Safety
@@ -354,6 +396,67 @@ impl<'a, S: Simd, const T: usize, const P: usize> TileRef<'a, S, T, P> {
         assert!(p < P && t < T);
         // SAFETY: as in `TileMut::set`.
         unsafe { S::load(self.from.add(p * self.step + t * self.stride)) }
+    }
+}
+
+/// N stretches of as many floats each, which are read together.
+#[derive(Clone, Copy)]
+pub struct Sources<'a, const N: usize> {
+    from: [*const f32; N],
+    len: usize,
+    of: PhantomData<&'a [f32]>,
+}
+
+impl<'a, const N: usize> Sources<'a, N> {
+    /// The first `len` floats of each.
+    ///
+    /// # Panics
+    /// Where one is shorter.
+    #[inline(always)]
+    pub fn new(slices: [&'a [f32]; N], len: usize) -> Self {
+        let mut from = [std::ptr::null(); N];
+        for i in 0..N {
+            from[i] = slices[i][..len].as_ptr();
+        }
+        Self { from, len, of: PhantomData }
+    }
+
+    /// A register of the stretch `i`.
+    #[inline(always)]
+    pub fn get<S: Simd>(&self, i: usize, at: usize) -> S {
+        assert!(at + S::LANES <= self.len);
+        // SAFETY: `new` has found that many floats.
+        unsafe { S::load(self.from[i].add(at)) }
+    }
+}
+
+/// N stretches of as many floats each, which are written together.
+pub struct Targets<'a, const N: usize> {
+    to: [*mut f32; N],
+    len: usize,
+    of: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a, const N: usize> Targets<'a, N> {
+    /// The first `len` floats of each.
+    ///
+    /// # Panics
+    /// Where one is shorter.
+    #[inline(always)]
+    pub fn new(slices: [&'a mut [f32]; N], len: usize) -> Self {
+        let mut to = [std::ptr::null_mut(); N];
+        for (to, slice) in to.iter_mut().zip(slices) {
+            *to = slice[..len].as_mut_ptr();
+        }
+        Self { to, len, of: PhantomData }
+    }
+
+    /// Writes a register of the stretch `i`.
+    #[inline(always)]
+    pub fn set<S: Simd>(&mut self, i: usize, at: usize, value: S) {
+        assert!(at + S::LANES <= self.len);
+        // SAFETY: `new` has found that many floats, which are borrowed for as long as this is.
+        unsafe { value.store(self.to[i].add(at)) }
     }
 }
 

@@ -22,10 +22,13 @@ const AHEAD: usize = 4;
 /// See [`ConvWeightGradient::reference`].
 #[inline(always)]
 pub fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
-    match (<S::Narrow as Simd>::SUMS, S::Narrow::LANES) {
-        (16, _) => conv_weight_tiles::<S, 4, 4>(k, piece, input, g),
-        (_, 4) => conv_weight_tiles::<S, 4, 2>(k, piece, input, g), // products take a register, too
-        (_, _) => conv_weight_tiles::<S, 4, 3>(k, piece, input, g),
+    // By constants, so that tiles of other registers are not compiled at all.
+    if const { <S::Narrow as Simd>::SUMS == 16 } {
+        conv_weight_tiles::<S, 4, 4>(k, piece, input, g);
+    } else if const { S::Narrow::LANES == 4 } {
+        conv_weight_tiles::<S, 4, 2>(k, piece, input, g); // products take a register, too
+    } else {
+        conv_weight_tiles::<S, 4, 3>(k, piece, input, g);
     }
 }
 
@@ -369,13 +372,16 @@ pub fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiec
     let parts = piece.weights.chunks_mut(UNITS * k.shape.in_len()).zip(piece.biases.chunks_mut(UNITS));
     for (i, (weights, biases)) in parts.enumerate() {
         let first = piece.first + i * UNITS;
-        match (S::SUMS, S::LANES) {
-            (16, 16) => dense_weight_tiles::<S, 8, 1>(k, (first, weights, biases), input, g),
-            (16, 8) => dense_weight_tiles::<S, 8, 2>(k, (first, weights, biases), input, g),
-            (16, _) => dense_weight_tiles::<S, 4, 4>(k, (first, weights, biases), input, g),
-            (_, 8) => dense_weight_tiles::<S, 6, 2>(k, (first, weights, biases), input, g),
-            // Products take a register, too.
-            (_, _) => dense_weight_tiles::<S, 2, 4>(k, (first, weights, biases), input, g),
+        if const { S::SUMS == 16 && S::LANES == 16 } {
+            dense_weight_tiles::<S, 8, 1>(k, (first, weights, biases), input, g);
+        } else if const { S::SUMS == 16 && S::LANES == 8 } {
+            dense_weight_tiles::<S, 8, 2>(k, (first, weights, biases), input, g);
+        } else if const { S::SUMS == 16 } {
+            dense_weight_tiles::<S, 4, 4>(k, (first, weights, biases), input, g);
+        } else if const { S::LANES == 8 } {
+            dense_weight_tiles::<S, 6, 2>(k, (first, weights, biases), input, g);
+        } else {
+            dense_weight_tiles::<S, 2, 4>(k, (first, weights, biases), input, g); // products take a register, too
         }
     }
 }
