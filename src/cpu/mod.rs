@@ -255,12 +255,15 @@ impl Machine {
             })
         };
         let buffers: Result<_> = plan.buffers.iter().enumerate().map(buffer).collect();
-        let mut transformed: Vec<Option<Transformed>> = plan.buffers.iter().map(|_| None).collect();
-        for launch in plan.programs.iter().flatten().filter(|_| isa != Isa::Reference) {
-            if let Some(&weights) = launch.bindings.get(1)
-                && transformed[weights.0].is_none()
-            {
-                transformed[weights.0] = Transformed::new(launch);
+        let mut transformed: Vec<Option<Transformed>> = Vec::new();
+        transformed.resize_with(plan.buffers.len(), || None);
+        let mut is_known = vec![isa == Isa::Reference; plan.buffers.len()];
+        for launch in plan.programs.iter().flatten() {
+            if let Kernel::ConvForward(_) | Kernel::ConvInputGradient(_) = launch.kernel {
+                let weights = launch.bindings[1].0;
+                if !std::mem::replace(&mut is_known[weights], true) {
+                    transformed[weights] = Transformed::new(launch);
+                }
             }
         }
         Ok(Self { buffers: buffers?, transformed, plan, isa })
