@@ -45,7 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut pipelines: BTreeMap<String, Pipeline> = BTreeMap::new();
     // `digits` learns by denoising.
-    let velocity = ScoreObjective::Denoising { sigma: 0.1, sigma_max: 5.0, levels: 64, velocity: true };
+    let velocity =
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 5.0, levels: 64, velocity: true, from_noise: 0.0 };
     let fused = Target { fused_steps: u32::MAX, ..target };
     let plans = [
         ("mnist-small", None, target),

@@ -14,6 +14,7 @@ struct Params {
     first_block: u32,
     sigma: f32,
     log_ratio: f32, // of the largest sigma to the smallest
+    from_noise: f32, // more than 0: the top rung's images become noise alone, and their target is this share of -x
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,18 +31,22 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let block = params.first_block + id.z;
     let image = block * LANES + id.x % LANES;
     var sigma = params.sigma;
+    var rung = 0u;
     if (LEVELS > 1u) {
-        let rung = min(u32(0.5 * (level[image] + 1.0) * f32(LEVELS)), LEVELS - 1u);
+        rung = min(u32(0.5 * (level[image] + 1.0) * f32(LEVELS)), LEVELS - 1u);
         sigma *= exp(f32(rung) / f32(LEVELS - 1u) * params.log_ratio);
     }
     let at = block * FEATURES * LANES + id.x;
     let n = noise[at];
     if (VELOCITY) {
-        let keep = 1.0 / sqrt(1.0 + sigma * sigma);
-        let share = sigma * keep;
+        let noise_alone = params.from_noise > 0.0 && rung == LEVELS - 1u;
+        let alpha = 1.0 / sqrt(1.0 + sigma * sigma);
+        let keep = select(alpha, 0.0, noise_alone);
+        let share = select(sigma * alpha, 1.0, noise_alone);
+        let lost = select(share, params.from_noise, noise_alone);
         let image_x = x[at];
         x[at] = keep * image_x + share * n;
-        noise[at] = keep * n - share * image_x;
+        noise[at] = keep * n - lost * image_x;
     } else {
         x[at] += sigma * n;
         noise[at] = n / sigma;

@@ -5,7 +5,7 @@ use thalweg::Error;
 use thalweg::kernels::dynamics::{Form, Path as Course};
 use thalweg::kernels::random::Distribution;
 use thalweg::plan::ScoreObjective;
-use thalweg::train::config::{Config, EnergyL2Form, Objective, PRESETS, RateSchedule};
+use thalweg::train::config::{Config, EnergyL2Form, Objective, PRESETS, RateSchedule, ScoreTarget};
 
 fn small() -> Config {
     Config::preset("mnist-small").unwrap()
@@ -143,13 +143,17 @@ fn objectives_that_fit_the_score() {
     assert_eq!(of(&other), sliced(Distribution::Signs, false));
     // What is refused elsewhere: with one level the largest sigma is not looked at.
     let denoising = |sigma, sigma_max, levels, velocity| {
-        Some(ScoreObjective::Denoising { sigma, sigma_max, levels, velocity })
+        Some(ScoreObjective::Denoising { sigma, sigma_max, levels, velocity, from_noise: 0.0 })
     };
     let base = "objective=denoising-score-matching";
     assert_eq!(of(&[base, "score.sigma=3"]), denoising(3.0, 1.0, 1, false));
     let ladder = [base, "score.sigma=0.5", "score.sigma_max=2", "score.levels=5"];
     assert_eq!(of(&ladder), denoising(0.5, 2.0, 5, false));
     assert_eq!(of(&[&ladder[..], &["score.target=velocity"]].concat()), denoising(0.5, 2.0, 5, true));
+    let from_noise = of(&[&ladder[..], &["score.target=velocity", "score.from_noise=0.5"]].concat());
+    let wanted =
+        ScoreObjective::Denoising { sigma: 0.5, sigma_max: 2.0, levels: 5, velocity: true, from_noise: 0.5 };
+    assert_eq!(from_noise, Some(wanted));
 }
 
 #[test]
@@ -329,6 +333,9 @@ fn validate_names_each_impossible_value() {
         ("adam.gradient_norm_clip", |c| c.adam.gradient_norm_clip = f64::NAN),
         ("score.sigma_max", |c| (c.score.levels, c.score.sigma, c.score.sigma_max) = (2, 0.5, 0.5)),
         ("score.sigma", |c| c.score.sigma = f64::NAN),
+        ("score.from_noise", |c| (c.score.levels, c.score.sigma_max, c.score.from_noise) = (5, 2.0, 0.4)),
+        ("score.from_noise", |c| (c.score.target, c.score.from_noise) = (ScoreTarget::Velocity, 0.4)),
+        ("score.from_noise", |c| c.score.from_noise = 1.5),
         ("loss.smoothness", |c| (c.objective, c.loss.smoothness) = (Objective::ScoreMatching, 0.1)),
         ("loss.kl", |c| c.loss.kl = -1.0),
         ("loss.kl", |c| (c.objective, c.loss.kl) = (Objective::SlicedScoreMatching, 0.1)),

@@ -50,8 +50,13 @@ fn networks() -> [Network; 2] {
 fn objectives() -> [(&'static str, ScoreObjective); 6] {
     let sliced =
         |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
-    let denoising =
-        |sigma, sigma_max, levels, velocity| ScoreObjective::Denoising { sigma, sigma_max, levels, velocity };
+    let denoising = |sigma, sigma_max, levels, velocity| ScoreObjective::Denoising {
+        sigma,
+        sigma_max,
+        levels,
+        velocity,
+        from_noise: 0.0,
+    };
     [
         ("matching", ScoreObjective::Matching { probes: 3 }),
         ("sliced", sliced(Distribution::Normal, false)),

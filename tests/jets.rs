@@ -129,10 +129,11 @@ fn objectives() -> Vec<ScoreObjective> {
         ScoreObjective::Matching { probes: 3 },
         sliced(Distribution::Normal, false),
         sliced(Distribution::Signs, true),
-        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: false },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 5, velocity: false },
-        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: true },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 3.0, levels: 5, velocity: true },
+        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: false, from_noise: 0.0 },
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 5, velocity: false, from_noise: 0.0 },
+        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: true, from_noise: 0.0 },
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 3.0, levels: 5, velocity: true, from_noise: 0.0 },
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 3.0, levels: 2, velocity: true, from_noise: 0.4 },
     ]
 }
 
@@ -196,17 +197,19 @@ fn plain_loss(
             let each = batch.drawn[i].chunks_exact(n).map(|v| 0.5 * first(x, v).powi(2) - second(x, v));
             each.sum::<f64>() / probes as f64
         }
-        ScoreObjective::Denoising { sigma, sigma_max, levels, velocity } => {
+        ScoreObjective::Denoising { sigma, sigma_max, levels, velocity, from_noise } => {
             let (low, high) = (f64::from(sigma), f64::from(sigma_max));
             let rung = (0.5 * (batch.level[i] + 1.0) * f64::from(levels)).floor();
             let sigma = if levels == 1 { low } else { low * (high / low).powf(rung / f64::from(levels - 1)) };
             let weight = if levels == 1 || velocity { 1.0 } else { sigma * sigma };
             let noise = &batch.drawn[i];
             let angle = sigma.atan(); // alpha and s are its cosine and sine
+            let is_noise = from_noise > 0.0 && rung == f64::from(levels - 1);
             let (blurred, target): (Vec<f64>, Vec<f64>) = x
                 .iter()
                 .zip(noise)
                 .map(|(x, n)| match velocity {
+                    true if is_noise => (*n, -f64::from(from_noise) * x),
                     true => (angle.cos() * x + angle.sin() * n, angle.cos() * n - angle.sin() * x),
                     false => (x + sigma * n, n / sigma),
                 })
@@ -442,7 +445,15 @@ fn networks_that_do_not_fit_are_noticed() {
 
 #[test]
 fn the_ladder_is_geometric() {
-    let perturb = Perturb { lanes: 8, features: 1, levels: 4, sigma: 0.01, sigma_max: 10.0, velocity: false };
+    let perturb = Perturb {
+        lanes: 8,
+        features: 1,
+        levels: 4,
+        sigma: 0.01,
+        sigma_max: 10.0,
+        velocity: false,
+        from_noise: 0.0,
+    };
     let level = [-1.0, -0.51, -0.5, -0.01, 0.0, 0.49, 0.5, 1.0 - f32::EPSILON / 2.0];
     let (mut noise, mut x, mut weight) = ([1.0_f64; 8], [0.0; 8], [0.0; 8]);
     perturb.reference(&level, &mut noise, &mut x, &mut weight);

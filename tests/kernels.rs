@@ -960,14 +960,22 @@ fn add_jets(bench: &mut Bench, own: impl Fn(&usize) -> bool) {
             let bindings = [state, gradient, x, streams, seeds];
             bench.per_block_launch(format!("{kernel:?}"), kernel, &bindings);
         }
-        for (levels, velocity) in [(1, false), (2, false), (10, false), (1, true), (10, true)] {
+        for (levels, velocity, from_noise) in [
+            (1, false, 0.0),
+            (2, false, 0.0),
+            (10, false, 0.0),
+            (1, true, 0.0),
+            (10, true, 0.0),
+            (2, true, 0.4),
+        ] {
             let level = bench.random_blocks("level", 1, &BLOCKS);
             let (noise, x) = (
                 bench.random_blocks("noise", features, &BLOCKS),
                 bench.random_blocks("x", features, &BLOCKS),
             );
             let weight = bench.per_block("weight", 1);
-            let kernel = Perturb { lanes, features, levels, sigma: 0.1, sigma_max: 3.0, velocity };
+            let kernel =
+                Perturb { lanes, features, levels, sigma: 0.1, sigma_max: 3.0, velocity, from_noise };
             bench.per_block_launch(format!("{kernel:?}"), kernel, &[level, noise, x, weight]);
         }
     }

@@ -353,7 +353,7 @@ fn score_objectives() -> [ScoreObjective; 4] {
     let sliced =
         |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
     [
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10, velocity: true },
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10, velocity: true, from_noise: 0.0 },
         ScoreObjective::Matching { probes: 3 },
         sliced(Distribution::Normal, false),
         sliced(Distribution::Signs, true),

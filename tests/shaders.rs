@@ -78,7 +78,7 @@ fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
             fields!(lstm_forward::Params { first_block, first_step, n_steps })
         }
         Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha, square_of_means, kl }),
-        Kernel::Perturb(_) => fields!(perturb::Params { first_block, sigma, log_ratio }),
+        Kernel::Perturb(_) => fields!(perturb::Params { first_block, sigma, log_ratio, from_noise }),
         Kernel::KlDirection(_) => fields!(kl_direction::Params { dynamics, first_block, weight }),
         Kernel::ScoreLoss(_) => fields!(score_loss::Params { share }),
         Kernel::SpectralBound(_) => fields!(spectral_bound::Params { bound }),
@@ -536,7 +536,13 @@ fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
     let objectives = [
         ScoreObjective::Matching { probes: 2 },
         ScoreObjective::Sliced { probes: 2, distribution: signs, reduces_variance: false },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10, velocity: false },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 1.0,
+            levels: 10,
+            velocity: false,
+            from_noise: 0.0,
+        },
     ];
     let anneal = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
     let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok()).map(|objective| {

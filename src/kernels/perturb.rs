@@ -4,6 +4,10 @@
 //!
 //! Sigma is one number, or each image draws its own from a geometric ladder, and then its squared error counts with the
 //! weight `sigma^2` (Song and Ermon 2019, <https://arxiv.org/abs/1907.05600>, section 4.2).
+//!
+//! Chains begin with noise alone, where the largest sigma still lets the image shine through. So the top rung of
+//! velocities may be noise alone, too, as Lin et al. 2023 (<https://arxiv.org/abs/2305.08891>, section 3.1) have it; the
+//! velocity there is `-x`, of which [`Perturb::from_noise`] is asked for.
 
 use super::{Access, Binding, Describe, Real, WORKGROUP_SIZE, groups};
 use std::ops::Range;
@@ -23,6 +27,8 @@ pub struct Perturb {
     pub sigma_max: f32,
     /// Whether images are blurred with their variance preserved, and the target is the velocity.
     pub velocity: bool,
+    /// More than 0: images of the top rung become noise alone, and their target is this share of `-x`.
+    pub from_noise: f32,
 }
 
 /// `Params` of `shaders/perturb.wgsl`.
@@ -35,15 +41,22 @@ pub struct Params {
     pub sigma: f32,
     /// Logarithm of the largest sigma over the smallest.
     pub log_ratio: f32,
+    /// Share of `-x` that is the target where the top rung is noise alone; 0 where it is not.
+    pub from_noise: f32,
 }
 
 impl Perturb {
+    /// The rung of an image whose uniform number in [-1, 1) is `level`.
+    fn rung(&self, level: f32) -> u32 {
+        ((0.5 * (level + 1.0) * self.levels as f32) as u32).min(self.levels - 1)
+    }
+
     /// Sigma and its weight, of an image whose uniform number in [-1, 1) is `level`.
     fn sigma_of<R: Real>(&self, level: f32) -> (R, R) {
         if self.levels == 1 {
             return (R::from_f64(self.sigma.into()), R::from_f64(1.0));
         }
-        let rung = ((0.5 * (level + 1.0) * self.levels as f32) as u32).min(self.levels - 1);
+        let rung = self.rung(level);
         let share = R::from_f64(f64::from(rung)) / R::from_f64(f64::from(self.levels - 1));
         let sigma = R::from_f64(self.sigma.into()) * (share * R::from_f64(f64::from(self.log_ratio()))).exp();
         (sigma, sigma * sigma)
@@ -62,21 +75,25 @@ impl Perturb {
         for (weight, (_, square)) in weight.iter_mut().zip(&sigmas) {
             *weight = if self.velocity { one } else { *square };
         }
-        // What is kept of an image, and how much noise it gets.
-        let shares: Vec<(R, R)> = sigmas
+        // What is kept of an image, how much noise it gets, and how much of it the velocity loses.
+        let shares: Vec<(R, R, R)> = level
             .iter()
-            .map(|&(sigma, _)| {
+            .zip(&sigmas)
+            .map(|(level, &(sigma, _))| {
+                if self.from_noise > 0.0 && self.rung(*level) == self.levels - 1 {
+                    return (R::from_f64(0.0), one, R::from_f64(self.from_noise.into()));
+                }
                 let keep = one / (one + sigma * sigma).sqrt();
-                (keep, sigma * keep)
+                (keep, sigma * keep, sigma * keep)
             })
             .collect();
         for (noise, x) in noise.chunks_exact_mut(lanes).zip(x.chunks_exact_mut(lanes)) {
             for lane in 0..lanes {
                 let (image, n) = (x[lane], noise[lane]);
                 if self.velocity {
-                    let (keep, share) = shares[lane];
+                    let (keep, share, lost) = shares[lane];
                     x[lane] = keep * image + share * n;
-                    noise[lane] = keep * n - share * image;
+                    noise[lane] = keep * n - lost * image;
                 } else {
                     let sigma = sigmas[lane].0;
                     x[lane] = image + sigma * n;
@@ -104,7 +121,12 @@ impl Describe for Perturb {
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let params = Params { first_block: blocks.start, sigma: self.sigma, log_ratio: self.log_ratio() };
+        let params = Params {
+            first_block: blocks.start,
+            sigma: self.sigma,
+            log_ratio: self.log_ratio(),
+            from_noise: self.from_noise,
+        };
         bytemuck::bytes_of(&params).to_vec()
     }
 

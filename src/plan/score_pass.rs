@@ -45,6 +45,8 @@ pub enum ScoreObjective {
         levels: u32,
         /// Whether images keep their variance, and dE/dx is held against the velocity: see [`crate::kernels::perturb`].
         velocity: bool,
+        /// Of velocities: the share of the image that is asked for at the top rung, which is noise alone; 0 for no such rung.
+        from_noise: f32,
     },
 }
 
@@ -210,10 +212,10 @@ impl ScorePass {
         match (&self.derivatives, self.objective, self.drawn) {
             (
                 Derivatives::Tangent { tangent, level, weight },
-                ScoreObjective::Denoising { sigma, sigma_max, levels, velocity },
+                ScoreObjective::Denoising { sigma, sigma_max, levels, velocity, from_noise },
                 Some(noise),
             ) => {
-                let kernel = Perturb { lanes, features, levels, sigma, sigma_max, velocity };
+                let kernel = Perturb { lanes, features, levels, sigma, sigma_max, velocity, from_noise };
                 launches.push(Launch::per_block(kernel, &blocks, &[*level, noise, pass.x, *weight]));
                 tangent.gradient(launches, &blocks);
                 let kernel = ScoreDirection { lanes, features, batch, n_images };

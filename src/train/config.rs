@@ -257,6 +257,8 @@ pub struct Score {
     pub levels: usize,
     /// What `denoising-score-matching` holds dE/dx against: the blurred data's `score`, n/sigma, or the `velocity` of images that keep their variance (see `docs/objectives.md`).
     pub target: ScoreTarget,
+    /// Where the target is the `velocity`, how much of the image is asked for at the highest level, which is noise alone then, as what chains begin with; 0 = a level like the others.
+    pub from_noise: f64,
 }
 
 /// What denoising score matching holds dE/dx against.
@@ -509,6 +511,7 @@ impl Default for Score {
             sigma_max: 1.0,
             levels: 1,
             target: ScoreTarget::Score,
+            from_noise: 0.0,
         }
     }
 }
@@ -642,6 +645,7 @@ const SETTINGS: &[Setting] = &[
     ("score.sigma", Real(1e-4, 1e3), "Standard deviation of the noise of `denoising-score-matching`, the smallest where there are several."),
     ("score.sigma_max", Real(1e-4, 1e3), "The largest of several standard deviations."),
     ("score.target", Choice(&["score", "velocity"]), "What `denoising-score-matching` holds dE/dx against: the blurred data's `score`, n/sigma, or the `velocity` of images that keep their variance (see `docs/objectives.md`)."),
+    ("score.from_noise", Real(0.0, 1.0), "Where the target is the `velocity`, how much of the image is asked for at the highest level, which is noise alone then, as what chains begin with; 0 = a level like the others."),
     ("score.levels", Whole(1, 1000), "Standard deviations, from one to the other in equal factors; each image draws one."),
     ("loss.energy_l2", Real(0.0, 1e6), "Weight (alpha) of the energies' L2 penalty in the loss."),
     ("loss.energy_l2_form", Choice(&["mean-of-squares", "square-of-means"]), "What that penalty is of: mean(E(real)^2) + mean(E(fake)^2), or mean(E(real))^2 + mean(E(fake))^2."),
@@ -853,6 +857,11 @@ impl Config {
                 format!("must be more than score.sigma, {}, where score.levels is not 1", self.score.sigma);
             return Err(Error::setting("score.sigma_max", problem));
         }
+        let has_top = self.score.levels > 1 && self.score.target == ScoreTarget::Velocity;
+        if self.score.from_noise > 0.0 && !has_top {
+            let problem = "has a part in score.target=velocity with several score.levels only: leave it 0";
+            return Err(Error::setting("score.from_noise", problem));
+        }
         for (name, range) in [
             ("guard.energy_range", self.guard.energy_range),
             ("guard.gradient_range", self.guard.gradient_range),
@@ -963,6 +972,7 @@ impl Config {
                 sigma_max: s.sigma_max as f32,
                 levels: s.levels as u32,
                 velocity: s.target == ScoreTarget::Velocity,
+                from_noise: s.from_noise as f32,
             },
         })
     }
@@ -1067,6 +1077,7 @@ fn digits(base: Config) -> Config {
             sigma_max: 5.0,
             levels: 100,
             target: ScoreTarget::Velocity,
+            from_noise: 0.4,
             ..base.score
         },
         loss: Loss { energy_l2: 0.0, ..base.loss },
