@@ -859,7 +859,8 @@ impl Config {
         }
         let has_top = self.score.levels > 1 && self.score.target == ScoreTarget::Velocity;
         if self.score.from_noise > 0.0 && !has_top {
-            let problem = "has a part in score.target=velocity with several score.levels only: leave it 0";
+            let problem =
+                "has a part in score.target=velocity with several score.levels only: set it to 0, too";
             return Err(Error::setting("score.from_noise", problem));
         }
         for (name, range) in [
