@@ -28,7 +28,10 @@ impl Tolerance {
     /// Equal, but for the sign of a zero.
     pub const EXACT: Self = Self { absolute: 0.0, relative: 0.0, of_largest: 0.0 };
 
-    /// What a kernel's arithmetic may lead to on any device. A rounding is 6e-8; shaders may fuse or not fuse multiply
+    /// Sums of products of two numbers of bfloat16: each is off by 2^-9 at most, and a sum of many by less.
+    pub const BF16: Self = Self { absolute: 1e-30, relative: 0.0, of_largest: 1e-2 };
+
+    /// What a kernel's arithmetic may lead to on any device, in floats. A rounding is 6e-8; shaders may fuse or not fuse multiply
     /// and add, divide within 2.5 units in the last place, and take exponentials within 3 + 2|x| of them.
     pub fn of(kernel: &Kernel) -> Self {
         // Devices may take numbers below 1e-38 as 0, and the sigmoid's exponential stops at 1e-35 or is 0.
@@ -315,7 +318,12 @@ pub async fn compare_with(
         report.worst.entry(launch.kernel.name()).or_default().launches += 1;
         for (buffer, before) in launch.written().zip(before) {
             let (value, right) = (machine.read(buffer).await?, reference.read(buffer).await?);
-            report.judge(&plan, (number, launch), buffer, &value, (&before, &right));
+            let tolerance = if machine.is_bf16(program, number) {
+                Tolerance::BF16
+            } else {
+                Tolerance::of(&launch.kernel)
+            };
+            report.judge(&plan, (number, launch), buffer, tolerance, &value, (&before, &right));
             machine.write(buffer, 0, &right);
         }
     }
@@ -329,11 +337,12 @@ impl Report {
         plan: &Plan,
         (number, launch): (usize, &Launch),
         buffer: BufferId,
+        tolerance: Tolerance,
         value: &[u32],
         (before, reference): (&[u32], &[u32]),
     ) {
         let spec = &plan.buffers[buffer.0];
-        let found = differences(spec.words, Tolerance::of(&launch.kernel), value, before, reference);
+        let found = differences(spec.words, tolerance, value, before, reference);
         let worst = self.worst.entry(launch.kernel.name()).or_default();
         worst.error = worst.error.max(found.error);
         worst.of_allowed = worst.of_allowed.max(found.of_allowed);

@@ -59,6 +59,11 @@ fn devices() -> Vec<Device> {
     devices
 }
 
+/// The device whose chains are near the others' only, where it is there.
+fn bf16() -> Option<Device> {
+    Isa::Bf16.is_available().then_some(Device::Cpu(Isa::Bf16))
+}
+
 async fn run_tiny(device: &Device, pieces: &[u32]) -> (Checkpoint, Vec<StepMetrics>) {
     let (config, dataset) = tiny();
     let mut trainer = Trainer::new(device, &config, &dataset).await.unwrap();
@@ -69,7 +74,7 @@ async fn run_tiny(device: &Device, pieces: &[u32]) -> (Checkpoint, Vec<StepMetri
 #[test]
 fn same_seed_same_bits() {
     pollster::block_on(async {
-        for device in devices() {
+        for device in devices().into_iter().chain(bf16()) {
             let (first, metrics) = run_tiny(&device, &[1, 1, 1, 1, 1, 1, 1]).await;
             let (second, again) = run_tiny(&device, &[2, 4, 1]).await;
             assert_same(&first, &second, &format!("{device}, twice"));
@@ -106,7 +111,7 @@ fn any_number_of_threads_same_bits() {
 fn resumed_is_uninterrupted() {
     let folder = tempfile::tempdir().unwrap();
     pollster::block_on(async {
-        for (i, device) in [Device::cpu(), gpu()].into_iter().enumerate() {
+        for (i, device) in [Device::cpu(), gpu()].into_iter().chain(bf16()).enumerate() {
             // Stopped in the middle of the second epoch, and again just before the ring comes round.
             let (whole, metrics) = run_tiny(&device, &[1, 1, 1, 1, 1, 1, 1, 1, 1]).await;
             let (config, dataset) = tiny();

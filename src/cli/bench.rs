@@ -12,7 +12,8 @@ use thalweg::{Config, Device, Error, Result};
 /// Options of `thalweg bench`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Where to compute: `auto`, `cpu`, `cpu:plain`, `cpu:avx2`, `cpu:avx512`, an adapter's number or a part of its name
+    /// Where to compute: `auto`, `cpu`, `cpu:plain`, `cpu:avx2`, `cpu:avx512`, `cpu:bf16`, an adapter's number or a part of
+    /// its name
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
     /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in

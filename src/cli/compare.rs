@@ -11,7 +11,7 @@ use thalweg::{Config, Dataset, Device, Result, Trainer};
 #[derive(clap::Args)]
 pub struct Arguments {
     /// What to hold against the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of this
-    /// processor), an adapter's number or a part of its name (see `thalweg devices`)
+    /// processor), `cpu:bf16`, an adapter's number or a part of its name (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
     /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
@@ -36,10 +36,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let dataset = Dataset::open("digits")?;
     let devices = match Device::open_with(&arguments.device, arguments.chain_path).await? {
-        Device::Cpu(_) => {
+        Device::Cpu(isa) if isa != Isa::Bf16 => {
             Isa::available().into_iter().filter(|isa| *isa != Isa::Reference).map(Device::Cpu).collect()
         }
-        gpu => vec![gpu],
+        device => vec![device],
     };
     let mut parted = false;
     for device in devices {

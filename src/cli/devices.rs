@@ -25,7 +25,11 @@ pub async fn run(_: Arguments) -> Result<()> {
     let best = Isa::best();
     let others: Vec<_> = Isa::available().iter().rev().skip(1).map(Isa::to_string).collect();
     say(format_args!("cpu: {}", Device::cpu()));
-    say(format_args!("   instructions: {best} (there are also: {})\n", others.join(", ")));
+    say(format_args!("   instructions: {best} (there are also: {})", others.join(", ")));
+    if Isa::Bf16.is_available() {
+        say("   cpu:bf16: chains with products of bfloat16, which are faster and not exact");
+    }
+    say("");
     say(choice(&adapters));
     Ok(())
 }

@@ -229,8 +229,9 @@ macro_rules! with_tile {
     };
 }
 
+/// See [`ConvForward::reference`].
 #[inline(always)]
-fn conv_forward<S: Simd>(
+pub fn conv_forward<S: Simd>(
     k: &ConvForward,
     input: &[f32],
     weights: &[f32],
@@ -315,8 +316,9 @@ fn taps_inside(first: isize, taps: usize, len: usize) -> Range<usize> {
     start..end.max(start)
 }
 
+/// See [`ConvInputGradient::reference`].
 #[inline(always)]
-fn conv_input_gradient<S: Simd>(
+pub fn conv_input_gradient<S: Simd>(
     k: &ConvInputGradient,
     g: &[f32],
     weights: &[f32],
@@ -524,11 +526,10 @@ pub const CHAINS: usize = 12;
 #[inline(always)]
 pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
     let mut chains = [S::Narrow::splat(1.0); CHAINS];
-    let (factor, summand) =
-        (S::Narrow::splat(std::hint::black_box(0.999)), S::Narrow::splat(std::hint::black_box(1e-3)));
+    let [factor, value] = [0.999, 1e-3].map(|value| S::Narrow::splat(std::hint::black_box(value)));
     for _ in 0..turns {
         for i in 0..CHAINS {
-            chains[i] = factor.multiply_add(chains[i], summand);
+            chains[i] = chains[i].add_product(factor, value);
         }
     }
     let mut lanes = [0.0; 16 * CHAINS]; // written whole, so that the compiler keeps plain floats in registers, too

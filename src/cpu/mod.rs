@@ -7,8 +7,11 @@
 mod activation;
 mod bodies;
 mod lstm;
+mod pairs;
 mod pieces;
 mod simd;
+#[cfg(test)]
+mod testing;
 mod weight_gradient;
 mod whole;
 mod winograd;
@@ -16,10 +19,12 @@ mod winograd;
 use crate::kernels::{Binding, Kernel};
 use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
 use crate::{Error, Result};
+use pairs::Pairs;
 use pieces::{Piece, WeightPiece};
 use winograd::Winograd;
 
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,10 +39,14 @@ pub enum Isa {
     Avx2,
     /// AVX-512F, -DQ and -VL; half registers for blocks of eight images.
     Avx512,
+    /// The same, but that Langevin chains multiply numbers of eight bits of mantissa (bfloat16) in convolutions of even
+    /// numbers of channels, and add them up as floats; AVX512-BF16 and -BW. Not exact to rounding of floats as all others
+    /// are, and so taken only where it is asked for.
+    Bf16,
 }
 
 impl Isa {
-    /// Those that this processor has, slowest first.
+    /// Those that this processor has and that are exact to rounding, slowest first.
     pub fn available() -> Vec<Self> {
         #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
         let mut sets = vec![Self::Reference, Self::Plain];
@@ -54,41 +63,55 @@ impl Isa {
         sets
     }
 
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16 => {
+                let has = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw");
+                has && Self::Avx512.is_available()
+            }
+            isa => Self::available().contains(&isa),
+        }
+    }
+
     /// Floats of its registers.
     pub fn width(self) -> usize {
         match self {
             Self::Reference | Self::Plain => 4,
             Self::Avx2 => 8,
-            Self::Avx512 => 16,
+            Self::Avx512 | Self::Bf16 => 16,
         }
     }
 
-    /// The fastest that this processor has.
+    /// The fastest of [`Self::available`].
     pub fn best() -> Self {
         Self::available().pop().unwrap_or(Self::Plain)
+    }
+
+    fn missing(self) -> Error {
+        Error::Device(format!("this processor has no {self}: `thalweg devices` lists what it has"))
     }
 }
 
 impl std::str::FromStr for Isa {
     type Err = Error;
 
-    /// `reference`, `plain`, `avx2` or `avx512`.
+    /// `reference`, `plain`, `avx2`, `avx512` or `bf16`.
     fn from_str(name: &str) -> Result<Self> {
         let isa = match name {
             "reference" => Self::Reference,
             "plain" => Self::Plain,
             "avx2" => Self::Avx2,
             "avx512" => Self::Avx512,
+            "bf16" => Self::Bf16,
             _ => {
                 let text =
-                    format!("no instruction set is called `{name}`: plain, avx2, avx512, or reference");
+                    format!("no instruction set is called `{name}`: plain, avx2, avx512, bf16, or reference");
                 return Err(Error::Device(text));
             }
         };
-        if !Self::available().contains(&isa) {
-            return Err(Error::Device(format!("this processor has no {isa}")));
-        }
-        Ok(isa)
+        isa.is_available().then_some(isa).ok_or_else(|| isa.missing())
     }
 }
 
@@ -101,6 +124,7 @@ impl std::fmt::Display for Isa {
             Self::Plain => "plain",
             Self::Avx2 => "AVX2",
             Self::Avx512 => "AVX-512",
+            Self::Bf16 => "AVX-512, chains in bf16",
         })
     }
 }
@@ -126,7 +150,7 @@ macro_rules! by_isa {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
             fn avx512($($argument: $type),*) {
-                bodies::$body::<simd::Avx512>($($argument),*);
+                bodies::$body::<simd::Sixteen<false>>($($argument),*);
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
@@ -143,10 +167,10 @@ macro_rules! by_isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => unsafe { half_avx2($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 if lanes.is_multiple_of(16) => unsafe { avx512($($argument),*) },
+                Isa::Avx512 | Isa::Bf16 if lanes.is_multiple_of(16) => unsafe { avx512($($argument),*) },
                 // A register must not be wider than a block.
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => unsafe { half_avx512($($argument),*) },
+                Isa::Avx512 | Isa::Bf16 => unsafe { half_avx512($($argument),*) },
                 #[cfg(not(target_arch = "x86_64"))]
                 _ => unreachable!("sets of x86-64"),
             }
@@ -177,22 +201,52 @@ by_isa!(
     panic!("the reference is not to be measured")
 );
 
-/// Single-precision GFLOP/s (2 a multiply-add) that all threads reach together with `isa` on registers alone: what the
-/// bodies could reach at best. Takes about `seconds`.
+/// Defines a function that enters `$body` with [`Isa::Bf16`].
+macro_rules! by_pairs {
+    ($name:ident ( $($argument:ident : $type:ty),* ), $body:path) => {
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "it has no pairs"))]
+        fn $name($($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx2,fma")]
+                fn bf16($($argument: $type),*) {
+                    $body($($argument),*);
+                }
+                // SAFETY: as above.
+                unsafe { bf16($($argument),*) }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            unreachable!("a set of x86-64");
+        }
+    };
+}
+
+by_pairs!(
+    run_pairs(pairs: &Pairs, weights: &[f32], kernel: &Kernel, bindings: &mut [Binding]),
+    Pairs::run_block::<simd::Sixteen<true>>
+);
+by_pairs!(multiply_pairs(turns: usize, result: &mut f32), bodies::multiply_adds::<simd::Sixteen<true>>);
+
+/// GFLOP/s (2 a multiply-add) that all threads reach together with `isa` on registers alone: what the bodies could reach at
+/// best. In single precision, but for [`Isa::Bf16`]. Takes about `seconds`.
 pub fn peak_gflops(isa: Isa, seconds: f64) -> f64 {
     let isa = isa.max(Isa::Plain);
+    let products = if isa == Isa::Bf16 { 2 } else { 1 } * isa.width();
     let n_threads = rayon::current_num_threads() as f64;
     let mut turns = 1000;
     loop {
         let start = std::time::Instant::now();
         rayon::broadcast(|_| {
             let mut result = 0.0;
-            multiply_adds(isa, WIDEST, turns, &mut result);
+            match isa {
+                Isa::Bf16 => multiply_pairs(turns, &mut result),
+                isa => multiply_adds(isa, WIDEST, turns, &mut result),
+            }
             std::hint::black_box(result);
         });
         let took = start.elapsed().as_secs_f64();
         if took >= seconds {
-            return 2.0 * (isa.width() * bodies::CHAINS) as f64 * turns as f64 * n_threads / took * 1e-9;
+            return 2.0 * (products * bodies::CHAINS) as f64 * turns as f64 * n_threads / took * 1e-9;
         }
         turns = ((turns as f64 * (1.2 * seconds / took.max(1e-9)).clamp(2.0, 100.0)) as usize).max(turns + 1);
     }
@@ -203,34 +257,76 @@ pub fn peak_gflops(isa: Isa, seconds: f64) -> f64 {
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct Line([u32; 16]);
 
+thread_local! {
+    /// Memory for what a layer makes of its input, kept from one layer to the next.
+    static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+}
+
 /// A plan with its buffers, ready to run.
 #[derive(Debug)]
 pub struct Machine {
     plan: Arc<Plan>,
     isa: Isa,
     buffers: Vec<Vec<Line>>,
-    /// Of every buffer of packed weights that are multiplied at points, these.
-    transformed: Vec<Option<Transformed>>,
+    /// Of every buffer of packed weights that are taken in another form, that form: outside chains, and in them.
+    transformed: [Vec<Option<Transformed>>; 2],
+    /// Of every program, how many launches are its chains' where chains have a precision of their own; else 0.
+    chain_lens: Vec<usize>,
 }
 
-/// Weights at the points of [`Winograd`].
+/// Packed weights in another form.
 #[derive(Debug)]
 struct Transformed {
-    winograd: Winograd,
+    form: Form,
     weights: Vec<f32>,
     /// Whether the packed weights have been written since.
     stale: bool,
 }
 
+#[derive(Debug)]
+enum Form {
+    /// At the points of [`Winograd`].
+    Points(Winograd),
+    /// In [`Pairs`].
+    Pairs(Pairs),
+}
+
 impl Transformed {
     /// Of a launch's weights, where multiplying at points is faster.
-    fn new(launch: &Launch) -> Option<Self> {
+    fn points(launch: &Launch) -> Option<Self> {
         let winograd = match &launch.kernel {
             Kernel::ConvForward(k) => Winograd::forward(k)?,
             Kernel::ConvInputGradient(k) => Winograd::input_gradient(k)?,
             _ => return None,
         };
-        winograd.pays().then_some(Self { winograd, weights: Vec::new(), stale: true })
+        winograd.pays().then(|| Self::new(Form::Points(winograd)))
+    }
+
+    /// Of a launch's weights, in a chain of bfloat16.
+    fn pairs(launch: &Launch) -> Option<Self> {
+        Pairs::new(&launch.kernel).map(|pairs| Self::new(Form::Pairs(pairs)))
+    }
+
+    fn new(form: Form) -> Self {
+        Self { form, weights: Vec::new(), stale: true }
+    }
+
+    /// Makes it anew of packed weights, if they were written.
+    fn update(&mut self, packed: &[f32]) {
+        if std::mem::replace(&mut self.stale, false) {
+            match &self.form {
+                Form::Points(winograd) => winograd.transform_weights(packed, &mut self.weights),
+                Form::Pairs(pairs) => pairs.pair_weights(packed, &mut self.weights),
+            }
+        }
+    }
+
+    /// Runs one block of a launch with it.
+    fn run_block(&self, isa: Isa, lanes: u32, kernel: &Kernel, bindings: &mut [Binding]) {
+        match &self.form {
+            Form::Points(winograd) => run_winograd(isa, lanes, winograd, &self.weights, kernel, bindings),
+            Form::Pairs(pairs) => run_pairs(pairs, &self.weights, kernel, bindings),
+        }
     }
 }
 
@@ -240,8 +336,8 @@ impl Machine {
     /// # Errors
     /// [`Error::Device`] if this processor has no `isa`, or memory is short.
     pub fn new(plan: Arc<Plan>, isa: Isa) -> Result<Self> {
-        if !Isa::available().contains(&isa) {
-            return Err(Error::Device(format!("this processor has no {isa}")));
+        if !isa.is_available() {
+            return Err(isa.missing());
         }
         // Pages of zeros come from the system untouched: a buffer costs memory when it is first written.
         let buffer = |(i, spec): (usize, &BufferSpec)| {
@@ -255,18 +351,26 @@ impl Machine {
             })
         };
         let buffers: Result<_> = plan.buffers.iter().enumerate().map(buffer).collect();
-        let mut transformed: Vec<Option<Transformed>> = Vec::new();
-        transformed.resize_with(plan.buffers.len(), || None);
-        let mut is_known = vec![isa == Isa::Reference; plan.buffers.len()];
-        for launch in plan.programs.iter().flatten() {
-            if let Kernel::ConvForward(_) | Kernel::ConvInputGradient(_) = launch.kernel {
-                let weights = launch.bindings[1].0;
-                if !std::mem::replace(&mut is_known[weights], true) {
-                    transformed[weights] = Transformed::new(launch);
+        let chain_len = |program: &Vec<Launch>| {
+            let last = program.iter().rposition(|launch| matches!(launch.kernel, Kernel::Langevin(_)));
+            if isa == Isa::Bf16 { last.map_or(0, |last| last + 1) } else { 0 }
+        };
+        let chain_lens: Vec<usize> = plan.programs.iter().map(chain_len).collect();
+        let mut transformed = [0; 2].map(|_| plan.buffers.iter().map(|_| None).collect::<Vec<_>>());
+        let mut is_known = [0; 2].map(|_| vec![isa == Isa::Reference; plan.buffers.len()]);
+        for (program, chain_len) in plan.programs.iter().zip(&chain_lens) {
+            for (i, launch) in program.iter().enumerate() {
+                if let Kernel::ConvForward(_) | Kernel::ConvInputGradient(_) = launch.kernel {
+                    let (in_chain, weights) = (i < *chain_len, launch.bindings[1].0);
+                    if !std::mem::replace(&mut is_known[usize::from(in_chain)][weights], true) {
+                        let pairs = if in_chain { Transformed::pairs(launch) } else { None };
+                        transformed[usize::from(in_chain)][weights] =
+                            pairs.or_else(|| Transformed::points(launch));
+                    }
                 }
             }
         }
-        Ok(Self { buffers: buffers?, transformed, plan, isa })
+        Ok(Self { buffers: buffers?, transformed, chain_lens, plan, isa })
     }
 
     /// The plan.
@@ -289,43 +393,53 @@ impl Machine {
     /// Runs a program.
     pub fn run(&mut self, program: ProgramId) {
         let plan = self.plan.clone();
-        let mut launches = plan.programs[program.0].as_slice();
+        let (chain, rest) = plan.programs[program.0].split_at(self.chain_lens[program.0]);
         // From inside the pool: a thread outside would hand every stretch of launches over, and wait for it asleep.
         rayon::scope(|_| {
-            while let Some(launch) = launches.first() {
-                let n = if launch.kernel.is_per_block() {
-                    launches.iter().take_while(|l| l.kernel.is_per_block()).count()
-                } else if self.takes_pieces(&launch.kernel) {
-                    pieces::n_independent(launches)
-                } else {
-                    whole::n_independent(launches)
-                };
-                self.run_launches(&launches[..n]);
-                launches = &launches[n..];
+            for (mut launches, in_chain) in [(chain, true), (rest, false)] {
+                while let Some(launch) = launches.first() {
+                    let n = if launch.kernel.is_per_block() {
+                        launches.iter().take_while(|l| l.kernel.is_per_block()).count()
+                    } else if self.takes_pieces(&launch.kernel) {
+                        pieces::n_independent(launches)
+                    } else {
+                        whole::n_independent(launches)
+                    };
+                    self.run_launches(&launches[..n], in_chain);
+                    launches = &launches[n..];
+                }
             }
         });
     }
 
     /// Runs a program's launches one by one, and says how long each took, in seconds.
     pub fn time_launches(&mut self, program: ProgramId) -> Vec<f64> {
-        let plan = self.plan.clone();
+        let n_launches = self.plan.programs[program.0].len();
         let time = |launch| {
             let start = Instant::now();
-            self.run_launch(launch);
+            self.run_launch(program, launch);
             start.elapsed().as_secs_f64()
         };
-        rayon::scope(|_| plan.programs[program.0].iter().map(time).collect())
+        rayon::scope(|_| (0..n_launches).map(time).collect())
     }
 
-    /// Runs one launch.
-    pub fn run_launch(&mut self, launch: &Launch) {
-        self.run_launches(std::slice::from_ref(launch));
+    /// Runs launch number `launch` of a program alone.
+    pub fn run_launch(&mut self, program: ProgramId, launch: usize) {
+        let plan = self.plan.clone();
+        let launches = &plan.programs[program.0][launch..=launch];
+        self.run_launches(launches, launch < self.chain_lens[program.0]);
+    }
+
+    /// Whether launch number `launch` of a program is a layer by bfloat16: see [`Isa::Bf16`].
+    pub fn is_bf16(&self, program: ProgramId, launch: usize) -> bool {
+        let in_chain = launch < self.chain_lens[program.0];
+        in_chain && Transformed::pairs(&self.plan.programs[program.0][launch]).is_some()
     }
 
     /// Runs launches that are all per block, or independent.
-    fn run_launches(&mut self, launches: &[Launch]) {
+    fn run_launches(&mut self, launches: &[Launch], in_chain: bool) {
         if launches[0].kernel.is_per_block() {
-            self.run_blocks(launches);
+            self.run_blocks(launches, in_chain);
         } else if self.takes_pieces(&launches[0].kernel) {
             self.run_weight_gradients(launches);
         } else {
@@ -338,18 +452,16 @@ impl Machine {
 
     /// What was made of a buffer's words is made anew when it is next needed.
     fn is_written(&mut self, buffer: BufferId) {
-        if let Some(transformed) = &mut self.transformed[buffer.0] {
+        for transformed in self.transformed.iter_mut().filter_map(|forms| forms[buffer.0].as_mut()) {
             transformed.stale = true;
         }
     }
 
     /// Brings the weights that launches take up to date.
-    fn transform_weights(&mut self, launches: &[Launch]) {
+    fn transform_weights(&mut self, launches: &[Launch], in_chain: bool) {
         for weights in launches.iter().filter_map(|launch| launch.bindings.get(1)) {
-            if let Some(transformed) = self.transformed[weights.0].as_mut().filter(|t| t.stale) {
-                let packed: &[f32] = bytemuck::cast_slice(&self.buffers[weights.0]);
-                transformed.winograd.transform_weights(packed, &mut transformed.weights);
-                transformed.stale = false;
+            if let Some(transformed) = &mut self.transformed[usize::from(in_chain)][weights.0] {
+                transformed.update(bytemuck::cast_slice(&self.buffers[weights.0]));
             }
         }
     }
@@ -360,9 +472,10 @@ impl Machine {
     }
 
     /// Runs per-block launches, all of them for one block before the next.
-    fn run_blocks(&mut self, launches: &[Launch]) {
-        self.transform_weights(launches);
-        let (plan, isa, transformed) = (&self.plan, self.isa, &self.transformed);
+    fn run_blocks(&mut self, launches: &[Launch], in_chain: bool) {
+        self.transform_weights(launches, in_chain);
+        let (plan, isa) = (&self.plan, self.isa);
+        let transformed = self.transformed[usize::from(in_chain)].as_slice();
         // For each block, its part of every per-block buffer; shared buffers on the side.
         let mut blocks: Vec<Vec<&mut [u32]>> = Vec::new();
         blocks.resize_with(plan.n_blocks as usize, Vec::new);
@@ -448,9 +561,7 @@ fn run_one_block<'a>(
         let index = number - launch.blocks.start;
         let transformed = launch.bindings.get(1).and_then(|weights| transformed[weights.0].as_ref());
         let run = |bindings: &mut [Binding]| match transformed {
-            Some(Transformed { winograd, weights, .. }) => {
-                run_winograd(isa, plan.lanes, winograd, weights, &launch.kernel, bindings);
-            }
+            Some(transformed) => transformed.run_block(isa, plan.lanes, &launch.kernel, bindings),
             None => run_block(isa, plan.lanes, &launch.kernel, index, bindings),
         };
         if launch.streams == 1 {

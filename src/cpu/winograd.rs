@@ -18,6 +18,7 @@
 use super::activation::activate;
 use super::bodies::times_slope;
 use super::simd::{Simd, Sources, Targets, TileMut, sum_products};
+use super::{Line, SCRATCH};
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::pack_weights::Packing;
@@ -25,7 +26,6 @@ use crate::kernels::{Binding, Kernel, Slope};
 use crate::network::{Activation, ConvShape};
 use rayon::prelude::*;
 use std::array;
-use std::cell::Cell;
 use std::slice::ChunksExactMut;
 
 /// Points that there are: 0, 1, -1 and infinity.
@@ -326,11 +326,6 @@ macro_rules! with_points {
     };
 }
 
-thread_local! {
-    /// Memory for transformed input and sums, kept from one layer to the next.
-    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-}
-
 /// What becomes of a layer's sums.
 enum Finish<'a> {
     Activated { activation: Activation, bias: &'a [f32], output: &'a mut [f32], slope: &'a mut [f32] },
@@ -390,7 +385,7 @@ fn convolve<S: Simd>(
     group: Group,
     weights: &[f32],
     input: &[f32],
-    scratch: &mut Vec<f32>,
+    scratch: &mut Vec<Line>,
     finish: &mut Finish,
 ) {
     let Group { winograd, class, tiles, lanes, .. } = group;
@@ -399,10 +394,11 @@ fn convolve<S: Simd>(
     let sums_len = class.n_points() * tiles.len() * tile_channels * lanes; // of a tile of channels
     let at_once = (NEAR_SUMS / sums_len).clamp(1, n_rows);
     let input_len = class.n_points() * group.position_len();
-    if scratch.len() < input_len + at_once * sums_len {
-        scratch.resize(input_len + at_once * sums_len, 0.0);
+    let lines = (input_len + at_once * sums_len).div_ceil(16);
+    if scratch.len() < lines {
+        scratch.resize(lines, Line([0; 16]));
     }
-    let (v, sums) = scratch.split_at_mut(input_len);
+    let (v, sums) = bytemuck::cast_slice_mut(scratch).split_at_mut(input_len);
     transform_input::<S>(group, input, v);
     for first in (0..n_rows).step_by(at_once) {
         let sums = &mut sums[..at_once.min(n_rows - first) * sums_len];
@@ -608,12 +604,10 @@ fn finish_sums<S: Simd>(group: Group, first: usize, sums: &[f32], finish: &mut F
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::testing::{Shape, assert_near, double, packed, shape, uniform};
     use crate::cpu::{Isa, run_winograd};
     use crate::kernels::pack_weights::Tile;
-    use rand::{RngExt, SeedableRng, rngs::StdRng};
-
-    /// `[in channels, height, width], out channels, [kernel], [stride], [padding before], [padding after]`
-    type Shape = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
+    use rand::{SeedableRng, rngs::StdRng};
 
     const SHAPES: [Shape; 8] = [
         ([3, 14, 14], 8, [4, 4], [2, 2], [1, 1], [1, 1]), // `digits`
@@ -626,57 +620,9 @@ mod tests {
         ([40, 4, 5], 44, [3, 4], [1, 2], [0, 1], [1, 1]), // more products than a stretch
     ];
 
-    fn shape((input, out_channels, kernel, stride, before, after): Shape) -> ConvShape {
-        let out = [0, 1].map(|i| (input[i + 1] + before[i] + after[i] - kernel[i]) / stride[i] + 1);
-        ConvShape {
-            in_channels: input[0],
-            in_height: input[1],
-            in_width: input[2],
-            out_channels,
-            out_height: out[0],
-            out_width: out[1],
-            kernel_height: kernel[0],
-            kernel_width: kernel[1],
-            stride_y: stride[0],
-            stride_x: stride[1],
-            pad_top: before[0],
-            pad_left: before[1],
-        }
-    }
-
-    fn uniform(rng: &mut StdRng, len: usize) -> Vec<f32> {
-        (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
-    }
-
-    fn packed(p: Packing, rng: &mut StdRng) -> Vec<f32> {
-        let mut packed = vec![0.0; p.len()];
-        for oc in 0..p.out_channels {
-            for ic in 0..p.in_channels {
-                for tap in 0..p.kernel_height * p.kernel_width {
-                    let at = p.index(oc, ic, tap / p.kernel_width, tap % p.kernel_width);
-                    packed[at] = rng.random_range(-0.1..0.1);
-                }
-            }
-        }
-        packed
-    }
-
-    fn double(values: &[f32]) -> Vec<f64> {
-        values.iter().map(|v| f64::from(*v)).collect()
-    }
-
     fn tile_of(channels: usize, isa: Isa) -> Tile {
         let channels = if isa.width() == 16 && channels.is_multiple_of(8) { 8 } else { 4 - channels % 4 };
         Tile { channels, pixels: 1, depth: 1, int64: false }
-    }
-
-    /// Within rounding of `scale`, the largest value: no more than a sum by taps is allowed.
-    fn assert_near(what: &str, ours: &[f32], twin: &[f64]) {
-        let scale = twin.iter().fold(0.0f64, |scale, v| scale.max(v.abs()));
-        for (i, (ours, twin)) in ours.iter().zip(twin).enumerate() {
-            let error = (f64::from(*ours) - twin).abs() / scale;
-            assert!(error < 2e-6, "{what}, value {i}: {ours} for {twin}");
-        }
     }
 
     /// Runs `check` for every shape, block and instruction set.
@@ -710,8 +656,8 @@ mod tests {
             let [mut twin, mut twin_slope] = [0; 2].map(|_| vec![0.0; output.len()]);
             let bias = double(&parameters[3..]);
             k.reference(&double(&input), &double(&packed), &bias, &mut twin, &mut twin_slope);
-            assert_near(&format!("output of {what}"), &output, &twin);
-            assert_near(&format!("slope of {what}"), &slope, &twin_slope);
+            assert_near(&format!("output of {what}"), &output, &twin, 2e-6);
+            assert_near(&format!("slope of {what}"), &slope, &twin_slope, 2e-6);
         });
     }
 
@@ -736,7 +682,7 @@ mod tests {
                     .map(|values| Binding::Write(bytemuck::cast_slice_mut(values)));
                 run_winograd(isa, lanes as u32, &winograd, &weights, &k.clone().into(), bindings);
                 k.reference(&double(&g), &double(&packed), &before, &mut twin);
-                assert_near(&format!("{slope:?}, {what}"), &grad, &twin);
+                assert_near(&format!("{slope:?}, {what}"), &grad, &twin, 2e-6);
             }
         });
     }

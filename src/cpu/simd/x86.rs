@@ -3,18 +3,18 @@
 //! SAFETY, of every block here: the instruction set is present, because the bodies that use these registers are
 //! entered only through [`crate::cpu::Isa`], which asks the processor; pointers are the caller's promise.
 
-use super::{EXP2, ROUND, Simd};
+use super::{EXP2, EXP2_ROUGHLY, Paired, ROUND, Simd};
 use std::arch::x86_64::*;
 
-/// Sixteen floats; AVX-512F.
+/// Sixteen floats; AVX-512F. With `PAIRS`, products are of sixteen pairs of bfloat16: AVX512-BF16, and -BW to pair them.
 #[derive(Clone, Copy)]
-pub struct Avx512(__m512);
+pub struct Sixteen<const PAIRS: bool>(__m512);
 
 /// Eight floats; AVX2 and FMA, or, with `MANY` registers, AVX-512VL.
 #[derive(Clone, Copy)]
 pub struct Eight<const MANY: bool>(__m256);
 
-impl Simd for Avx512 {
+impl<const PAIRS: bool> Simd for Sixteen<PAIRS> {
     const LANES: usize = 16;
     const SUMS: usize = 16;
     type Narrow = Self;
@@ -34,6 +34,15 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn multiply_add(self, factor: Self, summand: Self) -> Self {
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, summand.0) })
+    }
+    #[inline(always)]
+    fn add_product(self, factor: Self, value: Self) -> Self {
+        if const { !PAIRS } {
+            return factor.multiply_add(value, self);
+        }
+        // The types differ in name only.
+        let pairs = |register: __m512| unsafe { std::mem::transmute::<__m512, __m512bh>(register) };
+        Self(unsafe { _mm512_dpbf16_ps(self.0, pairs(factor.0), pairs(value.0)) })
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -83,6 +92,15 @@ impl Simd for Avx512 {
     fn sigmoid(self) -> Self {
         unsafe {
             let power = _mm512_mul_ps(self.0, _mm512_set1_ps(-std::f32::consts::LOG2_E));
+            if const { PAIRS } {
+                let fraction = _mm512_reduce_ps::<0x09>(power); // what is above the whole number below
+                let mut exp = _mm512_set1_ps(EXP2_ROUGHLY[0]);
+                for c in &EXP2_ROUGHLY[1..] {
+                    exp = _mm512_fmadd_ps(exp, fraction, _mm512_set1_ps(*c));
+                }
+                let exp = _mm512_scalef_ps(exp, power); // takes the whole number below, too
+                return Self(_mm512_rcp14_ps(_mm512_add_ps(_mm512_set1_ps(1.0), exp)));
+            }
             // Of a number and NaN, `min` and `max` give the second.
             let power = _mm512_min_ps(_mm512_set1_ps(120.0), power);
             let power = _mm512_max_ps(_mm512_set1_ps(-120.0), power);
@@ -97,6 +115,21 @@ impl Simd for Avx512 {
             // A step of Newton's method on 14 bits: a quotient takes as long as ten products.
             let guess = _mm512_rcp14_ps(sum);
             Self(_mm512_fmadd_ps(_mm512_fnmadd_ps(sum, guess, one), guess, guess))
+        }
+    }
+}
+
+impl Paired for Sixteen<true> {
+    #[inline(always)]
+    fn pair(low: Self, high: Self) -> Self {
+        unsafe {
+            // All of `low`, then all of `high`: shuffled together.
+            let halves = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high.0, low.0));
+            let order = _mm512_set_epi16(
+                31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19,
+                3, 18, 2, 17, 1, 16, 0,
+            );
+            Self(_mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves)))
         }
     }
 }

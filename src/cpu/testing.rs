@@ -1,0 +1,56 @@
+//! What tests of layers by other means than taps share.
+
+use crate::kernels::pack_weights::Packing;
+use crate::network::ConvShape;
+use rand::{RngExt, rngs::StdRng};
+
+/// `[in channels, height, width], out channels, [kernel], [stride], [padding before], [padding after]`
+pub type Shape = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
+
+pub fn shape((input, out_channels, kernel, stride, before, after): Shape) -> ConvShape {
+    let out = [0, 1].map(|i| (input[i + 1] + before[i] + after[i] - kernel[i]) / stride[i] + 1);
+    ConvShape {
+        in_channels: input[0],
+        in_height: input[1],
+        in_width: input[2],
+        out_channels,
+        out_height: out[0],
+        out_width: out[1],
+        kernel_height: kernel[0],
+        kernel_width: kernel[1],
+        stride_y: stride[0],
+        stride_x: stride[1],
+        pad_top: before[0],
+        pad_left: before[1],
+    }
+}
+
+pub fn uniform(rng: &mut StdRng, len: usize) -> Vec<f32> {
+    (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+pub fn packed(p: Packing, rng: &mut StdRng) -> Vec<f32> {
+    let mut packed = vec![0.0; p.len()];
+    for oc in 0..p.out_channels {
+        for ic in 0..p.in_channels {
+            for tap in 0..p.kernel_height * p.kernel_width {
+                let at = p.index(oc, ic, tap / p.kernel_width, tap % p.kernel_width);
+                packed[at] = rng.random_range(-0.1..0.1);
+            }
+        }
+    }
+    packed
+}
+
+pub fn double(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// Within `allowed`, a share of the largest value.
+pub fn assert_near(what: &str, ours: &[f32], twin: &[f64], allowed: f64) {
+    let scale = twin.iter().fold(0.0f64, |scale, v| scale.max(v.abs()));
+    for (i, (ours, twin)) in ours.iter().zip(twin).enumerate() {
+        let error = (f64::from(*ours) - twin).abs() / scale;
+        assert!(error < allowed, "{what}, value {i}: {ours} for {twin}");
+    }
+}

@@ -1,0 +1,130 @@
+//! Chains of bfloat16 on the processor ([`Isa::Bf16`]): near those of floats, and nothing but chains.
+
+mod common;
+
+use thalweg::compare::compare;
+use thalweg::cpu::Isa;
+use thalweg::device::{Device, Machine};
+use thalweg::kernels::State;
+use thalweg::kernels::dynamics::Form;
+use thalweg::network::{Network, preset};
+use thalweg::plan::{SamplerNumbers, TrainingNumbers, sampler_plan, training_plan};
+
+const IMAGES: usize = 20;
+
+fn parameters(network: &Network) -> Vec<f32> {
+    network.initial_parameters(7).iter().map(|p| p * 1.5 + 0.01).collect()
+}
+
+/// Where chains of `steps` steps begin, and where they end.
+async fn chain(device: &Device, network: &Network, form: Form, steps: u32) -> [Vec<f32>; 2] {
+    // Steps as large as training takes, or such that MALA accepts.
+    let step_size = if form == Form::Mala { 1e-4 } else { 10.0 };
+    let numbers = SamplerNumbers {
+        form,
+        step_size,
+        noise: 1e-3,
+        temperature: 1e-6,
+        gradient_clip: 0.0,
+        clamp: 0.0,
+        ..Default::default()
+    };
+    let plan = sampler_plan(network, IMAGES, &numbers, &[steps], device.target(IMAGES));
+    let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+    machine.write_floats(plan.pass.parameters, &parameters(network));
+    machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
+    machine.run(plan.start).unwrap();
+    machine.run(plan.noise).unwrap();
+    let start = machine.read_floats(plan.pass.x).await.unwrap();
+    machine.run(plan.chains[0].1).unwrap();
+    [start, machine.read_floats(plan.pass.x).await.unwrap()]
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Their gradients, that is. MALA's proposals are accepted by energies, which have to be right: its chains are of floats.
+#[test]
+fn chains_are_near_those_of_floats() {
+    if !Isa::Bf16.is_available() {
+        return;
+    }
+    for name in ["mnist-small", "mnist-deep", "conv-pool", "mlp"] {
+        for form in [Form::NoiseFirst, Form::Theory, Form::Mala] {
+            pollster::block_on(async {
+                let network = preset(name).unwrap();
+                let [start, floats] = chain(&Device::Cpu(Isa::Avx512), &network, form, 3).await;
+                let [same, pairs] = chain(&Device::Cpu(Isa::Bf16), &network, form, 3).await;
+                assert_eq!(start, same, "{name}");
+                let [_, again] = chain(&Device::Cpu(Isa::Bf16), &network, form, 3).await;
+                assert_eq!(pairs, again, "{name}, twice");
+                let error = distance(&floats, &pairs) / distance(&start, &floats);
+                assert!(error.is_finite(), "{name}, {form:?}: no chain went anywhere");
+                println!("{name}, {form:?}: {error:.1e} of the way");
+                if name == "mlp" || form == Form::Mala {
+                    assert_eq!(floats, pairs, "{name}, {form:?}");
+                } else {
+                    assert!((1e-6..1e-2).contains(&error), "{name}, {form:?}: {error:.1e}");
+                }
+            });
+        }
+    }
+}
+
+/// Energies, what a model learns from, and where it ends: to the bit, for the same samples.
+#[test]
+fn all_but_chains_is_of_floats() {
+    if !Isa::Bf16.is_available() {
+        return;
+    }
+    pollster::block_on(async {
+        let network = preset("mnist-small").unwrap();
+        let numbers = TrainingNumbers {
+            batch: IMAGES as u32,
+            n_images: IMAGES as u32,
+            data_shape: network.input,
+            ring_capacity: IMAGES as u32,
+            ..Default::default()
+        };
+        let mut ends = Vec::new();
+        for isa in [Isa::Avx512, Isa::Bf16] {
+            let device = Device::Cpu(isa);
+            let plan = training_plan(&network, &numbers, device.target(2 * IMAGES));
+            let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
+            machine.write_floats(plan.pass.parameters, &parameters(&network));
+            machine.run(plan.start).unwrap();
+            let len = plan.plan.len_of(plan.pass.x);
+            let images: Vec<f32> = (0..len).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+            machine.write_floats(plan.pass.x, &images);
+            machine.run(plan.update).unwrap();
+            for buffer in [plan.pass.energies, plan.gradient, plan.pass.parameters] {
+                ends.push(machine.read(buffer).await.unwrap());
+            }
+        }
+        assert!(ends[..3] == ends[3..]);
+    });
+}
+
+/// `compare` allows chains' layers what eight bits of mantissa take away, and everything else what it always does.
+#[test]
+fn compare_knows_them() {
+    if !Isa::Bf16.is_available() {
+        return;
+    }
+    pollster::block_on(async {
+        let (network, device) = (preset("mnist-small").unwrap(), Device::Cpu(Isa::Bf16));
+        let numbers = SamplerNumbers { steps: 2, ..Default::default() };
+        let plan = sampler_plan(&network, IMAGES, &numbers, &[2], device.target(IMAGES));
+        let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
+        machine.write_floats(plan.pass.parameters, &parameters(&network));
+        machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
+        machine.run(plan.start).unwrap();
+        machine.run(plan.noise).unwrap();
+        let report = compare(&mut machine, plan.chains[0].1).await.unwrap();
+        println!("{report}");
+        assert!(report.parted().is_none(), "{report}");
+        let layers = &report.worst["conv_forward"];
+        assert!(layers.error > 1e-4 && layers.of_allowed > 0.01, "{report}");
+    });
+}
