@@ -14,7 +14,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PEERS = [  # virtual environment, script and argument
+PEERS = [  # virtual environment, script and argument; ours where there is none, with a device
+    (None, ["cpu:bf16"]),
     ("torch", ["torch_peer.py", "bf16"]),
     ("torch", ["torch_peer.py", "f32"]),
     ("torch", ["torchebm_peer.py"]),
@@ -58,10 +59,10 @@ def start(command):
     return result.stdout
 
 
-def ours(binary):
+def ours(binary, device="cpu"):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.json"
-        start([binary, "bench", "--device", "cpu", "--json", str(path)])
+        start([binary, "bench", "--device", device, "--json", str(path)])
         return json.loads(path.read_text())
 
 
@@ -93,9 +94,9 @@ def main():
 
     all_ours, rows, skipped, began = [], [], [], time.time()
     for environment, script in PEERS:
-        folder = arguments.environments / environment
+        folder = arguments.environments / (environment or "")
         label = " ".join(script)
-        if not (folder / "installed").exists():
+        if environment and not (folder / "installed").exists():
             skipped.append(f"{label}: not installed")
             continue
         print(f"{label} ...", file=sys.stderr, flush=True)
@@ -103,13 +104,16 @@ def main():
         try:
             for _ in range(arguments.pairs):
                 a.append(ours(arguments.thalweg))
-                b.append(peer(folder, script))
+                b.append(peer(folder, script) if environment else ours(arguments.thalweg, *script))
         except RuntimeError as e:
             skipped.append(f"{label}: {e}")
             continue
         all_ours += a
         ratios = {f: statistics.median(y[f] / x[f] for x, y in zip(a, b)) for f in FIGURES}
-        rows.append(row(f"{b[0]['name']} ({b[0]['version']})", middle(b), ratios, f"{b[0]['gradient_error']:.0e}"))
+        name, error = f"Thalweg ({b[0]['device']})", "tested"
+        if environment:
+            name, error = f"{b[0]['name']} ({b[0]['version']})", f"{b[0]['gradient_error']:.0e}"
+        rows.append(row(name, middle(b), ratios, error))
 
     if not all_ours:
         sys.exit("no peer ran:\n" + "\n".join(skipped))
