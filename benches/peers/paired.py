@@ -110,9 +110,10 @@ def main():
             continue
         all_ours += a
         ratios = {f: statistics.median(y[f] / x[f] for x, y in zip(a, b)) for f in FIGURES}
-        name, error = f"Thalweg ({b[0]['device']})", "tested"
         if environment:
             name, error = f"{b[0]['name']} ({b[0]['version']})", f"{b[0]['gradient_error']:.0e}"
+        else:
+            name, error = f"Thalweg ({b[0]['device']})", "tested"
         rows.append(row(name, middle(b), ratios, error))
 
     if not all_ours:
