@@ -175,9 +175,10 @@ impl Device {
 
     fn path_and_why(&self, network: &Network) -> (ChainPath, String) {
         match self {
-            Self::Cpu(_) => {
+            Self::Cpu(isa) => {
                 let why = "by layers, one block of images after the other: each stays in its core's cache";
-                (ChainPath::Layers, why.to_owned())
+                let bf16 = if *isa == Isa::Bf16 { "; products of bfloat16, as asked for" } else { "" };
+                (ChainPath::Layers, format!("{why}{bf16}"))
             }
             Self::Gpu(gpu, chains) => chains.path_and_why(&gpu.adapter, network),
         }
