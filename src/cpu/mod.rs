@@ -39,8 +39,8 @@ pub enum Isa {
     Avx2,
     /// AVX-512F, -DQ and -VL; half registers for blocks of eight images.
     Avx512,
-    /// The same, but that Langevin chains multiply numbers of eight bits of mantissa (bfloat16) in convolutions of even
-    /// numbers of channels, and add them up as floats; AVX512-BF16 and -BW. Not exact to rounding of floats as all others
+    /// The same, but that convolutions of Langevin chains multiply numbers of eight bits of mantissa (bfloat16), and add
+    /// them up as floats, in blocks of sixteen images; AVX512-BF16 and -BW. Not exact to a float's rounding as all others
     /// are, and so taken only where it is asked for.
     Bf16,
 }
@@ -90,7 +90,8 @@ impl Isa {
     }
 
     fn missing(self) -> Error {
-        Error::Device(format!("this processor has no {self}: `thalweg devices` lists what it has"))
+        let set = if self == Self::Bf16 { "AVX512-BF16".to_owned() } else { self.to_string() };
+        Error::Device(format!("this processor has no {set}: `thalweg devices` lists what it has"))
     }
 }
 

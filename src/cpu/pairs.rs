@@ -2,8 +2,8 @@
 //! instruction takes two in each lane where it would take one float, and adds both products up as floats.
 //!
 //! What a layer reads is rounded and paired, two neighbouring channels a lane; its weights are, once an update. From there on
-//! the layer is that of half as many channels. One channel is paired with its own next column. Sums, activations, slopes and whatever becomes of them stay floats, and so
-//! does all that a model learns from: a chain's noise is larger than what is rounded off by orders of magnitude.
+//! the layer is that of half as many channels. An odd number of them is paired with the next column's, where the stride is
+//! even. Sums, activations, slopes and what becomes of them stay floats, and so does all that a model learns from.
 
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no register has pairs"))]
 
