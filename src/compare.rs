@@ -31,8 +31,8 @@ impl Tolerance {
     /// Sums of products of two numbers of bfloat16: each is off by 2^-9 at most, and a sum of many by less.
     pub const BF16: Self = Self { absolute: 1e-30, relative: 0.0, of_largest: 1e-2 };
 
-    /// What a kernel's arithmetic may lead to on any device, in floats. A rounding is 6e-8; shaders may fuse or not fuse multiply
-    /// and add, divide within 2.5 units in the last place, and take exponentials within 3 + 2|x| of them.
+    /// What a kernel's arithmetic may lead to on any device, in floats. A rounding is 6e-8; shaders may fuse or not fuse
+    /// multiply and add, divide within 2.5 units in the last place, and take exponentials within 3 + 2|x| of them.
     pub fn of(kernel: &Kernel) -> Self {
         // Devices may take numbers below 1e-38 as 0, and the sigmoid's exponential stops at 1e-35 or is 0.
         let absolute = 1e-30;

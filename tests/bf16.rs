@@ -88,12 +88,22 @@ fn all_but_chains_is_of_floats() {
             ..Default::default()
         };
         let mut ends = Vec::new();
+        let mut layers = Vec::new();
         for isa in [Isa::Avx512, Isa::Bf16] {
             let device = Device::Cpu(isa);
             let plan = training_plan(&network, &numbers, device.target(2 * IMAGES));
             let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
             machine.write_floats(plan.pass.parameters, &parameters(&network));
             machine.run(plan.start).unwrap();
+            // In a step that has all that chains share a program with: chains' layers, and no others.
+            let whole = TrainingNumbers { kl: 0.3, smoothness: 0.1, ..numbers.clone() };
+            let whole = training_plan(&network, &whole, device.target(2 * IMAGES));
+            let [step, update] = [whole.step, whole.update].map(|p| whole.plan.programs[p.0].len());
+            let stepping = Machine::new(&device, whole.plan.clone()).await.unwrap();
+            let is_bf16: Vec<bool> = (0..step).map(|launch| stepping.is_bf16(whole.step, launch)).collect();
+            let (chain, rest) = is_bf16.split_at(step - update);
+            assert!(!rest.contains(&true), "{device}");
+            layers.push(chain.iter().filter(|is_bf16| **is_bf16).count());
             let len = plan.plan.len_of(plan.pass.x);
             let images: Vec<f32> = (0..len).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
             machine.write_floats(plan.pass.x, &images);
@@ -103,6 +113,8 @@ fn all_but_chains_is_of_floats() {
             }
         }
         assert!(ends[..3] == ends[3..]);
+        // Four convolutions, there and back.
+        assert_eq!(layers, [0, 8 * numbers.chain.steps as usize]);
     });
 }
 

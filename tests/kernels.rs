@@ -75,7 +75,7 @@ use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::{GROUP, SumSquares};
 use thalweg::kernels::weight_penalty::WeightPenalty;
 use thalweg::kernels::{Kernel, Slope, State, activate};
-use thalweg::network::{ANALYTIC, Activation, ConvShape, DenseShape, LstmShape, PoolShape};
+use thalweg::network::{ANALYTIC, Activation, ConvShape, DenseShape, LstmShape, Padding, PoolShape};
 use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
 
 mod common;
@@ -300,21 +300,9 @@ fn conv_shapes() -> Vec<ConvShape> {
         }
     }
     let shape = |(ic, size, oc, kernel, stride, first, last): Case| {
-        let out = [0, 1].map(|i| (size[i] + first[i] + last[i] - kernel[i]) / stride[i] + 1);
-        ConvShape {
-            in_channels: ic,
-            in_height: size[0],
-            in_width: size[1],
-            out_channels: oc,
-            out_height: out[0],
-            out_width: out[1],
-            kernel_height: kernel[0],
-            kernel_width: kernel[1],
-            stride_y: stride[0],
-            stride_x: stride[1],
-            pad_top: first[0],
-            pad_left: first[1],
-        }
+        let input = ImageShape { channels: ic, height: size[0], width: size[1] };
+        let padding = Padding { top: first[0], bottom: last[0], left: first[1], right: last[1] };
+        ConvShape::new(input, oc, kernel, stride, padding)
     };
     cases.into_iter().map(shape).collect()
 }

@@ -27,7 +27,9 @@ pub async fn run(_: Arguments) -> Result<()> {
     say(format_args!("cpu: {}", Device::cpu()));
     say(format_args!("   instructions: {best} (there are also: {})", others.join(", ")));
     if Isa::Bf16.is_available() {
-        say("   cpu:bf16: chains with products of bfloat16, which are faster and not exact");
+        say(
+            "   cpu:bf16: more than 16 chains take products of bfloat16 in convolutions, which are faster and not exact",
+        );
     }
     say("");
     say(choice(&adapters));

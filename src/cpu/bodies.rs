@@ -526,10 +526,11 @@ pub const CHAINS: usize = 12;
 #[inline(always)]
 pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
     let mut chains = [S::Narrow::splat(1.0); CHAINS];
-    let [factor, value] = [0.999, 1e-3].map(|value| S::Narrow::splat(std::hint::black_box(value)));
+    let (factor, summand) =
+        (S::Narrow::splat(std::hint::black_box(0.999)), S::Narrow::splat(std::hint::black_box(1e-3)));
     for _ in 0..turns {
         for i in 0..CHAINS {
-            chains[i] = chains[i].add_product(factor, value);
+            chains[i] = summand.add_product(factor, chains[i]);
         }
     }
     let mut lanes = [0.0; 16 * CHAINS]; // written whole, so that the compiler keeps plain floats in registers, too

@@ -103,16 +103,15 @@ impl Pairs {
         if self.input == (2, 1) {
             for (two, pair) in input.chunks_exact(2 * lanes).zip(paired.chunks_exact_mut(lanes)) {
                 let (low, high) = two.split_at(lanes);
-                pair_values::<S>(low, high, pair);
+                pair_values::<S>(Some(low), Some(high), pair);
             }
             return paired;
         }
-        let zeros = vec![0.0; lanes];
         for (row, paired) in input.chunks_exact(values * lanes).zip(paired.chunks_exact_mut(pairs * lanes)) {
             for (i, pair) in paired.chunks_exact_mut(lanes).enumerate() {
                 let value = |i: usize| match i.checked_sub(self.before) {
-                    Some(i) if i < values => &row[i * lanes..][..lanes],
-                    _ => &zeros,
+                    Some(i) if i < values => Some(&row[i * lanes..][..lanes]),
+                    _ => None,
                 };
                 pair_values::<S>(value(2 * i), value(2 * i + 1), pair);
             }
@@ -144,10 +143,18 @@ impl Pairs {
     }
 }
 
+/// Pairs two values of all lanes: 0 for those that there are not.
 #[inline(always)]
-fn pair_values<S: Paired>(low: &[f32], high: &[f32], pair: &mut [f32]) {
+fn pair_values<S: Paired>(low: Option<&[f32]>, high: Option<&[f32]>, pair: &mut [f32]) {
     for lane in (0..pair.len()).step_by(S::LANES) {
-        S::pair(S::read(&low[lane..]), S::read(&high[lane..])).write(&mut pair[lane..]);
+        let (mut lows, mut highs) = (S::splat(0.0), S::splat(0.0));
+        if let Some(low) = low {
+            lows = S::read(&low[lane..]);
+        }
+        if let Some(high) = high {
+            highs = S::read(&high[lane..]);
+        }
+        S::pair(lows, highs).write(&mut pair[lane..]);
     }
 }
 

@@ -1,28 +1,17 @@
 //! What tests of layers by other means than taps share.
 
+use crate::data::ImageShape;
 use crate::kernels::pack_weights::Packing;
-use crate::network::ConvShape;
+use crate::network::{ConvShape, Padding};
 use rand::{RngExt, rngs::StdRng};
 
 /// `[in channels, height, width], out channels, [kernel], [stride], [padding before], [padding after]`
 pub type Shape = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
 
 pub fn shape((input, out_channels, kernel, stride, before, after): Shape) -> ConvShape {
-    let out = [0, 1].map(|i| (input[i + 1] + before[i] + after[i] - kernel[i]) / stride[i] + 1);
-    ConvShape {
-        in_channels: input[0],
-        in_height: input[1],
-        in_width: input[2],
-        out_channels,
-        out_height: out[0],
-        out_width: out[1],
-        kernel_height: kernel[0],
-        kernel_width: kernel[1],
-        stride_y: stride[0],
-        stride_x: stride[1],
-        pad_top: before[0],
-        pad_left: before[1],
-    }
+    let [channels, height, width] = input;
+    let padding = Padding { top: before[0], bottom: after[0], left: before[1], right: after[1] };
+    ConvShape::new(ImageShape { channels, height, width }, out_channels, kernel, stride, padding)
 }
 
 pub fn uniform(rng: &mut StdRng, len: usize) -> Vec<f32> {

@@ -195,6 +195,34 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
+    /// Of a convolution over `input`; `kernel` and `stride` are rows and columns.
+    ///
+    /// # Panics
+    /// Where a stride is 0, or the kernel larger than the padded input.
+    pub fn new(
+        input: ImageShape,
+        out_channels: usize,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: Padding,
+    ) -> Self {
+        let Padding { top, bottom, left, right } = padding;
+        Self {
+            in_channels: input.channels,
+            in_height: input.height,
+            in_width: input.width,
+            out_channels,
+            out_height: (input.height + top + bottom - kernel[0]) / stride[0] + 1,
+            out_width: (input.width + left + right - kernel[1]) / stride[1] + 1,
+            kernel_height: kernel[0],
+            kernel_width: kernel[1],
+            stride_y: stride[0],
+            stride_x: stride[1],
+            pad_top: top,
+            pad_left: left,
+        }
+    }
+
     /// Values in one image's input.
     pub fn in_len(&self) -> usize {
         self.in_channels * self.in_height * self.in_width
@@ -497,25 +525,8 @@ impl Network {
                             kernel[0], kernel[1], padded[0], padded[1]
                         ));
                     }
-                    let out = ImageShape {
-                        channels,
-                        height: (padded[0] - kernel[0]) / stride[0] + 1,
-                        width: (padded[1] - kernel[1]) / stride[1] + 1,
-                    };
-                    let conv = ConvShape {
-                        in_channels: shape.channels,
-                        in_height: shape.height,
-                        in_width: shape.width,
-                        out_channels: channels,
-                        out_height: out.height,
-                        out_width: out.width,
-                        kernel_height: kernel[0],
-                        kernel_width: kernel[1],
-                        stride_y: stride[0],
-                        stride_x: stride[1],
-                        pad_top: padding.top,
-                        pad_left: padding.left,
-                    };
+                    let conv = ConvShape::new(shape, channels, kernel, stride, padding);
+                    let out = ImageShape { channels, height: conv.out_height, width: conv.out_width };
                     let weights = product(&[channels, shape.channels, kernel[0], kernel[1]]);
                     (Operation::Conv(conv), weights, out)
                 }
