@@ -29,7 +29,7 @@ fn devices() -> [Device; 2] {
 }
 
 fn config(settings: &[&str]) -> Config {
-    let mut config = Config { network: Some(small_network()), ..Config::default() };
+    let mut config = Config { network: Some(small_network()), ..Config::preset("mnist-small").unwrap() };
     let tiny = ["train.batch=20", "chain.steps=2", "replay.capacity=60", "replay.initial=20", "seed=7"];
     for setting in tiny.iter().chain(settings) {
         config.set(setting).unwrap();

@@ -1083,8 +1083,9 @@ fn add_update(bench: &mut Bench) {
         bench.whole_launch(format!("{kernel:?}"), kernel, &[parameters, gradient], &written);
         let average = bench.random_flat("average", n_parameters);
         let written = [(average, all.clone())];
+        // At the first step, while the average warms up, and where its decay is what it keeps.
         let kernel = AverageWeights { n_parameters, decay: 0.99 };
-        let state = bench.state(State::default());
+        let state = bench.state(State { step: [0, 17, 100_000][i % 3], ..State::default() });
         bench.whole_launch(format!("{kernel:?}"), kernel, &[state, parameters, average], &written);
 
         // Steps: the first, where 1 - beta^t cancels most; some; and where beta^t is 0 at last. A beta of 0, too.

@@ -30,7 +30,7 @@ fn the_chain_runs_near_the_processors_peak() {
         return; // what the compiler makes of plain floats is not ours to promise
     }
     let _alone = alone();
-    let mut config = Config::default();
+    let mut config = Config::preset("mnist-small").unwrap();
     config.set("chain.steps=10").unwrap();
     // The best of three tries: other processes come and go.
     let shares = (0..3).map(|_| {

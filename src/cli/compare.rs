@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use thalweg::compare::Report;
 use thalweg::cpu::Isa;
 use thalweg::device::ChainPath;
+use thalweg::train::Settings;
 use thalweg::{Config, Dataset, Device, Result, Trainer};
 
 /// Options of `thalweg compare`.
@@ -28,12 +29,15 @@ pub struct Arguments {
 
 /// Runs the command: code 0 if nothing parts, 1 if something does.
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let mut config = Config::default();
-    for setting in
-        ["train.batch=32", "chain.steps=3"].into_iter().chain(arguments.set.iter().map(String::as_str))
-    {
+    let mut config = Config::preset("mnist-small")?;
+    for setting in ["train.batch=32", "chain.steps=3"] {
         config.set(setting)?;
     }
+    let mut settings = Settings::of(config);
+    for setting in &arguments.set {
+        settings.set(setting)?;
+    }
+    let config = settings.finish()?;
     let dataset = Dataset::open("digits")?;
     let devices = match Device::open_with(&arguments.device, arguments.chain_path).await? {
         Device::Cpu(isa) if isa != Isa::Bf16 => {

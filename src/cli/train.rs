@@ -18,7 +18,7 @@ use thalweg::picture::plot::{Square, monitor, thinned};
 use thalweg::picture::save_png;
 use thalweg::plan::METRIC_ROWS;
 use thalweg::train::metrics::{MetricsFile, MetricsMean, MetricsTable, StepMetrics};
-use thalweg::train::{Halt, Outcome, PendingMetrics};
+use thalweg::train::{Halt, Outcome, PendingMetrics, Settings};
 use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Trainer, plane};
 
 /// Options of `thalweg train`.
@@ -172,22 +172,21 @@ fn load(path: &Path) -> Result<Checkpoint> {
 
 /// The configuration of a new run: preset, then file, then options.
 fn configure(arguments: &Arguments) -> Result<Config> {
-    let mut config = Config::preset(&arguments.preset)?;
+    let mut settings = Settings::of(Config::preset(&arguments.preset)?);
     if let Some(path) = &arguments.config {
-        config = Config::from_toml_file(path, config)?;
+        settings.read(path)?;
     }
     for assignment in arguments.set.iter().filter(|assignment| *assignment != "help") {
-        config.set(assignment)?;
+        settings.set(assignment)?;
     }
     if let Some(seed) = arguments.seed {
-        config.seed = seed;
+        settings.config_mut().seed = seed;
     }
     if arguments.steps == Some(0) {
         return Err(Error::Usage("--steps 0: a run has at least one step".to_owned()));
     }
-    override_settings(&mut config, arguments)?;
-    config.validate()?;
-    Ok(config)
+    override_settings(settings.config_mut(), arguments)?;
+    settings.finish()
 }
 
 /// How long the run is, and what is done when it diverges, where an option says so.

@@ -759,7 +759,7 @@ impl<'a> Training<'a> {
         let pass = &self.buffers.pass;
         let chunks = self.target.chunks(self.plan.n_blocks);
         pass.to_layers(launches, &self.all());
-        pass.to_parameters(launches, chunks, self.partials);
+        pass.to_parameters(launches, chunks, self.partials, self.numbers.alpha != 0.0);
         let mut n_chunks = chunks.count();
         if let Some(kl) = &self.buffers.kl {
             let (first_block, first_chunk) = (self.fake().start, n_chunks);

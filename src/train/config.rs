@@ -3,8 +3,8 @@
 //! A setting is named `section.key`, on the command line (`--set chain.steps=60`), in a TOML file (`[chain]`,
 //! `steps = 60`) and in messages. [`Config::describe`] lists them all.
 //!
-//! A file that lacks a setting takes its default. That is also how a checkpoint from before a setting existed is read:
-//! the default of a new setting has to be what was done without it.
+//! A file that lacks a setting takes that of `mnist-small`. That is also how a checkpoint from before a setting existed is
+//! read: what `mnist-small` has of a new setting has to be what was done without it.
 
 use std::path::Path;
 
@@ -20,9 +20,10 @@ use crate::network::{Analytic, Fault, Network, NetworkSpec, preset, preset_for};
 use crate::plan::{GuardNumbers, SamplerChange, SamplerNumbers, ScoreObjective};
 use crate::{Error, Result};
 
-/// Everything that decides what a run computes, besides the data and the device.
+/// Everything that decides what a run computes, besides the data and the device. The default is the preset `digits`, as it
+/// is of `thalweg train`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default = "mnist_small", deny_unknown_fields)]
 pub struct Config {
     /// The network and its recipe, by name; it decides the defaults of all other settings.
     pub preset: String,
@@ -407,29 +408,33 @@ pub enum SampleForm {
     Annealed,
 }
 
-// Recipe R1, `mnist-small`.
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            preset: "mnist-small".into(),
-            objective: Objective::Replay,
-            seed: 0,
-            train: Train::default(),
-            data: Data::default(),
-            chain: Chain::default(),
-            replay: Replay::default(),
-            cd: Cd::default(),
-            pcd: Pcd::default(),
-            augment: Augment::default(),
-            score: Score::default(),
-            loss: Loss::default(),
-            adam: Adam::default(),
-            schedule: Schedule::default(),
-            ema: Ema::default(),
-            guard: Guard::default(),
-            sample: Sample::default(),
-            network: None,
-        }
+        digits(Self { preset: "digits".into(), ..mnist_small() })
+    }
+}
+
+/// Recipe R1, which the others are told from. All sections' defaults are its.
+fn mnist_small() -> Config {
+    Config {
+        preset: "mnist-small".into(),
+        objective: Objective::Replay,
+        seed: 0,
+        train: Train::default(),
+        data: Data::default(),
+        chain: Chain::default(),
+        replay: Replay::default(),
+        cd: Cd::default(),
+        pcd: Pcd::default(),
+        augment: Augment::default(),
+        score: Score::default(),
+        loss: Loss::default(),
+        adam: Adam::default(),
+        schedule: Schedule::default(),
+        ema: Ema::default(),
+        guard: Guard::default(),
+        sample: Sample::default(),
+        network: None,
     }
 }
 
@@ -583,6 +588,13 @@ impl std::fmt::Display for Values {
     }
 }
 
+/// Whether a number is 0 on devices, which would take it for `off` where that is what 0 means.
+fn vanishes(value: f64) -> bool {
+    value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE)
+}
+
+const VANISHES: &str = "must be 0, or large enough for single precision (1.2e-38)";
+
 /// `1e-12` rather than `0.000000000001`.
 fn short(value: f64) -> String {
     if value != 0.0 && value.abs() < 1e-4 { format!("{value:e}") } else { value.to_string() }
@@ -686,7 +698,7 @@ impl Config {
     /// # Errors
     /// [`Error::Setting`] if there is none of that name.
     pub fn preset(name: &str) -> Result<Self> {
-        let base = Self { preset: name.to_owned(), ..Self::default() };
+        let base = Self { preset: name.to_owned(), ..mnist_small() };
         Ok(match name {
             "digits" => digits(base),
             "mnist-small" => base,
@@ -728,7 +740,7 @@ impl Config {
             Analytic::TwentyFiveGaussians => (0.01, 4.0, 0.0),
         };
         let steps = if energy == Analytic::Rosenbrock { 5000 } else { 1000 };
-        let base = mlp(Self::default(), 40);
+        let base = mlp(mnist_small(), 40);
         Self {
             chain: Chain { form: Form::Mala, step_size, clamp, ..base.chain },
             replay: Replay { start: Start::Uniform, start_scale, ..base.replay },
@@ -757,12 +769,15 @@ impl Config {
     /// file that is not the base's takes its place first. Values are checked one by one, so call
     /// [`validate`](Self::validate) at the end.
     pub fn from_toml_file(path: impl AsRef<Path>, base: Self) -> Result<Self> {
-        let path = path.as_ref();
+        Ok(Self::read_toml(path.as_ref(), base)?.0)
+    }
+
+    /// The same, with the names of the settings in the file and their lines.
+    pub(super) fn read_toml(path: &Path, base: Self) -> Result<(Self, Vec<(String, usize)>)> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let fault = |offset: usize, problem: String| {
-            let line = text.bytes().take(offset).filter(|&b| b == b'\n').count() + 1;
-            Error::file(path, format!("line {line}: {problem}"))
-        };
+        let line = |offset: usize| text.bytes().take(offset).filter(|&b| b == b'\n').count() + 1;
+        let fault =
+            |offset: usize, problem: String| Error::file(path, format!("line {}: {problem}", line(offset)));
         let table = DeTable::parse(&text)
             .map_err(|e| fault(e.span().map_or(0, |span| span.start), e.message().replace('\n', ", ")))?;
         let network = described_network(&text, table.get_ref())
@@ -771,7 +786,7 @@ impl Config {
         flatten("", table.get_ref(), &mut entries);
         entries.retain(|(name, ..)| name != "network" && !name.starts_with("network."));
         entries.sort_by_key(|(name, offset, _)| (name != "preset", *offset));
-        let mut config = base;
+        let (mut config, mut lines) = (base, Vec::new());
         for (name, offset, value) in entries {
             let result = match value {
                 DeValue::String(preset) if name == "preset" && *preset != *config.preset => {
@@ -780,9 +795,10 @@ impl Config {
                 _ => toml_text(&name, value).and_then(|text| config.assign(&name, &text)),
             };
             result.map_err(|problem| fault(offset, format!("setting `{name}`: {problem}")))?;
+            lines.push((name, line(offset)));
         }
         config.network = network.or(config.network);
-        Ok(config)
+        Ok((config, lines))
     }
 
     /// Changes one setting, given as on the command line: `chain.steps=60`.
@@ -816,6 +832,9 @@ impl Config {
                 _ => return Err(wrong(values)),
             },
             values @ Real(min, max) => match text.parse::<f64>() {
+                Ok(x) if min <= x && x <= max && vanishes(x) => {
+                    return Err(format!("{VANISHES}, not `{text}`"));
+                }
                 Ok(x) if min <= x && x <= max => Value::from(x),
                 _ => return Err(wrong(values)),
             },
@@ -839,6 +858,9 @@ impl Config {
             };
             if !ok {
                 return Err(Error::setting(name, format!("must be {values}, not {value}")));
+            }
+            if value.as_f64().is_some_and(vanishes) {
+                return Err(Error::setting(name, format!("{VANISHES}, not {value}")));
             }
         }
         let geometric = self.chain.course == Course::Geometric && self.chain.noise_end > 0.0;
@@ -946,12 +968,23 @@ impl Config {
     /// Every setting: name, value, description.
     pub fn describe(&self) -> Vec<(&'static str, String, &'static str)> {
         let tree = serde_json::to_value(self).expect("plain fields");
-        let text = |name: &str| match tree.pointer(&pointer(name)) {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(value) if value.is_f64() => short(value.as_f64().unwrap_or(f64::NAN)),
-            value => value.map_or(String::new(), ToString::to_string),
+        SETTINGS.iter().map(|&(name, _, doc)| (name, text_of(&tree, name), doc)).collect()
+    }
+
+    /// A setting's value as it would stand on the command line; empty for a name that is none.
+    pub fn value(&self, name: &str) -> String {
+        text_of(&serde_json::to_value(self).expect("plain fields"), name)
+    }
+
+    /// What a setting may be, in words, and the names that it is chosen from, if it is.
+    pub(super) fn allowed(name: &str) -> (String, &'static [&'static str]) {
+        let values = find(name).map_or(Preset, |setting| setting.1);
+        let choices = match values {
+            Preset => PRESETS,
+            Choice(names) => names,
+            Whole(..) | Real(..) => &[],
         };
-        SETTINGS.iter().map(|&(name, _, doc)| (name, text(name), doc)).collect()
+        (values.to_string(), choices)
     }
 
     /// The objective, if it is one that fits the score.
@@ -1235,6 +1268,15 @@ fn toml_text(name: &str, value: &DeValue<'_>) -> std::result::Result<String, Str
         },
         (Whole(..) | Real(..), DeValue::Float(x)) => Ok(x.as_str().to_owned()),
         (values, other) => Err(format!("must be {values}, not a TOML {}", other.type_str())),
+    }
+}
+
+/// The value of a setting in a configuration's tree.
+fn text_of(tree: &serde_json::Value, name: &str) -> String {
+    match tree.pointer(&pointer(name)) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(value) if value.is_f64() => short(value.as_f64().unwrap_or(f64::NAN)),
+        value => value.map_or(String::new(), ToString::to_string),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_
 use crate::model::{AVERAGE, Model, header_network, ring_images, take_parameters};
 use crate::network::Network;
 use crate::plan::{
-    BufferId, JetPass, METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan,
+    BufferId, JetPass, METRIC_ROWS, ProgramId, Source, Starts, TrainingNumbers, TrainingPlan, training_plan,
 };
 use crate::{Error, Result};
 use rand::RngExt;
@@ -47,8 +47,8 @@ pub struct Trainer {
 #[derive(Debug)]
 pub struct PendingMetrics {
     steps: Range<u64>,
-    reading: Reading,
-    guard: Option<u64>, // `guard.collapse_steps`, where there is a guard
+    parts: Vec<(Range<u64>, Reading)>, // of as many steps as the table of metrics has rows, at most
+    guard: Option<u64>,                // `guard.collapse_steps`, where there is a guard
 }
 
 /// What submitted steps came to.
@@ -68,7 +68,7 @@ impl PendingMetrics {
 
     /// Whether they are there, so that awaiting them takes no time.
     pub fn is_ready(&self) -> bool {
-        self.reading.is_ready()
+        self.parts.iter().all(|(_, reading)| reading.is_ready())
     }
 
     /// The metrics, one for each step.
@@ -90,17 +90,22 @@ impl PendingMetrics {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn outcome(self) -> Result<Outcome> {
-        let words = self.reading.words().await?;
-        let (table, of_guard) = words.split_at(METRIC_ROWS as usize * METRICS);
-        let table: Vec<StepMetrics> = table
-            .chunks_exact(METRICS)
-            .map(|row| bytemuck::pod_read_unaligned(bytemuck::cast_slice(row)))
-            .collect();
-        let halt = self.guard.and_then(|in_a_row| Halt::of(of_guard, in_a_row));
-        let end =
-            halt.as_ref().map_or(self.steps.end, |halt| halt.step.clamp(self.steps.start, self.steps.end));
-        let row = |step| table[(step % u64::from(METRIC_ROWS)) as usize];
-        Ok(Outcome { metrics: (self.steps.start..end).map(row).collect(), halt })
+        let mut metrics = Vec::new();
+        for (steps, reading) in self.parts {
+            let words = reading.words().await?;
+            let (table, of_guard) = words.split_at(METRIC_ROWS as usize * METRICS);
+            let table: Vec<StepMetrics> = table
+                .chunks_exact(METRICS)
+                .map(|row| bytemuck::pod_read_unaligned(bytemuck::cast_slice(row)))
+                .collect();
+            let halt = self.guard.and_then(|in_a_row| Halt::of(of_guard, in_a_row));
+            let end = halt.as_ref().map_or(steps.end, |halt| halt.step.clamp(steps.start, steps.end));
+            metrics.extend((steps.start..end).map(|step| table[(step % u64::from(METRIC_ROWS)) as usize]));
+            if halt.is_some() {
+                return Ok(Outcome { metrics, halt });
+            }
+        }
+        Ok(Outcome { metrics, halt: None })
     }
 }
 
@@ -250,7 +255,11 @@ impl Trainer {
         let target = device.chain_target(&network, config.train.batch);
         let steps = total_steps(config, n_images);
         if steps > u64::from(u32::MAX) {
-            return Err(Error::setting("train.steps", format!("{steps} steps in all are more than 2^32")));
+            let name = if config.train.steps == 0 { "train.epochs" } else { "train.steps" };
+            return Err(Error::setting(
+                name,
+                format!("comes to {steps} steps in all, and the most is 2^32 - 1"),
+            ));
         }
         let plan = training_plan(&network, &numbers(config, examples), target);
         let mut trainer = Self {
@@ -289,12 +298,22 @@ impl Trainer {
 
     /// What the run is likely to go wrong by, if something.
     pub fn warning(&self) -> Option<String> {
-        let objective = self.config.score_objective()?;
-        let layer = objective.kinked(&self.network)?;
-        Some(format!(
-            "{layer}'s activation is made of straight lines, whose second derivative is 0, so that the loss lacks most of \
-             its trace term: choose a smooth activation (swish, softplus, tanh), or `denoising-score-matching`"
-        ))
+        let (batch, n_images) = (self.config.train.batch, self.n_images);
+        let is_large = batch as u64 > u64::from(n_images);
+        let of_batch = is_large.then(|| {
+            format!(
+                "train.batch is {batch}, and there are {n_images} examples: every step takes all of them, and is an epoch"
+            )
+        });
+        let kinked = self.config.score_objective().and_then(|objective| objective.kinked(&self.network));
+        let of_layer = kinked.map(|layer| {
+            format!(
+                "{layer}'s activation is made of straight lines, whose second derivative is 0, so that the loss lacks most \
+                 of its trace term: choose a smooth activation (swish, softplus, tanh), or `denoising-score-matching`"
+            )
+        });
+        let all: Vec<_> = of_batch.into_iter().chain(of_layer).collect();
+        (!all.is_empty()).then(|| all.join(". "))
     }
 
     /// The network.
@@ -317,35 +336,45 @@ impl Trainer {
         total_steps(&self.config, self.n_images)
     }
 
-    /// Submits some training steps, at most [`METRIC_ROWS`], and the reading of their metrics. On a GPU that is one
-    /// submission, which is not waited for; the CPU executor returns when they are done. Once the guard has halted
-    /// training, steps do nothing until [`Self::roll_back`].
+    /// Submits some training steps, and the reading of their metrics: up to [`METRIC_ROWS`] steps at a time, and more one
+    /// after the other. On a GPU these are submissions that are not waited for; the CPU executor returns when they are done.
+    /// Once the guard has halted training, steps do nothing until [`Self::roll_back`].
     ///
     /// # Errors
-    /// [`Error::Device`] if the device was lost.
+    /// [`Error::Device`] if the device was lost; [`Error::Usage`] for more steps in all than can be counted, 2^32.
     pub fn submit(&mut self, steps: u32) -> Result<PendingMetrics> {
         let first = self.step;
-        let steps = first..first + u64::from(steps.clamp(1, METRIC_ROWS));
-        let mut programs = Vec::new();
-        match &self.plan.guard {
-            None => programs.push((self.plan.step, (steps.end - first) as u32)),
-            Some(guard) => {
-                // Snapshots are taken after the same steps, however many are submitted at once.
-                let interval = self.config.guard.snapshot_every;
-                let mut step = first;
-                while step < steps.end {
-                    let next = (step + 1).next_multiple_of(interval).min(steps.end);
-                    programs.push((self.plan.step, (next - step) as u32));
-                    if next.is_multiple_of(interval) {
-                        programs.push((guard.keep, 1));
-                    }
-                    step = next;
-                }
-            }
+        let end = first + u64::from(steps);
+        if end > u64::from(u32::MAX) {
+            return Err(Error::Usage(format!("{end} training steps are more than can be counted, 2^32")));
         }
-        let reading = self.machine.submit(&programs, &self.readings())?;
-        self.step = steps.end;
-        Ok(PendingMetrics { steps, reading, guard: self.guard() })
+        let mut parts = Vec::new();
+        while self.step < end {
+            let steps = self.step..end.min(self.step + u64::from(METRIC_ROWS));
+            let reading = self.machine.submit(&self.programs(&steps), &self.readings())?;
+            self.step = steps.end;
+            parts.push((steps, reading));
+        }
+        Ok(PendingMetrics { steps: first..end, parts, guard: self.guard() })
+    }
+
+    /// What training steps run, and how many times. Snapshots are taken after the same steps, however many are submitted
+    /// at once.
+    fn programs(&self, steps: &Range<u64>) -> Vec<(ProgramId, u32)> {
+        let Some(guard) = &self.plan.guard else {
+            return vec![(self.plan.step, (steps.end - steps.start) as u32)];
+        };
+        let interval = self.config.guard.snapshot_every;
+        let (mut programs, mut step) = (Vec::new(), steps.start);
+        while step < steps.end {
+            let next = (step + 1).next_multiple_of(interval).min(steps.end);
+            programs.push((self.plan.step, (next - step) as u32));
+            if next.is_multiple_of(interval) {
+                programs.push((guard.keep, 1));
+            }
+            step = next;
+        }
+        programs
     }
 
     /// What is read after every submission: the metrics, and what the guard says.
@@ -370,7 +399,9 @@ impl Trainer {
     pub async fn check(&mut self) -> Result<Option<Halt>> {
         let Some(guard) = &self.plan.guard else { return Ok(None) };
         let reading = self.machine.submit(&[(guard.check, 1)], &self.readings())?;
-        let pending = PendingMetrics { steps: self.step..self.step, reading, guard: self.guard() };
+        let steps = self.step..self.step;
+        let pending =
+            PendingMetrics { steps: steps.clone(), parts: vec![(steps, reading)], guard: self.guard() };
         Ok(pending.outcome().await?.halt)
     }
 
