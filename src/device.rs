@@ -6,7 +6,7 @@ use crate::error::nearest;
 use crate::gpu::{self, Adapter, Gpu};
 use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::network::Network;
-use crate::plan::{BufferId, Plan, ProgramId, Target};
+use crate::plan::{BufferId, Cause, Plan, ProgramId, Room, Target, fewer_at_once};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -140,11 +140,23 @@ impl Device {
     pub fn target(&self, images: usize) -> Target {
         match self {
             Self::Cpu(isa) => Target::cpu(images, isa.width()),
-            Self::Gpu(gpu, _) if gpu.adapter.kind == "software" => {
-                let target = Target::software(images, gpu.adapter.subgroup.0);
-                Target { int64: gpu.int64(), ..target }
+            Self::Gpu(gpu, _) => {
+                let target = if gpu.adapter.kind == "software" {
+                    let target = Target::software(images, gpu.adapter.subgroup.0);
+                    Target { int64: gpu.int64(), ..target }
+                } else {
+                    Target::gpu(images)
+                };
+                Target { dispatch_flop: gpu.limits.dispatch_flop, ..target }
             }
-            Self::Gpu(..) => Target::gpu(images),
+        }
+    }
+
+    /// What there is room for.
+    pub fn room(&self) -> Room {
+        match self {
+            Self::Cpu(_) => cpu::room(),
+            Self::Gpu(gpu, _) => gpu.limits.room(),
         }
     }
 }
@@ -284,13 +296,50 @@ impl Machine {
     /// Makes the plan's buffers, all zero, and its pipelines.
     ///
     /// # Errors
-    /// [`Error::Device`] where the plan is beyond the device's limits, or [`Error::Device`] for want of memory.
+    /// [`Error::Memory`] where the plan is beyond the device's limits or memory.
     pub async fn new(device: &Device, plan: Plan) -> Result<Self> {
         let plan = Arc::new(plan);
         Ok(match device {
             Device::Cpu(isa) => Self::Cpu(cpu::Machine::new(plan, *isa)?),
             Device::Gpu(gpu, _) => Self::Gpu(gpu::Machine::new(gpu.clone(), plan).await?),
         })
+    }
+
+    /// Makes the machine of a plan for as many of `count` images at a time as the device holds: all of them, or whole blocks of
+    /// `lanes`. `make` makes the plan for so many, and says where the [`Plan`] is in it. The plan that was taken, and for how
+    /// many, come with the machine.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where not even a block has room; those of [`Self::new`].
+    pub(crate) async fn in_shares<P>(
+        device: &Device,
+        (count, lanes): (usize, u32),
+        make: impl Fn(usize) -> P,
+        plan: impl Fn(&P) -> &Plan,
+    ) -> Result<(Self, P, usize)> {
+        let (room, mut at_once) = (device.room(), count);
+        loop {
+            let made = make(at_once);
+            let fewer = fewer_at_once(count, at_once, lanes);
+            let excess = plan(&made).excess(&room);
+            if let (Some(excess), Some(fewer)) = (&excess, fewer)
+                && excess.cause == Cause::Images
+            {
+                at_once = fewer;
+                continue;
+            }
+            if let Some(excess) = excess {
+                let advice = match excess.cause {
+                    Cause::Images => "Choose a smaller network, or fewer images",
+                    cause => cause.advice(),
+                };
+                return Err(excess.error(&device.name(), advice));
+            }
+            match (Self::new(device, plan(&made).clone()).await, fewer) {
+                (Err(Error::Memory(_)), Some(fewer)) => at_once = fewer,
+                (machine, _) => return Ok((machine?, made, at_once)),
+            }
+        }
     }
 
     /// The plan.

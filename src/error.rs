@@ -38,6 +38,9 @@ pub enum Error {
     /// No such device, or one that can't do the work.
     #[error("device: {0}")]
     Device(String),
+    /// A device that has not enough memory, or takes no buffer so large.
+    #[error("device: {0}")]
+    Memory(String),
     /// Training diverged or collapsed, and the guard stopped it: where, by which figures, and what to change.
     #[error("{0}")]
     Diverged(String),

@@ -7,6 +7,7 @@
 mod activation;
 mod bodies;
 mod lstm;
+mod memory;
 mod pairs;
 mod pieces;
 mod simd;
@@ -17,8 +18,9 @@ mod whole;
 mod winograd;
 
 use crate::kernels::{Binding, Kernel};
-use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
+use crate::plan::{BufferId, BufferSpec, Excess, Launch, Layout, Plan, ProgramId};
 use crate::{Error, Result};
+pub use memory::room;
 use pairs::Pairs;
 use pieces::{Piece, WeightPiece};
 use winograd::Winograd;
@@ -335,20 +337,22 @@ impl Machine {
     /// Makes the buffers, all zero.
     ///
     /// # Errors
-    /// [`Error::Device`] if this processor has no `isa`, or memory is short.
+    /// [`Error::Device`] if this processor has no `isa`; [`Error::Memory`] if memory is short.
     pub fn new(plan: Arc<Plan>, isa: Isa) -> Result<Self> {
         if !isa.is_available() {
             return Err(isa.missing());
         }
-        // Pages of zeros come from the system untouched: a buffer costs memory when it is first written.
+        // Pages of zeros come from the system untouched, and more of them than there are: a buffer costs memory when it is first
+        // written, and then it would be too late to say that there is none.
+        if let Some(excess) = plan.excess(&room()) {
+            return Err(excess.error("memory", excess.cause.advice()));
+        }
         let buffer = |(i, spec): (usize, &BufferSpec)| {
             let len = plan.len_of(BufferId(i));
             bytemuck::try_zeroed_vec(len.div_ceil(16)).map_err(|()| {
-                Error::Device(format!(
-                    "no memory for {} MiB of `{}`. Choose a smaller batch (`--set train.batch=...`, `--count`)",
-                    len >> 18,
-                    spec.name
-                ))
+                let text = format!("there are no {} MiB for `{}`", len >> 18, spec.name);
+                let cause = plan.cause(BufferId(i));
+                Excess { cause, text }.error("memory", cause.advice())
             })
         };
         let buffers: Result<_> = plan.buffers.iter().enumerate().map(buffer).collect();
