@@ -64,6 +64,14 @@ impl Error {
         Self::File { path: path.as_ref().to_owned(), problem: problem.into() }
     }
 
+    /// What it says, without the kind in front where it is a device's.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Device(text) | Self::Memory(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// An [`Error::Setting`].
     pub fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting { key: key.into(), problem: problem.into() }

@@ -184,6 +184,7 @@ const STATE: State = State {
     chain_base: 0,
     retries: 0,
     halted: 0,
+    first_image: 0,
 };
 const RING: usize = 7;
 

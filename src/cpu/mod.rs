@@ -255,6 +255,32 @@ pub fn peak_gflops(isa: Isa, seconds: f64) -> f64 {
     }
 }
 
+/// Multiply-adds that this processor's units for bfloat16 do while those for floats do one, on registers: what
+/// [`Isa::Bf16`] can be worth here at best. 2 on AMD's Zen 4, 0.5 on some of Intel's. None where there are no such units.
+/// Takes about 40 ms.
+pub fn bf16_rate() -> Option<f64> {
+    const SECONDS: f64 = 2e-3;
+    if !Isa::Bf16.is_available() {
+        return None;
+    }
+    // In turns, the best of each, as other processes come and go.
+    let best = |best: [f64; 2], _| {
+        [(Isa::Avx512, best[0]), (Isa::Bf16, best[1])].map(|(isa, best)| best.max(peak_gflops(isa, SECONDS)))
+    };
+    let [floats, pairs] = (0..4).fold([0.0; 2], best);
+    Some(pairs / floats)
+}
+
+/// What [`bf16_rate`] means for `--device cpu:bf16`, for people.
+pub fn describe_bf16(rate: f64) -> String {
+    let verdict = match rate {
+        rate if rate >= 1.25 => "chains are faster with it",
+        rate if rate > 0.9 => "it gains little",
+        _ => "f32 is faster",
+    };
+    format!("its units do {rate:.1} times the multiply-adds of f32 here: {verdict}")
+}
+
 /// A cache line, so that registers never straddle two.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]

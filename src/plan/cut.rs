@@ -1,6 +1,6 @@
 //! Cuts what takes a device long at once, for a desktop to stay responsive and a driver's watchdog to stay away.
 
-use super::{DISPATCH_FLOP, Launch};
+use super::{DISPATCH_FLOP, Launch, Target};
 use crate::kernels::Kernel;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::network::{ConvShape, DenseShape, LstmCell};
@@ -97,13 +97,32 @@ impl Launch {
     }
 }
 
+/// Images and Langevin steps of a dispatch of the fused chain, so that it does [`Target::dispatch_flop`] at most: as many
+/// steps as that allows with all images, else one step of whole blocks of images, as many of them in each dispatch.
+pub(super) fn fused_share(n_images: u32, flop: usize, most_steps: u32, target: &Target) -> (u32, u32) {
+    let lanes = target.lanes as usize;
+    let (n_images, image_steps) = (n_images as usize, (target.dispatch_flop / flop.max(1)).max(1));
+    let most_images = image_steps.min(MOST_WORKGROUPS);
+    let images = if most_images >= n_images {
+        n_images
+    } else {
+        let at_once = (most_images / lanes * lanes).max(lanes);
+        n_images.div_ceil(n_images.div_ceil(at_once)).next_multiple_of(lanes)
+    };
+    let steps = u32::try_from(image_steps / images.max(1)).unwrap_or(u32::MAX);
+    (images as u32, steps.clamp(1, most_steps.max(1)))
+}
+
+/// Workgroups of a dispatch that every adapter takes, in each dimension.
+const MOST_WORKGROUPS: usize = 65_535;
+
 const _: () = assert!(DISPATCH_FLOP <= SUBMISSION_FLOP);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::network::{PRESETS, preset};
-    use crate::plan::{Plan, Source, Target, TrainingNumbers, sampler_plan, training_plan};
+    use crate::plan::{Plan, Source, TrainingNumbers, sampler_plan, training_plan};
     use std::collections::BTreeSet;
 
     fn plans() -> Vec<Plan> {
@@ -176,5 +195,33 @@ mod tests {
             ["conv_forward", "conv_input_gradient", "conv_weight_gradient", "dense_forward", "lstm_forward"];
         assert!(cut.iter().all(|name| kernels.contains(name)), "{kernels:?}");
         assert!(kernels.contains("lstm_backward") && kernels.contains("lstm_weight_gradient"), "{kernels:?}");
+    }
+
+    #[test]
+    fn a_fused_dispatch_is_cut_by_steps_and_then_by_images() {
+        let target = Target { dispatch_flop: 1000, ..Target::gpu(128) }; // 64 lanes
+        for (n_images, flop, most_steps, expected) in [
+            (128, 1, u32::MAX, (128, 7)), // 1000 image-steps
+            (128, 1, 3, (128, 3)),
+            (1000, 1, 100, (1000, 1)),
+            (1001, 1, 100, (512, 1)), // two of 501, in whole blocks
+            (10_000, 5, 100, (192, 1)),
+            (100, 20, 100, (64, 1)), // 50 at a time would be no whole block
+            (1, 5000, 100, (1, 1)),
+            (1, 0, 100, (1, 100)),
+        ] {
+            assert_eq!(fused_share(n_images, flop, most_steps, &target), expected, "{n_images} of {flop}");
+        }
+        // No dispatch has more workgroups than every adapter takes.
+        let (images, steps) = fused_share(65_536, 1, 1, &Target::gpu(65_536));
+        assert!(images as usize <= MOST_WORKGROUPS && images >= 32_768 && steps == 1);
+        // 10,000 samples of `image-leaky`: one step of all is 7 s at 100 GFLOP/s, and no dispatch more than 0.4 s.
+        let network = preset("image-leaky").unwrap();
+        let target = Target { fused_steps: u32::MAX, ..Target::gpu(10_000) };
+        let plan = sampler_plan(&network, 10_000, &Default::default(), &[1], target);
+        let chain = &plan.plan.programs[plan.chains[0].1.0];
+        let sum: usize = chain.iter().map(|launch| launch.flop(64)).sum();
+        assert!(chain.len() > 10 && chain.iter().all(|launch| launch.flop(64) <= DISPATCH_FLOP));
+        assert_eq!(sum, 10_000 * network.langevin_flop());
     }
 }

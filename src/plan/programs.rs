@@ -1,5 +1,6 @@
 //! Whole plans: a training step, a sampler's chain, energies of given images.
 
+use super::cut::fused_share;
 use super::guard_pass::{GuardNumbers, GuardPass, Judged};
 use super::score_pass::{Batch, ScoreObjective, ScorePass};
 use super::shares::{Share, shares};
@@ -244,25 +245,6 @@ impl Default for TrainingNumbers {
         }
     }
 }
-
-/// Images and Langevin steps of a dispatch of the fused chain, so that it does [`Target::dispatch_flop`] at most: as many
-/// steps as that allows with all images, else one step of whole blocks of images, as many of them in each dispatch.
-fn fused_share(n_images: u32, flop: usize, most_steps: u32, target: &Target) -> (u32, u32) {
-    let lanes = target.lanes as usize;
-    let (n_images, image_steps) = (n_images as usize, (target.dispatch_flop / flop.max(1)).max(1));
-    let most_images = image_steps.min(MOST_WORKGROUPS);
-    let images = if most_images >= n_images {
-        n_images
-    } else {
-        let at_once = (most_images / lanes * lanes).max(lanes);
-        n_images.div_ceil(n_images.div_ceil(at_once)).next_multiple_of(lanes)
-    };
-    let steps = u32::try_from(image_steps / images.max(1)).unwrap_or(u32::MAX);
-    (images as u32, steps.clamp(1, most_steps.max(1)))
-}
-
-/// Workgroups of a dispatch that every adapter takes, in each dimension.
-const MOST_WORKGROUPS: usize = 65_535;
 
 /// Where and how a plan's chains run.
 #[derive(Clone, Debug)]
