@@ -1,5 +1,6 @@
 //! `thalweg plot`: the pictures of a run, drawn anew from its files.
 
+use super::paths::OutputFolder;
 use super::{picture, say};
 use std::path::{Path, PathBuf};
 use thalweg::data::Images;
@@ -26,7 +27,7 @@ pub struct Arguments {
     data: Option<String>,
     /// Folder for the pictures [default: the model's]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    out: Option<OutputFolder>,
     /// Seed of the samples
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,

@@ -37,6 +37,7 @@ pub struct Trainer {
     config: Config,
     network: Network,
     data: String,
+    data_source: String,
     n_images: u32,
     machine: Machine,
     plan: TrainingPlan,
@@ -165,7 +166,11 @@ impl Trainer {
         }
         if trainer.data != header.data {
             let (was, is) = (&header.data, &trainer.data);
-            let text = format!("was trained on other data ({was}) than this ({is}): give `--data` as it was");
+            let from = match header.data_source.as_str() {
+                "" => String::new(),
+                source => format!(", from {source}"),
+            };
+            let text = format!("was trained on other data ({was}{from}) than this ({is}): give `--data` as it was");
             return Err(Error::file(path, text));
         }
         let mut tensors = Tensors::new(path, checkpoint.tensors);
@@ -257,6 +262,7 @@ impl Trainer {
             device: device.clone(),
             config: config.clone(),
             data: fingerprint(dataset),
+            data_source: source(dataset),
             n_images,
             machine: Machine::new(device, plan.plan.clone()).await?,
             plan,
@@ -495,6 +501,7 @@ impl Trainer {
             device: self.device.name(),
             chain_path: self.device.chain_path(&self.network),
             data: self.data.clone(),
+            data_source: self.data_source.clone(),
             metrics,
         };
         Ok(Checkpoint { header, tensors })
@@ -666,6 +673,15 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
         score: config.score_objective(),
         guard: config.guard_numbers(),
     }
+}
+
+/// What a data set was opened by, such that it can be opened again from another folder.
+fn source(dataset: &Dataset) -> String {
+    let name = &dataset.name;
+    if dataset.toy.is_some() || name == "digits" {
+        return name.clone();
+    }
+    std::path::absolute(name).map_or_else(|_| name.clone(), |path| path.to_string_lossy().into_owned())
 }
 
 /// What tells one training set from another: its count, its shape, a checksum.
