@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use thalweg::checkpoint::Checkpoint;
+use thalweg::device::fault;
+use thalweg::{Config, Dataset, Device, Error, Trainer};
 
 /// A run of points that takes no time; 36 to train on, so 3 steps an epoch.
 const TINY: [&str; 5] = [
@@ -126,6 +128,12 @@ impl Drop for Running {
 
 fn start(folder: &Path, arguments: &[&str]) -> Running {
     let mut command = command(folder, arguments);
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        // SAFETY: `signal` may be called between fork and exec. The tests may have been started by `nohup`.
+        unsafe { command.pre_exec(|| Ok(drop(libc::signal(libc::SIGHUP, libc::SIG_DFL)))) };
+    }
     Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
@@ -176,7 +184,10 @@ fn nothing_that_is_read_is_written_over() {
         (vec!["evaluate", model, "--data=x.json", "--json=x.json"], &["--data and --json"]),
         (vec!["plot", model, "--data=pictures", "--out=pictures"], &["same folder"]),
         ([&data[..], &["--out=pictures"]].concat(), &["--data and --out name the same folder", "pictures"]),
-        (vec!["train", "--data=one.png", "--config=runs/config.toml", "--out=runs"], &["--config", "copy it"]),
+        (
+            vec!["train", "--data=one.png", "--config=runs/config.toml", "--out=runs"],
+            &["--config", "copy it"],
+        ),
         (vec!["train", "--data=points.csv", "--overwrite", "--config=run/metrics.csv"], &["--config"]),
     ];
     fs::write(at("x.json"), "{}").unwrap();
@@ -318,16 +329,13 @@ fn signals_save_and_the_printed_command_goes_on() {
     let elsewhere = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("it's $my `data`")).unwrap();
     fs::rename(folder.path().join("points.csv"), folder.path().join("it's $my `data`/points.csv")).unwrap();
-    let arguments = |out| {
-        let mut arguments = train(&["--steps=1000000", out]);
-        *arguments.iter_mut().find(|a| a.starts_with("--data")).unwrap() =
-            "--data=it's $my `data`/points.csv";
-        arguments
-    };
+    let data = "--data=it's $my `data`/points.csv";
     for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let out = format!("--out=my run's/of $HOME {name}");
         let run = folder.path().join(&out[6..]);
-        let running = start(folder.path(), &arguments(&out));
+        let mut arguments = train(&["--steps=1000000", &out]);
+        *arguments.iter_mut().find(|argument| argument.starts_with("--data")).unwrap() = data;
+        let running = start(folder.path(), &arguments);
         wait_for_rows(&run, 10);
         signal(&running, name);
         let (ended, said) = stopped(running);
@@ -369,6 +377,7 @@ fn a_second_signal_loses_nothing() {
     let running = start(folder.path(), &arguments);
     wait_for_rows(&run, 40);
     signal(&running, "INT");
+    std::thread::sleep(Duration::from_millis(200)); // two that come at once are one to the system
     signal(&running, "INT");
     let began = Instant::now();
     let (code, said) = stopped(running);
@@ -376,6 +385,24 @@ fn a_second_signal_loses_nothing() {
     assert!(began.elapsed() < Duration::from_secs(60), "it drew its pictures");
     let rows = fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count() as u64 - 1;
     assert_eq!(step_of(&run), rows, "{said}");
+}
+
+/// Who starts a run with `nohup` wants it to outlive the terminal.
+#[test]
+#[cfg(unix)]
+fn a_run_under_nohup_outlives_a_hangup() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    let line = format!("trap '' HUP; exec \"$0\" {}", train(&["--steps=1000000"]).join(" "));
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, env!("CARGO_BIN_EXE_thalweg")]).current_dir(folder.path());
+    let running = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    wait_for_rows(&run, 10);
+    signal(&running, "HUP");
+    let rows = fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count();
+    wait_for_rows(&run, rows + 300);
+    signal(&running, "TERM");
+    assert_eq!(stopped(running).0, Some(143));
 }
 
 #[test]
@@ -452,7 +479,9 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last() {
     let before = fs::read(run.join("checkpoint.safetensors")).unwrap();
     let line = "ulimit -f 40; exec thalweg train --resume --steps=9 --device=cpu";
     let said = ends(&paste(folder.path(), line), 2, line);
-    for part in ["step 6 is not saved", "checkpoint.safetensors holds step 3, whole", "`thalweg train --resume"] {
+    for part in
+        ["step 6 is not saved", "checkpoint.safetensors holds step 3, whole", "`thalweg train --resume"]
+    {
         assert!(said.contains(part), "no `{part}`: {said}");
     }
     assert!(fs::read(run.join("checkpoint.safetensors")).unwrap() == before);
@@ -460,7 +489,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last() {
     works(folder.path(), &["train", "--resume", "--steps=9", "--device=cpu"]);
     works(folder.path(), &train(&["--steps=9", "--out=straight"]));
     assert!(outcome(&run) == outcome(&folder.path().join("straight")));
-    // Pictures are no reason to stop: those of 16 KiB and more fail here, and come later.
+    // A picture that can't be written is no reason to stop.
     fs::create_dir(folder.path().join("taken")).unwrap();
     works(folder.path(), &train(&["--steps=3", "--out=taken"]));
     fs::create_dir(folder.path().join("taken/monitor-0002.png")).unwrap();
@@ -468,6 +497,21 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last() {
     let said = works(folder.path(), &resume);
     assert!(said.contains("Warning: ") && said.contains("monitor-0002.png"), "{said}");
     assert_eq!(step_of(&folder.path().join("taken")), 6);
+}
+
+#[test]
+fn a_lost_device_is_an_error_of_its_own() {
+    pollster::block_on(async {
+        let (config, data) = (Config::preset("mlp").unwrap(), Dataset::open("rings:200").unwrap());
+        let mut trainer = Trainer::new(&Device::cpu(), &config, &data).await.unwrap();
+        fault::lose_after(Some(1));
+        trainer.submit(1).unwrap();
+        assert!(matches!(trainer.submit(1), Err(Error::Device(_))));
+        assert!(matches!(trainer.checkpoint(serde_json::Value::Null).await, Err(Error::Device(_))));
+        assert!(matches!(trainer.model().await, Err(Error::Device(_))));
+        fault::lose_after(None);
+        trainer.checkpoint(serde_json::Value::Null).await.unwrap();
+    });
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub const METRICS: &str = "metrics.csv";
 pub const HELD_OUT: &str = "held_out.csv";
 /// Measures of a model of points.
 pub const FIGURES: &str = "figures.json";
+/// A new run's first checkpoint, until the files of an earlier run are out of its way. To [`remove_temporaries`] it is one.
+pub const FIRST_CHECKPOINT: &str = ".checkpoint.safetensors.0000.tmp";
 /// Locked while a run is under way, and gone after it.
 const LOCK: &str = "run.lock";
 
@@ -41,7 +43,7 @@ impl RunFolder {
             let text = "its file system has no locks: see to it yourself that no other run uses this folder";
             let _ = writeln!(std::io::stderr(), "Warning: {}: {text}.", path.display());
         }
-        remove_temporaries(path, |name| writes("train", name));
+        remove_temporaries(path, |name| writes("train", name) || name == FIRST_CHECKPOINT);
         Ok(Self { path: path.to_owned(), lock })
     }
 
@@ -119,9 +121,13 @@ fn lock(folder: &Path) -> Result<Option<File>> {
     let path = folder.join(LOCK);
     loop {
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(
-            Error::io("create", &path),
-        )?;
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io("create", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -117,6 +117,18 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
+/// [`check`] for data that the command line does not name: those that a checkpoint does.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_data(command: &str, data: &str, out: &Path) -> Result<()> {
+    let named = |option: &str, path: &Path| Named { option: option.to_owned(), path: path.to_owned() };
+    match may_be_path("data", Path::new(data)) {
+        true => check_folder(command, &named("--out", out), &named("--data", Path::new(data))),
+        false => Ok(()),
+    }
+}
+
 /// Refuses a folder for outputs in which an input would be written over, or the outputs taken for data.
 fn check_folder(command: &str, folder: &Named, input: &Named) -> Result<()> {
     let (to, from) = (folder.path.display(), input.path.display());

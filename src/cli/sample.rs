@@ -1,10 +1,7 @@
 //! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
 
 use super::paths::OutputFile;
-use super::{
-    Summary, check_output, energy_titles, open_model, picture, read_fitting, real, say,
-    steps_bar,
-};
+use super::{Summary, check_output, energy_titles, open_model, picture, read_fitting, real, say, steps_bar};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{ImageShape, Images, write_npy};

@@ -1,7 +1,7 @@
 //! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
 
-use super::folder::{CHECKPOINT, FIGURES, HELD_OUT, METRICS, RunFolder, check_free};
-use super::paths::OutputFolder;
+use super::folder::{CHECKPOINT, FIGURES, FIRST_CHECKPOINT, HELD_OUT, METRICS, RunFolder, check_free};
+use super::paths::{OutputFolder, check_data};
 use super::plot::{draw_curves, draw_plane, draw_samples};
 use super::progress::{EpochFigures, Progress, epoch_header, epoch_row};
 use super::{picture, say, shell, signals};
@@ -27,6 +27,7 @@ use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Traine
 
 /// Options of `thalweg train`.
 #[derive(clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What to learn: `digits` (10,000 MNIST digits that ship inside; the last 1,000 are held out); a folder of IDX
     /// files under MNIST's names, of CIFAR-10's binary batches, or of PNG and JPEG files; one file (IDX, .npy, CSV); or a
@@ -81,6 +82,12 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
+/// What follows the options in the help.
+const EXIT_CODES: &str = "Exit codes: 0, all steps are done; 2, an error, which says what to do; 130, 143 or 129, Ctrl-C, \
+                          SIGTERM or SIGHUP stopped the run. The first of these signals saves the run and draws its pictures; \
+                          the second leaves the pictures out; the third, before the run is saved, loses the steps since the \
+                          last save. --resume goes on, or draws what is missing.";
+
 /// Replay images in the picture of the buffer.
 const BUFFER_IMAGES: usize = 64;
 /// Epochs after which a run shows samples, and measures those of points, at most.
@@ -119,7 +126,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let (config, dataset, note) = match &mut resumed {
         Some(Checkpoint { header, .. }) => {
             override_settings(&mut header.config, &arguments)?;
-            let dataset = Dataset::open(&data_of(&arguments, header)?)?;
+            let data = data_of(&arguments, header)?;
+            check_data("train", &data, out)?;
+            let dataset = Dataset::open(&data)?;
             (header.config.clone(), dataset, None)
         }
         None => {
@@ -189,7 +198,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
 /// Writes the first checkpoint, so that a run that is killed before its first save can be resumed, and a folder that can't
 /// take a checkpoint is found out. An earlier run's files are moved away only when it is written.
 async fn begin(trainer: &Trainer, folder: &RunFolder) -> Result<()> {
-    let (path, first) = (folder.join(CHECKPOINT), folder.join(&format!(".{CHECKPOINT}.0000.tmp")));
+    let (path, first) = (folder.join(CHECKPOINT), folder.join(FIRST_CHECKPOINT));
     trainer.checkpoint(serde_json::Value::Null).await?.save(&first)?;
     if let Some(to) = folder.set_aside()? {
         say(format_args!("Moved the files of the earlier run to {}.", to.display()));
@@ -291,9 +300,9 @@ fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Config,
     override_settings(&mut config, arguments)?;
     config.validate()?;
     let is_chosen = arguments.preset.is_none() && config.preset == preset && preset != "digits";
-    let note = data.filter(|_| is_chosen).map(|shape| {
-        format!("The data are {}: the preset is `{preset}`, as none is named.", kind(shape))
-    });
+    let note = data
+        .filter(|_| is_chosen)
+        .map(|shape| format!("The data are {}: the preset is `{preset}`, as none is named.", kind(shape)));
     Ok((config, note))
 }
 
@@ -326,8 +335,8 @@ struct Run<'a> {
     energies: EnergyModel,
     mean: MetricsMean,
     latest: StepMetrics,
-    began: u64, // the step after which this process began
-    saved: u64, // the step of the checkpoint
+    began: u64,            // the step after which this process began
+    saved: u64,            // the step of the checkpoint
     misses_rows: bool,     // metrics.csv can't be written just now
     misses_pictures: bool, // or other files that training can do without
     has_drawn: bool,
@@ -481,9 +490,7 @@ impl<'a> Run<'a> {
             if self.has_drawn {
                 say(format_args!("Drew what was missing of the pictures in {out}."));
             }
-            say(format_args!(
-                "All {done} steps are done already; --epochs or --steps makes the run longer."
-            ));
+            say(format_args!("All {done} steps are done already; --epochs or --steps makes the run longer."));
             return Ok(ExitCode::SUCCESS);
         }
         say(format_args!(
@@ -507,7 +514,8 @@ impl<'a> Run<'a> {
 
     /// The command that goes on with the run, from anywhere: what is not in it is in the checkpoint.
     fn resume_command(&self) -> String {
-        let out = std::path::absolute(&*self.arguments.out).unwrap_or_else(|_| self.arguments.out.to_path_buf());
+        let out =
+            std::path::absolute(&*self.arguments.out).unwrap_or_else(|_| self.arguments.out.to_path_buf());
         let mut command = format!("thalweg train --resume {}", shell::option("out", out));
         if self.arguments.device != "auto" {
             command += &format!(" {}", shell::option("device", &self.arguments.device));
@@ -526,7 +534,9 @@ impl<'a> Run<'a> {
         let command = self.resume_command();
         match error {
             Error::Device(text) => Error::Device(format!(
-                "{text}. {goes_on}; `{command}` goes on from there: at once, if the driver came back; after a restart of                  the computer, if it does not; or with `--device cpu`, or another of `thalweg devices`, in place of this                  device. If it is lost again and again, a smaller batch (`train.batch`) or fewer steps a chain                  (`chain.steps`) in a new run ask less of it at a time"
+                "{text}. {goes_on}; `{command}` goes on from there (after a restart, if the driver does not come back; or with \
+                 `--device cpu` in place of this device). If it is lost again and again, a new run with a smaller \
+                 `train.batch` or `chain.steps` asks less of it at a time"
             )),
             error @ Error::Io { .. } => Error::Usage(format!(
                 "{error}. {goes_on}; make room there, or see to it that the folder takes files: then `{command}` goes on from \
@@ -776,7 +786,8 @@ impl<'a> Run<'a> {
     async fn draw_run(&mut self) -> Result<()> {
         let out: &Path = &self.arguments.out;
         self.has_drawn = true;
-        let drawn = MetricsTable::read(out.join(METRICS)).and_then(|table| draw_curves(&table, out)).map(drop);
+        let drawn =
+            MetricsTable::read(out.join(METRICS)).and_then(|table| draw_curves(&table, out)).map(drop);
         self.forgive(drawn)?;
         let model = self.trainer.model().await?;
         if model.network.input == plane::POINT {

@@ -325,10 +325,7 @@ fn rows_until(content: &[u8], header: &str, step: u64) -> std::result::Result<Ke
             _ => row.to_owned(),
         };
         let (row_step, row_seconds) = parse_row(&row, n_cells).ok_or_else(|| {
-            format!(
-                "line {} is not {n_cells} numbers, `{header}`; mend it, or move the file away",
-                ix + 2
-            )
+            format!("line {} is not {n_cells} numbers, `{header}`; mend it, or move the file away", ix + 2)
         })?;
         if row_step <= step {
             kept.text += &row;

@@ -170,7 +170,8 @@ impl Trainer {
                 "" => String::new(),
                 source => format!(", from {source}"),
             };
-            let text = format!("was trained on other data ({was}{from}) than this ({is}): give `--data` as it was");
+            let text =
+                format!("was trained on other data ({was}{from}) than this ({is}): give `--data` as it was");
             return Err(Error::file(path, text));
         }
         let mut tensors = Tensors::new(path, checkpoint.tensors);
