@@ -52,6 +52,10 @@ pub struct Header {
     pub chain_path: ChainPath,
     /// The data set: its name and a fingerprint, to notice when a run is resumed on another one.
     pub data: String,
+    /// Where the data set was read from, as [`crate::Dataset::open`] takes it, a path from the root on: a hint, `data`
+    /// decides. Empty in files of older versions.
+    #[serde(default)]
+    pub data_source: String,
     /// Recent means of the metrics, to be shown before new ones are there.
     pub metrics: serde_json::Value,
 }

@@ -438,6 +438,7 @@ impl Machine {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub fn run(&mut self, program: ProgramId) -> Result<()> {
+        fault::check()?;
         match self {
             Self::Cpu(machine) => machine.run(program),
             Self::Gpu(machine) => drop(machine.run(&[(program, 1)], &[])?),
@@ -491,6 +492,7 @@ impl Machine {
         programs: &[(ProgramId, u32)],
         readings: &[(BufferId, Range<usize>)],
     ) -> Result<Reading> {
+        fault::check()?;
         match self {
             Self::Cpu(machine) => {
                 for (program, times) in programs {
@@ -535,6 +537,7 @@ impl Machine {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn read(&self, buffer: BufferId) -> Result<Vec<u32>> {
+        fault::check()?;
         match self {
             Self::Cpu(machine) => Ok(machine.words(buffer).to_vec()),
             Self::Gpu(machine) => machine.read(buffer, 0..machine.plan().len_of(buffer))?.words().await,
@@ -567,6 +570,34 @@ impl Reading {
         match self {
             Self::Ready(words) => Ok(words),
             Self::Gpu(reading) => reading.words().await,
+        }
+    }
+}
+
+/// A device that is lost on purpose, for tests of what comes then.
+#[doc(hidden)]
+pub mod fault {
+    use crate::{Error, Result};
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Calls that still work, of this thread's machines.
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Lets so many more calls of this thread's machines work: after them, each device is lost. `None`: for ever.
+    pub fn lose_after(calls: Option<u64>) {
+        LEFT.set(calls);
+    }
+
+    pub(super) fn check() -> Result<()> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(Error::Device("the device was lost (a test asked for that)".to_owned())),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
         }
     }
 }

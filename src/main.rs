@@ -2,7 +2,8 @@
 
 mod cli;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Train and sample small energy-based models on any GPU, or on none.
@@ -39,10 +40,15 @@ enum Command {
 fn main() -> ExitCode {
     let process_start = std::time::Instant::now();
     hush_mesa();
-    let arguments = Arguments::parse();
+    cli::signals::no_size_signal();
+    lose_device();
+    let mut matches = Arguments::command().get_matches();
+    let checked = check_paths(&matches);
+    let arguments = Arguments::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
     let result = pollster::block_on(async {
+        checked?;
         match arguments.command {
-            Command::Train(arguments) => cli::train::run(arguments).await?,
+            Command::Train(arguments) => return cli::train::run(arguments).await,
             Command::Sample(arguments) => cli::sample::run(arguments).await?,
             Command::Energy(arguments) => cli::energy::run(arguments).await?,
             Command::Evaluate(arguments) => cli::evaluate::run(arguments).await?,
@@ -56,10 +62,24 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::from(2)
         }
     }
+}
+
+/// Whatever the command: nothing that it reads is written over.
+fn check_paths(matches: &clap::ArgMatches) -> thalweg::Result<()> {
+    let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
+    let mut command = Arguments::command();
+    command.build();
+    command.find_subcommand(name).map_or(Ok(()), |command| cli::paths::check(command, matches))
+}
+
+/// Has a test's run lose its device, after so many calls to it.
+fn lose_device() {
+    let calls = std::env::var("THALWEG_TEST_LOSE_DEVICE_AFTER").ok().and_then(|calls| calls.parse().ok());
+    thalweg::device::fault::lose_after(calls);
 }
 
 /// Mesa's device-select layer asks Wayland which GPU it likes; with no session to ask, as on a server, libwayland

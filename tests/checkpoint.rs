@@ -79,6 +79,7 @@ fn header() -> Header {
         device: "CPU (AVX2)".to_owned(),
         chain_path: ChainPath::Layers,
         data: "digits 5f3a".to_owned(),
+        data_source: "/data/my digits".to_owned(),
         metrics: json!({"loss": 0.1 + 0.2, "energy_real": -1e-7, "epoch": 3, "note": "\u{1F600} \"\\\u{0}"}),
     }
 }

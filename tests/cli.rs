@@ -1283,6 +1283,7 @@ fn help_names_every_option_and_its_default() {
                 ("--epochs", "[default: 10"),
                 ("--steps", "instead of --epochs"),
                 ("--out", "[default: run]"),
+                ("--overwrite", "previous-1"),
                 ("--seed", "[default: 0]"),
                 ("--device", "[default: auto]"),
                 ("--chain-path", "[default: auto]"),
@@ -1472,7 +1473,7 @@ fn ctrl_c_saves_and_the_run_goes_on_bit_for_bit() {
     assert!(Command::new("sh").args(["-c", "kill -INT \"$1\"", "sh", &id]).status().unwrap().success());
     let stdout = BufReader::new(running.0.stdout.take().unwrap());
     let last = stdout.lines().map_while(Result::ok).last().unwrap_or_default();
-    assert_eq!(running.0.wait().unwrap().code(), Some(0), "{last}");
+    assert_eq!(running.0.wait().unwrap().code(), Some(130), "{last}");
     assert!(
         last.contains("Stopped after step") && last.contains("of 300") && last.contains("--resume"),
         "{last}"

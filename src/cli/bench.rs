@@ -1,13 +1,13 @@
 //! `thalweg bench`: what the engine reaches here, in numbers that anyone can reproduce.
 
+use super::paths::OutputFile;
 use super::say;
-use std::path::PathBuf;
 use std::time::Instant;
 use thalweg::bench::{Figures, calibrate, measure};
 use thalweg::calibration;
 use thalweg::cpu::describe_bf16;
 use thalweg::device::ChainPath;
-use thalweg::files::write_atomically;
+use thalweg::files::{check_writable, write_atomically};
 use thalweg::{Config, Error, Result};
 
 /// Options of `thalweg bench`.
@@ -39,7 +39,7 @@ pub struct Arguments {
     runs: u32,
     /// Writes all figures to a JSON file, too [default: none]
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    json: Option<OutputFile>,
 }
 
 /// Runs the command.
@@ -69,6 +69,7 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
         ));
         return Ok(());
     }
+    arguments.json.as_deref().map_or(Ok(()), check_writable)?;
     let device = super::open_device(&arguments.device, arguments.chain_path).await?;
     let figures = measure(&device, &config, process_start, arguments.runs as usize).await?;
     print(&figures);

@@ -1,6 +1,7 @@
 //! `thalweg energy`: energies of given images, and their gradients.
 
-use super::{Summary, check_distinct, check_output, open_model, read_fitting, say};
+use super::paths::OutputFile;
+use super::{Summary, check_output, open_model, read_fitting, say};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{npy, picture_files, write_npy};
@@ -28,10 +29,10 @@ pub struct Arguments {
     /// Where the energies go: .npy (f32, [n]) or .csv (`index,energy`, and `file` for a folder of PNG files) [default:
     /// none, only their statistics are printed]
     #[arg(long, value_name = "FILE.npy|FILE.csv")]
-    out: Option<PathBuf>,
+    out: Option<OutputFile>,
     /// Where the gradient of the energy by each image's values goes: f32, [n, channels, height, width] [default: none]
     #[arg(long, value_name = "FILE.npy")]
-    gradient: Option<PathBuf>,
+    gradient: Option<OutputFile>,
     /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
     /// (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
@@ -46,12 +47,6 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let (out, gradient) = (arguments.out.as_deref(), arguments.gradient.as_deref());
     out.map_or(Ok(()), |path| check_output("--out", path, &["npy", "csv"]))?;
     gradient.map_or(Ok(()), |path| check_output("--gradient", path, &["npy"]))?;
-    check_distinct(&[
-        ("--model", arguments.model.as_deref()),
-        ("--input", Some(&arguments.input)),
-        ("--out", out),
-        ("--gradient", gradient),
-    ])?;
     let (path, network) = (arguments.model.as_deref(), arguments.network.as_deref());
     let (model, _) = open_model(path, network, &arguments.weights)?;
     let images = read_fitting(&arguments.input, model.network.input)?;

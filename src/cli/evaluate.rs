@@ -1,6 +1,7 @@
 //! `thalweg evaluate`: how good a model of images is.
 
-use super::{check_distinct, check_output, open_model, read_fitting, real, say, steps_bar};
+use super::paths::OutputFile;
+use super::{check_output, open_model, read_fitting, real, say, steps_bar};
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,7 +73,7 @@ pub struct Arguments {
     long_run_chains: u32,
     /// Picture of the long chains: their energies by step, and what they look like [default: none]
     #[arg(long, requires = "long_run", value_name = "FILE.png")]
-    picture: Option<PathBuf>,
+    picture: Option<OutputFile>,
     /// Seed of all random numbers: same seed, same device, same figures
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -82,7 +83,7 @@ pub struct Arguments {
     device: String,
     /// Writes all figures to a JSON file, too [default: none]
     #[arg(long, value_name = "FILE.json")]
-    json: Option<PathBuf>,
+    json: Option<OutputFile>,
 }
 
 /// The density that annealed importance sampling begins with.
@@ -99,7 +100,6 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let picture = arguments.picture.as_deref();
     picture.map_or(Ok(()), |path| check_output("--picture", path, &["png"]))?;
-    check_distinct(&[("--model", Some(&arguments.model)), ("--json", json), ("--picture", picture)])?;
     let (model, recipe) =
         open_model(Some(&arguments.model), arguments.network.as_deref(), &arguments.weights)?;
     let input = model.network.input;

@@ -5,9 +5,13 @@ pub mod compare;
 pub mod devices;
 pub mod energy;
 pub mod evaluate;
+pub mod folder;
+pub mod paths;
 pub mod plot;
 pub mod progress;
 pub mod sample;
+pub mod shell;
+pub mod signals;
 pub mod train;
 
 use image::RgbImage;
@@ -107,24 +111,6 @@ pub fn check_output(option: &str, path: &Path, endings: &[&str]) -> Result<()> {
         return Err(Error::Usage(format!("{option} {path}: the name must end in {endings}")));
     }
     thalweg::files::check_writable(path)
-}
-
-/// Refuses two options that name the same file: the one would replace what the other wrote.
-pub fn check_distinct(files: &[(&str, Option<&Path>)]) -> Result<()> {
-    // A file that is not there yet is known by its folder.
-    let place = |path: &Path| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        path.canonicalize().ok().or_else(|| Some(folder.canonicalize().ok()?.join(path.file_name()?)))
-    };
-    let files: Vec<_> = files.iter().filter_map(|(option, path)| Some((*option, (*path)?))).collect();
-    for (i, (option, path)) in files.iter().enumerate() {
-        let same = files[..i].iter().find(|(_, other)| place(other).is_some() && place(other) == place(path));
-        if let Some((other, _)) = same {
-            let path = path.display();
-            return Err(Error::Usage(format!("{other} and {option} name the same file, {path}")));
-        }
-    }
-    Ok(())
 }
 
 /// Reads images, points or sequences that the network can take.

@@ -1,5 +1,7 @@
 //! `thalweg plot`: the pictures of a run, drawn anew from its files.
 
+use super::folder::METRICS;
+use super::paths::{OutputFolder, writes};
 use super::{picture, say};
 use std::path::{Path, PathBuf};
 use thalweg::data::Images;
@@ -26,7 +28,7 @@ pub struct Arguments {
     data: Option<String>,
     /// Folder for the pictures [default: the model's]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    out: Option<OutputFolder>,
     /// Seed of the samples
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -46,7 +48,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let path = &arguments.model;
     let (model, recipe) = Model::load_with_recipe(path, arguments.network.as_deref(), Weights::Average)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = folder.join("metrics.csv");
+    let beside = folder.join(METRICS);
     let metrics = arguments.metrics.clone().or_else(|| beside.exists().then_some(beside));
     let table = metrics.map(MetricsTable::read).transpose()?;
     let (input, is_plane) = (model.network.input, model.network.input == plane::POINT);
@@ -59,27 +61,44 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     let data = arguments.data.as_deref().map(read_points).transpose()?;
     let out = arguments.out.as_deref().unwrap_or(folder);
+    if arguments.out.is_none() && !folder.join(METRICS).exists() {
+        check_no_pictures(folder)?;
+    }
+    let device = if input.is_sequence() || is_plane {
+        Some(super::open_device(&arguments.device, Default::default()).await?)
+    } else {
+        None
+    };
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     if let Some(table) = table {
         let path = draw_curves(&table, out)?;
         let steps = table.column("step").map_or(0, <[f64]>::len);
         say(format_args!("Wrote {}: {steps} steps.", path.display()));
     }
-    if input.is_sequence() {
-        let (device, path) =
-            (super::open_device(&arguments.device, Default::default()).await?, out.join("samples.png"));
-        draw_samples(&device, &model, &recipe, arguments.seed, &path).await?;
+    if let (Some(device), true) = (&device, input.is_sequence()) {
+        let path = out.join("samples.png");
+        draw_samples(device, &model, &recipe, arguments.seed, &path).await?;
         say(format_args!("Wrote {}: {} samples.", path.display(), recipe.sample.count));
     }
-    if is_plane {
-        let device = super::open_device(&arguments.device, Default::default()).await?;
+    if let (Some(device), true) = (&device, is_plane) {
         let data = data.as_ref().map(plane::points).transpose()?.unwrap_or_default();
-        let drawn = draw_plane(&device, &model, &recipe, data, arguments.seed, out, &model.network.name);
+        let drawn = draw_plane(device, &model, &recipe, data, arguments.seed, out, &model.network.name);
         for path in drawn.await? {
             say(format_args!("Wrote {}.", path.display()));
         }
     }
     Ok(())
+}
+
+/// Refuses to write over pictures in a folder that is no run's and that nobody has named.
+fn check_no_pictures(folder: &Path) -> Result<()> {
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let found = entries.find(|entry| entry.file_name().to_str().is_some_and(|name| writes("plot", name)));
+    found.map_or(Ok(()), |entry| {
+        let problem =
+            "is there already, in a folder that is no run's; to write over it, name the folder with --out";
+        Err(Error::file(entry.path(), problem))
+    })
 }
 
 /// Writes curves.png to a folder; tells its path.

@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::time::{Duration, Instant};
-use thalweg::train::metrics::StepMetrics;
+use thalweg::train::metrics::{HeldOutFigures, StepMetrics};
 
 /// How a run is getting on. The bar and the plain lines go to stderr, what is printed with [`Self::println`] to stdout.
 pub struct Progress {
@@ -79,6 +79,15 @@ impl Progress {
     pub fn println(&self, line: impl AsRef<str>) {
         // Nobody may be reading any more (`| head`): no reason to stop training.
         let print = || drop(writeln!(std::io::stdout(), "{}", line.as_ref()));
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Prints a line to stderr, above the bar.
+    pub fn warn(&self, line: impl AsRef<str>) {
+        let print = || drop(writeln!(std::io::stderr(), "{}", line.as_ref()));
         match &self.bar {
             Some(bar) => bar.suspend(print),
             None => print(),
@@ -177,19 +186,6 @@ pub struct EpochFigures {
     pub held_out: Option<HeldOutFigures>,
     /// How long the epoch took.
     pub seconds: f64,
-}
-
-/// Held-out images against uniform noise, which no chain has touched.
-#[derive(Clone, Copy, Debug)]
-pub struct HeldOutFigures {
-    /// `divergence` plus the penalty on large energies.
-    pub loss: f32,
-    /// Mean energy of the images less that of the noise.
-    pub divergence: f32,
-    /// Mean energy of the images.
-    pub energy_real: f32,
-    /// Mean energy of the noise.
-    pub energy_noise: f32,
 }
 
 /// The two lines above the table of epochs.

@@ -1,9 +1,7 @@
 //! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
 
-use super::{
-    Summary, check_distinct, check_output, energy_titles, open_model, picture, read_fitting, real, say,
-    steps_bar,
-};
+use super::paths::OutputFile;
+use super::{Summary, check_output, energy_titles, open_model, picture, read_fitting, real, say, steps_bar};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{ImageShape, Images, write_npy};
@@ -77,22 +75,22 @@ pub struct Arguments {
     /// sequences, the first 100 as curves; for points in the plane, the energy landscape with them on it [default:
     /// landscape.png]
     #[arg(long, value_name = "FILE.png")]
-    out: Option<PathBuf>,
+    out: Option<OutputFile>,
     /// Picture of the first 8 chains on their way, at steps 0, 1, 3, 5, 10, 30, 50, 100, 300 and the last [default:
     /// none]
     #[arg(long, value_name = "FILE.png")]
-    film: Option<PathBuf>,
+    film: Option<OutputFile>,
     /// For points in the plane: picture of the first 8 chains on the energy landscape, step by step, once with each of
     /// --step-sizes [default: none]
     #[arg(long, value_name = "FILE.png")]
-    trajectory: Option<PathBuf>,
+    trajectory: Option<OutputFile>,
     /// Step sizes of --trajectory
     #[arg(long, default_value = "0.001,0.01,0.1", value_name = "X,X,...", value_delimiter = ',', requires = "trajectory",
           allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     step_sizes: Vec<f64>,
     /// The samples as numbers in [-1, 1]: f32, [n, channels, height, width] [default: none]
     #[arg(long, value_name = "FILE.npy")]
-    npy: Option<PathBuf>,
+    npy: Option<OutputFile>,
 }
 
 /// Samples that a grid shows, at most: more make a picture that hardly any program opens.
@@ -233,7 +231,7 @@ fn check(arguments: &Arguments) -> Result<Option<PathBuf>> {
                 path.display()
             )));
         }
-        Some(path) => Some(path.clone()),
+        Some(path) => Some(path.to_path_buf()),
         None => (count <= MAX_GRID).then(|| PathBuf::from("grid.png")),
     };
     let others = [&arguments.film, &arguments.trajectory, &arguments.npy];
@@ -249,13 +247,6 @@ fn check(arguments: &Arguments) -> Result<Option<PathBuf>> {
     }
     let npy = arguments.npy.as_deref();
     npy.map_or(Ok(()), |path| check_output("--npy", path, &["npy"]))?;
-    check_distinct(&[
-        outputs[0],
-        outputs[1],
-        outputs[2],
-        ("--npy", npy),
-        ("--model", arguments.model.as_deref()),
-    ])?;
     let n_sizes = arguments.step_sizes.len();
     if n_sizes > MAX_STEP_SIZES {
         let text = format!("--step-sizes: {n_sizes} of them; a picture shows {MAX_STEP_SIZES} at most");

@@ -17,11 +17,8 @@ use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_
 use crate::model::{AVERAGE, Model, header_network, ring_images, take_parameters};
 use crate::network::Network;
 use crate::plan::{
-<<<<<<< HEAD
-    BufferId, JetPass, METRIC_ROWS, ProgramId, Source, Starts, TrainingNumbers, TrainingPlan, training_plan,
-=======
-    BufferId, Cause, JetPass, METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan,
->>>>>>> faults-device
+    BufferId, Cause, JetPass, METRIC_ROWS, ProgramId, Source, Starts, TrainingNumbers, TrainingPlan,
+    training_plan,
 };
 use crate::{Error, Result};
 use rand::RngExt;
@@ -41,6 +38,7 @@ pub struct Trainer {
     config: Config,
     network: Network,
     data: String,
+    data_source: String,
     n_images: u32,
     machine: Machine,
     plan: TrainingPlan,
@@ -174,7 +172,12 @@ impl Trainer {
         }
         if trainer.data != header.data {
             let (was, is) = (&header.data, &trainer.data);
-            let text = format!("was trained on other data ({was}) than this ({is}): give `--data` as it was");
+            let from = match header.data_source.as_str() {
+                "" => String::new(),
+                source => format!(", from {source}"),
+            };
+            let text =
+                format!("was trained on other data ({was}{from}) than this ({is}): give `--data` as it was");
             return Err(Error::file(path, text));
         }
         let mut tensors = Tensors::new(path, checkpoint.tensors);
@@ -283,6 +286,7 @@ impl Trainer {
             device: device.clone(),
             config: config.clone(),
             data: fingerprint(dataset),
+            data_source: source(dataset),
             n_images,
             machine: Machine::new(device, plan.plan.clone()).await?,
             plan,
@@ -544,6 +548,7 @@ impl Trainer {
             device: self.device.name(),
             chain_path: self.device.chain_path(&self.network),
             data: self.data.clone(),
+            data_source: self.data_source.clone(),
             metrics,
         };
         Ok(Checkpoint { header, tensors })
@@ -717,6 +722,15 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
         score: config.score_objective(),
         guard: config.guard_numbers(),
     }
+}
+
+/// What a data set was opened by, such that it can be opened again from another folder.
+fn source(dataset: &Dataset) -> String {
+    let name = &dataset.name;
+    if dataset.toy.is_some() || name == "digits" {
+        return name.clone();
+    }
+    std::path::absolute(name).map_or_else(|_| name.clone(), |path| path.to_string_lossy().into_owned())
 }
 
 /// What tells one training set from another: its count, its shape, a checksum.
