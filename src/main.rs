@@ -2,7 +2,8 @@
 
 mod cli;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use cli::screen;
 use std::process::ExitCode;
 
 /// Train and sample small energy-based models on any GPU, or on none.
@@ -11,14 +12,18 @@ use std::process::ExitCode;
 /// ship inside this program, and leaves a checkpoint and pictures in the folder `run`.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
+#[command(after_help = screen::EXIT_CODES, after_long_help = format!("{}\n\n{}", screen::choices(), screen::EXIT_CODES))]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    verbosity: screen::VerbosityOptions,
 }
 
 #[derive(clap::Subcommand)]
 enum Command {
     /// Train a model; without options, on the digits that ship inside
+    #[command(after_long_help = screen::choices())]
     Train(cli::train::Arguments),
     /// Draw samples from a model, with their energies
     Sample(cli::sample::Arguments),
@@ -28,6 +33,8 @@ enum Command {
     Evaluate(cli::evaluate::Arguments),
     /// Draw a run's curves, and the landscape of a model of points in the plane
     Plot(cli::plot::Arguments),
+    /// Write a model's weights to a safetensors file that PyTorch loads
+    Export(cli::export::Arguments),
     /// List what models can run on, and what `--device auto` takes
     Devices(cli::devices::Arguments),
     /// Measure speed and memory here
@@ -39,7 +46,11 @@ enum Command {
 fn main() -> ExitCode {
     let process_start = std::time::Instant::now();
     hush_mesa();
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().term_width(screen::help_width()).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    use Command::{Bench, Compare, Devices, Evaluate};
+    let prints_results = matches!(arguments.command, Devices(_) | Bench(_) | Compare(_) | Evaluate(_));
+    arguments.verbosity.apply(prints_results);
     let result = pollster::block_on(async {
         match arguments.command {
             Command::Train(arguments) => cli::train::run(arguments).await?,
@@ -47,6 +58,7 @@ fn main() -> ExitCode {
             Command::Energy(arguments) => cli::energy::run(arguments).await?,
             Command::Evaluate(arguments) => cli::evaluate::run(arguments).await?,
             Command::Plot(arguments) => cli::plot::run(arguments).await?,
+            Command::Export(arguments) => cli::export::run(arguments)?,
             Command::Devices(arguments) => cli::devices::run(arguments).await?,
             Command::Bench(arguments) => cli::bench::run(arguments, process_start).await?,
             Command::Compare(arguments) => return cli::compare::run(arguments).await,
@@ -54,9 +66,12 @@ fn main() -> ExitCode {
         Ok(ExitCode::SUCCESS)
     });
     match result {
-        Ok(code) => code,
+        Ok(code) => {
+            screen::finish();
+            code
+        }
         Err(error) => {
-            eprintln!("error: {error}");
+            screen::error(error);
             ExitCode::from(2)
         }
     }

@@ -161,8 +161,8 @@ fn ring_of(
     at_most: usize,
 ) -> Result<std::result::Result<Images, &'static str>> {
     let (header, tensors) = load_tensors(path)?;
-    let Some(header) = header else {
-        return Ok(Err("holds weights alone"));
+    let Some(header) = header.filter(|_| tensors.contains_key("state")) else {
+        return Ok(Err("holds weights alone")); // of elsewhere, or by `export`
     };
     // Its plan has one slot all the same.
     if header.config.score_objective().is_some() {

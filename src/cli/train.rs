@@ -1,8 +1,8 @@
 //! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
 
 use super::plot::{draw_curves, draw_plane, draw_samples};
-use super::progress::{EpochFigures, HeldOutFigures, Progress, epoch_header, epoch_row};
-use super::{picture, say};
+use super::progress::{EpochFigures, HeldOutFigures, Progress};
+use super::{picture, say, screen};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,6 +73,8 @@ pub struct Arguments {
 
 /// The file that a run is resumed from.
 const CHECKPOINT: &str = "checkpoint.safetensors";
+/// The file with all settings of a run.
+const RECIPE: &str = "config.toml";
 /// Replay images in the picture of the buffer.
 const BUFFER_IMAGES: usize = 64;
 /// Epochs after which a run shows samples, and measures those of points, at most.
@@ -89,9 +91,7 @@ const SUBMISSION: Duration = Duration::from_millis(250);
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
     if arguments.set.iter().any(|s| s == "help") {
-        for (key, default, doc) in configure(&arguments)?.describe() {
-            say(format_args!("{key:<26} {default:<12} {doc}"));
-        }
+        say(screen::settings_help(&configure(&arguments)?, screen::width()));
         return Ok(());
     }
     let path = arguments.out.join(CHECKPOINT);
@@ -127,11 +127,14 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             MetricsFile::create(&metrics_path)?
         }
     };
-    say(trainer.config().to_toml().trim_end());
+    let recipe = arguments.out.join(RECIPE);
+    screen::write_recipe(&recipe, trainer.config(), &dataset.name, &device.to_string())?;
+    screen::say_recipe(trainer.config(), &recipe);
     say(format_args!(
-        "\n{} parameters, {} images ({} held out) from {}, on {device}",
+        "{} parameters, {} {} ({} held out) from {}, on {device}",
         trainer.network().n_parameters,
         dataset.train.count(),
+        screen::kind(dataset.train.shape()),
         dataset.held_out.count(),
         dataset.name
     ));
@@ -141,7 +144,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         say(format_args!("Chains run {}.", trainer.device().explain_chain(trainer.network())));
     }
     if let Some(warning) = trainer.warning() {
-        say(format_args!("Warning: {warning}."));
+        screen::warn(format_args!("{warning}."));
     }
     let left = trainer.total_steps().saturating_sub(trainer.step());
     if left == 0 {
@@ -281,7 +284,7 @@ impl<'a> Run<'a> {
     }
 
     async fn finish(mut self) -> Result<()> {
-        self.progress.println(format!("\n{}", epoch_header()));
+        self.progress.begin_table(self.held_out.count() > 0);
         let (total, per_epoch) = (self.trainer.total_steps(), self.trainer.steps_per_epoch());
         let mut pending: VecDeque<PendingMetrics> = VecDeque::new();
         let (mut at_once, mut saved) = (1, Instant::now());
@@ -336,7 +339,7 @@ impl<'a> Run<'a> {
                 "Done: {done} steps in {:.1} s. Model, metrics and pictures are in {out}.",
                 self.seconds()
             ));
-            say(format_args!(
+            screen::hint(format_args!(
                 "Sample it with `thalweg sample --model {}`.",
                 self.checkpoint_path().display()
             ));
@@ -448,8 +451,8 @@ impl<'a> Run<'a> {
 
         let seconds = self.epoch_started.elapsed().as_secs_f64();
         self.epoch_started = Instant::now();
-        let (train, has_fakes) = (self.mean.take(), has_fakes(self.trainer.config()));
-        self.progress.println(epoch_row(&EpochFigures { epoch, step, train, has_fakes, held_out, seconds }));
+        let train = self.mean.take();
+        self.progress.epoch(&EpochFigures { epoch, step, train, held_out, seconds });
         self.judge(&model, epoch).await
     }
 

@@ -1,0 +1,43 @@
+//! `thalweg export`: a model's weights by themselves, for PyTorch and others.
+
+use super::{WeightsOption, check_distinct, check_output, say};
+use std::path::PathBuf;
+use thalweg::checkpoint::{Checkpoint, Tensor};
+use thalweg::{Model, Result};
+
+/// Options of `thalweg export`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The checkpoint of a run
+    #[arg(long, default_value = "run/checkpoint.safetensors", value_name = "FILE")]
+    model: PathBuf,
+    #[command(flatten)]
+    weights: WeightsOption,
+    /// The file to write: tensors with PyTorch's names and layouts (`conv1.weight`: [out, in, height, width]), and in its
+    /// metadata the network and the recipe, so that `sample`, `energy` and `evaluate` need no --network
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { model: path, weights, out } = arguments;
+    check_output("--out", &out, &["safetensors"])?;
+    check_distinct(&[("--model", Some(&path)), ("--out", Some(&out))])?;
+    let header = Checkpoint::load(&path)?.header;
+    let (model, _) = Model::load_with_recipe(&path, None, weights.choice())?;
+    let step = header.step;
+    let tensors = model.network.tensors().into_iter().map(|tensor| {
+        let values = model.parameters[tensor.range()].to_vec();
+        (tensor.name, Tensor::f32(&tensor.shape, values))
+    });
+    let exported = Checkpoint { header, tensors: tensors.collect() };
+    exported.save(&out)?;
+    let (count, out) = (exported.tensors.len(), out.display());
+    let parameters = model.parameters.len();
+    say(format_args!(
+        "Wrote {out}: {parameters} parameters of `{}` after step {step}, in {count} tensors.",
+        model.network.name
+    ));
+    Ok(())
+}
