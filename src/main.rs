@@ -22,24 +22,24 @@ struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Train a model; without options, on the digits that ship inside
+    /// Train a model; without options, on handwritten digits that ship inside
     #[command(after_long_help = screen::choices())]
     Train(cli::train::Arguments),
     /// Draw samples from a model, with their energies
     Sample(cli::sample::Arguments),
-    /// Tell the energies of images, low = likely, and their gradients
+    /// Compute energies of images or points (low = likely), and their gradients
     Energy(cli::energy::Arguments),
     /// Measure how good a model of images is
     Evaluate(cli::evaluate::Arguments),
-    /// Draw a run's curves, and the landscape of a model of points in the plane
+    /// Draw a run's curves again; for points in the plane, the energy landscape, too
     Plot(cli::plot::Arguments),
     /// Write a model's weights to a safetensors file that PyTorch loads
     Export(cli::export::Arguments),
-    /// List what models can run on, and what `--device auto` takes
+    /// List the devices of this machine, and which one `--device auto` takes
     Devices(cli::devices::Arguments),
-    /// Measure speed and memory here
+    /// Measure speed and memory on this machine
     Bench(cli::bench::Arguments),
-    /// Debug a device: training steps launch by launch, next to the plain reference
+    /// Check a device: run training steps on it and on the plain reference, and compare every result
     Compare(cli::compare::Arguments),
 }
 

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use std::path::Path;
 
 /// What the tensors of the weights' moving average are called in files, before their own names.
-pub(crate) const AVERAGE: &str = "ema.";
+pub const AVERAGE: &str = "ema.";
 
 /// Which weights of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

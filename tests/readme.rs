@@ -146,8 +146,9 @@ fn exported_weights_are_those_that_energies_are_of() {
     let at = |name: &str| folder.path().join(name);
     let images = write_images(&at("images.npy"));
     let stdout = works(folder.path(), &["export", "--out=weights.safetensors"]);
-    assert!(stdout.contains("312289 parameters of `digits` after step 3"), "{stdout}");
-    works(folder.path(), &["export", "--raw-weights", "--out=raw.safetensors"]);
+    assert!(stdout.contains("the moving average of the weights of `digits` after step 3, 312289 numbers"), "{stdout}");
+    let stdout = works(folder.path(), &["export", "--raw-weights", "--out=raw.safetensors"]);
+    assert!(stdout.contains("the weights of `digits` after step 3"), "{stdout}");
 
     let checkpoint = load_tensors(at("run/checkpoint.safetensors")).unwrap().1;
     let floats = |tensor: &thalweg::checkpoint::Tensor| {

@@ -3,6 +3,7 @@
 use super::{WeightsOption, check_distinct, check_output, say};
 use std::path::PathBuf;
 use thalweg::checkpoint::{Checkpoint, Tensor};
+use thalweg::model::{AVERAGE, Weights};
 use thalweg::{Model, Result};
 
 /// Options of `thalweg export`.
@@ -24,8 +25,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { model: path, weights, out } = arguments;
     check_output("--out", &out, &["safetensors"])?;
     check_distinct(&[("--model", Some(&path)), ("--out", Some(&out))])?;
-    let header = Checkpoint::load(&path)?.header;
+    let Checkpoint { header, tensors } = Checkpoint::load(&path)?;
     let (model, _) = Model::load_with_recipe(&path, None, weights.choice())?;
+    let has_average = tensors.keys().any(|name| name.starts_with(AVERAGE));
+    let which = match (has_average, weights.choice()) {
+        (true, Weights::Average) => "moving average of the weights",
+        _ => "weights",
+    };
     let step = header.step;
     let tensors = model.network.tensors().into_iter().map(|tensor| {
         let values = model.parameters[tensor.range()].to_vec();
@@ -34,10 +40,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let exported = Checkpoint { header, tensors: tensors.collect() };
     exported.save(&out)?;
     let (count, out) = (exported.tensors.len(), out.display());
-    let parameters = model.parameters.len();
+    let (parameters, name) = (model.parameters.len(), &model.network.name);
     say(format_args!(
-        "Wrote {out}: {parameters} parameters of `{}` after step {step}, in {count} tensors.",
-        model.network.name
+        "Wrote {out}: the {which} of `{name}` after step {step}, {parameters} numbers in {count} tensors."
     ));
     Ok(())
 }

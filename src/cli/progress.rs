@@ -55,7 +55,7 @@ impl Progress {
     pub fn begin_table(&mut self, has_held_out: bool) {
         let width = screen::width();
         self.table = Table::new(width, self.n_epochs, self.total_steps, self.has_fakes, has_held_out);
-        self.println(format!("\n{}\n\n{}", screen::wrap(&self.table.legend(), width), self.table.header()));
+        self.println(format!("\n{}\n\n{}", self.table.legend(width), self.table.header()));
     }
 
     /// Prints an epoch's row of the table.
@@ -313,7 +313,7 @@ impl Table {
             column("seconds", 9, 5, |f| seconds(f.seconds)),
         ];
         columns.retain(|column| match (column.is_held_out, column.name) {
-            (false, "E fake") | (true, "loss") => has_fakes,
+            (false, "E fake" | "cdiv") | (true, "loss") => has_fakes, // what contrastive divergence has
             _ => true,
         });
         columns.retain(|column| has_held_out || !column.is_held_out);
@@ -327,19 +327,30 @@ impl Table {
         Self { columns }
     }
 
-    /// What the columns mean.
-    fn legend(&self) -> String {
+    /// What the columns mean, as far as one line of `width` characters takes it.
+    fn legend(&self, width: usize) -> String {
         let has = |name: &str, is_held_out: bool| {
             self.columns.iter().any(|column| column.name == name && column.is_held_out == is_held_out)
         };
-        let mut whose = vec!["data"];
-        whose.extend(has("E fake", false).then_some("chains (fake)"));
-        whose.extend(has("E noise", true).then_some("uniform noise"));
-        let mut parts = vec![format!("E: mean energy of {}", whose.join(", "))];
-        parts.extend(has("|grad|", false).then(|| "|grad|: the gradient's norm".to_owned()));
-        parts.extend(has("cdiv", false).then(|| "cdiv: E real - E fake".to_owned()));
-        parts.extend(has("reg", false).then(|| "reg: penalties".to_owned()));
-        parts.join("; ")
+        let whose = match (has("E fake", false), has("E noise", true)) {
+            (true, true) => "data, chains (fake) and uniform noise",
+            (true, false) => "data and of chains (fake)",
+            (false, true) => "data and of uniform noise",
+            (false, false) => "data",
+        };
+        let mut legend = cut(&format!("E: mean energy of {whose}"), width);
+        let others = [
+            (has("|grad|", false), "|grad|: the gradient's norm"),
+            (has("reg", false), "reg: penalties"),
+            (has("cdiv", true), "cdiv: E real - E noise"),
+            (has("cdiv", false), "cdiv: E real - E fake"),
+        ];
+        for (is_there, text) in others {
+            if is_there && legend.len() + 2 + text.len() <= width {
+                legend += &format!("; {text}");
+            }
+        }
+        legend
     }
 
     /// The lines above the rows.

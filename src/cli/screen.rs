@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
-use textwrap::{Options, WordSeparator};
+use textwrap::{Options, WordSeparator, WordSplitter};
 use thalweg::data::ImageShape;
 use thalweg::files::write_atomically;
 use thalweg::{Config, Result};
@@ -14,10 +14,10 @@ use thalweg::{Config, Result};
 #[derive(clap::Args)]
 pub struct VerbosityOptions {
     /// Print errors, warnings and the last line only, and no progress; tables of results are still printed
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
     quiet: bool,
     /// Print more: `train` prints every setting of the run
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     verbose: bool,
 }
 
@@ -135,6 +135,7 @@ fn fill(text: &str, width: usize, first: &str, others: &str) -> String {
         .initial_indent(first)
         .subsequent_indent(others)
         .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
         .break_words(false);
     textwrap::fill(&kept, options).replace(KEPT, " ")
 }
@@ -226,7 +227,7 @@ pub fn settings_help(config: &Config, width: usize) -> String {
     let settings = config.describe();
     let longest = settings.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
     let intro = format!(
-        "Settings of preset `{}`: name, value, allowed values. Change one with `--set NAME=VALUE`, or many in a TOML file \
+        "Settings of preset `{}`: name, value, what it is, [allowed values]. Change one with `--set NAME=VALUE`, or many in a TOML file \
          with `--config FILE`.",
         config.preset
     );
@@ -240,10 +241,8 @@ pub fn settings_help(config: &Config, width: usize) -> String {
             text += &format!("\n\n{title}");
         }
         let allowed = Config::allowed(key).unwrap_or_default();
-        text += "\n";
-        text += &fill(&format!("{key:longest$} {value:10} {allowed}"), width, "", "        ");
-        text += "\n";
-        text += &fill(doc, width, "    ", "    ");
+        text += &format!("\n{key:longest$} {value}\n");
+        text += &fill(&format!("{doc} [{allowed}]"), width, "    ", "    ");
     }
     text
 }
