@@ -54,8 +54,11 @@ fn quick(words: &[&str]) -> Vec<&'static str> {
     if has("--long-run") {
         more.push(("--long-run-chains", "4"));
     }
-    let mut more: Vec<_> =
-        more.into_iter().filter(|(option, _)| !has(option)).flat_map(|(option, value)| [option, value]).collect();
+    let mut more: Vec<_> = more
+        .into_iter()
+        .filter(|(option, _)| !has(option))
+        .flat_map(|(option, value)| [option, value])
+        .collect();
     if words[0] == "train" {
         // Few and short chains, also for the evaluation of the model.
         more.extend(["--set", "sample.steps=10", "--set", "sample.count=16"]);
@@ -95,9 +98,9 @@ fn every_command_of_the_readme_runs() {
             let is_there = folder.path().join(output).exists();
             assert!(is_number || is_there, "{words:?}: no {output}");
         }
-        ran.push(ours[0]);
+        ran.push(ours[0].to_owned());
     }
-    let kinds: BTreeSet<_> = ran.iter().copied().collect();
+    let kinds: BTreeSet<_> = ran.iter().map(String::as_str).collect();
     for kind in ["train", "sample", "energy", "evaluate", "plot", "export"] {
         assert!(kinds.contains(kind), "the README does not show `{kind}`: {ran:?}");
     }
@@ -109,7 +112,9 @@ fn every_command_of_the_readme_runs() {
 
 #[test]
 fn the_readme_says_what_has_to_be_there() {
-    for fact in ["build-essential", "xcode-select --install", "Build Tools", "rustup", "t10k-images-idx3-ubyte.gz"] {
+    for fact in
+        ["build-essential", "xcode-select --install", "Build Tools", "rustup", "t10k-images-idx3-ubyte.gz"]
+    {
         assert!(README.contains(fact), "{fact}");
     }
     // Crates that its Rust code uses.
@@ -146,7 +151,10 @@ fn exported_weights_are_those_that_energies_are_of() {
     let at = |name: &str| folder.path().join(name);
     let images = write_images(&at("images.npy"));
     let stdout = works(folder.path(), &["export", "--out=weights.safetensors"]);
-    assert!(stdout.contains("the moving average of the weights of `digits` after step 3, 312289 numbers"), "{stdout}");
+    assert!(
+        stdout.contains("the moving average of the weights of `digits` after step 3, 312289 numbers"),
+        "{stdout}"
+    );
     let stdout = works(folder.path(), &["export", "--raw-weights", "--out=raw.safetensors"]);
     assert!(stdout.contains("the weights of `digits` after step 3"), "{stdout}");
 
@@ -160,7 +168,8 @@ fn exported_weights_are_those_that_energies_are_of() {
         let (header, tensors) = load_tensors(at(file)).unwrap();
         let names: Vec<_> = tensors.keys().map(String::as_str).collect();
         let layers = ["conv1", "conv2", "conv3", "dense1", "dense2"];
-        let expected: Vec<_> = layers.iter().flat_map(|l| [format!("{l}.bias"), format!("{l}.weight")]).collect();
+        let expected: Vec<_> =
+            layers.iter().flat_map(|l| [format!("{l}.bias"), format!("{l}.weight")]).collect();
         assert_eq!(names, expected, "nothing but parameters");
         assert_eq!(tensors["conv2.weight"].shape, [64, 32, 4, 4]);
         assert_eq!(header.unwrap().step, 3);
@@ -227,10 +236,12 @@ fn the_documented_pytorch_code_gets_the_same_energies() {
     let at = |name: &str| folder.path().join(name);
     write_images(&at("images.npy"));
     works(folder.path(), &["export", "--out=weights.safetensors"]);
-    let energy = ["energy", "--model=weights.safetensors", "--input=images.npy", "--out=e.csv", "--device=cpu"];
+    let energy =
+        ["energy", "--model=weights.safetensors", "--input=images.npy", "--out=e.csv", "--device=cpu"];
     works(folder.path(), &energy);
     let csv = fs::read_to_string(at("e.csv")).unwrap();
-    let ours: Vec<f32> = csv.lines().skip(1).map(|row| row.split(',').nth(1).unwrap().parse().unwrap()).collect();
+    let ours: Vec<f32> =
+        csv.lines().skip(1).map(|row| row.split(',').nth(1).unwrap().parse().unwrap()).collect();
     assert_eq!(ours.len(), 10);
 
     let code = blocks(PYTORCH, "python");
@@ -241,7 +252,8 @@ fn the_documented_pytorch_code_gets_the_same_energies() {
         return;
     }
     let output = python().current_dir(folder.path()).args(["-c", code[0]]).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stderr}");
     let theirs: Vec<f32> = stdout.split_whitespace().map(|word| word.parse().unwrap()).collect();
     assert_eq!(theirs.len(), ours.len(), "{stdout}");

@@ -161,7 +161,8 @@ impl Pace {
         let Self { step, total, epoch, speed, eta } = self;
         let steps = format!("step {step}/{total}");
         let figures: Vec<_> = figures.iter().map(|text| text.trim_end()).collect();
-        let orders: [&[&str]; 4] = [&[&steps, epoch, speed, eta], &[&steps, speed, eta], &[&steps, eta], &[&steps]];
+        let orders: [&[&str]; 4] =
+            [&[&steps, epoch, speed, eta], &[&steps, speed, eta], &[&steps, eta], &[&steps]];
         let lines = orders.map(|order| [order, &figures].concat().join("  "));
         let fits = |line: &&String| line.chars().count() <= width;
         lines.iter().find(fits).cloned().unwrap_or_else(|| joined(lines[3].split("  "), width))
@@ -172,11 +173,13 @@ impl Pace {
 fn joined<'a>(parts: impl Iterator<Item = &'a str>, width: usize) -> String {
     let mut line = String::new();
     for part in parts {
-        let gap = if line.is_empty() { "" } else { "  " };
-        if line.len() + gap.len() + part.trim_end().len() > width {
+        if line.is_empty() {
+            line.push_str(part);
+        } else if line.len() + 2 + part.trim_end().len() <= width {
+            line += &format!("  {part}");
+        } else {
             break;
         }
-        line = line + gap + part;
     }
     cut(line.trim_end(), width)
 }
@@ -294,9 +297,11 @@ struct Column {
 impl Table {
     fn new(width: usize, n_epochs: u64, n_steps: u64, has_fakes: bool, has_held_out: bool) -> Self {
         let digits = |n: u64| n.to_string().len();
-        let column = |name, width, dispensable, text| Column { name, is_held_out: false, width, dispensable, text };
+        let column =
+            |name, width, dispensable, text| Column { name, is_held_out: false, width, dispensable, text };
         let train = |name, dispensable, text| column(name, 8, dispensable, text);
-        let held_out = |name, dispensable, text| Column { is_held_out: true, ..column(name, 8, dispensable, text) };
+        let held_out =
+            |name, dispensable, text| Column { is_held_out: true, ..column(name, 8, dispensable, text) };
         let mut columns = vec![
             column("epoch", digits(n_epochs).max(5), 0, |f| f.epoch.to_string()),
             column("step", digits(n_steps).max(6) + 1, 6, |f| f.step.to_string()),
@@ -439,7 +444,8 @@ mod tests {
                     let head = table.header();
                     let names = head.lines().last().unwrap().replace("E ", "E_");
                     for v in VALUES {
-                        let row = table.row(&EpochFigures { epoch: n_epochs, step: n_steps, ..figures_of(v) });
+                        let row =
+                            table.row(&EpochFigures { epoch: n_epochs, step: n_steps, ..figures_of(v) });
                         assert_eq!(ends(&row), ends(&names), "{v}\n{names}\n{row}");
                         assert!(row.len() <= width.max(24), "{width}: {row}");
                     }
@@ -456,7 +462,8 @@ mod tests {
             }
         }
         let names = |width| Table::new(width, 10, 1000, true, true).header();
-        for name in ["epoch", "step", "loss", "E real", "E fake", "|grad|", "held out", "E noise", "seconds"] {
+        for name in ["epoch", "step", "loss", "E real", "E fake", "|grad|", "held out", "E noise", "seconds"]
+        {
             assert!(names(80).contains(name), "{name}");
         }
         assert!(names(120).contains("cdiv") && names(120).contains("reg"));
@@ -488,7 +495,10 @@ mod tests {
             let [epoch, speed, eta] = ["epoch 1/1", "1.0 steps/s", "ETA 2s"].map(str::to_owned);
             Pace { step, total: 4, epoch, speed, eta }.bar(&figures, 100)
         };
-        assert_eq!(pace(1).lines().next().unwrap(), format!("[{:=<6}{:18}] 1/4  epoch 1/1  1.0 steps/s  ETA 2s", "", ""));
+        assert_eq!(
+            pace(1).lines().next().unwrap(),
+            format!("[{:=<6}{:18}] 1/4  epoch 1/1  1.0 steps/s  ETA 2s", "", "")
+        );
         assert!(pace(4).starts_with(&format!("[{}]", "=".repeat(24))));
     }
 

@@ -154,8 +154,14 @@ pub fn steps_bar(steps: u32) -> ProgressBar {
 
 /// What there is to choose from for `--preset`.
 const PRESETS: &[(&str, &str)] = &[
-    ("digits", "28x28 images; learns to draw digits from noise in some minutes; convolutions, denoising score matching"),
-    ("mnist-small", "32x32 images; the network and recipe of the Keras notebooks; convolutions, replay buffer"),
+    (
+        "digits",
+        "28x28 images; learns to draw digits from noise in some minutes; convolutions, denoising score matching",
+    ),
+    (
+        "mnist-small",
+        "32x32 images; the network and recipe of the Keras notebooks; convolutions, replay buffer",
+    ),
     ("mnist-deep", "28x28 images; those of the UvA course notebook; convolutions, replay buffer, 60 epochs"),
     ("conv-pool", "28x28 images; convolutions with a global average pool, replay buffer, 50 epochs; slow"),
     ("image-leaky", "28x28 images; convolutions with LeakyReLU, ten Langevin steps from noise"),
@@ -225,7 +231,7 @@ const SECTIONS: &[(&str, &str)] = &[
 pub fn settings_help(config: &Config, width: usize) -> String {
     let width = width.min(100);
     let settings = config.describe();
-    let longest = settings.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
+    let longest = settings.iter().map(|(key, ..)| key.len()).max().filter(|_| width >= 60).unwrap_or(0);
     let intro = format!(
         "Settings of preset `{}`: name, value, what it is, [allowed values]. Change one with `--set NAME=VALUE`, or many in a TOML file \
          with `--config FILE`.",
@@ -238,7 +244,7 @@ pub fn settings_help(config: &Config, width: usize) -> String {
         if section.replace(own) != Some(own) {
             let about = SECTIONS.iter().find(|(name, _)| *name == own).map_or("", |(_, about)| about);
             let title = if own.is_empty() { about.to_owned() } else { format!("[{own}] {about}") };
-            text += &format!("\n\n{title}");
+            text += &format!("\n\n{}", fill(&title, width, "", ""));
         }
         let allowed = Config::allowed(key).unwrap_or_default();
         text += &format!("\n{key:longest$} {value}\n");
@@ -309,7 +315,10 @@ mod tests {
             wrapped,
             "Stopped after step 7 of 9. Saved;\n`thalweg train --resume --out run` goes\non."
         );
-        assert_eq!(wrap("  two  blanks stay\n\n  and indents do", 12), "  two \n  blanks\n  stay\n\n  and\n  indents do");
+        assert_eq!(
+            wrap("  two  blanks stay\n\n  and indents do", 12),
+            "  two\n  blanks\n  stay\n\n  and\n  indents do"
+        );
         assert_eq!(wrap("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa b", 20), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nb");
         assert_eq!(wrap("", 20), "");
     }
