@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use std::path::Path;
 
 /// What the tensors of the weights' moving average are called in files, before their own names.
-pub(crate) const AVERAGE: &str = "ema.";
+pub const AVERAGE: &str = "ema.";
 
 /// Which weights of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,8 +161,8 @@ fn ring_of(
     at_most: usize,
 ) -> Result<std::result::Result<Images, &'static str>> {
     let (header, tensors) = load_tensors(path)?;
-    let Some(header) = header else {
-        return Ok(Err("holds weights alone"));
+    let Some(header) = header.filter(|_| tensors.contains_key("state")) else {
+        return Ok(Err("holds weights alone")); // of elsewhere, or by `export`
     };
     // Its plan has one slot all the same.
     if header.config.score_objective().is_some() {

@@ -11,12 +11,12 @@ use thalweg::{Config, Dataset, Device, Result, Trainer};
 /// Options of `thalweg compare`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// What to hold against the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of this
+    /// What to compare with the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of this
     /// processor), `cpu:bf16`, an adapter's number or a part of its name (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
-    /// workgroup memory), by `layers`, or what suits it
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (the same, with hidden layers
+    /// in workgroup memory), `layers` (one layer after the other), or `auto` (the way that suits the GPU)
     #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
     chain_path: ChainPath,
     /// Training steps

@@ -16,6 +16,8 @@ pub const METRICS: &str = "metrics.csv";
 pub const HELD_OUT: &str = "held_out.csv";
 /// Measures of a model of points.
 pub const FIGURES: &str = "figures.json";
+/// All settings of a run.
+pub const RECIPE: &str = "config.toml";
 /// A new run's first checkpoint, until the files of an earlier run are out of its way. To [`remove_temporaries`] it is one.
 pub const FIRST_CHECKPOINT: &str = ".checkpoint.safetensors.0000.tmp";
 /// Locked while a run is under way, and gone after it.

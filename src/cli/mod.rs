@@ -5,18 +5,19 @@ pub mod compare;
 pub mod devices;
 pub mod energy;
 pub mod evaluate;
+pub mod export;
 pub mod folder;
 pub mod paths;
 pub mod plot;
 pub mod progress;
 pub mod sample;
+pub mod screen;
 pub mod shell;
 pub mod signals;
 pub mod train;
 
 use image::RgbImage;
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::Write;
+pub use screen::steps_bar;
 use std::path::Path;
 use thalweg::data::{ImageShape, Images, read_images, read_points};
 use thalweg::device::ChainPath;
@@ -80,17 +81,9 @@ pub fn picture(samples: &Images, energies: &[f32]) -> Option<RgbImage> {
     }
 }
 
-/// A bar of so many Langevin steps; hidden where stderr is no terminal.
-pub fn steps_bar(steps: u32) -> ProgressBar {
-    let style = ProgressStyle::with_template("[{bar:24}] step {pos}/{len}  {per_sec}  ETA {eta}  {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(u64::from(steps)).with_style(style.progress_chars("== "))
-}
-
-/// Prints a line, or several, to stdout.
+/// Prints a line, or several, to stdout; with `--quiet` only what is said last.
 pub fn say(text: impl std::fmt::Display) {
-    // Nobody may be reading any more (`| head`): no reason to panic, as `println!` does.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    screen::print(text.to_string());
 }
 
 /// A parser of numbers from `min` to `max`, for an option.

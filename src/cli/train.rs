@@ -1,10 +1,12 @@
 //! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
 
-use super::folder::{CHECKPOINT, FIGURES, FIRST_CHECKPOINT, HELD_OUT, METRICS, RunFolder, check_free};
+use super::folder::{
+    CHECKPOINT, FIGURES, FIRST_CHECKPOINT, HELD_OUT, METRICS, RECIPE, RunFolder, check_free,
+};
 use super::paths::{OutputFolder, check_data};
 use super::plot::{draw_curves, draw_plane, draw_samples};
-use super::progress::{EpochFigures, Progress, epoch_header, epoch_row};
-use super::{picture, say, shell, signals};
+use super::progress::{EpochFigures, Progress};
+use super::{picture, say, screen, shell, signals};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -106,9 +108,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.set.iter().any(|s| s == "help") {
         let dataset = arguments.data.as_deref().map(Dataset::open).transpose()?;
         let (config, _) = configure(&arguments, dataset.map(|dataset| dataset.train.shape()))?;
-        for (key, default, doc) in config.describe() {
-            say(format_args!("{key:<26} {default:<12} {doc}"));
-        }
+        say(screen::settings_help(&config, screen::width()));
         return Ok(ExitCode::SUCCESS);
     }
     let out: &Path = &arguments.out;
@@ -165,11 +165,14 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Some(note) = note {
         say(note);
     }
-    say(trainer.config().to_toml().trim_end());
+    let recipe = folder.join(RECIPE);
+    screen::write_recipe(&recipe, trainer.config(), &dataset.name, &device.to_string())?;
+    screen::say_recipe(trainer.config(), &recipe);
     say(format_args!(
-        "\n{} parameters, {} images ({} held out) from {}, on {device}",
+        "{} parameters, {} {} ({} held out) from {}, on {device}",
         trainer.network().n_parameters,
         dataset.train.count(),
+        screen::kind(dataset.train.shape()),
         dataset.held_out.count(),
         dataset.name
     ));
@@ -179,7 +182,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         say(format_args!("Chains run {}.", trainer.device().explain_chain(trainer.network())));
     }
     if let Some(warning) = trainer.warning() {
-        say(format_args!("Warning: {warning}."));
+        screen::warn(format_args!("{warning}."));
     }
     let left = trainer.total_steps().saturating_sub(trainer.step());
     if let Some(other) = ran_on.filter(|name| left > 0 && !name.is_empty() && *name != device.name()) {
@@ -406,9 +409,7 @@ impl<'a> Run<'a> {
     async fn finish(&mut self) -> Result<ExitCode> {
         let (total, per_epoch) = (self.trainer.total_steps(), self.trainer.steps_per_epoch());
         let began = self.began;
-        if began < total {
-            self.progress.println(format!("\n{}", epoch_header()));
-        }
+        self.progress.begin_table(self.held_out.count() > 0);
         if began > 0 && (began.is_multiple_of(per_epoch) || began == total) {
             // Whatever of it a kill has come before; without that, nothing.
             self.end_epoch().await?;
@@ -502,7 +503,7 @@ impl<'a> Run<'a> {
         if !(input.is_image() || input.is_sequence() || input == plane::POINT) {
             command += &format!(" {}", shell::option("npy", self.absolute("samples.npy")));
         }
-        say(format_args!("Sample it with `{command}`."));
+        screen::hint(format_args!("Sample it with `{command}`."));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -708,9 +709,7 @@ impl<'a> Run<'a> {
         if step == self.began {
             mean = self.metrics.mean_of(epoch)?.mean(); // of steps that were done before the run was resumed
         }
-        let has_fakes = has_fakes(self.trainer.config());
-        let row = EpochFigures { epoch, step, train: mean, has_fakes, held_out, seconds };
-        self.progress.println(epoch_row(&row));
+        self.progress.epoch(&EpochFigures { epoch, step, train: mean, held_out, seconds });
         Ok(())
     }
 
