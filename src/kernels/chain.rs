@@ -235,7 +235,7 @@ pub struct Params {
     pub first_block: u32,
     pub chain_step: u32,
     pub n_steps: u32,
-    pub spare: u32,
+    pub n_layers: u32,
     pub layers: [LayerParams; MAX_LAYERS],
 }
 
@@ -331,7 +331,6 @@ impl Describe for Chain {
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         vec![
             ("LANES", self.lanes.into()),
-            ("N_LAYERS", self.layers.len() as f64),
             ("ZEROS", zeros(&self.layers) as f64),
             ("SCRATCH", (scratch_len(&self.layers, self.hidden) / 4) as f64),
         ]
@@ -343,7 +342,7 @@ impl Describe for Chain {
             first_block: self.first_block,
             chain_step: self.first_step,
             n_steps: self.n_steps,
-            spare: 0,
+            n_layers: self.layers.len() as u32,
             layers: self.layer_params(),
         };
         bytemuck::bytes_of(&params).to_vec()
