@@ -6,7 +6,7 @@ use crate::device::{Device, Machine};
 use crate::model::Model;
 use crate::plan::{EnergyPlan, energy_plan};
 
-/// Images that are evaluated at a time.
+/// Images that are evaluated at a time, at most: fewer where the device can't hold what so many need.
 const BATCH: usize = 256;
 
 /// Tells energies: low means likely.
@@ -15,17 +15,20 @@ pub struct EnergyModel {
     machine: Machine,
     plan: EnergyPlan,
     shape: crate::data::ImageShape,
+    at_once: usize,
 }
 
 impl EnergyModel {
     /// Puts a model on a device.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device can't hold it.
+    /// [`crate::Error::Memory`] if the device can't hold it.
     pub async fn new(device: &Device, model: &Model) -> Result<Self> {
-        let plan = energy_plan(&model.network, BATCH, device.target(BATCH));
-        let machine = Machine::new(device, plan.plan.clone()).await?;
-        let mut energy = Self { machine, plan, shape: model.network.input };
+        let target = device.target(BATCH);
+        let make = |at_once| energy_plan(&model.network, at_once, target);
+        let (machine, plan, at_once) =
+            Machine::in_shares(device, (BATCH, target.lanes), make, |plan| &plan.plan).await?;
+        let mut energy = Self { machine, plan, shape: model.network.input, at_once };
         energy.set_parameters(&model.parameters)?;
         Ok(energy)
     }
@@ -47,7 +50,7 @@ impl EnergyModel {
     pub async fn energies(&mut self, images: &Images) -> Result<Vec<f32>> {
         let images = images.padded_to(self.shape)?;
         let mut energies = Vec::with_capacity(images.count());
-        for batch in images.values.chunks(BATCH * self.shape.len()) {
+        for batch in images.values.chunks(self.at_once * self.shape.len()) {
             self.write(batch);
             self.machine.run(self.plan.energies)?;
             let n = batch.len() / self.shape.len();
@@ -66,7 +69,7 @@ impl EnergyModel {
         let (top, left) = ((to.height - from.height) / 2, (to.width - from.width) / 2);
         let mut energies = Vec::with_capacity(images.count());
         let mut values = Vec::with_capacity(images.values.len());
-        for batch in padded.values.chunks(BATCH * to.len()) {
+        for batch in padded.values.chunks(self.at_once * to.len()) {
             self.write(batch);
             self.machine.run(self.plan.gradients)?;
             let n = batch.len() / to.len();

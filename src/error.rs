@@ -38,6 +38,9 @@ pub enum Error {
     /// No such device, or one that can't do the work.
     #[error("device: {0}")]
     Device(String),
+    /// A device that has not enough memory, or takes no buffer so large.
+    #[error("device: {0}")]
+    Memory(String),
     /// Training diverged or collapsed, and the guard stopped it: where, by which figures, and what to change.
     #[error("{0}")]
     Diverged(String),
@@ -59,6 +62,14 @@ impl Error {
     /// An [`Error::File`].
     pub fn file(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_owned(), problem: problem.into() }
+    }
+
+    /// What it says, without the kind in front where it is a device's.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Device(text) | Self::Memory(text) => text.clone(),
+            other => other.to_string(),
+        }
     }
 
     /// An [`Error::Setting`].

@@ -4,7 +4,7 @@ use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
 use crate::model::Model;
-use crate::plan::{SamplerNumbers, SamplerPlan, sampler_plan};
+use crate::plan::{SamplerNumbers, SamplerPlan, Share, sampler_plan_in_shares};
 use crate::{Error, Result};
 
 /// Langevin steps that one run of a program may do: any number is a sum of these.
@@ -17,17 +17,17 @@ pub struct Sampler {
     plan: SamplerPlan,
     shape: ImageShape,
     count: usize,
-    state: State,
+    state: State, // of the first share
 }
 
 impl Sampler {
     /// Puts `count` chains on a device. `numbers.steps` is not used: [`Self::run`] says how many.
     ///
     /// The same `seed` gives the same chains, bit for bit, on the same device, however [`Self::run`]'s steps are
-    /// shared out.
+    /// shared out. Where the device can't hold what all chains need at a time, they take turns, to the same bits.
     ///
     /// # Errors
-    /// [`Error::Usage`] for 0 chains; [`Error::Device`] if the device can't hold them.
+    /// [`Error::Usage`] for 0 chains; [`Error::Memory`] if the device can't hold even a few.
     pub async fn new(
         device: &Device,
         model: &Model,
@@ -39,15 +39,32 @@ impl Sampler {
             return Err(Error::Usage("0 samples are asked for; ask for 1 or more".to_owned()));
         }
         let target = device.chain_target(&model.network, count);
-        let plan = sampler_plan(&model.network, count, numbers, &LENGTHS, target);
-        let mut machine = Machine::new(device, plan.plan.clone()).await?;
+        let make =
+            |at_once| sampler_plan_in_shares(&model.network, (count, at_once), numbers, &LENGTHS, target);
+        let (mut machine, plan, _) =
+            Machine::in_shares(device, (count, target.lanes), make, |plan| &plan.plan).await?;
         machine.write_floats(plan.pass.parameters, &model.parameters);
         machine.run(plan.start)?;
         let state = State { seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..State::default() };
+        machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
         let mut sampler = Self { machine, plan, shape: model.network.input, count, state };
-        sampler.write_state();
-        sampler.machine.run(sampler.plan.noise)?;
+        sampler.in_turn(|machine, plan, _, _| machine.run(plan.noise))?;
         Ok(sampler)
+    }
+
+    /// Does something with each share, which is in the plan's buffers meanwhile, with its state.
+    fn in_turn(
+        &mut self,
+        mut work: impl FnMut(&mut Machine, &SamplerPlan, &Share, State) -> Result<()>,
+    ) -> Result<()> {
+        for share in &self.plan.shares {
+            let state = begin_turn(&mut self.machine, &self.plan, share, self.state)?;
+            work(&mut self.machine, &self.plan, share, state)?;
+            if let Some(turn) = share.turn {
+                self.machine.run(turn.store)?;
+            }
+        }
+        Ok(())
     }
 
     /// Begins anew from given images, one for each chain; they begin from noise otherwise.
@@ -61,14 +78,18 @@ impl Sampler {
         }
         let images = images.padded_to(self.shape)?;
         let pixels = self.shape.height * self.shape.width;
-        let blocks = self.machine.plan().to_blocks(&images.values, self.shape.channels, pixels);
-        self.machine.write_floats(self.plan.pass.x, &blocks);
-        if let Some(decisions) = self.plan.decisions {
-            let zeros = vec![0.0; self.machine.plan().len_of(decisions)];
-            self.machine.write_floats(decisions, &zeros);
+        for share in &self.plan.shares {
+            let (plan, of_image) = (self.machine.plan(), self.shape.len());
+            let values = &images.values[share.images.start * of_image..share.images.end * of_image];
+            let blocks = plan.to_blocks(values, self.shape.channels, pixels);
+            let decisions = share.kept.get(1).map(|kept| (*kept, vec![0.0; plan.len_of(*kept)]));
+            self.machine.write_floats(share.kept[0], &blocks);
+            if let Some((kept, zeros)) = decisions {
+                self.machine.write_floats(kept, &zeros);
+            }
         }
         self.state.chain_base = 0;
-        self.write_state();
+        self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[self.state]));
         Ok(())
     }
 
@@ -76,15 +97,19 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
-    pub fn run(&mut self, mut steps: u32) -> Result<()> {
-        for (length, program) in self.plan.chains.clone().into_iter().rev() {
-            while steps >= length {
-                self.machine.run(program)?;
-                self.state.chain_base += length;
-                self.write_state();
-                steps -= length;
+    pub fn run(&mut self, steps: u32) -> Result<()> {
+        self.in_turn(|machine, plan, _, mut state| {
+            let end = state.chain_base + steps;
+            for (length, program) in plan.chains.iter().rev() {
+                while end - state.chain_base >= *length {
+                    machine.run(*program)?;
+                    state.chain_base += length;
+                    machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+                }
             }
-        }
+            Ok(())
+        })?;
+        self.state.chain_base += steps;
         Ok(())
     }
 
@@ -98,10 +123,8 @@ impl Sampler {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn images(&self) -> Result<Images> {
-        let blocks = self.machine.read_floats(self.plan.pass.x).await?;
         let (channels, pixels) = (self.shape.channels, self.shape.height * self.shape.width);
-        let values = self.machine.plan().from_blocks(&blocks, self.count, channels, pixels);
-        Ok(Images { shape: self.shape, values })
+        Ok(Images { shape: self.shape, values: self.read_kept(0, channels, pixels).await? })
     }
 
     /// The energies of where the chains are.
@@ -109,9 +132,12 @@ impl Sampler {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn energies(&mut self) -> Result<Vec<f32>> {
-        self.machine.run(self.plan.energies)?;
-        let mut energies = self.machine.read_floats(self.plan.pass.energies).await?;
-        energies.truncate(self.count);
+        let mut energies = Vec::with_capacity(self.count);
+        for share in &self.plan.shares {
+            begin_turn(&mut self.machine, &self.plan, share, self.state)?;
+            self.machine.run(self.plan.energies)?;
+            energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..share.images.len()]);
+        }
         Ok(energies)
     }
 
@@ -120,15 +146,31 @@ impl Sampler {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn acceptance(&self) -> Result<Option<f64>> {
-        let Some(decisions) = self.plan.decisions else { return Ok(None) };
-        let blocks = self.machine.read_floats(decisions).await?;
-        let counts = self.machine.plan().from_blocks(&blocks, self.count, 2, 1);
+        if self.plan.decisions.is_none() {
+            return Ok(None);
+        }
+        let counts = self.read_kept(1, 2, 1).await?;
         let accepted: f64 = counts.chunks_exact(2).map(|image| f64::from(image[1])).sum();
         let proposals = self.count as f64 * f64::from(self.steps());
         Ok((proposals > 0.0).then(|| accepted / proposals))
     }
 
-    fn write_state(&mut self) {
-        self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[self.state]));
+    /// Reads what shares keep, their `number`th buffer: `[image][channel][pixel]`.
+    async fn read_kept(&self, number: usize, channels: usize, pixels: usize) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(self.count * channels * pixels);
+        for share in &self.plan.shares {
+            let blocks = self.machine.read_floats(share.kept[number]).await?;
+            values.extend(self.machine.plan().from_blocks(&blocks, share.images.len(), channels, pixels));
+        }
+        Ok(values)
     }
+}
+
+/// Brings a share into the plan's buffers, and tells its state. Where there is one share it is there.
+fn begin_turn(machine: &mut Machine, plan: &SamplerPlan, share: &Share, state: State) -> Result<State> {
+    let Some(turn) = share.turn else { return Ok(state) };
+    let state = State { first_image: share.images.start as u32, ..state };
+    machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+    machine.run(turn.load)?;
+    Ok(state)
 }

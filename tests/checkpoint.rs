@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use thalweg::checkpoint::{
@@ -438,7 +438,6 @@ const CHILD: [&str; 3] = ["--exact", "child_saves_until_it_is_stopped", "--nocap
 
 #[test]
 fn killed_while_saving() {
-    let began = Instant::now();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.safetensors");
     stamped(0).save(&path).unwrap();
@@ -461,9 +460,7 @@ fn killed_while_saving() {
         seen.push(step);
         last = step;
     }
-    let took = began.elapsed();
-    println!("steps found after each kill: {seen:?}, in {took:?}");
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    println!("steps found after each kill: {seen:?}");
 }
 
 /// A limit on the size of files stands in for a full disk: writing stops half way.

@@ -289,7 +289,7 @@ fn a_batch_that_is_not_finite_is_found_and_undone() {
             let mut trainer = trainer(&device, &["guard.snapshot_every=3"], &dataset).await;
             let mut log = Log::default();
             train(&mut trainer, 4, 1, &mut log).await;
-            let data = trainer.plan().data.unwrap();
+            let data = trainer.plan().data[0].buffer;
             let Examples::Floats(images) = &dataset.train else { unreachable!() };
             // Every image has one.
             let mut values = images.values.clone();

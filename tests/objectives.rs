@@ -192,7 +192,7 @@ fn chains_start_where_they_should() {
         let plan = training_plan(&network, &numbers, Target::CPU);
         pollster::block_on(async {
             let mut machine = Machine::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
-            let data = plan.data.unwrap();
+            let data = plan.data[0].buffer;
             let len = plan.plan.len_of(data);
             machine.write(data, 0, &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>());
             machine.write(

@@ -527,7 +527,7 @@ fn of_objectives(network: &Network, target: Target, batch: u32, source: Source) 
     let inputs = vec!["parameters", "packed", "x", "state"];
     plans.push((sampler.plan, vec![Program { name: "chain", launches, inputs, outputs: vec!["x"] }]));
     let numbers = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: RUNGS };
-    let annealing = annealing_plan(network, batch as usize, &numbers, &[4], target);
+    let annealing = annealing_plan(network, (batch as usize, batch as usize), &numbers, &[4], target);
     let launches = annealing.plan.programs[annealing.steps[0].1.0].clone();
     assert_eq!(launches.iter().filter(|l| l.kernel.name() == "anneal_propose").count(), 9);
     let inputs = vec!["parameters", "packed", "x", "state", "schedule", "base"];

@@ -46,14 +46,25 @@ macro_rules! fields {
 fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
     match kernel {
         Kernel::Random(_) => fields!(random::Params { first_block, stream, distribution, scale, bound }),
-        Kernel::DrawReal(_) => fields!(draw_real::Params { first_block, noise }),
+        Kernel::DrawReal(_) => fields!(draw_real::Params { first_block, noise, first_image, end_image }),
         Kernel::DrawToy(_) => fields!(draw_toy::Params { first_block, noise }),
         Kernel::DrawNegatives(_) => fields!(draw_negatives::Params { first_block, fresh, scale, bound }),
         Kernel::Langevin(_) => {
             fields!(langevin::Params { dynamics, first_block, moves, perturbs, chain_step })
         }
         Kernel::Chain(_) => {
-            fields!(chain::Params { dynamics, first_block, chain_step, n_steps, n_layers, layers })
+            fields!(chain::Params {
+                dynamics,
+                first_block,
+                chain_step,
+                n_steps,
+                first_image,
+                n_layers,
+                spare0,
+                spare1,
+                spare2,
+                layers
+            })
         }
         Kernel::AugmentStarts(_) => {
             fields!(augment_starts::Params { first_block, probability, shift, flip, rescale })
@@ -317,8 +328,17 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
     }
 
     for (handle, ty) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("State")) {
-        let fields =
-            fields!(State { step, ring_head, ring_length, seed_low, seed_high, chain_base, retries, halted });
+        let fields = fields!(State {
+            step,
+            ring_head,
+            ring_length,
+            seed_low,
+            seed_high,
+            chain_base,
+            retries,
+            halted,
+            first_image
+        });
         layout(ty.name.as_deref().unwrap(), module, handle, &fields, size_of::<State>(), problems);
     }
 

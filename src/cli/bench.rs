@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 use thalweg::bench::{Figures, calibrate, measure};
 use thalweg::calibration;
+use thalweg::cpu::describe_bf16;
 use thalweg::device::ChainPath;
 use thalweg::files::write_atomically;
-use thalweg::{Config, Device, Error, Result};
+use thalweg::{Config, Error, Result};
 
 /// Options of `thalweg bench`.
 #[derive(clap::Args)]
@@ -68,7 +69,7 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
         ));
         return Ok(());
     }
-    let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
+    let device = super::open_device(&arguments.device, arguments.chain_path).await?;
     let figures = measure(&device, &config, process_start, arguments.runs as usize).await?;
     print(&figures);
     if let Some(path) = &arguments.json {
@@ -94,6 +95,9 @@ fn print(f: &Figures) {
         "arithmetic        {:10.1} GFLOP/s of {:.1} on registers: {share:.0} %",
         f.gflops, f.peak_gflops
     ));
+    if let Some(rate) = f.bf16_rate {
+        say(format_args!("cpu:bf16          {}", describe_bf16(rate)));
+    }
     if let Some(scaling) = f.thread_scaling {
         say(format_args!("threads           {:10} {scaling:.2}x as fast as one", f.threads));
     }

@@ -35,7 +35,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         config.set(setting)?;
     }
     let dataset = Dataset::open("digits")?;
-    let devices = match Device::open_with(&arguments.device, arguments.chain_path).await? {
+    let devices = match super::open_device(&arguments.device, arguments.chain_path).await? {
         Device::Cpu(isa) if isa != Isa::Bf16 => {
             Isa::available().into_iter().filter(|isa| *isa != Isa::Reference).map(Device::Cpu).collect()
         }

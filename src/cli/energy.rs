@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{npy, picture_files, write_npy};
 use thalweg::files::write_atomically;
-use thalweg::{Device, EnergyModel, Result};
+use thalweg::{EnergyModel, Result};
 
 /// Options of `thalweg energy`.
 #[derive(clap::Args)]
@@ -55,7 +55,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let (path, network) = (arguments.model.as_deref(), arguments.network.as_deref());
     let (model, _) = open_model(path, network, &arguments.weights)?;
     let images = read_fitting(&arguments.input, model.network.input)?;
-    let device = Device::open(&arguments.device).await?;
+    let device = super::open_device(&arguments.device, Default::default()).await?;
     let mut energy_model = EnergyModel::new(&device, &model).await?;
     let began = Instant::now();
     let (energies, gradients) = match gradient {

@@ -12,7 +12,7 @@ use thalweg::files::write_atomically;
 use thalweg::model::newest_replay_images;
 use thalweg::picture::{plot, save_png};
 use thalweg::plan::SamplerNumbers;
-use thalweg::{Config, Dataset, Device, Error, Images, Result};
+use thalweg::{Config, Dataset, Error, Images, Result};
 
 /// Options of `thalweg evaluate`.
 #[derive(clap::Args)]
@@ -125,7 +125,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         outlier_sets.push((path.display().to_string(), others.pick(spread(others.count(), few))));
     }
     let buffer = newest_replay_images(&arguments.model, input, held_out.count())?;
-    let device = Device::open(&arguments.device).await?;
+    let device = super::open_device(&arguments.device, Default::default()).await?;
     let numbers = recipe.sample_numbers();
     let (model, held_out, seed) = (&model, &held_out, arguments.seed);
     let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };

@@ -15,10 +15,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::path::Path;
 use thalweg::data::{ImageShape, Images, read_images, read_points};
+use thalweg::device::ChainPath;
 use thalweg::model::Weights;
 use thalweg::picture::plot::sequences;
 use thalweg::picture::{GridOptions, grid};
-use thalweg::{Config, Error, Model, Result};
+use thalweg::{Config, Device, Error, Model, Result};
 
 /// Which weights of a checkpoint a command is to use.
 #[derive(clap::Args)]
@@ -49,6 +50,15 @@ pub fn open_model(
             Err(Error::Usage(text.to_owned()))
         }
     }
+}
+
+/// Opens the device that `--device` names, and says on stderr what there is to know of that.
+pub async fn open_device(choice: &str, path: ChainPath) -> Result<Device> {
+    let (device, notes) = Device::open_and_tell(choice, path).await?;
+    for note in notes {
+        let _ = writeln!(std::io::stderr(), "note: {note}");
+    }
+    Ok(device)
 }
 
 /// What stands under each sample of a grid.

@@ -66,12 +66,13 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         say(format_args!("Wrote {}: {steps} steps.", path.display()));
     }
     if input.is_sequence() {
-        let (device, path) = (Device::open(&arguments.device).await?, out.join("samples.png"));
+        let (device, path) =
+            (super::open_device(&arguments.device, Default::default()).await?, out.join("samples.png"));
         draw_samples(&device, &model, &recipe, arguments.seed, &path).await?;
         say(format_args!("Wrote {}: {} samples.", path.display(), recipe.sample.count));
     }
     if is_plane {
-        let device = Device::open(&arguments.device).await?;
+        let device = super::open_device(&arguments.device, Default::default()).await?;
         let data = data.as_ref().map(plane::points).transpose()?.unwrap_or_default();
         let drawn = draw_plane(&device, &model, &recipe, data, arguments.seed, out, &model.network.name);
         for path in drawn.await? {

@@ -13,7 +13,7 @@ use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
 use thalweg::picture::{film, save_png};
 use thalweg::plan::SamplerNumbers;
 use thalweg::train::config::SampleForm;
-use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler, plane};
+use thalweg::{Config, EnergyModel, Error, Model, Result, Sampler, plane};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]
@@ -118,7 +118,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let numbers = numbers(&arguments, recipe)?;
     let steps = numbers.steps;
     let start = start_images(&arguments, &model)?;
-    let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
+    let device = super::open_device(&arguments.device, arguments.chain_path).await?;
     let mut sampler = Sampler::new(&device, &model, count as usize, &numbers, arguments.seed).await?;
     if let Some(images) = &start {
         sampler.start_from(images)?;

@@ -110,7 +110,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         )));
     }
     let dataset = Dataset::open(arguments.data.as_deref().unwrap_or(config.default_data()))?;
-    let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
+    let device = super::open_device(&arguments.device, arguments.chain_path).await?;
     let ran_on = resumed.as_ref().map(|checkpoint| checkpoint.header.device.clone());
     let trainer = match resumed {
         Some(checkpoint) => Trainer::resume(&device, &path, checkpoint, &dataset).await?,

@@ -275,8 +275,9 @@ impl Annealing {
         let tilt = if tilted { 1.0 } else { 0.0 };
         let numbers = AnnealingNumbers { temperature, tilt, bound: base.bound, leapfrogs, rungs };
         let target = device.target(chains);
-        let plan = annealing_plan(&model.network, chains, &numbers, &LENGTHS, target);
-        let mut machine = Machine::new(device, plan.plan.clone()).await?;
+        let make = |at_once| annealing_plan(&model.network, (chains, at_once), &numbers, &LENGTHS, target);
+        let (mut machine, plan, _) =
+            Machine::in_shares(device, (chains, target.lanes), make, |plan| &plan.plan).await?;
         machine.write_floats(plan.pass.parameters, &model.parameters);
         machine.write_floats(plan.base, bytemuck::cast_slice(&base.features()));
         machine.run(plan.start)?;
@@ -456,9 +457,11 @@ impl Annealing {
 
     fn write_images(&mut self, images: &Images) {
         let shape = self.base.shape;
-        let blocks =
-            self.machine.plan().to_blocks(&images.values, shape.channels, shape.height * shape.width);
-        self.machine.write_floats(self.plan.pass.x, &blocks);
+        for share in &self.plan.shares {
+            let values = &images.values[share.images.start * shape.len()..share.images.end * shape.len()];
+            let blocks = self.machine.plan().to_blocks(values, shape.channels, shape.height * shape.width);
+            self.machine.write_floats(share.kept[0], &blocks);
+        }
     }
 
     fn write_schedule(&mut self, first: u32, rungs: &[Rung]) {
@@ -478,26 +481,35 @@ impl Annealing {
     async fn run(&mut self, purpose: Purpose, first: u32, steps: u32) -> Result<Vec<Record>> {
         let seed = self.settings.seed;
         let mut all = vec![Record::default(); self.settings.chains];
-        let mut done = 0;
-        for (length, program) in self.plan.steps.clone().into_iter().rev() {
-            while steps - done >= length {
-                let state = State {
-                    step: purpose as u32,
-                    seed_low: seed as u32,
-                    seed_high: (seed >> 32) as u32,
-                    chain_base: first + done,
-                    ..State::default()
-                };
-                self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
-                self.machine.run(program)?;
-                done += length;
-                let blocks = self.machine.read_floats(self.plan.record).await?;
-                let records = self.machine.plan().from_blocks(&blocks, all.len(), RECORD, 1);
-                for (all, r) in all.iter_mut().zip(records.chunks_exact(RECORD)) {
-                    (all.energy, all.base_energy) = (r[0].into(), r[1].into());
-                    all.log_weight += f64::from(r[2]);
-                    all.accepted += f64::from(r[4]);
+        for share in &self.plan.shares {
+            if let Some(turn) = share.turn {
+                self.machine.run(turn.load)?;
+            }
+            let mut done = 0;
+            for (length, program) in self.plan.steps.iter().rev() {
+                while steps - done >= *length {
+                    let state = State {
+                        step: purpose as u32,
+                        seed_low: seed as u32,
+                        seed_high: (seed >> 32) as u32,
+                        chain_base: first + done,
+                        first_image: share.images.start as u32,
+                        ..State::default()
+                    };
+                    self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
+                    self.machine.run(*program)?;
+                    done += length;
+                    let blocks = self.machine.read_floats(self.plan.record).await?;
+                    let records = self.machine.plan().from_blocks(&blocks, share.images.len(), RECORD, 1);
+                    for (all, r) in all[share.images.clone()].iter_mut().zip(records.chunks_exact(RECORD)) {
+                        (all.energy, all.base_energy) = (r[0].into(), r[1].into());
+                        all.log_weight += f64::from(r[2]);
+                        all.accepted += f64::from(r[4]);
+                    }
                 }
+            }
+            if let Some(turn) = share.turn {
+                self.machine.run(turn.store)?;
             }
         }
         Ok(all)
@@ -505,9 +517,16 @@ impl Annealing {
 
     async fn images(&self) -> Result<Images> {
         let shape = self.base.shape;
-        let blocks = self.machine.read_floats(self.plan.pass.x).await?;
-        let pixels = shape.height * shape.width;
-        let values = self.machine.plan().from_blocks(&blocks, self.settings.chains, shape.channels, pixels);
+        let (pixels, mut values) = (shape.height * shape.width, Vec::new());
+        for share in &self.plan.shares {
+            let blocks = self.machine.read_floats(share.kept[0]).await?;
+            values.extend(self.machine.plan().from_blocks(
+                &blocks,
+                share.images.len(),
+                shape.channels,
+                pixels,
+            ));
+        }
         Ok(Images { shape, values })
     }
 }

@@ -17,7 +17,7 @@ use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_
 use crate::model::{AVERAGE, Model, header_network, ring_images, take_parameters};
 use crate::network::Network;
 use crate::plan::{
-    BufferId, JetPass, METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan,
+    BufferId, Cause, JetPass, METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan,
 };
 use crate::{Error, Result};
 use rand::RngExt;
@@ -203,7 +203,7 @@ impl Trainer {
             }
             buffers.push((spectral.vectors, vectors));
         }
-        let state = tensors.take_u32(&format!("{prefix}state"), &[8])?;
+        let state = tensors.take_u32(&format!("{prefix}state"), &[State::SAVED])?;
         let State { ring_head, ring_length, halted, .. } = State::of(&state);
         let (length, capacity) = (ring_length as usize, self.config.ring().0);
         if !(1..=capacity).contains(&length) || ring_head as usize >= capacity || halted != 0 {
@@ -252,7 +252,20 @@ impl Trainer {
         if steps > u64::from(u32::MAX) {
             return Err(Error::setting("train.steps", format!("{steps} steps in all are more than 2^32")));
         }
-        let plan = training_plan(&network, &numbers(config, examples), target);
+        let (room, numbers) = (device.room(), numbers(config, examples));
+        let of_image = shape.len() as u64 * if numbers.source == Source::Bytes { 1 } else { 4 };
+        let data_part = u32::try_from(room.buffer / of_image).unwrap_or(u32::MAX) / 4 * 4; // whole words
+        let data_part = if data_part < n_images { data_part.max(4) } else { 0 };
+        let plan = training_plan(&network, &TrainingNumbers { data_part, ..numbers }, target);
+        if let Some(excess) = plan.plan.excess(&room) {
+            let advice = match (excess.cause, config.objective) {
+                (Cause::Ring, Objective::Replay) => "Choose a smaller `replay.capacity`",
+                (Cause::Ring, Objective::Pcd) => "Choose a smaller `pcd.chains`",
+                (Cause::Ring, _) => Cause::Images.advice(),
+                (cause, _) => cause.advice(),
+            };
+            return Err(excess.error(&device.name(), advice));
+        }
         let mut trainer = Self {
             device: device.clone(),
             config: config.clone(),
@@ -263,14 +276,15 @@ impl Trainer {
             network,
             step: 0,
         };
-        if let Some(data) = trainer.plan.data {
+        for part in &trainer.plan.data {
+            let values = part.images.start as usize * shape.len()..part.images.end as usize * shape.len();
             match examples {
                 Examples::Bytes(images) => {
-                    let mut bytes = images.bytes.clone();
+                    let mut bytes = images.bytes[values].to_vec();
                     bytes.resize(bytes.len().next_multiple_of(4), 0);
-                    trainer.machine.write(data, 0, &bytemuck::pod_collect_to_vec(&bytes));
+                    trainer.machine.write(part.buffer, 0, &bytemuck::pod_collect_to_vec(&bytes));
                 }
-                Examples::Floats(images) => trainer.machine.write_floats(data, &images.values),
+                Examples::Floats(images) => trainer.machine.write_floats(part.buffer, &images.values[values]),
                 Examples::Fresh(..) => {}
             }
         }
@@ -352,7 +366,7 @@ impl Trainer {
     fn readings(&self) -> Vec<(BufferId, Range<usize>)> {
         let mut readings = vec![(self.plan.metrics, 0..METRIC_ROWS as usize * METRICS)];
         if let Some(guard) = &self.plan.guard {
-            readings.extend([(self.plan.state, 0..8), (guard.memory, 0..MEMORY)]);
+            readings.extend([(self.plan.state, 0..State::WORDS), (guard.memory, 0..MEMORY)]);
         }
         readings
     }
@@ -522,15 +536,16 @@ impl Trainer {
                 tensors.insert(format!("{prefix}{SPECTRAL}{}", tensor.name), part);
             }
         }
-        let words = self.machine.read(at(plan.state)).await?;
+        let mut words = self.machine.read(at(plan.state)).await?;
         let state = State::of(&words);
+        words.truncate(State::SAVED);
         let shape = self.network.input;
         let mut ring = self.machine.read_floats(at(plan.ring)).await?;
         let length = state.ring_length as usize;
         ring.truncate(length * shape.len());
         let ring = Tensor::f32(&[length, shape.height, shape.width, shape.channels], ring);
         tensors.insert(format!("{prefix}{RING}"), ring);
-        tensors.insert(format!("{prefix}state"), Tensor::u32(&[8], words));
+        tensors.insert(format!("{prefix}state"), Tensor::u32(&[State::SAVED], words));
         if let Some(guard) = &plan.guard {
             let memory = self.machine.read_floats(at(guard.memory)).await?;
             tensors.insert(format!("{prefix}{GUARD}"), Tensor::f32(&[MEMORY], memory));
@@ -627,6 +642,7 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
             Examples::Fresh(toy, _) => Source::Fresh(*toy),
         },
         n_images,
+        data_part: 0,
         data_shape: examples.shape(),
         data_noise: config.data.noise as f32,
         chain: config.chain_numbers(training_steps),

@@ -89,7 +89,7 @@ pub fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
         training_plan(network, &full, target).plan,
         sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
         energy_plan(network, 1000, target).plan,
-        annealing_plan(network, 1000, &anneal, &[2], target).plan,
+        annealing_plan(network, (1000, 1000), &anneal, &[2], target).plan,
     ];
     plans.extend(of_score);
     plans
