@@ -17,7 +17,6 @@
 // The prelude declares SIZE, the workgroup's invocations, FEATURES of an image, and MAX_LAYERS.
 
 override LANES: u32 = 16;
-override N_LAYERS: u32 = 1;
 override ZEROS: u32 = 1;   // fours of zeros
 override SCRATCH: u32 = 1; // fours of one image's scratch
 
@@ -54,6 +53,11 @@ struct Params {
     chain_step: u32, // the first of this dispatch
     n_steps: u32,
     first_image: u32, // of this dispatch
+    // Of the network. No override: FXC, the old compiler of DX12, would unroll loops over layers.
+    n_layers: u32,
+    spare0: u32,
+    spare1: u32,
+    spare2: u32,
     layers: array<Layer, MAX_LAYERS>,
 }
 
@@ -362,12 +366,12 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
             now = move_of(params.dynamics, level_of(params.dynamics, state.step, first_step + step));
         }
         workgroupBarrier();
-        for (var l = 0u; l < N_LAYERS; l++) {
+        for (var l = 0u; l < params.n_layers; l++) {
             forward(l, index, base);
             layer_barrier();
         }
         turn_barrier();
-        for (var l = N_LAYERS - 1u; l > 0u; l--) {
+        for (var l = params.n_layers - 1u; l > 0u; l--) {
             backward(l, index, base);
             layer_barrier();
         }

@@ -248,6 +248,11 @@ impl Chains {
             Some((path, why)) => because(path, why),
             None => match self.calibrations.iter().find(|c| c.is_of(adapter, network)) {
                 Some(calibration) => (calibration.path(), calibration.to_string()),
+                None if adapter.compiler == Some("FXC") => because(
+                    ChainPath::Layers,
+                    ": FXC, DX12's old compiler, takes half a minute for the fused chain. With dxcompiler.dll beside \
+                     the program, chains are fused",
+                ),
                 None if adapter.is_gpu() => because(
                     ChainPath::Fused,
                     ": on a GPU, launches and barriers between layers cost more than they do",

@@ -937,7 +937,7 @@ fn devices_are_listed_and_wrong_ones_refused() {
     }
     // 2 x 2^20 images of the first layer's 4,096 values take 32 GiB.
     let huge = ["--set=train.batch=1048576", "--data=digits.idx"];
-    let facts = [&adapter.name, "too small", "buffer `", "MiB at most", "--set train.batch"];
+    let facts = [&adapter.name, "too small", "buffer `", "MiB at most", "`train.batch`"];
     refusals.refused(&[&["train", "--device", &adapter.name][..], &huge].concat(), &facts);
     refusals.finish();
 }

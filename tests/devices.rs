@@ -236,7 +236,7 @@ fn what_is_too_large_names_its_own_setting() {
         };
         let ring = refusal(&["replay.capacity=2000"]).await;
         assert!(ring.contains("`replay.capacity`") && !ring.contains("batch"), "{ring}");
-        assert!(ring.contains("needs 6 MiB") && ring.contains("holds 4 MiB"), "{ring}");
+        assert!(ring.contains("takes 6 MiB") && ring.contains("has 4 MiB at most"), "{ring}");
         let pool = refusal(&["objective=pcd", "pcd.chains=2000"]).await;
         assert!(
             pool.contains("`pcd.chains`") && !pool.contains("batch") && !pool.contains("replay."),

@@ -234,25 +234,16 @@ fn default_dataset(config: &Config) -> Result<Dataset> {
     };
     if input.is_sequence() {
         return Err(Error::Usage(format!(
-            "`{}` learns sequences, and none ship with the program: give --data FILE.npy, floats of shape [n, time, d],              such as [1000, {}, {}]",
+            "`{}` learns sequences, and none ship with the program: give --data FILE.npy, floats of shape [n, time, d], such as [1000, {}, {}]",
             config.preset, input.width, input.channels
         )));
     }
     Dataset::open(config.default_data())
 }
 
-/// What examples of a shape are called.
-fn kind(shape: ImageShape) -> &'static str {
-    match shape {
-        shape if shape.is_sequence() => "sequences",
-        shape if shape.is_points() => "points",
-        _ => "images",
-    }
-}
-
 /// The preset for examples of a shape.
 fn preset_of(shape: ImageShape) -> &'static str {
-    match kind(shape) {
+    match screen::kind(shape) {
         "sequences" => "sequence",
         "points" => "mlp",
         _ => "digits",
@@ -268,13 +259,13 @@ fn check_fits(config: &Config, dataset: &Dataset) -> Result<()> {
         "sequence" => "sequences",
         _ => "images",
     };
-    if is_for == kind(shape) {
+    if is_for == screen::kind(shape) {
         return Ok(());
     }
     Err(Error::Usage(format!(
         "preset `{preset}` is for {is_for}, and {} holds {} of {shape} (channels x height x width): take `--preset {}`",
         dataset.name,
-        kind(shape),
+        screen::kind(shape),
         preset_of(shape)
     )))
 }
@@ -305,7 +296,7 @@ fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Config,
     let is_chosen = arguments.preset.is_none() && config.preset == preset && preset != "digits";
     let note = data
         .filter(|_| is_chosen)
-        .map(|shape| format!("The data are {}: the preset is `{preset}`, as none is named.", kind(shape)));
+        .map(|shape| format!("The data are {}: the preset is `{preset}`, as none is named.", screen::kind(shape)));
     Ok((config, note))
 }
 

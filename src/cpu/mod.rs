@@ -18,7 +18,7 @@ mod whole;
 mod winograd;
 
 use crate::kernels::{Binding, Kernel};
-use crate::plan::{BufferId, BufferSpec, Excess, Launch, Layout, Plan, ProgramId};
+use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
 use crate::{Error, Result};
 pub use memory::room;
 use pairs::Pairs;
@@ -371,14 +371,13 @@ impl Machine {
         // Pages of zeros come from the system untouched, and more of them than there are: a buffer costs memory when it is first
         // written, and then it would be too late to say that there is none.
         if let Some(excess) = plan.excess(&room()) {
-            return Err(excess.error("memory", excess.cause.advice()));
+            return Err(excess.error(&format!("CPU ({isa})"), excess.cause.advice()));
         }
         let buffer = |(i, spec): (usize, &BufferSpec)| {
             let len = plan.len_of(BufferId(i));
             bytemuck::try_zeroed_vec(len.div_ceil(16)).map_err(|()| {
-                let text = format!("there are no {} MiB for `{}`", len >> 18, spec.name);
-                let cause = plan.cause(BufferId(i));
-                Excess { cause, text }.error("memory", cause.advice())
+                let lack = plan.lacks_memory(&format!("and there are none for `{}`", spec.name));
+                lack.error(&format!("CPU ({isa})"), lack.cause.advice())
             })
         };
         let buffers: Result<_> = plan.buffers.iter().enumerate().map(buffer).collect();

@@ -1,7 +1,7 @@
 //! A plan on a GPU: buffers, bind groups and pipelines made once, programs replayed in one compute pass each.
 
 use super::{Gpu, Pipeline};
-use crate::plan::{BufferId, Cause, Launch, Plan, ProgramId};
+use crate::plan::{BufferId, Launch, Plan, ProgramId};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -117,11 +117,8 @@ impl Machine {
         }
         let uniform_buffer = buffer("uniforms", uniforms.len() / 4, wgpu::BufferUsages::UNIFORM);
         if let Some(error) = memory.pop().await {
-            let (name, mib) = (&gpu.adapter.name, plan.bytes().div_ceil(1 << 20));
-            return Err(Error::Memory(format!(
-                "{name} has not enough memory for {mib} MiB ({error}). {}, or another device",
-                Cause::Images.advice()
-            )));
+            let lack = plan.lacks_memory(&format!("and the driver says: {error}"));
+            return Err(lack.error(&gpu.adapter.name, lack.cause.advice()));
         }
         gpu.queue.write_buffer(&uniform_buffer, 0, &uniforms);
 
@@ -168,7 +165,6 @@ impl Machine {
             compiled.push(Program { dispatches, launches: of_launch });
         }
         gpu.check()?;
-        drop(groups);
         Ok(Self { gpu, plan, buffers, programs: compiled, counts: Arc::default() })
     }
 

@@ -215,7 +215,8 @@ impl Gpu {
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &kernel.overrides(),
-                ..Default::default()
+                // Every shader writes what it reads of it; on DX12 one invocation would set all of it to 0.
+                zero_initialize_workgroup_memory: false,
             },
             cache: None,
         });

@@ -238,6 +238,10 @@ pub struct Params {
     pub chain_step: u32,
     pub n_steps: u32,
     pub first_image: u32,
+    pub n_layers: u32,
+    pub spare0: u32,
+    pub spare1: u32,
+    pub spare2: u32,
     pub layers: [LayerParams; MAX_LAYERS],
 }
 
@@ -333,7 +337,6 @@ impl Describe for Chain {
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         vec![
             ("LANES", self.lanes.into()),
-            ("N_LAYERS", self.layers.len() as f64),
             ("ZEROS", zeros(&self.layers) as f64),
             ("SCRATCH", (scratch_len(&self.layers, self.hidden) / 4) as f64),
         ]
@@ -346,6 +349,10 @@ impl Describe for Chain {
             chain_step: self.first_step,
             n_steps: self.n_steps,
             first_image: self.first_image,
+            n_layers: self.layers.len() as u32,
+            spare0: 0,
+            spare1: 0,
+            spare2: 0,
             layers: self.layer_params(),
         };
         bytemuck::bytes_of(&params).to_vec()

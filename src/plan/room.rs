@@ -47,7 +47,7 @@ const MIB: u64 = 1 << 20;
 
 impl Plan {
     /// What a buffer's size comes from.
-    pub(crate) fn cause(&self, buffer: BufferId) -> Cause {
+    fn cause(&self, buffer: BufferId) -> Cause {
         let spec = &self.buffers[buffer.0];
         if let Layout::PerBlock(_) = spec.layout {
             return Cause::Images;
@@ -65,7 +65,29 @@ impl Plan {
 
     /// Bytes of all buffers.
     pub fn bytes(&self) -> u64 {
-        (0..self.buffers.len()).map(|i| 4 * self.len_of(BufferId(i)) as u64).sum()
+        self.bytes_by_cause().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    fn bytes_by_cause(&self) -> [(Cause, u64); 5] {
+        let mut sums = Cause::ALL.map(|cause| (cause, 0));
+        for id in (0..self.buffers.len()).map(BufferId) {
+            let cause = self.cause(id);
+            for sum in sums.iter_mut().filter(|sum| sum.0 == cause) {
+                sum.1 += 4 * self.len_of(id) as u64;
+            }
+        }
+        sums
+    }
+
+    /// That there is no memory for all buffers, as `reason` says.
+    pub(crate) fn lacks_memory(&self, reason: &str) -> Excess {
+        let (cause, most) =
+            self.bytes_by_cause().into_iter().max_by_key(|sum| sum.1).unwrap_or((Cause::Images, 0));
+        let (total, most, what) = (self.bytes().div_ceil(MIB), most.div_ceil(MIB), cause.what());
+        Excess {
+            cause,
+            text: format!("not enough memory: {total} MiB are needed, {most} of them for {what}, {reason}"),
+        }
     }
 
     /// What is beyond a device's room, if anything: the largest buffer before launches, and these before the sum of all
@@ -74,10 +96,9 @@ impl Plan {
         let largest = (0..self.buffers.len()).map(BufferId).max_by_key(|id| self.len_of(*id))?;
         let (bytes, name) = (4 * self.len_of(largest) as u64, &self.buffers[largest.0].name);
         if bytes > room.buffer {
+            let (takes, most) = (bytes.div_ceil(MIB), room.buffer / MIB);
             let text = format!(
-                "buffer `{name}` needs {} MiB, and one buffer holds {} MiB at most",
-                bytes.div_ceil(MIB),
-                room.buffer / MIB
+                "too small for buffer `{name}`, which takes {takes} MiB; a buffer has {most} MiB at most"
             );
             return Some(Excess { cause: self.cause(largest), text });
         }
@@ -89,32 +110,37 @@ impl Plan {
                     launch.kernel.is_per_block() || matches!(kernel, "chain" | "push_replay" | "copy_images");
                 let cause = if of_images { Cause::Images } else { Cause::Network };
                 let most = room.workgroups;
-                let text =
-                    format!("kernel {kernel} needs {groups:?} workgroups, and it takes {most} a dimension");
+                let text = format!(
+                    "too small for kernel {kernel}, which takes {groups:?} workgroups, of {most} at most"
+                );
                 return Some(Excess { cause, text });
             }
         }
-        let total = self.bytes();
-        (total > room.total).then(|| Excess {
-            cause: self.cause(largest),
-            text: format!(
-                "{} MiB are needed, {} of them for `{name}`, and {} are free",
-                total.div_ceil(MIB),
-                bytes.div_ceil(MIB),
-                room.total / MIB
-            ),
-        })
+        let free = room.total / MIB;
+        (self.bytes() > room.total).then(|| self.lacks_memory(&format!("and {free} are free")))
     }
 }
 
 impl Excess {
     /// The error that says so, of a device, with what to do.
     pub fn error(&self, device: &str, advice: &str) -> Error {
-        Error::Memory(format!("{device} is too small: {}. {advice}, or another device", self.text))
+        Error::Memory(format!("{device}: {}. {advice}, or another device", self.text))
     }
 }
 
 impl Cause {
+    const ALL: [Self; 5] = [Self::Images, Self::Ring, Self::Data, Self::Schedule, Self::Network];
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Images => "the images that are worked on at a time",
+            Self::Ring => "the replay ring",
+            Self::Data => "the data set",
+            Self::Schedule => "the steps' schedule",
+            Self::Network => "the network's parameters",
+        }
+    }
+
     /// What to change.
     pub fn advice(self) -> &'static str {
         match self {
