@@ -24,7 +24,7 @@ enum Command {
     Sample(cli::sample::Arguments),
     /// Tell the energies of images, low = likely, and their gradients
     Energy(cli::energy::Arguments),
-    /// Measure how good a model of images is
+    /// Measure how good a model is
     Evaluate(cli::evaluate::Arguments),
     /// Draw a run's curves, and the landscape of a model of points in the plane
     Plot(cli::plot::Arguments),
