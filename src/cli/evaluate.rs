@@ -43,7 +43,7 @@ pub struct Arguments {
     /// PNG, JPEG, CIFAR-10's .bin, CSV) or a built-in set's name, any number of times
     #[arg(long, value_name = "DIR|FILE|NAME")]
     ood: Vec<String>,
-    /// Images of each set, at most: samples, held-out and training images are as many as are held out, if these are fewer
+    /// Images of each set, at most: samples, held-out and training images are as many as are held out, if these are fewer (of points, 5,000 samples are drawn in any case)
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     count: u32,
     /// Tells log Z, and the log-likelihood of the held-out images, by annealed importance sampling: a bound from below, by
@@ -122,7 +122,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let path = model_path(arguments.model.as_deref(), network)?;
     let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
     check_level(&arguments, &recipe)?;
-    let dataset = open_data(&arguments, &model, &recipe)?;
+    let dataset = open_data(&arguments, &model)?;
     let has_images = dataset.as_ref().is_some_and(|set| !is_points(set));
     let report = if has_images || !model.network.input.is_points() {
         let dataset = dataset.ok_or_else(|| Error::Usage("--data is missing".to_owned()))?;
@@ -160,7 +160,7 @@ fn is_points(dataset: &Dataset) -> bool {
 }
 
 /// The data that the model is held against; none for an energy with a formula that no data set has.
-fn open_data(arguments: &Arguments, model: &Model, recipe: &Config) -> Result<Option<Dataset>> {
+fn open_data(arguments: &Arguments, model: &Model) -> Result<Option<Dataset>> {
     let input = model.network.input;
     let analytic = match model.network.layers[0].operation {
         Operation::Analytic(energy) => Some(energy),
@@ -171,7 +171,7 @@ fn open_data(arguments: &Arguments, model: &Model, recipe: &Config) -> Result<Op
         (None, Some(energy)) if energy.mixture().is_some() => Analytic::name(energy),
         (None, Some(_)) => return Ok(None),
         (None, None) if !input.is_points() => "digits",
-        (None, None) if input == thalweg::plane::POINT => recipe.default_data(),
+        (None, None) if input == thalweg::plane::POINT => "five-gaussians",
         (None, None) => {
             return Err(Error::Usage(format!(
                 "--data is missing: say which points or sequences the model learned from; it takes {input}"
@@ -335,6 +335,13 @@ fn check_ends(report: &Report) -> Result<()> {
             );
             faults.push((text, are_many((1e6 * share) as usize, 1_000_000)));
         }
+    }
+    // Of the longest chains, as the first ones may be a step or two.
+    let last = report.long_run.as_ref().and_then(|run| run.lengths.last());
+    if let Some(share) = last.and_then(|length| length.unmoved).filter(|share| *share > 0.0) {
+        let text =
+            format!("{:.1} % of the long chains never moved, as all proposals were rejected", 100.0 * share);
+        faults.push((text, are_many((1e6 * share) as usize, 1_000_000)));
     }
     let mut failure = None;
     for (text, fails) in faults {

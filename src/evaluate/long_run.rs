@@ -80,6 +80,8 @@ pub struct Length {
     pub r_hat: f64,
     /// [`effective_size`] of these.
     pub effective_size: f64,
+    /// Share of MALA's chains that have accepted no proposal so far, and are where they started; `None` of other forms.
+    pub unmoved: Option<f64>,
     /// How many draws of all chains these are of; none where annealed chains are on their way through noise levels.
     pub draws: usize,
 }
@@ -162,8 +164,11 @@ pub async fn measure(
             own.map(|(_, energies)| f64::from(energies[chain])).collect()
         };
         let of_chains: Vec<Vec<f64>> = (0..chains).map(of_chain).collect();
+        let accepted = sampler.accepted().await?;
+        let share = |counts: Vec<u32>| counts.iter().filter(|n| **n == 0).count() as f64 / chains as f64;
         lengths.push(Length {
             multiple: *multiple,
+            unmoved: accepted.map(share),
             steps: step,
             figures: figures(&images, now, bound, fid(&images).await?),
             r_hat: split_r_hat(&of_chains),
@@ -269,6 +274,11 @@ impl std::fmt::Display for LongRun {
         for length in bad {
             let share = 100.0 * length.figures.not_finite;
             write!(f, "\n{}: {share:.1} % of the values are not finite, and left out.", name(length))?;
+        }
+        for length in &self.lengths {
+            if let Some(share) = length.unmoved.filter(|share| *share > 0.0) {
+                write!(f, "\n{}: {:.1} % of the chains never moved.", name(length), 100.0 * share)?;
+            }
         }
         if self.lengths.iter().any(|length| length.draws > 0 && length.r_hat.is_nan()) {
             let why = "R-hat and ESS are NaN where there are fewer than 4 draws of a chain, where an energy is not finite, \
