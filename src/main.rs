@@ -29,7 +29,7 @@ enum Command {
     Sample(cli::sample::Arguments),
     /// Compute energies of images or points (low = likely), and their gradients
     Energy(cli::energy::Arguments),
-    /// Measure how good a model of images is
+    /// Measure how good a model is
     Evaluate(cli::evaluate::Arguments),
     /// Draw a run's curves again; for points in the plane, the energy landscape, too
     Plot(cli::plot::Arguments),

@@ -3,9 +3,10 @@
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
+use crate::kernels::dynamics::Form;
 use crate::model::Model;
 use crate::plan::{SamplerNumbers, SamplerPlan, Share, sampler_plan_in_shares};
-use crate::{Error, Result};
+use crate::{EnergyModel, Error, Result};
 
 /// Langevin steps that one run of a program may do: any number is a sum of these.
 const LENGTHS: [u32; 3] = [1, 10, 100];
@@ -146,13 +147,23 @@ impl Sampler {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn acceptance(&self) -> Result<Option<f64>> {
+        let Some(accepted) = self.accepted().await? else { return Ok(None) };
+        let proposals = self.count as f64 * f64::from(self.steps());
+        Ok((proposals > 0.0).then(|| accepted.iter().map(|n| f64::from(*n)).sum::<f64>() / proposals))
+    }
+
+    /// How many of its proposals each of MALA's chains has accepted so far. One that has accepted none is where it started,
+    /// and no draw of the density, however high the mean is.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn accepted(&self) -> Result<Option<Vec<u32>>> {
         if self.plan.decisions.is_none() {
             return Ok(None);
         }
         let counts = self.read_kept(1, 2, 1).await?;
-        let accepted: f64 = counts.chunks_exact(2).map(|image| f64::from(image[1])).sum();
-        let proposals = self.count as f64 * f64::from(self.steps());
-        Ok((proposals > 0.0).then(|| accepted / proposals))
+        let fresh = self.steps() == 0; // the counts are what the memory held
+        Ok(Some(counts.chunks_exact(2).map(|image| if fresh { 0 } else { image[1] as u32 }).collect()))
     }
 
     /// Reads what shares keep, their `number`th buffer: `[image][channel][pixel]`.
@@ -173,4 +184,34 @@ fn begin_turn(machine: &mut Machine, plan: &SamplerPlan, share: &Share, state: S
     machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
     machine.run(turn.load)?;
     Ok(state)
+}
+
+/// The noise level that annealed chains ([`Form::Annealed`]) are at after so many steps, before the next; `None` of others.
+pub fn noise_level(numbers: &SamplerNumbers, steps: u32) -> Option<f32> {
+    let change = numbers.change.map_or((numbers.noise, 1), |change| (change.noise_end, change.levels));
+    let (end, levels) = change;
+    let t = (f64::from(steps) / f64::from(levels.saturating_sub(1).max(1))).min(1.0);
+    let level = f64::from(numbers.noise) * (t * (f64::from(end) / f64::from(numbers.noise)).ln()).exp();
+    (numbers.form == Form::Annealed).then_some(level as f32)
+}
+
+/// What images at a noise level of annealed chains most likely blur, `alpha x - s dE/dx`: see [`Form::Annealed`]. The
+/// gradient and the result are clipped and clamped as the chains' are.
+///
+/// # Errors
+/// Those of [`EnergyModel::energies_and_gradients`].
+pub async fn denoised(
+    model: &mut EnergyModel,
+    mut images: Images,
+    numbers: &SamplerNumbers,
+    level: f32,
+) -> Result<Images> {
+    let alpha = 1.0 / (1.0 + level * level).sqrt();
+    let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
+    let (clip, bound) = (or_infinite(numbers.gradient_clip), or_infinite(numbers.clamp));
+    let (_, gradients) = model.energies_and_gradients(&images).await?;
+    for (x, g) in images.values.iter_mut().zip(&gradients.values) {
+        *x = (alpha * *x - level * alpha * g.clamp(-clip, clip)).clamp(-bound, bound);
+    }
+    Ok(images)
 }

@@ -575,7 +575,8 @@ fn samples_are_the_librarys_and_repeat() {
     let open = |name: &str| image::open(folder.path().join(name)).unwrap().into_rgb8();
     assert!(open("a.png") == grid(&last, &titles, &GridOptions::default()), "another grid");
     let eight = |images: Images| Images { shape: images.shape, values: images.values[..8 * 1024].to_vec() };
-    let frames = [0, 1, 3, 5, 10, 30, 50, 100, 112].map(|step| (step as usize, eight(straight(step).0)));
+    let title = |step| if step == 0 { "step 0".to_owned() } else { step.to_string() };
+    let frames = [0, 14, 28, 42, 56, 70, 84, 98, 112].map(|step| (title(step), eight(straight(step).0)));
     assert!(open("a-film.png") == film(&frames, &titles[..8]), "another film");
 }
 
@@ -1296,17 +1297,17 @@ fn help_names_every_option_and_its_default() {
         (
             "sample",
             &[
-                ("--model", ""),
+                ("--model", "[default: run/checkpoint.safetensors"),
                 ("--raw-weights", "moving average"),
                 ("--network", "[default: the one"),
                 ("--count", "[default: 16]"),
-                ("--steps", "`mnist-small`: 500]"),
-                ("--form", "`mnist-small`: noise-first]"),
-                ("--step-size", "`mnist-small`: 20]"),
-                ("--noise", "`mnist-small`: 0.005]"),
-                ("--temperature", "`mnist-small`: 1]"),
-                ("--gradient-clip", "`mnist-small`: 0.03]"),
-                ("--clamp", "`mnist-small`: 1]"),
+                ("--steps", "[default: the model's recipe]"),
+                ("--form", "[default: the model's recipe]"),
+                ("--step-size", "[default: the model's recipe]"),
+                ("--noise", "[default: the model's recipe]"),
+                ("--temperature", "[default: the model's recipe]"),
+                ("--gradient-clip", "[default: the model's recipe]"),
+                ("--clamp", "[default: the model's recipe]"),
                 ("--init", "[default: noise]"),
                 ("--seed", "[default: 0]"),
                 ("--device", "[default: auto]"),
@@ -1316,15 +1317,16 @@ fn help_names_every_option_and_its_default() {
                 ("--trajectory", "[default: none]"),
                 ("--step-sizes", "[default: 0.001,0.01,0.1]"),
                 ("--npy", "[default: none]"),
+                ("--energies", "[default: none]"),
             ],
         ),
         (
             "evaluate",
             &[
-                ("--model", ""),
+                ("--model", "[default: run/checkpoint.safetensors"),
                 ("--raw-weights", "moving average"),
                 ("--network", "[default: the one"),
-                ("--data", "[default: digits]"),
+                ("--data", "[default: digits;"),
                 ("--ood", "any number of times"),
                 ("--count", "[default: 1000]"),
                 ("--ais", "log Z"),
@@ -1356,7 +1358,7 @@ fn help_names_every_option_and_its_default() {
         (
             "energy",
             &[
-                ("--model", ""),
+                ("--model", "[default: run/checkpoint.safetensors"),
                 ("--raw-weights", "moving average"),
                 ("--network", "[default: the one"),
                 ("--input", ""),

@@ -3,10 +3,12 @@
 pub mod bench;
 pub mod compare;
 pub mod devices;
+pub mod ends;
 pub mod energy;
 pub mod evaluate;
 pub mod export;
 pub mod folder;
+pub mod given;
 pub mod paths;
 pub mod plot;
 pub mod progress;
@@ -41,7 +43,7 @@ impl WeightsOption {
     }
 }
 
-/// The model that `--model` and `--network` name, and its recipe: an analytic energy has no file.
+/// The model of a file ([`given::model_path`]) or of `--network`, and its recipe: an analytic energy has no file.
 pub fn open_model(
     path: Option<&Path>,
     network: Option<&str>,
@@ -139,8 +141,9 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// NaN among the energies makes mean and standard deviation NaN; lowest and highest are those of the others.
+    /// Of the energies that are finite; NaN where none is.
     pub fn of(energies: &[f32]) -> Self {
+        let energies: Vec<f32> = energies.iter().copied().filter(|e| e.is_finite()).collect();
         let mean_of = |f: &dyn Fn(f64) -> f64| {
             energies.iter().map(|e| f(f64::from(*e))).sum::<f64>() / energies.len() as f64
         };

@@ -1,6 +1,8 @@
 //! `thalweg plot`: the pictures of a run, drawn anew from its files.
 
+use super::ends::{Names, judge_lost};
 use super::folder::METRICS;
+use super::given::model_path;
 use super::paths::{OutputFolder, writes};
 use super::{picture, say};
 use std::path::{Path, PathBuf};
@@ -14,9 +16,10 @@ use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sample
 /// Options of `thalweg plot`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: the run's checkpoint, or a safetensors file of weights (then --network says of which network)
-    #[arg(long, default_value = "run/checkpoint.safetensors", value_name = "FILE")]
-    model: PathBuf,
+    /// The model: the run's checkpoint, or a safetensors file of weights (then --network says of which network) [default:
+    /// run/checkpoint.safetensors]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
     /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
@@ -45,7 +48,11 @@ const ON_MAP: usize = 500;
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let path = &arguments.model;
+    let Some(path) = model_path(arguments.model.as_deref(), arguments.network.as_deref())? else {
+        let text = "an energy with a formula has no run to draw; `thalweg sample` draws its landscape";
+        return Err(Error::Usage(text.to_owned()));
+    };
+    let path = path.as_path();
     let (model, recipe) = Model::load_with_recipe(path, arguments.network.as_deref(), Weights::Average)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = folder.join(METRICS);
@@ -75,17 +82,21 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         let steps = table.column("step").map_or(0, <[f64]>::len);
         say(format_args!("Wrote {}: {steps} steps.", path.display()));
     }
+    let numbers = recipe.sample_numbers();
     if let (Some(device), true) = (&device, input.is_sequence()) {
         let path = out.join("samples.png");
-        draw_samples(device, &model, &recipe, arguments.seed, &path).await?;
+        let lost = draw_samples(device, &model, &recipe, arguments.seed, &path).await?;
         say(format_args!("Wrote {}: {} samples.", path.display(), recipe.sample.count));
+        judge_lost(lost, recipe.sample.count, &numbers, Names::Sample)?;
     }
     if let (Some(device), true) = (&device, is_plane) {
         let data = data.as_ref().map(plane::points).transpose()?.unwrap_or_default();
         let drawn = draw_plane(device, &model, &recipe, data, arguments.seed, out, &model.network.name);
-        for path in drawn.await? {
+        let (paths, lost) = drawn.await?;
+        for path in paths {
             say(format_args!("Wrote {}.", path.display()));
         }
+        judge_lost(lost, SAMPLES, &numbers, Names::Sample)?;
     }
     Ok(())
 }
@@ -108,7 +119,7 @@ pub fn draw_curves(table: &MetricsTable, out: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Draws as many samples as the recipe says, as it says, to a file.
+/// Draws as many samples as the recipe says, as it says, to a file; tells how many of them, or of their energies, are not finite.
 ///
 /// # Panics
 /// If there is no [`picture`] of them.
@@ -118,12 +129,14 @@ pub async fn draw_samples(
     config: &Config,
     seed: u64,
     path: &Path,
-) -> Result<()> {
+) -> Result<usize> {
     let numbers = config.sample_numbers();
     let mut sampler = Sampler::new(device, model, config.sample.count, &numbers, seed).await?;
     sampler.run(numbers.steps)?;
     let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
-    save_png(path, &picture(&samples, &energies).expect("images or sequences"))
+    save_png(path, &picture(&samples, &energies).expect("images or sequences"))?;
+    let images = samples.values.chunks_exact(samples.shape.len()).zip(&energies);
+    Ok(images.filter(|(image, e)| !(e.is_finite() && image.iter().all(|x| x.is_finite()))).count())
 }
 
 /// The points of a data set.
@@ -133,7 +146,7 @@ fn read_points(name: &str) -> Result<Images> {
     Ok(images)
 }
 
-/// Writes landscape.png and histograms.png to a folder; tells their paths.
+/// Writes landscape.png and histograms.png to a folder; tells their paths, and how many samples are not finite.
 pub async fn draw_plane(
     device: &Device,
     model: &Model,
@@ -142,7 +155,7 @@ pub async fn draw_plane(
     seed: u64,
     out: &Path,
     name: &str,
-) -> Result<[PathBuf; 2]> {
+) -> Result<([PathBuf; 2], usize)> {
     let samples = plane::samples(device, model, SAMPLES, &config.sample_numbers(), seed).await?;
     let square = Square::around(if data.is_empty() { &samples } else { data });
     let map = plane::landscape(&mut EnergyModel::new(device, model).await?, square).await?;
@@ -150,5 +163,5 @@ pub async fn draw_plane(
     let picture = landscape(&map, name, &thinned(data, ON_MAP), &thinned(&samples, ON_MAP));
     save_png(&paths[0], &picture)?;
     save_png(&paths[1], &histograms(square, data, &samples))?;
-    Ok(paths)
+    Ok((paths, samples.iter().filter(|point| !point.iter().all(|x| x.is_finite())).count()))
 }

@@ -294,9 +294,9 @@ fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Config,
     override_settings(settings.config_mut(), arguments)?;
     let config = settings.finish()?;
     let is_chosen = arguments.preset.is_none() && config.preset == preset && preset != "digits";
-    let note = data
-        .filter(|_| is_chosen)
-        .map(|shape| format!("The data are {}: the preset is `{preset}`, as none is named.", screen::kind(shape)));
+    let note = data.filter(|_| is_chosen).map(|shape| {
+        format!("The data are {}: the preset is `{preset}`, as none is named.", screen::kind(shape))
+    });
     Ok((config, note))
 }
 

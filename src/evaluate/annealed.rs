@@ -27,7 +27,7 @@
 //! sums and everything else in double precision. An exponent of magnitude 1e5 is known to about 0.01.
 
 use super::mixing::{effective_size, split_r_hat};
-use super::{Subject, last_level};
+use super::{Subject, last_level, wrapped};
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
@@ -822,50 +822,51 @@ impl std::fmt::Display for Annealed {
         let Self { density, temperature, base, dimensions, steps, chains, leapfrogs, settling, .. } = self;
         let is_blurred = density.contains("|x|");
         let level = if is_blurred { "noise level" } else { "temperature" };
-        writeln!(
-            f,
-            "{density} / Z at {level} T = {temperature:.4e}, {dimensions} values; annealed over {steps} steps of {leapfrogs} \
-             leapfrog steps, {chains} chains; base {base}"
-        )?;
-        writeln!(f, "{:24}{:>14}{:>10}{:>10}{:>10}", "nats", "", "+-", "chains", "accepted")?;
+        writeln!(f, "{density} / Z at {level} T = {temperature:.4e}, {dimensions} values;")?;
+        writeln!(f, "annealed over {steps} steps of {leapfrogs} leapfrog steps, {chains} chains;")?;
+        writeln!(f, "base {base}")?;
+        writeln!(f, "{:26}{:>14}{:>10}{:>9}{:>10}{:>8}", "nats", "", "+-", "chains", "accepted", "least")?;
         let upper = if self.upper_holds() { "log Z, upper bound" } else { "log Z, back: NO bound" };
         let bounds = [("log Z, lower bound", &self.log_z_lower), (upper, &self.log_z_upper)];
         for (name, e) in bounds {
             let Estimate { log_z, standard_error, effective_chains, acceptance, least_acceptance } = e;
+            let (mean, least) = (100.0 * acceptance, 100.0 * least_acceptance);
             writeln!(
                 f,
-                "{name:24}{log_z:>14.3}{standard_error:>10.3}{effective_chains:>10.1}{:>8.1} % (least {:.1} %)",
-                100.0 * acceptance,
-                100.0 * least_acceptance
+                "{name:26}{log_z:>14.3}{standard_error:>10.3}{effective_chains:>9.1}{mean:>9.1}%{least:>7.1}%"
             )?;
         }
         let LogLikelihood { count, outside, lower, upper, standard_error, lower_bits, upper_bits } =
             &self.log_likelihood;
-        let name = if is_blurred { "log-likelihood, blurred" } else { "log-likelihood, held out" };
-        let bound = if self.upper_holds() { "lower bound" } else { "NO bound" };
-        writeln!(f, "{name:24}{lower:>14.3}{standard_error:>10.3}  {bound}, {lower_bits:.4} bits a value")?;
-        writeln!(
-            f,
-            "{name:24}{upper:>14.3}{standard_error:>10.3}  upper bound, {upper_bits:.4} bits a value"
-        )?;
+        if *count > 0 {
+            let name = if is_blurred { "log-likelihood, blurred" } else { "log-likelihood, held out" };
+            let bound = if self.upper_holds() { "lower bound" } else { "NO bound" };
+            for (value, bound, bits) in [(lower, bound, lower_bits), (upper, "upper bound", upper_bits)] {
+                writeln!(f, "{name:26}{value:>14.3}{standard_error:>10.3}  {bound}, {bits:.4} bits/value")?;
+            }
+        }
         if *outside > 0 {
-            writeln!(f, "{outside} of {count} held-out images lie outside of the box, and are left out.")?;
+            writeln!(
+                f,
+                "{}",
+                wrapped(&format!(
+                    "{outside} of {count} held-out examples lie outside of the box, and are left out."
+                ))
+            )?;
         }
         let Settling { steps, acceptance, first_energy, last_energy, r_hat, .. } = settling;
-        write!(
-            f,
-            "Chains from training images, {steps} steps, mean exponent {first_energy:.3} to {last_energy:.3}, {:.1} % accepted: \
-             its R-hat is {r_hat:.3}, so that ",
-            100.0 * acceptance
-        )?;
-        if self.upper_holds() {
-            write!(f, "the upper bound on log Z is one.")
+        let from = if *count > 0 { "training data" } else { "the model's own samples" };
+        writeln!(f, "Chains from {from}, {steps} steps, {:.1} % accepted:", 100.0 * acceptance)?;
+        writeln!(f, "mean exponent {first_energy:.3} to {last_energy:.3}, its R-hat is {r_hat:.3}, so that")?;
+        let so = if self.upper_holds() {
+            "the upper bound on log Z is one.".to_owned()
         } else {
-            write!(
-                f,
-                "they are not the model's own, and what comes back from them is NO bound: take a higher {level}, or more steps."
+            format!(
+                "they are not the model's own, and what comes back from them is NO bound: take a higher {level}, or more \
+                 steps."
             )
-        }
+        };
+        write!(f, "{}", wrapped(&so))
     }
 }
 
