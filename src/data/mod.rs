@@ -7,8 +7,11 @@
 pub mod cifar;
 pub mod idx;
 pub mod npy;
+pub mod npz;
 pub mod picture_file;
+pub mod reading;
 pub mod rows;
+pub mod standard;
 pub mod toy;
 
 use std::fs::File;
@@ -16,7 +19,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::nearest;
+use crate::source::{Content, Known, Source};
 use crate::{Error, Result};
+use npz::Wanted;
+use reading::{Found, Reading, Takes};
 use toy::Toy;
 
 /// 10,000 digits; `assets/README.md` says whose, and how the file was made.
@@ -132,6 +138,14 @@ impl Examples {
         }
     }
 
+    /// [`Self::to_images`] of what is not needed any more: floats are not copied.
+    pub fn into_images(self) -> Images {
+        match self {
+            Self::Floats(images) => images,
+            other => other.to_images(),
+        }
+    }
+
     /// Those of these numbers, as floats ([`Self::to_images`]).
     ///
     /// # Panics
@@ -176,6 +190,17 @@ pub struct Dataset {
     pub held_out: Images,
     /// The toy set it is of, fresh or not.
     pub toy: Option<Toy>,
+}
+
+/// A data set, and what a user should know about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opened {
+    /// The data set.
+    pub dataset: Dataset,
+    /// Names of a table's columns, as many as a point has numbers; or none.
+    pub columns: Vec<String>,
+    /// How the file was understood, where that is worth a word: a sentence or two each.
+    pub notes: Vec<String>,
 }
 
 /// A byte's place in [-1, 1]: `(v - 127.5) / 127.5`.
@@ -259,18 +284,49 @@ impl Images {
     }
 }
 
-/// Reads images from an IDX file (gzipped or not), an `.npy` file, a PNG or JPEG file, a CIFAR-10 batch, a folder of IDX
-/// files or CIFAR-10 batches under their usual names (the test images if there are any, or else the training images), or a
-/// folder of PNG and JPEG files, by name.
-///
-/// The content tells what a file is, but for CSV (`*.csv`) and CIFAR-10 (`*.bin`). Values are in [-1, 1].
+/// Reads images from an IDX file (gzipped or not), an `.npy` or `.npz` file, a PNG or JPEG file, a CIFAR-10 batch, a folder
+/// of IDX files or CIFAR-10 batches under their usual names (the test images if there are any, or else the training images),
+/// or a folder of PNG and JPEG files, by name. See [`read_for`], which also says how they were understood.
 ///
 /// # Errors
-/// [`Error::Io`] if something can't be read; [`Error::File`] if it is none of these, or a bad one.
+/// Those of [`read_for`].
 pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
     let path = path.as_ref();
-    Ok(if path.is_dir() {
-        match folder_of(path) {
+    let (images, _) = read_for(path, &Reading { takes: Takes::Images, ..Reading::default() })?;
+    Ok(images)
+}
+
+/// Reads points or sequences, from a table of text (CSV) or an `.npy` or `.npz` file: `[n, d]` or `[n, time, d]`.
+///
+/// # Errors
+/// Those of [`read_for`], and images.
+pub fn read_points(path: impl AsRef<Path>) -> Result<Images> {
+    let path = path.as_ref();
+    let (points, _) = read_for(path, &Reading::default())?;
+    if !points.shape.is_points() {
+        return Err(Error::file(path, HOLDS_IMAGES));
+    }
+    Ok(points)
+}
+
+const HOLDS_IMAGES: &str =
+    "holds images; points are needed: a CSV file, or .npy of floats, [n, d] or [n, time, d]";
+
+/// Reads examples for a network: images, points or sequences, as it takes them. Gives notes for the user, on how the file
+/// was understood, too. Images' values are in [-1, 1], unless the file goes beyond that and [`Reading::clamp`] allows it.
+///
+/// The content tells what a file is, but for CIFAR-10 (`*.bin`).
+///
+/// # Errors
+/// [`Error::Io`] if something can't be read; [`Error::File`] if it is none of these, a bad one, or not what the network
+/// takes.
+pub fn read_for(path: &Path, reading: &Reading) -> Result<(Images, Vec<String>)> {
+    let images = |images: ByteImages| match reading.takes {
+        Takes::Images | Takes::Anything => Ok((images.to_images(), Vec::new())),
+        Takes::Points | Takes::Sequences => Err(Error::file(path, HOLDS_IMAGES)),
+    };
+    if path.is_dir() {
+        return images(match folder_of(path) {
             Folder::Idx { train, test } => {
                 let file = test.or(train).ok_or_else(|| Error::file(path, "holds no images"))?;
                 idx::read_images(file)?
@@ -279,39 +335,36 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
                 cifar::read_images(if test.is_empty() { &train } else { &test })?
             }
             Folder::Pictures => picture_file::read_folder(path)?,
-        }
-        .to_images()
-    } else {
-        match kind_of(path)? {
-            Kind::Idx => idx::read_images(path)?.to_images(),
-            Kind::Npy => npy::read_images(path)?,
-            Kind::Picture => picture_file::read_file(path)?.to_images(),
-            Kind::Cifar => cifar::read_images(&[path.to_owned()])?.to_images(),
-            Kind::Csv => {
-                return Err(Error::file(path, "is a CSV file: its rows are points, and images are needed"));
-            }
-        }
-    })
-}
-
-/// Reads points or sequences, from a CSV file or an `.npy` file: `[n, d]` or `[n, time, d]`, `f4` or `f8`.
-///
-/// # Errors
-/// [`Error::Io`] if the file can't be read; [`Error::File`] if it is none of these, or a bad one.
-pub fn read_points(path: impl AsRef<Path>) -> Result<Images> {
-    let path = path.as_ref();
-    let problem = "holds images; points are needed: a CSV file, or .npy of floats, [n, d] or [n, time, d]";
-    if path.is_dir() {
-        return Err(Error::file(path, problem));
+        });
     }
     match kind_of(path)? {
-        Kind::Csv => rows::read_csv(path),
-        Kind::Npy => match npy::read_examples(path)? {
-            Examples::Floats(points) if points.shape.is_points() => Ok(points),
-            _ => Err(Error::file(path, problem)),
-        },
-        _ => Err(Error::file(path, problem)),
+        Kind::Idx => images(idx::read_images(path)?),
+        Kind::Picture => images(picture_file::read_file(path)?),
+        Kind::Cifar => images(cifar::read_images(&[path.to_owned()])?),
+        kind @ (Kind::Npy | Kind::Npz | Kind::Csv) => {
+            let (found, _) = read_numbers(path, kind, Wanted::HeldOut, reading)?;
+            Ok((found.examples.into_images(), found.notes))
+        }
     }
+}
+
+/// Reads arrays and tables: what to train with, and what to hold out, if the file says.
+fn read_numbers(path: &Path, kind: Kind, wanted: Wanted, reading: &Reading) -> Result<(Found, Option<Found>)> {
+    if kind == Kind::Npz {
+        let (file, name) = npz::split(path);
+        return npz::read(&file, name.as_deref(), wanted, reading);
+    }
+    let mut source = Source::open(path, MAX_BYTES)?;
+    if kind == Kind::Csv {
+        if reading.takes == Takes::Images {
+            return Err(Error::file(path, "is a table (CSV): its rows are points, and images are needed"));
+        }
+        return Ok((rows::parse_csv(path, source)?, None));
+    }
+    let layout = npy::parse_header(path, &mut source)?;
+    source.check_promise(layout.bytes())?;
+    let available = (!source.is_packed()).then(|| source.length());
+    Ok((npy::parse_elements(path, source, available, &layout, reading)?, None))
 }
 
 /// The shape of an array of `count` images, points or sequences as files have it: `[n, channels, height, width]`, `[n, d]`
@@ -367,10 +420,20 @@ impl Dataset {
     /// [`Error::Io`] if something can't be read; [`Error::File`] if it is not there, none of these, a bad one, or has
     /// fewer than 2 examples to share out.
     pub fn open(spec: &str) -> Result<Self> {
+        Self::open_for(spec, &Reading::default()).map(|opened| opened.dataset)
+    }
+
+    /// [`Self::open`] for a network, of which `reading` tells what it takes; with what a user should know besides.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_for(spec: &str, reading: &Reading) -> Result<Opened> {
         let path = Path::new(spec);
+        let plain = |dataset| Opened { dataset, columns: Vec::new(), notes: Vec::new() };
+        let (mut columns, mut notes) = (Vec::new(), Vec::new());
         let (name, number) = spec.split_once(':').map_or((spec, None), |(name, n)| (name, Some(n)));
         if let Some(toy) = Toy::named(name) {
-            return Self::toy(spec, toy, number);
+            return Self::toy(spec, toy, number).map(plain);
         }
         let (mut train, held_out) = if spec == "digits" {
             let mut digits = idx::parse_images(path, DIGITS)?;
@@ -378,29 +441,40 @@ impl Dataset {
             (Examples::Bytes(digits), Some(held_out.to_images()))
         } else if path.is_dir() {
             Self::open_folder(path)?
-        } else if matches!(path.try_exists(), Ok(false)) {
+        } else if matches!(npz::split(path).0.try_exists(), Ok(false)) {
             let toys = toy::TOYS.map(Toy::name);
             let known: Vec<_> = ["digits"].into_iter().chain(toys).collect();
             let hint = nearest(spec, &known).map_or(String::new(), |hint| format!("; {hint}"));
             let problem = format!(
                 "there is no such file or folder{hint}. Give `digits` (ships with the program), a toy set ({}), a folder \
                  of IDX files under their usual names (train-images-idx3-ubyte.gz ...), of CIFAR-10's binary batches or \
-                 of PNG and JPEG files, an IDX file, an .npy file, or a CSV file",
+                 of PNG and JPEG files, an IDX file, an .npy or .npz file, or a CSV file",
                 toys.join(", ")
             );
             return Err(Error::file(path, problem));
         } else {
-            let train = match kind_of(path)? {
-                Kind::Idx => Examples::Bytes(idx::read_images(path)?),
-                Kind::Npy => npy::read_examples(path)?,
-                Kind::Cifar => Examples::Bytes(cifar::read_images(&[path.to_owned()])?),
-                Kind::Csv => Examples::Floats(rows::read_csv(path)?),
+            match kind_of(path)? {
+                Kind::Idx => (Examples::Bytes(idx::read_images(path)?), None),
+                Kind::Cifar => (Examples::Bytes(cifar::read_images(&[path.to_owned()])?), None),
                 Kind::Picture => {
                     let problem = "is one picture; a data set is a folder of them, or of IDX files, an IDX or an .npy file";
                     return Err(Error::file(path, problem));
                 }
-            };
-            (train, None)
+                kind @ (Kind::Npy | Kind::Npz | Kind::Csv) => {
+                    let (train, held_out) = read_numbers(path, kind, Wanted::Both, reading)?;
+                    (columns, notes) = (train.columns, train.notes);
+                    let held_out = held_out.map(|found| found.examples.into_images());
+                    if let Some(images) = held_out.as_ref().filter(|images| images.shape != train.examples.shape()) {
+                        let problem = format!(
+                            "its held-out array has examples of {}, and the one to train with of {}",
+                            images.shape,
+                            train.examples.shape()
+                        );
+                        return Err(Error::file(path, problem));
+                    }
+                    (train.examples, held_out)
+                }
+            }
         };
         let held_out = match held_out {
             Some(images) => images,
@@ -410,9 +484,10 @@ impl Dataset {
                     "holds 1 example; at least 2 are needed, to train on and to hold out",
                 ));
             }
-            None => train.split_off_last((train.count() / 10).max(1)).to_images(),
+            None => train.split_off_last((train.count() / 10).max(1)).into_images(),
         };
-        Ok(Self { name: spec.to_owned(), train, held_out, toy: None })
+        let dataset = Self { name: spec.to_owned(), train, held_out, toy: None };
+        Ok(Opened { dataset, columns, notes })
     }
 
     fn toy(spec: &str, toy: Toy, number: Option<&str>) -> Result<Self> {
@@ -500,9 +575,11 @@ fn folder_of(path: &Path) -> Folder {
     if train.is_empty() && test.is_empty() { Folder::Pictures } else { Folder::Cifar { train, test } }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Idx,
     Npy,
+    Npz,
     Picture,
     Cifar,
     Csv,
@@ -511,6 +588,15 @@ enum Kind {
 /// What a file is, told by its first bytes; by its name where those don't tell (CSV, CIFAR-10), and to say what is wrong
 /// with a file that is none of these.
 fn kind_of(path: &Path) -> Result<Kind> {
+    if npz::split(path).1.is_some() {
+        return Ok(Kind::Npz);
+    }
+    match Source::open(path, MAX_BYTES)?.content() {
+        Content::Known(Known::Npy) => return Ok(Kind::Npy),
+        Content::Known(Known::Npz) => return Ok(Kind::Npz),
+        Content::Text => return Ok(Kind::Csv),
+        _ => {}
+    }
     let mut start = Vec::new();
     let file = File::open(path).map_err(Error::io("read", path))?;
     file.take(8).read_to_end(&mut start).map_err(Error::io("read", path))?;
