@@ -153,7 +153,8 @@ pub fn parse_elements(
 ) -> Result<Found> {
     let meaning = Meaning::of(layout, reading).map_err(|problem| Error::file(path, problem))?;
     let promised = layout.bytes();
-    let memory = layout.dims.iter().fold(4_u64, |all, dim| all.saturating_mul(*dim as u64));
+    let in_memory = if meaning.is_images && !layout.element.is_float() { 1_u64 } else { 4 };
+    let memory = layout.dims.iter().fold(in_memory, |all, dim| all.saturating_mul(*dim as u64));
     if promised.max(memory) > MAX_BYTES {
         let (limit, dims) = (MAX_BYTES >> 30, &layout.dims);
         return Err(Error::file(
@@ -622,7 +623,9 @@ pub fn parse_header(path: &Path, source: &mut impl Read) -> Result<Layout> {
         ));
     }
     let count = |wanted: fn(&u8) -> bool| dictionary.iter().filter(|byte| wanted(byte)).count();
-    if count(|byte| b"[{(".contains(byte)) > 2 {
+    // A unit of time has brackets of its own: `<M8[ns]`.
+    let has_unit = dictionary.windows(3).any(|three| matches!(three, [b'm' | b'M', b'8', b'[']));
+    if count(|byte| b"[{(".contains(byte)) > 2 + usize::from(has_unit) {
         return fail(
             "has a structured dtype (an array of records with named fields); expected plain numbers: save \
              numpy.lib.recfunctions.structured_to_unstructured(array)"

@@ -427,6 +427,10 @@ impl<'a> Rows<'a> {
         let place = format!(", column {}{name}: ", ix + offset + 1);
         match parse_number(cell, self.separator) {
             Cell::Number(value) | Cell::Comma(value, _) if (value as f32).is_finite() => Ok(value),
+            _ if !cell.is_empty() && is_missing(cell) => self.fail(
+                line,
+                format!("{place}`{shown}` stands for a missing value, so it is not a number; leave out or fill in such rows"),
+            ),
             Cell::Number(_) | Cell::Comma(..) => self.fail(
                 line,
                 format!("{place}`{shown}` is not a finite 32-bit number; leave out or fill in such rows"),
@@ -434,10 +438,6 @@ impl<'a> Rows<'a> {
             _ if cell.is_empty() => {
                 self.fail(line, format!("{place}the cell is empty; leave out or fill in such rows"))
             }
-            _ if is_missing(cell) => self.fail(
-                line,
-                format!("{place}`{shown}` stands for a missing value, so it is not a number; leave out or fill in such rows"),
-            ),
             Cell::Thousands => self.fail(
                 line,
                 format!(
