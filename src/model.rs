@@ -289,7 +289,11 @@ fn ring_of(
     let (head, length) = (state[1] as usize, state[2] as usize);
     let ring = tensors.take_f32("replay.ring", &[length, shape.height, shape.width, shape.channels])?;
     let newest: Vec<usize> = (1..=at_most.min(length)).map(|i| (head + length - i) % length).collect();
-    Ok(Ok(ring_images(&ring, shape, &newest)))
+    let mut images = ring_images(&ring, shape, &newest);
+    if let Some(standard) = &header_network(path, &header)?.standard {
+        standard.to_data(&mut images);
+    }
+    Ok(Ok(images))
 }
 
 /// Slots of a ring `[slot][pixel][channel]` as images `[image][channel][pixel]`.

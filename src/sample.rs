@@ -1,5 +1,6 @@
 //! Samples: Langevin chains from noise or from given images.
 
+use crate::data::standard::Standard;
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
@@ -16,6 +17,7 @@ pub struct Sampler {
     machine: Machine,
     plan: SamplerPlan,
     shape: ImageShape,
+    standard: Option<Standard>,
     count: usize,
     state: State,
 }
@@ -44,13 +46,15 @@ impl Sampler {
         machine.write_floats(plan.pass.parameters, &model.parameters);
         machine.run(plan.start)?;
         let state = State { seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..State::default() };
-        let mut sampler = Self { machine, plan, shape: model.network.input, count, state };
+        let (shape, standard) = (model.network.input, model.network.standard.clone());
+        let mut sampler = Self { machine, plan, shape, standard, count, state };
         sampler.write_state();
         sampler.machine.run(sampler.plan.noise)?;
         Ok(sampler)
     }
 
-    /// Begins anew from given images, one for each chain; they begin from noise otherwise.
+    /// Begins anew from given images, one for each chain; they begin from noise otherwise. Points are in the data's units,
+    /// where the network standardises them.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is not one image for each chain, or they do not fit the network.
@@ -59,7 +63,10 @@ impl Sampler {
             let (n, count) = (images.count(), self.count);
             return Err(Error::Usage(format!("{n} images to begin {count} chains from")));
         }
-        let images = images.padded_to(self.shape)?;
+        let mut images = images.padded_to(self.shape)?;
+        if let Some(standard) = &self.standard {
+            standard.to_network(&mut images);
+        }
         let pixels = self.shape.height * self.shape.width;
         let blocks = self.machine.plan().to_blocks(&images.values, self.shape.channels, pixels);
         self.machine.write_floats(self.plan.pass.x, &blocks);
@@ -93,7 +100,7 @@ impl Sampler {
         self.state.chain_base
     }
 
-    /// Where the chains are.
+    /// Where the chains are; points are in the data's units, where the network standardises them.
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
@@ -101,7 +108,11 @@ impl Sampler {
         let blocks = self.machine.read_floats(self.plan.pass.x).await?;
         let (channels, pixels) = (self.shape.channels, self.shape.height * self.shape.width);
         let values = self.machine.plan().from_blocks(&blocks, self.count, channels, pixels);
-        Ok(Images { shape: self.shape, values })
+        let mut images = Images { shape: self.shape, values };
+        if let Some(standard) = &self.standard {
+            standard.to_data(&mut images);
+        }
+        Ok(images)
     }
 
     /// The energies of where the chains are.

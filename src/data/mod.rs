@@ -8,8 +8,11 @@ pub mod cifar;
 mod folder;
 pub mod idx;
 pub mod npy;
+pub mod npz;
 pub mod picture_file;
+pub mod reading;
 pub mod rows;
+pub mod standard;
 pub mod toy;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +20,8 @@ use std::path::{Path, PathBuf};
 use crate::error::nearest;
 use crate::source::{Content, Known, Source};
 use crate::{Error, Result};
+use npz::Wanted;
+use reading::{Found, Reading, Takes};
 use toy::Toy;
 
 /// 10,000 digits; `assets/README.md` says whose, and how the file was made.
@@ -129,6 +134,14 @@ impl Examples {
         }
     }
 
+    /// [`Self::to_images`] of what is not needed any more: floats are not copied.
+    pub fn into_images(self) -> Images {
+        match self {
+            Self::Floats(images) => images,
+            other => other.to_images(),
+        }
+    }
+
     /// Those of these numbers, as floats ([`Self::to_images`]).
     ///
     /// # Panics
@@ -186,6 +199,17 @@ pub struct Labels {
     pub train: Vec<u32>,
     /// The same of the held-out images.
     pub held_out: Vec<u32>,
+}
+
+/// A data set, and what a user should know about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opened {
+    /// The data set.
+    pub dataset: Dataset,
+    /// Names of a table's columns, as many as a point has numbers; or none.
+    pub columns: Vec<String>,
+    /// How the file was understood, where that is worth a word: a sentence or two each.
+    pub notes: Vec<String>,
 }
 
 /// A byte's place in [-1, 1]: `(v - 127.5) / 127.5`.
@@ -269,35 +293,59 @@ impl Images {
     }
 }
 
-/// Reads images from an IDX file, an `.npy` file, a PNG or JPEG file, a CIFAR batch, or a folder as [`Dataset::open`] takes
-/// it: the held-out images if it says which those are, or else the training images, by name. Files may be gzipped.
-///
-/// The content tells what a file is, but for CSV (`*.csv`) and CIFAR (`*.bin`). Values are in [-1, 1].
+/// Reads images from an IDX file, an `.npy` or `.npz` file, a PNG or JPEG file, a CIFAR batch, or a folder as
+/// [`Dataset::open`] takes it: the held-out images if it says which those are, or else the training images, by name. See
+/// [`read_for`], which also says how they were understood.
 ///
 /// # Errors
-/// [`Error::Io`] if something can't be read; [`Error::File`] if it is none of these, or a bad one.
+/// Those of [`read_for`].
 pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
-    read_images_for(path.as_ref(), None).map(|(images, _)| images)
+    let path = path.as_ref();
+    let (images, _) = read_for(path, &Reading { takes: Takes::Images, ..Reading::default() })?;
+    Ok(images)
 }
 
-/// [`read_images`] for a network with this input, if it is known: larger pictures are refused before they are decoded.
-/// Gives notes for the user, too, on how they were understood.
+/// Reads points or sequences, from a table of text (CSV) or an `.npy` or `.npz` file: `[n, d]` or `[n, time, d]`.
 ///
 /// # Errors
-/// As [`read_images`].
-pub fn read_images_for(path: &Path, input: Option<ImageShape>) -> Result<(Images, Vec<String>)> {
-    let (examples, notes) = if path.is_dir() {
-        folder::read(path, input)?
-    } else {
-        match kind_of(path)? {
-            Kind::Npy => (Examples::Floats(npy::read_images(path)?), Vec::new()),
-            Kind::Csv => {
-                return Err(Error::file(path, "is a CSV file: its rows are points, and images are needed"));
-            }
-            kind => read_stored(path, kind, input)?,
+/// Those of [`read_for`], and images.
+pub fn read_points(path: impl AsRef<Path>) -> Result<Images> {
+    let path = path.as_ref();
+    let (points, _) = read_for(path, &Reading::default())?;
+    if !points.shape.is_points() {
+        return Err(Error::file(path, HOLDS_IMAGES));
+    }
+    Ok(points)
+}
+
+const HOLDS_IMAGES: &str =
+    "holds images; points are needed: a CSV file, or .npy of floats, [n, d] or [n, time, d]";
+
+/// Reads examples for a network: images, points or sequences, as it takes them. Gives notes for the user, on how the file
+/// was understood, too. Images' values are in [-1, 1], unless the file goes beyond that and [`Reading::clamp`] allows it.
+///
+/// The content tells what a file is, but for CIFAR (`*.bin`).
+///
+/// # Errors
+/// [`Error::Io`] if something can't be read; [`Error::File`] if it is none of these, a bad one, or not what the network
+/// takes.
+pub fn read_for(path: &Path, reading: &Reading) -> Result<(Images, Vec<String>)> {
+    let takes_images = matches!(reading.takes, Takes::Images | Takes::Anything);
+    let images = |(examples, notes): (Examples, Vec<String>)| Ok((examples.into_images(), notes));
+    if path.is_dir() {
+        if !takes_images {
+            return Err(Error::file(path, HOLDS_IMAGES));
         }
-    };
-    Ok((examples.to_images(), notes))
+        return images(folder::read(path, reading.input)?);
+    }
+    match kind_of(path)? {
+        kind @ (Kind::Npy | Kind::Npz | Kind::Csv) => {
+            let (found, _) = read_numbers(path, kind, Wanted::HeldOut, reading)?;
+            Ok((found.examples.into_images(), found.notes))
+        }
+        kind if takes_images => images(read_stored(path, kind, reading.input)?),
+        _ => Err(Error::file(path, HOLDS_IMAGES)),
+    }
 }
 
 /// Reads a file that can hold nothing but images.
@@ -312,24 +360,28 @@ fn read_stored(path: &Path, kind: Kind, input: Option<ImageShape>) -> Result<(Ex
     }
 }
 
-/// Reads points or sequences, from a CSV file or an `.npy` file: `[n, d]` or `[n, time, d]`, `f4` or `f8`.
-///
-/// # Errors
-/// [`Error::Io`] if the file can't be read; [`Error::File`] if it is none of these, or a bad one.
-pub fn read_points(path: impl AsRef<Path>) -> Result<Images> {
-    let path = path.as_ref();
-    let problem = "holds images; points are needed: a CSV file, or .npy of floats, [n, d] or [n, time, d]";
-    if path.is_dir() {
-        return Err(Error::file(path, problem));
+/// Reads arrays and tables: what to train with, and what to hold out, if the file says.
+fn read_numbers(
+    path: &Path,
+    kind: Kind,
+    wanted: Wanted,
+    reading: &Reading,
+) -> Result<(Found, Option<Found>)> {
+    if kind == Kind::Npz {
+        let (file, name) = npz::split(path);
+        return npz::read(&file, name.as_deref(), wanted, reading);
     }
-    match kind_of(path)? {
-        Kind::Csv => rows::read_csv(path),
-        Kind::Npy => match npy::read_examples(path)? {
-            Examples::Floats(points) if points.shape.is_points() => Ok(points),
-            _ => Err(Error::file(path, problem)),
-        },
-        _ => Err(Error::file(path, problem)),
+    let mut source = Source::open(path, MAX_BYTES)?;
+    if kind == Kind::Csv {
+        if reading.takes == Takes::Images {
+            return Err(Error::file(path, "is a table (CSV): its rows are points, and images are needed"));
+        }
+        return Ok((rows::parse_csv(path, source)?, None));
     }
+    let layout = npy::parse_header(path, &mut source)?;
+    source.check_promise(layout.bytes())?;
+    let available = (!source.is_packed()).then(|| source.length());
+    Ok((npy::parse_elements(path, source, available, &layout, reading)?, None))
 }
 
 /// The shape of an array of `count` images, points or sequences as files have it: `[n, channels, height, width]`, `[n, d]`
@@ -389,19 +441,20 @@ impl Dataset {
     /// [`Error::Io`] if something can't be read; [`Error::File`] if it is not there, none of these, a bad one, or has
     /// fewer than 2 examples to share out.
     pub fn open(spec: &str) -> Result<Self> {
-        Self::open_with_notes(spec).map(|(dataset, _)| dataset)
+        Self::open_for(spec, &Reading::default()).map(|opened| opened.dataset)
     }
 
-    /// [`Self::open`], with notes for the user on how the files were understood.
+    /// [`Self::open`] for a network, of which `reading` tells what it takes; with what a user should know besides.
     ///
     /// # Errors
-    /// As [`Self::open`].
-    pub fn open_with_notes(spec: &str) -> Result<(Self, Vec<String>)> {
+    /// Those of [`Self::open`].
+    pub fn open_for(spec: &str, reading: &Reading) -> Result<Opened> {
         let path = Path::new(spec);
-        let (mut labels, mut notes) = (None, Vec::new());
+        let plain = |dataset| Opened { dataset, columns: Vec::new(), notes: Vec::new() };
+        let (mut columns, mut notes, mut labels) = (Vec::new(), Vec::new(), None);
         let (name, number) = spec.split_once(':').map_or((spec, None), |(name, n)| (name, Some(n)));
         if let Some(toy) = Toy::named(name) {
-            return Self::toy(spec, toy, number).map(|dataset| (dataset, Vec::new()));
+            return Self::toy(spec, toy, number).map(plain);
         }
         let (mut train, held_out) = if spec == "digits" {
             let mut digits = idx::parse_images(path, DIGITS)?;
@@ -411,44 +464,58 @@ impl Dataset {
             let sets = folder::open(path)?;
             (labels, notes) = (sets.labels, sets.notes);
             (sets.train, sets.held_out.map(|images| images.to_images()))
-        } else if matches!(path.try_exists(), Ok(false)) {
+        } else if matches!(npz::split(path).0.try_exists(), Ok(false)) {
             let toys = toy::TOYS.map(Toy::name);
             let known: Vec<_> = ["digits"].into_iter().chain(toys).collect();
             let hint = nearest(spec, &known).map_or(String::new(), |hint| format!("; {hint}"));
             let problem = format!(
                 "there is no such file or folder{hint}. Give `digits` (ships with the program), a toy set ({}), a folder \
                  of IDX files under their usual names (train-images-idx3-ubyte.gz ...), of CIFAR's binary batches or of PNG \
-                 and JPEG files (also in a folder for each class), an IDX file, an .npy file, or a CSV file",
+                 and JPEG files (also in a folder for each class), an IDX file, an .npy or .npz file, or a CSV file",
                 toys.join(", ")
             );
             return Err(Error::file(path, problem));
         } else {
-            let train = match kind_of(path)? {
-                Kind::Npy => npy::read_examples(path)?,
-                Kind::Csv => Examples::Floats(rows::read_csv(path)?),
+            match kind_of(path)? {
                 Kind::Picture => {
                     let problem = "is one picture; a data set is a folder of them, or of IDX files, an IDX or an .npy file";
                     return Err(Error::file(path, problem));
                 }
+                kind @ (Kind::Npy | Kind::Npz | Kind::Csv) => {
+                    let (train, held_out) = read_numbers(path, kind, Wanted::Both, reading)?;
+                    (columns, notes) = (train.columns, train.notes);
+                    let held_out = held_out.map(|found| found.examples.into_images());
+                    if let Some(images) =
+                        held_out.as_ref().filter(|images| images.shape != train.examples.shape())
+                    {
+                        let problem = format!(
+                            "its held-out array has examples of {}, and the one to train with of {}",
+                            images.shape,
+                            train.examples.shape()
+                        );
+                        return Err(Error::file(path, problem));
+                    }
+                    (train.examples, held_out)
+                }
                 kind => {
                     let (images, said) = read_stored(path, kind, None)?;
                     notes = said;
-                    images
+                    (images, None)
                 }
-            };
-            (train, None)
+            }
         };
         let held_out = match held_out {
-            Some(images) => images,
-            None if train.count() < 2 => {
+            Some(images) if train.count() > 0 => images,
+            None if train.count() >= 2 => train.split_off_last((train.count() / 10).max(1)).into_images(),
+            _ => {
                 return Err(Error::file(
                     path,
                     "holds 1 example; at least 2 are needed, to train on and to hold out",
                 ));
             }
-            None => train.split_off_last((train.count() / 10).max(1)).to_images(),
         };
-        Ok((Self { name: spec.to_owned(), train, held_out, toy: None, labels }, notes))
+        let dataset = Self { name: spec.to_owned(), train, held_out, toy: None, labels };
+        Ok(Opened { dataset, columns, notes })
     }
 
     fn toy(spec: &str, toy: Toy, number: Option<&str>) -> Result<Self> {
@@ -471,9 +538,11 @@ impl Dataset {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Idx,
     Npy,
+    Npz,
     Picture,
     Cifar,
     Csv,
@@ -482,6 +551,9 @@ enum Kind {
 /// What a file is, told by its first bytes; by its name where those don't tell (CSV, CIFAR), and to say what is wrong
 /// with a file that is none of these.
 fn kind_of(path: &Path) -> Result<Kind> {
+    if npz::split(path).1.is_some() {
+        return Ok(Kind::Npz);
+    }
     let source = Source::open(path, MAX_BYTES)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
@@ -491,23 +563,24 @@ fn kind_of(path: &Path) -> Result<Kind> {
         Content::Known(Known::Idx) => return Ok(Kind::Idx),
         Content::Known(Known::Npy) => return Ok(Kind::Npy),
         Content::Known(Known::Png | Known::Jpeg) => return Ok(Kind::Picture),
-        Content::Known(known @ Known::Npz) => format!("is {}, which are not read here", known.name()),
+        Content::Known(Known::Npz) => return Ok(Kind::Npz),
         Content::Known(Known::Safetensors) => {
             "is a safetensors file of weights, and data are needed: weights are given with --model; save data as .npy"
                 .to_owned()
         }
         Content::Foreign(foreign) => format!("is {}; {}", foreign.what, foreign.as_data),
         Content::Empty => {
-            "is empty; expected an IDX, .npy, PNG, JPEG or CSV file, or a batch of CIFAR's".to_owned()
+            "is empty; expected an IDX, .npy, .npz, PNG, JPEG or CSV file, or a batch of CIFAR's".to_owned()
         }
+        Content::Text => return Ok(Kind::Csv),
         _ if name.ends_with(".csv") => return Ok(Kind::Csv),
         _ if name.ends_with(".bin") => return Ok(Kind::Cifar),
         _ if name.ends_with(".npy") => return Ok(Kind::Npy),
         _ if name.ends_with(".png") || name.ends_with(".jpg") => return Ok(Kind::Picture),
         _ if source.start().starts_with(&[0, 0]) || name.contains("idx") => return Ok(Kind::Idx),
-        Content::Text | Content::Unknown => format!(
-            "is neither an IDX, an .npy, a PNG nor a JPEG file: it starts with {:02x?}; CSV files are known by their name, \
-             *.csv, and CIFAR's by *.bin",
+        Content::Unknown => format!(
+            "is neither text (CSV), an IDX, an .npy, a PNG nor a JPEG file: it starts with {:02x?}; CIFAR's batches are known by \
+             their names, *.bin",
             &source.start()[..source.start().len().min(8)]
         ),
     };
