@@ -131,10 +131,7 @@ impl Model {
         let names = archive.names();
         let foreign = if header.is_none() { common_prefix(&names, &network) } else { String::new() };
         if !foreign.is_empty() {
-            notes.push(format!(
-                "{}: all names of tensors begin with `{foreign}`, which is left out.",
-                path.display()
-            ));
+            notes.push(format!("all names of tensors begin with `{foreign}`, which is left out"));
         }
         let plain: Vec<&str> = names.iter().map(|name| name.strip_prefix(&foreign).unwrap_or(name)).collect();
         let averaged =
@@ -148,8 +145,7 @@ impl Model {
             if !extra.is_empty() {
                 let first = extra.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
                 notes.push(format!(
-                    "{}: {} tensors that network `{}` does not have are passed over: {first}{}.",
-                    path.display(),
+                    "{} tensors that network `{}` does not have are passed over: {first}{}",
                     extra.len(),
                     network.name,
                     if extra.len() > SHOWN { ", ..." } else { "" }

@@ -46,7 +46,7 @@ pub fn read_examples(path: impl AsRef<Path>) -> Result<(Examples, Option<String>
         }
         Examples::Fresh(..) => {}
     }
-    Ok((images, Some("EMNIST's files hold their images transposed: they are put upright.".to_owned())))
+    Ok((images, Some("EMNIST's files hold their images transposed: they are put upright".to_owned())))
 }
 
 fn transpose<T>(image: &mut [T], n: usize) {
@@ -183,7 +183,7 @@ fn converted(
         return Ok((Examples::Bytes(ByteImages { shape, bytes }), None));
     }
     let scaled = |what: &str| {
-        Some(format!("its floats go from {low} to {high}: they are taken as {what}, and scaled to [-1, 1]."))
+        Some(format!("its floats go from {low} to {high}: they are taken as {what}, and scaled to [-1, 1]"))
     };
     let note = match (low, high) {
         _ if is_float && low >= 0.0 && high <= 1.001 => {

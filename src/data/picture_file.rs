@@ -153,11 +153,11 @@ impl Set {
         let Counts { turned, transparent, animated, grey, grey_as_rgb } = self.notes;
         let channels = if grey == count { 1 } else { 3 };
         if channels == 3 && grey > 0 {
-            notes.push(format!("{grey} of {count} pictures are grey: their channels are equal."));
+            notes.push(format!("{grey} of {count} pictures are grey: their channels are equal"));
         }
         if channels == 1 && grey_as_rgb > 0 {
             notes.push(format!(
-                "{grey_as_rgb} of {count} pictures are stored in colour but are grey (their channels are equal): read as grey."
+                "{grey_as_rgb} of {count} pictures are stored in colour but are grey (their channels are equal): read as grey"
             ));
         }
         for (n, what) in [
@@ -166,7 +166,7 @@ impl Set {
             (animated, "animated: the first picture is taken"),
         ] {
             if n > 0 {
-                notes.push(format!("{n} of {count} pictures: {what}."));
+                notes.push(format!("{n} of {count} pictures: {what}"));
             }
         }
         let shape = ImageShape { channels, height, width };
@@ -195,7 +195,7 @@ impl Set {
             if (1..16).contains(&self.highest_byte) {
                 notes.push(format!(
                     "no value of the pictures is above {} of 255, so they are all but black; if the values mean something \
-                     else, such as 0 and 1, scale them to 0..255 first.",
+                     else, such as 0 and 1, scale them to 0..255 first",
                     self.highest_byte
                 ));
             }
@@ -204,7 +204,7 @@ impl Set {
         if highest <= 255 {
             if highest > 0 {
                 notes.push(format!(
-                    "the pictures have 16 bits, but no value is above {highest}: the values are taken as bytes, 0 to 255."
+                    "the pictures have 16 bits, but no value is above {highest}: the values are taken as bytes, 0 to 255"
                 ));
             }
             return Ok(true);
@@ -226,7 +226,7 @@ impl Set {
         if span < 1 << 14 && span > 0 {
             notes.push(format!(
                 "the pictures have 16 bits, and their values lie from {lowest} to {highest} of 65535: they use {} of 256 \
-                 levels. Scaled to the whole range they would have more contrast.",
+                 levels. Scaled to the whole range they would have more contrast",
                 span / 257 + 1
             ));
         }
