@@ -20,11 +20,14 @@ pub struct Arguments {
     network: Option<String>,
     #[command(flatten)]
     weights: super::WeightsOption,
-    /// The images: IDX (gzipped or not), .npy (f32 in [-1, 1] or bytes; [n, channels, height, width] or [n, height,
-    /// width]), PNG, a folder of PNG files, or a folder of IDX files under MNIST's names. Smaller ones than the
-    /// network's input are padded with black
+    /// The images: IDX, .npy or .npz (floats, or integers from 0 to 255; [n, channels, height, width], [n, height, width] or
+    /// channels last; FILE.npz:NAME chooses an array), PNG, a folder of PNG files, or a folder of IDX files under MNIST's
+    /// names. Smaller ones than the network's input are padded with black. Or points and sequences: a table (CSV), .npy or
+    /// .npz ([n, d] or [n, time, d]). All may be gzipped
     #[arg(long, value_name = "FILE|DIR")]
     input: PathBuf,
+    #[command(flatten)]
+    range: super::RangeOption,
     /// Where the energies go: .npy (f32, [n]) or .csv (`index,energy`, and `file` for a folder of PNG files) [default:
     /// none, only their statistics are printed]
     #[arg(long, value_name = "FILE.npy|FILE.csv")]
@@ -53,8 +56,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         ("--gradient", gradient),
     ])?;
     let (path, network) = (arguments.model.as_deref(), arguments.network.as_deref());
-    let (model, _) = open_model(path, network, &arguments.weights)?;
-    let images = read_fitting(&arguments.input, model.network.input)?;
+    let (model, recipe) = open_model(path, network, &arguments.weights)?;
+    let reading = arguments.range.reading(model.network.input, &recipe);
+    let images = read_fitting(&arguments.input, model.network.input, &reading)?;
     let device = Device::open(&arguments.device).await?;
     let mut energy_model = EnergyModel::new(&device, &model).await?;
     let began = Instant::now();

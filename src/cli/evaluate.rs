@@ -1,9 +1,10 @@
 //! `thalweg evaluate`: how good a model of images is.
 
-use super::{check_distinct, check_output, open_model, read_fitting, real, say, steps_bar};
+use super::{check_distinct, check_output, open_model, read_fitting, real, say, say_notes, steps_bar};
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::time::Duration;
+use thalweg::data::Opened;
 use thalweg::evaluate::annealed::{self, Annealed, BaseKind, temperature_of};
 use thalweg::evaluate::long_run::{self, LongRun};
 use thalweg::evaluate::samples::{self, Fid};
@@ -34,6 +35,8 @@ pub struct Arguments {
     /// CIFAR-10's .bin), any number of times
     #[arg(long, value_name = "DIR|FILE")]
     ood: Vec<PathBuf>,
+    #[command(flatten)]
+    range: super::RangeOption,
     /// Images of each set, at most: samples, held-out and training images are as many as are held out, if these are fewer
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     count: u32,
@@ -109,7 +112,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             format!("is a model of points or sequences ({input}); `evaluate` is for models of images"),
         ));
     }
-    let dataset = Dataset::open(&arguments.data)?;
+    let reading = arguments.range.reading(input, &recipe);
+    let Opened { dataset, notes, .. } = Dataset::open_for(&arguments.data, &reading)?;
+    say_notes(&dataset.name, &notes);
     if dataset.train.shape().is_points() {
         let text =
             format!("--data {}: holds points or sequences, and the model's input is {input}", dataset.name);
@@ -121,7 +126,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         images.padded_to(input).map_err(|error| Error::Usage(format!("--data {}: {error}", dataset.name)))?;
     let mut outlier_sets = outliers::made(&images, &held_out, arguments.seed);
     for path in &arguments.ood {
-        let others = read_fitting(path, input)?;
+        let others = read_fitting(path, input, &reading)?;
         outlier_sets.push((path.display().to_string(), others.pick(spread(others.count(), few))));
     }
     let buffer = newest_replay_images(&arguments.model, input, held_out.count())?;

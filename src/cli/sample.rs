@@ -6,7 +6,8 @@ use super::{
 };
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use thalweg::data::{ImageShape, Images, write_npy};
+use thalweg::data::reading::Reading;
+use thalweg::data::{ImageShape, Images, npz, write_npy};
 use thalweg::device::ChainPath;
 use thalweg::model::replay_images;
 use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
@@ -59,9 +60,11 @@ pub struct Arguments {
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     clamp: Option<f64>,
     /// Where chains start: `noise` (the recipe's: uniform or normal), the newest images of the checkpoint's replay
-    /// `buffer`, or the first images or points of a file or folder (IDX, .npy, PNG, JPEG, CIFAR-10's .bin, CSV)
+    /// `buffer`, or the first images or points of a file or folder (IDX, .npy, .npz, PNG, JPEG, CIFAR-10's .bin, CSV)
     #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE")]
     init: String,
+    #[command(flatten)]
+    range: super::RangeOption,
     /// Seed of all random numbers: same seed, same device, same samples
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -115,9 +118,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let (path, network) = (arguments.model.as_deref(), arguments.network.as_deref());
     let (model, recipe) = open_model(path, network, &arguments.weights)?;
     let picture_path = check_shape(&arguments, model.network.input, picture_path)?;
+    let reading = arguments.range.reading(model.network.input, &recipe);
     let numbers = numbers(&arguments, recipe)?;
     let steps = numbers.steps;
-    let start = start_images(&arguments, &model)?;
+    let start = start_images(&arguments, &model, &reading)?;
     let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
     let mut sampler = Sampler::new(&device, &model, count as usize, &numbers, arguments.seed).await?;
     if let Some(images) = &start {
@@ -289,7 +293,7 @@ fn check_shape(arguments: &Arguments, shape: ImageShape, path: Option<PathBuf>) 
 }
 
 /// The images that chains start from; none for noise.
-fn start_images(arguments: &Arguments, model: &Model) -> Result<Option<Images>> {
+fn start_images(arguments: &Arguments, model: &Model, reading: &Reading) -> Result<Option<Images>> {
     let (count, input) = (arguments.count as usize, model.network.input);
     Ok(match arguments.init.as_str() {
         "noise" => None,
@@ -303,11 +307,11 @@ fn start_images(arguments: &Arguments, model: &Model) -> Result<Option<Images>> 
         },
         name => {
             let path = Path::new(name);
-            if matches!(path.try_exists(), Ok(false)) {
-                let text = "there is no such file or folder; --init takes `noise`, `buffer`, or images or points (IDX, .npy, PNG, CSV)";
+            if matches!(npz::split(path).0.try_exists(), Ok(false)) {
+                let text = "there is no such file or folder; --init takes `noise`, `buffer`, or images or points (IDX, .npy, .npz, PNG, CSV)";
                 return Err(Error::file(path, text));
             }
-            let mut images = read_fitting(path, input)?;
+            let mut images = read_fitting(path, input, reading)?;
             if images.count() < count {
                 let text =
                     format!("holds {} images to start {count} chains from; lower --count", images.count());

@@ -2,14 +2,17 @@
 
 use super::plot::{draw_curves, draw_plane, draw_samples};
 use super::progress::{EpochFigures, HeldOutFigures, Progress, epoch_header, epoch_row};
-use super::{picture, say};
+use super::{picture, say, say_notes};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use thalweg::checkpoint::Checkpoint;
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::reading::{Reading, short};
+use thalweg::data::standard::{Standard, unscaled};
+use thalweg::data::{Examples, ImageShape, Images, Opened};
 use thalweg::device::ChainPath;
+use thalweg::error::printable;
 use thalweg::files::write_atomically;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Philox, Stream};
@@ -72,6 +75,8 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
+/// Training steps below which a run says that they are few.
+const FEW_STEPS: u64 = 300;
 /// The file that a run is resumed from.
 const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Replay images in the picture of the buffer.
@@ -110,7 +115,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             arguments.out.display()
         )));
     }
-    let dataset = Dataset::open(arguments.data.as_deref().unwrap_or(config.default_data()))?;
+    let name = arguments.data.as_deref().unwrap_or(config.default_data());
+    let Opened { dataset, columns, notes } = Dataset::open_for(name, &Reading::for_training(&config))?;
     let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
     let ran_on = resumed.as_ref().map(|checkpoint| checkpoint.header.device.clone());
     let trainer = match resumed {
@@ -144,6 +150,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if let Some(warning) = trainer.warning() {
         say(format_args!("Warning: {warning}."));
     }
+    say_notes(&dataset.name, &notes);
+    say_scaling(&dataset, &columns, trainer.network().standard.as_ref());
+    say_few_steps(&trainer, dataset.train.count());
     let left = trainer.total_steps().saturating_sub(trainer.step());
     if left == 0 {
         say(format_args!(
@@ -159,6 +168,67 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         say(format_args!("Resumed at step {}; {left} steps to go.", trainer.step()));
     }
     Run::new(trainer, &dataset, metrics, &arguments).await?.finish().await
+}
+
+/// Columns that are named in a message, at most.
+const NAMED: usize = 6;
+
+/// Says what columns are standardised by, or which ones should be.
+fn say_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
+    let Examples::Floats(points) = &dataset.train else { return };
+    if !points.shape.is_points() || dataset.toy.is_some() {
+        return;
+    }
+    let name = |column: usize| match columns.get(column).filter(|name| !name.is_empty()) {
+        Some(name) => format!("`{name}`"),
+        None => format!("{}", column + 1),
+    };
+    let list = |all: Vec<(usize, f64, f64)>| {
+        let shown: Vec<String> = all
+            .iter()
+            .take(NAMED)
+            .map(|(column, mean, deviation)| {
+                format!("{} (mean {}, deviation {})", name(*column), short(*mean), short(*deviation))
+            })
+            .collect();
+        let more = if all.len() > NAMED { format!(", ... {} in all", all.len()) } else { String::new() };
+        printable(&format!("{}{more}", shown.join(", "))).into_owned()
+    };
+    if let Some(Standard { mean, deviation }) = standard {
+        let all = mean.iter().zip(deviation).enumerate().map(|(column, (mean, dev))| (column, *mean, *dev));
+        say(format_args!(
+            "Standardised columns: {}. Energies are of the standardised points; samples, pictures and files keep the \
+             data's units.",
+            list(all.collect())
+        ));
+        return;
+    }
+    let found: Vec<_> = unscaled(points).iter().map(|c| (c.column, c.mean, c.deviation)).collect();
+    if found.is_empty() {
+        return;
+    }
+    let flat = found.iter().any(|(_, _, deviation)| *deviation == 0.0);
+    say(format_args!(
+        "Warning: column{} {} far from mean 0 and deviation 1, for which networks and chains are made, so training is likely \
+         to fail: {}. Add `--set data.standardize=columns`, which standardises them for the network alone; samples and pictures stay in the data's \
+         units.{}",
+        if found.len() > 1 { "s" } else { "" },
+        if found.len() > 1 { "are" } else { "is" },
+        list(found),
+        if flat { " A column of deviation 0 is the same in all rows, and is better left out." } else { "" }
+    ));
+}
+
+/// Says that a small set makes few steps of the preset's epochs.
+fn say_few_steps(trainer: &Trainer, examples: usize) {
+    let (config, total) = (trainer.config(), trainer.total_steps());
+    if config.train.steps == 0 && total < FEW_STEPS && trainer.step() == 0 {
+        say(format_args!(
+            "Note: {} epochs of {examples} examples are {total} training steps, which is few; `--steps 2000` trains for \
+             longer.",
+            config.train.epochs
+        ));
+    }
 }
 
 fn load(path: &Path) -> Result<Checkpoint> {

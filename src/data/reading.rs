@@ -178,7 +178,7 @@ impl Found {
 }
 
 /// A number with as many digits as help.
-pub(super) fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
