@@ -27,7 +27,8 @@ impl EnergyModel {
     pub async fn new(device: &Device, model: &Model) -> Result<Self> {
         let plan = energy_plan(&model.network, BATCH, device.target(BATCH));
         let machine = Machine::new(device, plan.plan.clone()).await?;
-        let mut energy = Self { machine, plan, shape: model.network.input, standard: model.network.standard.clone() };
+        let mut energy =
+            Self { machine, plan, shape: model.network.input, standard: model.network.standard.clone() };
         energy.set_parameters(&model.parameters)?;
         Ok(energy)
     }

@@ -1,7 +1,7 @@
 //! `thalweg devices`: what is there, what of it matters, and what `auto` takes.
 
 use super::say;
-use thalweg::calibration::{self, Calibration};
+use thalweg::calibration::Calibration;
 use thalweg::cpu::Isa;
 use thalweg::device::auto;
 use thalweg::gpu::{Adapter, adapters};
@@ -15,7 +15,10 @@ pub struct Arguments {}
 pub async fn run(_: Arguments) -> Result<()> {
     let adapters = adapters().await;
     say("Each can be named after --device, by its number or a part of its name.\n");
-    let calibrations = calibration::file().map_or(Ok(Vec::new()), |file| Calibration::read(&file))?;
+    let (calibrations, set_aside) = Calibration::read_all();
+    if let Some(why) = set_aside {
+        say(format_args!("Warning: {why}.\n"));
+    }
     for (number, adapter) in adapters.iter().enumerate() {
         say(describe(number, adapter));
         for found in calibrations.iter().filter(|c| c.is_on(adapter)) {

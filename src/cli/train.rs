@@ -20,6 +20,7 @@ use thalweg::metrics::{Judge, POINTS};
 use thalweg::picture::plot::{Square, monitor, thinned};
 use thalweg::picture::save_png;
 use thalweg::plan::METRIC_ROWS;
+use thalweg::source::read_text;
 use thalweg::train::metrics::{MetricsFile, MetricsMean, MetricsTable, StepMetrics};
 use thalweg::train::{Halt, Outcome, PendingMetrics};
 use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Trainer, plane};
@@ -611,12 +612,15 @@ fn has_fakes(config: &Config) -> bool {
     config.score_objective().is_none()
 }
 
+/// The most bytes of the file of figures.
+const MAX_FIGURES: u64 = 256 << 20;
+
 /// The figures that a run of points has written until a step.
 fn read_figures(path: &Path, step: u64) -> Result<Vec<serde_json::Value>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = read_text(path, MAX_FIGURES, "a list of figures")?;
     let mut rows: Vec<serde_json::Value> = serde_json::from_str(&text).map_err(|error| {
         Error::file(path, format!("is no list of figures ({error}); mend it, or move it away"))
     })?;

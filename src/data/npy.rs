@@ -101,8 +101,11 @@ impl Element {
             ($type:ty, $value:expr) => {
                 for chunk in bytes.chunks_exact(size_of::<$type>()) {
                     let chunk = chunk.try_into().expect("as many bytes");
-                    let number =
-                        if self.big_endian { <$type>::from_be_bytes(chunk) } else { <$type>::from_le_bytes(chunk) };
+                    let number = if self.big_endian {
+                        <$type>::from_be_bytes(chunk)
+                    } else {
+                        <$type>::from_le_bytes(chunk)
+                    };
                     take($value(number));
                 }
             };
@@ -217,8 +220,11 @@ pub fn parse_elements(
         arrange(path, layout, &meaning.shape, &meaning.strides, &mut values)?;
         if meaning.is_images {
             let noted = reading.scale(&mut values, seen.lowest, seen.highest).map_err(|problem| {
-                let (value, at) =
-                    if seen.highest.abs() >= seen.lowest.abs() { seen.highest_at() } else { seen.lowest_at() };
+                let (value, at) = if seen.highest.abs() >= seen.lowest.abs() {
+                    seen.highest_at()
+                } else {
+                    seen.lowest_at()
+                };
                 let index = layout.index(at);
                 match problem.starts_with("is ") {
                     true => Error::file(path, format!("value {} at index {index:?} {problem}", show(value))),
@@ -286,12 +292,12 @@ impl Meaning {
     fn of(layout: &Layout, reading: &Reading) -> std::result::Result<Self, String> {
         let (dims, takes, is_float) = (&layout.dims, reading.takes, layout.element.is_float());
         let expected = match takes {
-            Takes::Images => "[n, channels, height, width] or [n, height, width], as the network takes images",
+            Takes::Images => {
+                "[n, channels, height, width] or [n, height, width], as the network takes images"
+            }
             Takes::Sequences => "[n, time, d], as the network takes sequences",
             Takes::Points => "[n, d], as the network takes points",
-            Takes::Anything => {
-                "points [n, d], sequences [n, time, d] or images [n, channels, height, width]"
-            }
+            Takes::Anything => "points [n, d], sequences [n, time, d] or images [n, channels, height, width]",
         };
         let wrong = |advice: &str| Err(format!("has shape {dims:?}; expected {expected}{advice}"));
         if dims.contains(&0) {
@@ -330,7 +336,8 @@ impl Meaning {
                              are points, choose `--preset mlp`"
                         ),
                         false => {
-                            "; for rows that are points, take a network of points, such as `--preset mlp`".to_owned()
+                            "; for rows that are points, take a network of points, such as `--preset mlp`"
+                                .to_owned()
                         }
                     });
                 }
@@ -348,7 +355,9 @@ impl Meaning {
                     )),
                     ..points(a, b)
                 },
-                Takes::Points => return wrong("; array.reshape(len(array), -1) makes a point of each example"),
+                Takes::Points => {
+                    return wrong("; array.reshape(len(array), -1) makes a point of each example");
+                }
                 Takes::Images | Takes::Anything => Self {
                     is_images: true,
                     shape: ImageShape { channels: 1, height: a, width: b },
@@ -356,8 +365,10 @@ impl Meaning {
                     note: None,
                 },
             },
-            [_, a, b, c] if matches!(takes, Takes::Images | Takes::Anything) => Self::images([a, b, c], reading)
-                .map_err(|problem| format!("has shape {dims:?}, {problem}"))?,
+            [_, a, b, c] if matches!(takes, Takes::Images | Takes::Anything) => {
+                Self::images([a, b, c], reading)
+                    .map_err(|problem| format!("has shape {dims:?}, {problem}"))?
+            }
             [_, _, _, _] => return wrong("; these look like images, for which the network is not made"),
             _ => return wrong(""),
         };
@@ -381,7 +392,8 @@ impl Meaning {
         };
         let usual = |channels: usize| matches!(channels, 1 | 3);
         let possible = |channels: usize| channels <= 4;
-        let advice = "; expected [n, channels, height, width]: array.transpose(0, 3, 1, 2), if the channels come last";
+        let advice =
+            "; expected [n, channels, height, width]: array.transpose(0, 3, 1, 2), if the channels come last";
         match reading.input.map(|input| input.channels) {
             Some(channels) if a == channels => Ok(first),
             Some(channels) if c == channels => Ok(last),
@@ -654,8 +666,7 @@ pub fn parse_header(path: &Path, source: &mut impl Read) -> Result<Layout> {
             ),
         )
     })?;
-    let element =
-        Element::of(&header.dtype().descr()).map_err(|problem| Error::file(path, problem))?;
+    let element = Element::of(&header.dtype().descr()).map_err(|problem| Error::file(path, problem))?;
     Ok(Layout {
         dims: header.shape().iter().map(|dim| *dim as usize).collect(),
         element,

@@ -53,7 +53,12 @@ pub enum Wanted {
 /// # Errors
 /// Those of [`npy::parse`]; [`Error::File`] for an archive that is damaged, or in which no array is the one, naming those
 /// that there are.
-pub fn read(path: &Path, name: Option<&str>, wanted: Wanted, reading: &Reading) -> Result<(Found, Option<Found>)> {
+pub fn read(
+    path: &Path,
+    name: Option<&str>,
+    wanted: Wanted,
+    reading: &Reading,
+) -> Result<(Found, Option<Found>)> {
     check_regular(path)?;
     let file = BufReader::new(File::open(path).map_err(Error::io("read", path))?);
     parse(path, file, name, wanted, reading)
@@ -76,8 +81,11 @@ pub fn parse(
     let mut take = |array: &Array, chosen: bool| -> Result<Found> {
         let mut found = take(path, &mut archive, array, reading)?;
         if chosen && arrays.len() > 1 {
-            let others: Vec<_> = arrays.iter().filter(|other| other.name != array.name).map(Array::show).collect();
-            found.notes.insert(0, format!("took its array `{}`; there are also {}", array.name, others.join(", ")));
+            let others: Vec<_> =
+                arrays.iter().filter(|other| other.name != array.name).map(Array::show).collect();
+            found
+                .notes
+                .insert(0, format!("took its array `{}`; there are also {}", array.name, others.join(", ")));
         }
         Ok(found)
     };
@@ -88,17 +96,19 @@ pub fn parse(
         (Wanted::Both, Some(held_out)) => {
             let mut found = take(train, false)?;
             let held = take(held_out, false)?;
-            found.notes.insert(
-                0,
-                format!("trains on its array `{}` and holds out `{}`", train.name, held_out.name),
-            );
+            found
+                .notes
+                .insert(0, format!("trains on its array `{}` and holds out `{}`", train.name, held_out.name));
             Ok((found, Some(held)))
         }
     }
 }
 
 fn damaged(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::file(path, format!("is no readable .npz file (a zip archive of .npy files): {error}; copy or save it again"))
+    Error::file(
+        path,
+        format!("is no readable .npz file (a zip archive of .npy files): {error}; copy or save it again"),
+    )
 }
 
 /// An array of an archive.
@@ -154,7 +164,11 @@ fn arrays(path: &Path, archive: &mut ZipArchive<impl Read + Seek>) -> Result<Vec
 }
 
 /// The array to train with, and the one to hold out.
-fn choose<'a>(path: &Path, arrays: &'a [Array], name: Option<&str>) -> Result<(&'a Array, Option<&'a Array>)> {
+fn choose<'a>(
+    path: &Path,
+    arrays: &'a [Array],
+    name: Option<&str>,
+) -> Result<(&'a Array, Option<&'a Array>)> {
     let list = || arrays.iter().map(Array::show).collect::<Vec<_>>().join(", ");
     if let Some(name) = name {
         let found = arrays.iter().find(|array| array.name == name || format!("{}.npy", array.name) == name);
@@ -179,7 +193,11 @@ fn choose<'a>(path: &Path, arrays: &'a [Array], name: Option<&str>) -> Result<(&
         ([only], None) => Ok((only, None)),
         ([], None) => Err(Error::file(
             path,
-            format!("has only arrays that look like labels: {}; choose one as {}:NAME", list(), path.display()),
+            format!(
+                "has only arrays that look like labels: {}; choose one as {}:NAME",
+                list(),
+                path.display()
+            ),
         )),
         (several, None) => {
             let names: Vec<_> = several.iter().map(|array| array.show()).collect();
@@ -195,7 +213,12 @@ fn choose<'a>(path: &Path, arrays: &'a [Array], name: Option<&str>) -> Result<(&
     }
 }
 
-fn take(path: &Path, archive: &mut ZipArchive<impl Read + Seek>, array: &Array, reading: &Reading) -> Result<Found> {
+fn take(
+    path: &Path,
+    archive: &mut ZipArchive<impl Read + Seek>,
+    array: &Array,
+    reading: &Reading,
+) -> Result<Found> {
     let named = |problem: &str| Error::file(path, format!("array `{}` {problem}", array.name));
     if let Err(problem) = &array.layout {
         return Err(named(problem));

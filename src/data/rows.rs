@@ -54,7 +54,8 @@ pub fn parse_csv(path: &Path, source: impl Read) -> Result<Found> {
 fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
     let wide = |bytes: &[u8], from: fn([u8; 2]) -> u16| -> Vec<u8> {
         let units = bytes.chunks_exact(2).map(|pair| from([pair[0], pair[1]]));
-        let text: String = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
+        let text: String =
+            char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
         text.into_bytes()
     };
     if let Some(rest) = bytes.strip_prefix(b"\xff\xfe") {
@@ -198,7 +199,8 @@ fn parse_number(text: &str, separator: u8) -> Cell {
         let looks_grouped = grouped(',', '.').is_some() && !digits.starts_with('0');
         return if separator == b',' { Cell::Thousands } else { Cell::Comma(number, looks_grouped) };
     }
-    let marks = [(',', '.'), ('.', ','), (' ', '.'), (' ', ','), ('\'', '.'), ('\u{2019}', '.'), ('\u{a0}', '.')];
+    let marks =
+        [(',', '.'), ('.', ','), (' ', '.'), (' ', ','), ('\'', '.'), ('\u{2019}', '.'), ('\u{a0}', '.')];
     let marks = marks.into_iter().chain([('\u{a0}', ','), ('\u{202f}', ','), ('\u{202f}', '.'), ('_', '.')]);
     if marks.into_iter().any(|(mark, decimal)| grouped(mark, decimal).is_some()) {
         return Cell::Thousands;
@@ -336,7 +338,8 @@ impl<'a> Rows<'a> {
             // The first row below the first tells how wide the table is, and whether rows end in a separator.
             let names = first.cells.len();
             let ends = cells.len() > 1 && cells.last() == Some(&"");
-            self.trailing = ends && (names == cells.len() && first.cells[names - 1].is_empty() || names + 1 == cells.len());
+            self.trailing = ends
+                && (names == cells.len() && first.cells[names - 1].is_empty() || names + 1 == cells.len());
             self.width = cells.len() - usize::from(self.trailing);
             if self.has_names {
                 let named = names - usize::from(names == cells.len() && self.trailing);
@@ -468,7 +471,9 @@ impl<'a> Rows<'a> {
         let Some(first) = self.first.take() else { return Ok(Table::default()) };
         let mut notes = Vec::new();
         for column in &self.columns {
-            if let (Some((line, cell)), false, true) = (&column.maybe_thousands, column.decimal_comma, column.short) {
+            if let (Some((line, cell)), false, true) =
+                (&column.maybe_thousands, column.decimal_comma, column.short)
+            {
                 let problem = format!(
                     ": `{cell}` may have a separator of thousands or a decimal comma; write numbers as in 1234.5"
                 );
@@ -514,7 +519,8 @@ impl<'a> Rows<'a> {
             let names_index = names.len() == self.width;
             if index.is_index || !names_index {
                 let name = if names_index { names.remove(0) } else { String::new() };
-                let what = if name.is_empty() { "has no name".to_owned() } else { format!("is called `{name}`") };
+                let what =
+                    if name.is_empty() { "has no name".to_owned() } else { format!("is called `{name}`") };
                 notes.push(format!(
                     "its first column {what} and counts or names the rows, so it was left out; give it a name if it is a \
                      coordinate"
@@ -558,9 +564,12 @@ impl<'a> Rows<'a> {
     fn is_numeric_header(&self, first: &FirstRow) -> bool {
         let cells = &first.cells[..self.width.min(first.cells.len())];
         let numbers: Option<Vec<f64>> = cells.iter().map(|cell| cell.parse().ok()).collect();
-        let Some(numbers) = numbers.filter(|_| self.n_rows > 0 && cells.len() == self.width) else { return false };
+        let Some(numbers) = numbers.filter(|_| self.n_rows > 0 && cells.len() == self.width) else {
+            return false;
+        };
         let all_whole = cells.iter().all(|cell| is_whole(cell));
-        let counts = numbers.iter().all(|x| x.fract() == 0.0) && numbers.windows(2).all(|w| w[1] == w[0] + 1.0);
+        let counts =
+            numbers.iter().all(|x| x.fract() == 0.0) && numbers.windows(2).all(|w| w[1] == w[0] + 1.0);
         let differ = numbers.iter().enumerate().all(|(i, x)| !numbers[..i].contains(x));
         let none_whole = self.columns.iter().all(|column| column.whole == 0);
         let some_not_whole = self.columns.iter().any(|column| 2 * column.whole < column.rows);
@@ -596,5 +605,7 @@ fn counts_rows(values: &[f32], columns: usize) -> bool {
 }
 
 fn wrong_width(found: usize, expected: usize, first: usize) -> String {
-    format!(": has {found} cells, but the first line (line {first}) has {expected}; all rows must have as many")
+    format!(
+        ": has {found} cells, but the first line (line {first}) has {expected}; all rows must have as many"
+    )
 }

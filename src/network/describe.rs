@@ -23,6 +23,7 @@ use super::{ANALYTIC, Activation, Analytic, Initialisation, LayerSpec, Network, 
 use crate::data::ImageShape;
 use crate::data::standard::Standard;
 use crate::error::nearest;
+use crate::source::read_text;
 use crate::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -51,6 +52,8 @@ impl From<String> for Fault {
     }
 }
 
+/// The most bytes of a TOML file: a description of as many layers as there may be takes a tenth.
+pub(crate) const MAX_TOML: u64 = 256 << 10;
 /// Layers that a description may have.
 const MAX_LAYERS: usize = 256;
 const KEYS: [&str; 6] = ["name", "input", "initialisation", "layers", "mean", "deviation"];
@@ -291,9 +294,12 @@ impl NetworkSpec {
         }
         let column_numbers = |key: &str| {
             let value = keys.get(key)?;
-            let numbers = value.as_array().and_then(|items| items.iter().map(Value::as_f64).collect::<Option<Vec<_>>>());
+            let numbers = value
+                .as_array()
+                .and_then(|items| items.iter().map(Value::as_f64).collect::<Option<Vec<_>>>());
             let good = |number: &f64| number.is_finite() && (key == "mean" || *number > 0.0);
-            let numbers = numbers.filter(|numbers| numbers.len() == input.channels && numbers.iter().all(good));
+            let numbers =
+                numbers.filter(|numbers| numbers.len() == input.channels && numbers.iter().all(good));
             Some(numbers.ok_or_else(|| {
                 let n = input.channels;
                 let bound = if key == "mean" { "" } else { " above 0" };
@@ -303,7 +309,11 @@ impl NetworkSpec {
         let standard = match (column_numbers("mean").transpose()?, column_numbers("deviation").transpose()?) {
             (Some(mean), Some(deviation)) => Some(Standard { mean, deviation }),
             (None, None) => None,
-            _ => return Err("`mean` and `deviation` belong together: give both, or neither".to_owned().into()),
+            _ => {
+                return Err("`mean` and `deviation` belong together: give both, or neither"
+                    .to_owned()
+                    .into());
+            }
         };
         Ok(Self { name: text("name", "custom")?, input, initialisation, layers, standard })
     }
@@ -341,7 +351,7 @@ impl NetworkSpec {
     /// A file that can't be read, or whose text is no description.
     pub fn from_toml_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = read_text(path, MAX_TOML, "a TOML file that describes a network")?;
         let mut keys: Map<String, Value> = toml::from_str(&text)
             .map_err(|e| Error::file(path, e.to_string().trim_end().replace('\n', "; ")))?;
         let value = keys.remove("network").unwrap_or(Value::Object(keys));

@@ -15,7 +15,7 @@ use rand::RngExt;
 
 pub use analytic::{ANALYTIC, Analytic};
 pub use describe::Builder;
-pub(crate) use describe::Fault;
+pub(crate) use describe::{Fault, MAX_TOML};
 pub use lstm::{LstmCell, LstmShape};
 pub use presets::{PRESETS, named, preset, preset_for};
 

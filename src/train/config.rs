@@ -16,8 +16,9 @@ use crate::error::nearest;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
 use crate::kernels::random::Distribution;
-use crate::network::{Analytic, Fault, Network, NetworkSpec, preset, preset_for};
+use crate::network::{Analytic, Fault, MAX_TOML, Network, NetworkSpec, preset, preset_for};
 use crate::plan::{GuardNumbers, SamplerChange, SamplerNumbers, ScoreObjective};
+use crate::source::read_text;
 use crate::{Error, Result};
 
 /// Everything that decides what a run computes, besides the data and the device.
@@ -806,7 +807,7 @@ impl Config {
     /// [`validate`](Self::validate) at the end.
     pub fn from_toml_file(path: impl AsRef<Path>, base: Self) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = read_text(path, MAX_TOML, "a TOML file of settings")?;
         let fault = |offset: usize, problem: String| {
             let line = text.bytes().take(offset).filter(|&b| b == b'\n').count() + 1;
             Error::file(path, format!("line {line}: {problem}"))

@@ -1,6 +1,8 @@
 //! The training run: a plan on a device, advanced step by step, saved and resumed.
 
-use super::config::{CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule, Standardize};
+use super::config::{
+    CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule, Standardize,
+};
 use super::guard::{Halt, Rollback, retry_seed};
 use super::metrics::StepMetrics;
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
