@@ -559,7 +559,8 @@ fn plain_rows(input: &[u8]) -> Option<(usize, Vec<f32>)> {
     let text = std::str::from_utf8(input).ok()?;
     let (mut columns, mut values) = (None, Vec::new());
     for line in text.split(['\r', '\n']).filter(|line| !line.is_empty()) {
-        let cells: Option<Vec<f32>> = line.split(',').map(|cell| cell.trim_matches(' ').parse().ok()).collect();
+        let cells: Option<Vec<f32>> =
+            line.split(',').map(|cell| cell.trim_matches(' ').parse().ok()).collect();
         let cells = cells.filter(|cells| cells.iter().all(|v| v.is_finite()))?;
         if *columns.get_or_insert(cells.len()) != cells.len() {
             return None;
@@ -586,7 +587,11 @@ fn npz_parser() -> Parser {
     Parser {
         name: "npz",
         seeds: vec![
-            packed(&[("x_train.npy", pixels.clone()), ("y_train.npy", labels.clone()), ("x_test.npy", pixels.clone())]),
+            packed(&[
+                ("x_train.npy", pixels.clone()),
+                ("y_train.npy", labels.clone()),
+                ("x_test.npy", pixels.clone()),
+            ]),
             packed(&[("arr_0.npy", points.clone())]),
             packed(&[("data.npy", pixels), ("labels.npy", labels)]),
         ],

@@ -16,11 +16,11 @@ use std::io::Write;
 use std::path::Path;
 use thalweg::data::reading::Reading;
 use thalweg::data::{ImageShape, Images, read_for};
+use thalweg::error::printable;
 use thalweg::model::Weights;
 use thalweg::picture::plot::sequences;
 use thalweg::picture::{GridOptions, grid};
 use thalweg::train::config::Range;
-use thalweg::error::printable;
 use thalweg::{Config, Error, Model, Result};
 
 /// Which weights of a checkpoint a command is to use.

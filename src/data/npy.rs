@@ -328,7 +328,8 @@ impl Meaning {
                          {width})"
                     ));
                 }
-                (Takes::Images, _) => {
+                // 28 x 28 and the like; fewer numbers are points, for which another network has to be chosen.
+                (Takes::Images, _) if !reading.trains || d >= 256 && d.isqrt().pow(2) == d => {
                     let side = d.isqrt();
                     return wrong(&match side * side == d && side > 1 {
                         true => format!(
@@ -397,7 +398,12 @@ impl Meaning {
         match reading.input.map(|input| input.channels) {
             Some(channels) if a == channels => Ok(first),
             Some(channels) if c == channels => Ok(last),
-            Some(channels) => Err(format!("and the network takes images of {channels} channels{advice}")),
+            Some(_) => {
+                let (shape, input) = (first.shape, reading.input.unwrap_or(first.shape));
+                Err(format!(
+                    "images of {shape} (channels x height x width), and the network takes {input}{advice}"
+                ))
+            }
             None if usual(a) => Ok(first),
             None if usual(c) => Ok(last),
             None if possible(a) => Ok(first),
