@@ -326,7 +326,7 @@ fn examples(config: &Config) -> Result<Dataset> {
     let values = (0..1024 * input.len()).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
     let train = Examples::Floats(Images { shape: input, values });
     let held_out = Images { shape: input, values: Vec::new() };
-    Ok(Dataset { name: "noise".to_owned(), train, held_out, toy: None })
+    Ok(Dataset { name: "noise".to_owned(), train, held_out, toy: None, labels: None })
 }
 
 /// The most memory that this process has held, in MB, where `/proc` tells.

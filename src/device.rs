@@ -1,6 +1,6 @@
 //! Where plans run: the CPU executor or a GPU.
 
-use crate::calibration::{self, Calibration};
+use crate::calibration::Calibration;
 use crate::cpu::{self, Isa};
 use crate::error::nearest;
 use crate::gpu::{self, Adapter, Gpu};
@@ -46,6 +46,8 @@ pub struct Chains {
     pub so_far: ChainPath,
     /// What was measured.
     pub calibrations: Vec<Calibration>,
+    /// Why what was measured does not count, if the file of it is not readable.
+    pub set_aside: Option<String>,
 }
 
 /// Langevin steps in a fused dispatch on a software renderer: Mesa's llvmpipe ends every loop of a shader after 65,535
@@ -131,11 +133,11 @@ impl Device {
 
     /// An open GPU with its calibrations.
     fn on(gpu: Arc<Gpu>, asked: ChainPath) -> Result<Self> {
-        let calibrations = match calibration::file() {
-            Some(file) if asked == ChainPath::Auto => Calibration::read(&file)?,
-            _ => Vec::new(),
+        let (calibrations, set_aside) = match asked {
+            ChainPath::Auto => Calibration::read_all(),
+            _ => (Vec::new(), None),
         };
-        Ok(Self::Gpu(gpu, Chains { asked, calibrations, ..Chains::default() }))
+        Ok(Self::Gpu(gpu, Chains { asked, calibrations, set_aside, ..Chains::default() }))
     }
 
     /// Itself for a run that was on the device called `name` ([`Self::name`]) and took `path` there: on the same one,
@@ -208,7 +210,11 @@ impl Device {
 
     /// That path, and why, for people.
     pub fn explain_chain(&self, network: &Network) -> String {
-        self.path_and_why(network).1
+        let why = self.path_and_why(network).1;
+        match self {
+            Self::Gpu(_, Chains { set_aside: Some(problem), .. }) => format!("{why} ({problem})"),
+            _ => why,
+        }
     }
 
     fn path_and_why(&self, network: &Network) -> (ChainPath, String) {

@@ -1,5 +1,6 @@
 //! Samples: Langevin chains from noise or from given images.
 
+use crate::data::standard::Standard;
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
@@ -17,6 +18,7 @@ pub struct Sampler {
     machine: Machine,
     plan: SamplerPlan,
     shape: ImageShape,
+    standard: Option<Standard>,
     count: usize,
     state: State, // of the first share
 }
@@ -48,7 +50,8 @@ impl Sampler {
         machine.run(plan.start)?;
         let state = State { seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..State::default() };
         machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
-        let mut sampler = Self { machine, plan, shape: model.network.input, count, state };
+        let (shape, standard) = (model.network.input, model.network.standard.clone());
+        let mut sampler = Self { machine, plan, shape, standard, count, state };
         sampler.in_turn(|machine, plan, _, _| machine.run(plan.noise))?;
         Ok(sampler)
     }
@@ -68,7 +71,8 @@ impl Sampler {
         Ok(())
     }
 
-    /// Begins anew from given images, one for each chain; they begin from noise otherwise.
+    /// Begins anew from given images, one for each chain; they begin from noise otherwise. Points are in the data's units,
+    /// where the network standardises them.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is not one image for each chain, or they do not fit the network.
@@ -77,7 +81,10 @@ impl Sampler {
             let (n, count) = (images.count(), self.count);
             return Err(Error::Usage(format!("{n} images to begin {count} chains from")));
         }
-        let images = images.padded_to(self.shape)?;
+        let mut images = images.padded_to(self.shape)?;
+        if let Some(standard) = &self.standard {
+            standard.to_network(&mut images);
+        }
         let pixels = self.shape.height * self.shape.width;
         for share in &self.plan.shares {
             let (plan, of_image) = (self.machine.plan(), self.shape.len());
@@ -119,13 +126,17 @@ impl Sampler {
         self.state.chain_base
     }
 
-    /// Where the chains are.
+    /// Where the chains are; points are in the data's units, where the network standardises them.
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn images(&self) -> Result<Images> {
         let (channels, pixels) = (self.shape.channels, self.shape.height * self.shape.width);
-        Ok(Images { shape: self.shape, values: self.read_kept(0, channels, pixels).await? })
+        let mut images = Images { shape: self.shape, values: self.read_kept(0, channels, pixels).await? };
+        if let Some(standard) = &self.standard {
+            standard.to_data(&mut images);
+        }
+        Ok(images)
     }
 
     /// The energies of where the chains are.

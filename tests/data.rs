@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
-use thalweg::data::npy::Npy;
 use thalweg::data::toy::TOYS;
 use thalweg::data::{self, ByteImages, Dataset, Examples, ImageShape, Images, idx, npy, picture_file};
 use thalweg::files::write_atomically;
@@ -80,7 +79,6 @@ fn assert_idx_fails(content: &[u8], words: &[&str]) {
 #[track_caller]
 fn assert_npy_fails(content: &[u8], words: &[&str]) {
     let (_folder, path) = put("some.npy", content);
-    assert_says(npy::read(&path), &path, words);
     assert_says(data::read_images(&path), &path, words);
 }
 
@@ -227,19 +225,17 @@ fn npy_reads_floats_of_either_byte_order_and_bytes() {
         ("\"<f4\"", "[2,3,1]", &le(&values)),
     ] {
         let (_folder, path) = put("a.npy", &npy_file(descr, "False", shape, bytes));
-        assert_eq!(npy::read_images(&path).unwrap(), expected);
         assert_eq!(data::read_images(&path).unwrap(), expected);
     }
     let (_folder, path) =
         put("named.anything", &npy_file("'|u1'", "False", "(1, 3, 1, 2)", &[0, 255, 1, 2, 3, 4]));
     let bytes = ByteImages { shape: shape(3, 1, 2), bytes: vec![0, 255, 1, 2, 3, 4] };
-    assert_eq!(npy::read(&path).unwrap(), Npy::Bytes(bytes.clone()));
     assert_eq!(data::read_images(&path).unwrap(), bytes.to_images());
     // Version 2 has a longer length field.
     let header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1, 2)}";
     let (_folder, path) =
         put("v2.npy", &npy_raw(&[2, 0], &(header.len() as u32).to_le_bytes(), header, &[0, 255]));
-    assert_eq!(npy::read_images(&path).unwrap().values, [-1.0, 1.0]);
+    assert_eq!(data::read_images(&path).unwrap().values, [-1.0, 1.0]);
 }
 
 #[test]
@@ -256,7 +252,7 @@ fn npy_writes_what_it_and_npyz_read() {
         assert_eq!(other.into_vec::<f32>().unwrap(), values);
         if dims.len() > 2 {
             assert_eq!(
-                npy::read_images(&path).unwrap(),
+                data::read_images(&path).unwrap(),
                 Images { shape: shape(1, 3, 4), values: values.clone() }
             );
         }
@@ -277,17 +273,12 @@ fn npy_bad_values() {
     assert_npy_fails(&file(1.0011), &["1.0011", "[1, 0, 1, 0]", "outside [-1, 1]"]);
     assert_npy_fails(&file(-255.0), &["-255", "outside [-1, 1]"]);
     let (_folder, path) = put("a.npy", &file(-1.0009));
-    assert_eq!(npy::read_images(&path).unwrap().values[7], -1.0009);
+    assert_eq!(data::read_images(&path).unwrap().values[7], -1.0009);
 }
 
 #[test]
 fn npy_bad_layout() {
-    assert_npy_fails(
-        &npy_file("'<f4'", "True", "(1, 1, 1)", &[0; 4]),
-        &["Fortran order", "ascontiguousarray"],
-    );
-    assert_npy_fails(&npy_file("'<f8'", "False", "(1, 1, 1)", &[0; 8]), &["dtype <f8", "expected f4", "u1"]);
-    assert_npy_fails(&npy_file("'|O'", "False", "(1, 1, 1)", &[0; 8]), &["dtype |O"]);
+    assert_npy_fails(&npy_file("'|O'", "False", "(1, 1, 1)", &[0; 8]), &["dtype |O", "Python objects"]);
     assert_npy_fails(&npy_file("[('a', '<f4')]", "False", "(1, 1, 1)", &[0; 4]), &["structured dtype"]);
     assert_npy_fails(
         &npy_file("'<f4'", "False", "(2, 2)", &[0; 16]),
@@ -295,10 +286,9 @@ fn npy_bad_layout() {
     );
     assert_npy_fails(&npy_file("'<f4'", "False", "()", &[0; 4]), &["shape []"]);
     assert_npy_fails(&npy_file("'|u1'", "False", "(1, 1, 1, 1, 1)", &[0]), &["[1, 1, 1, 1, 1]"]);
-    assert_npy_fails(&npy_file("'|u1'", "False", "(1, 2, 1, 1)", &[0; 2]), &["2 channels", "1 or 3"]);
     assert_npy_fails(
-        &npy_file("'|u1'", "False", "(1, 2, 2, 3)", &[0; 12]),
-        &["2 channels", "transpose(0, 3, 1, 2)"],
+        &npy_file("'|u1'", "False", "(1, 5, 2, 6)", &[0; 60]),
+        &["5 channels", "transpose(0, 3, 1, 2)"],
     );
     assert_npy_fails(&npy_file("'|u1'", "False", "(0, 2, 2)", &[]), &["holds no images", "[0, 2, 2]"]);
     assert_npy_fails(&npy_file("'|u1'", "False", "(1, 2, 0)", &[]), &["holds no images", "[1, 2, 0]"]);
@@ -512,8 +502,8 @@ fn one_file_as_a_data_set() {
     let (_folder, path) = put("labels.gz", &gzip(&idx_file(0x801, &[3], &[1, 2, 3])));
     assert_says(open(&path), &path, &["holds labels", "not images"]);
     let (_folder, path) = put("words.txt", b"some words");
-    assert_says(open(&path), &path, &["neither an IDX", "73, 6f, 6d, 65"]);
-    assert_says(data::read_images(&path), &path, &["neither an IDX"]);
+    assert_says(open(&path), &path, &["no rows of numbers"]);
+    assert_says(data::read_images(&path), &path, &["table", "images are needed"]);
     let (_folder, path) = put("empty", b"");
     assert_says(open(&path), &path, &["empty"]);
     let path = path.with_file_name("absent");
@@ -563,12 +553,12 @@ fn npy_of_points_and_sequences() {
         "'<f8'",
         "(1, 1, 2)",
         &[0.0_f64, 1e300].map(f64::to_le_bytes).concat(),
-        &["inf", "[0, 0, 1]", "32-bit"],
+        &["1e300", "[0, 0, 1]", "32-bit"],
     );
     fails("'<f4'", "(3,)", &le(&[0.0; 3]), &["[3]", "[n, d]", "[n, time, d]"]);
     fails("'<f4'", "(0, 2)", &[], &["no rows"]);
     fails("'<f4'", "(2, 2)", &le(&[0.0; 3]), &["truncated", "16"]);
-    fails("'<i4'", "(2, 2)", &le(&[0.0; 4]), &["dtype <i4"]);
+    fails("'<c8'", "(2, 2)", &[0; 32], &["dtype <c8", "array.real"]);
     fails("'<f4'", "(99999999, 99999999)", &[], &["at most 4 GiB"]);
 }
 
@@ -603,9 +593,8 @@ fn csv_files() {
     fails("1,2\n3,four\n", &["line 2, column 2: `four` is not a number"]);
     fails("x,2\n3,4\n", &["line 1, column 1: `x` is not a number"]);
     fails("1,2\n3,\n", &["line 2, column 2: the cell is empty"]);
-    fails("1,2\nnan,3\n", &["line 2, column 1: `nan` is not a finite"]);
+    fails("1,2\nnan,3\n", &["line 2, column 1: `nan` is not a"]);
     fails("1,2\n1,1e99\n", &["line 2, column 2: `1e99` is not a finite"]);
-    fails("1;2\n3;4\n", &["line 2, column 1: `3;4` is not a number", "commas"]);
     let (_folder, path) = put("a.csv", b"1,2\n");
     assert_says(open(&path), &path, &["1 example", "at least 2"]);
 }

@@ -1,7 +1,7 @@
 //! `thalweg devices`: what is there, what of it matters, and what `auto` takes.
 
 use super::say;
-use thalweg::calibration::{self, Calibration};
+use thalweg::calibration::Calibration;
 use thalweg::cpu::{Isa, bf16_rate, describe_bf16};
 use thalweg::device::auto;
 use thalweg::gpu::{Adapter, adapters, hidden};
@@ -17,7 +17,10 @@ pub async fn run(_: Arguments) -> Result<()> {
     say(
         "Each can be named after --device, by its number, a part of its name, or a backend and a name (dx12:radeon).\n",
     );
-    let calibrations = calibration::file().map_or(Ok(Vec::new()), |file| Calibration::read(&file))?;
+    let (calibrations, set_aside) = Calibration::read_all();
+    if let Some(why) = set_aside {
+        say(format_args!("Warning: {why}.\n"));
+    }
     for (number, adapter) in adapters.iter().enumerate() {
         say(describe(number, adapter));
         for found in calibrations.iter().filter(|c| c.is_on(adapter)) {

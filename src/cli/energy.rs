@@ -23,12 +23,15 @@ pub struct Arguments {
     network: Option<String>,
     #[command(flatten)]
     weights: super::WeightsOption,
-    /// The images: IDX (gzipped or not), .npy (f32 in [-1, 1] or bytes; [n, channels, height, width] or [n, height,
-    /// width]), PNG, a folder of PNG files, or a folder of IDX files under MNIST's names; points (CSV, .npy); or the name of
-    /// a built-in set, `digits` or a toy set as for `train --data`, of which the held-out part is taken. Smaller images than
-    /// the network's input are padded with black
+    /// The images: IDX, .npy or .npz (floats, or integers from 0 to 255; [n, channels, height, width], [n, height, width] or
+    /// channels last; FILE.npz:NAME chooses an array), PNG, a folder of PNG files, or a folder of IDX files under MNIST's
+    /// names; points and sequences: a table (CSV), .npy or .npz ([n, d] or [n, time, d]); or the name of a built-in set,
+    /// `digits` or a toy set as for `train --data`, of which the held-out part is taken. Files may be gzipped. Smaller
+    /// images than the network's input are padded with black
     #[arg(long, value_name = "FILE|DIR|NAME")]
     input: String,
+    #[command(flatten)]
+    range: super::RangeOption,
     /// Where the energies go: .npy (f32, [n]) or .csv (`index,energy`, and `file` for a folder of PNG files) [default:
     /// none, only their statistics are printed]
     #[arg(long, value_name = "FILE.npy|FILE.csv")]
@@ -52,8 +55,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     gradient.map_or(Ok(()), |path| check_output("--gradient", path, &["npy"]))?;
     let network = arguments.network.as_deref();
     let path = model_path(arguments.model.as_deref(), network)?;
-    let (model, _) = open_model(path.as_deref(), network, &arguments.weights)?;
-    let (images, what) = read_input("--input", &arguments.input, model.network.input)?;
+    let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
+    let reading = arguments.range.reading(model.network.input, &recipe);
+    let (images, what) = read_input("--input", &arguments.input, model.network.input, &reading)?;
     let device = super::open_device(&arguments.device, Default::default()).await?;
     let mut energy_model = EnergyModel::new(&device, &model).await?;
     let began = Instant::now();

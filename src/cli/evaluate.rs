@@ -4,11 +4,12 @@ use super::ends::{are_many, warn};
 use super::given::{model_path, read_input};
 use super::paths::OutputFile;
 use super::sample::trained_levels;
-use super::{check_output, open_model, real, say, steps_bar};
+use super::{check_output, open_model, real, say, say_notes, steps_bar};
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use thalweg::data::Examples;
+use thalweg::data::reading::Reading;
+use thalweg::data::{Examples, Opened};
 use thalweg::evaluate::annealed::{self, Annealed, BaseKind, temperature_of};
 use thalweg::evaluate::long_run::{self, LongRun};
 use thalweg::evaluate::samples::{self, Fid};
@@ -44,6 +45,8 @@ pub struct Arguments {
     /// PNG, JPEG, CIFAR-10's .bin, CSV) or a built-in set's name, any number of times
     #[arg(long, value_name = "DIR|FILE|NAME")]
     ood: Vec<String>,
+    #[command(flatten)]
+    range: super::RangeOption,
     /// Images of each set, at most: samples, held-out and training images are as many as are held out, if these are fewer (of points, 5,000 samples are drawn in any case)
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     count: u32,
@@ -113,7 +116,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let path = model_path(arguments.model.as_deref(), network)?;
     let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
     check_level(&arguments, &recipe)?;
-    let dataset = open_data(&arguments, &model)?;
+    let reading = arguments.range.reading(model.network.input, &recipe);
+    let dataset = open_data(&arguments, &model, &reading)?;
     let has_images = dataset.as_ref().is_some_and(|set| !is_points(set));
     let report = if has_images || !model.network.input.is_points() {
         let dataset = dataset.ok_or_else(|| Error::Usage("--data is missing".to_owned()))?;
@@ -151,7 +155,7 @@ fn is_points(dataset: &Dataset) -> bool {
 }
 
 /// The data that the model is held against; none for an energy with a formula that no data set has.
-fn open_data(arguments: &Arguments, model: &Model) -> Result<Option<Dataset>> {
+fn open_data(arguments: &Arguments, model: &Model, reading: &Reading) -> Result<Option<Dataset>> {
     let input = model.network.input;
     let analytic = match model.network.layers[0].operation {
         Operation::Analytic(energy) => Some(energy),
@@ -169,7 +173,8 @@ fn open_data(arguments: &Arguments, model: &Model) -> Result<Option<Dataset>> {
             )));
         }
     };
-    let dataset = Dataset::open(name)?;
+    let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
+    say_notes(&dataset.name, &notes);
     let shape = dataset.train.shape();
     if is_points(&dataset) && shape != input {
         let text = if input.is_points() {
@@ -195,7 +200,7 @@ async fn of_images(
     let held_out =
         images.padded_to(input).map_err(|error| Error::Usage(format!("--data {}: {error}", dataset.name)))?;
     let mut outlier_sets = outliers::made(&images, &held_out, seed);
-    outlier_sets.extend(read_outliers(arguments, model)?);
+    outlier_sets.extend(read_outliers(arguments, model, &arguments.range.reading(input, recipe))?);
     let buffer = path.map(|path| newest_replay_images(path, input, held_out.count())).transpose()?.flatten();
     let device = super::open_device(&arguments.device, Default::default()).await?;
     let numbers = recipe.sample_numbers();
@@ -244,7 +249,7 @@ async fn of_points(
     if dataset.is_none() && !arguments.ood.is_empty() {
         return Err(Error::Usage("--ood takes --data, whose points its are told from".to_owned()));
     }
-    let outlier_sets = read_outliers(arguments, model)?;
+    let outlier_sets = read_outliers(arguments, model, &arguments.range.reading(input, recipe))?;
     let device = super::open_device(&arguments.device, Default::default()).await?;
     let numbers = recipe.sample_numbers();
     let none = Images { shape: input, values: Vec::new() };

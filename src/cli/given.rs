@@ -2,6 +2,7 @@
 
 use super::{read_fitting, say};
 use std::path::{Path, PathBuf};
+use thalweg::data::reading::Reading;
 use thalweg::data::toy::Toy;
 use thalweg::data::{ImageShape, Images};
 use thalweg::network::named;
@@ -43,9 +44,14 @@ pub fn is_built_in(name: &str) -> bool {
 ///
 /// # Errors
 /// Those of [`Dataset::open`] and [`read_fitting`]; [`Error::Usage`] for a set that does not fit the network.
-pub fn read_input(option: &str, name: &str, input: ImageShape) -> Result<(Images, String)> {
+pub fn read_input(
+    option: &str,
+    name: &str,
+    input: ImageShape,
+    reading: &Reading,
+) -> Result<(Images, String)> {
     if !is_built_in(name) {
-        return Ok((read_fitting(Path::new(name), input)?, name.to_owned()));
+        return Ok((read_fitting(Path::new(name), input, reading)?, name.to_owned()));
     }
     let set = Dataset::open(name)?.held_out;
     let what = format!("{name} (the {} held out)", set.count());

@@ -21,11 +21,14 @@ pub mod train;
 use image::RgbImage;
 pub use screen::steps_bar;
 use std::path::Path;
-use thalweg::data::{ImageShape, Images, read_images, read_points};
+use thalweg::data::reading::Reading;
+use thalweg::data::{ImageShape, Images, read_for};
 use thalweg::device::ChainPath;
+use thalweg::error::printable;
 use thalweg::model::Weights;
 use thalweg::picture::plot::sequences;
 use thalweg::picture::{GridOptions, grid};
+use thalweg::train::config::Range;
 use thalweg::{Config, Device, Error, Model, Result};
 
 /// Which weights of a checkpoint a command is to use.
@@ -40,6 +43,30 @@ impl WeightsOption {
     /// The choice.
     pub fn choice(&self) -> Weights {
         if self.raw_weights { Weights::Raw } else { Weights::Average }
+    }
+}
+
+/// How a command reads images that lie in files as floats.
+#[derive(clap::Args)]
+pub struct RangeOption {
+    /// What float images hold: values in [-1, 1] (`signed`), [0, 1] (`unit`) or [0, 255] (`bytes`), or what their lowest and
+    /// highest value say (`auto`) [default: the model's recipe, `mnist-small`: auto]
+    #[arg(long, value_name = "auto|signed|unit|bytes")]
+    range: Option<Range>,
+}
+
+impl RangeOption {
+    /// What a file is read as, for a network with this input and recipe.
+    pub fn reading(&self, input: ImageShape, recipe: &Config) -> Reading {
+        let reading = Reading::for_network(input, recipe);
+        Reading { range: self.range.unwrap_or(reading.range), ..reading }
+    }
+}
+
+/// Prints how a file was understood.
+pub fn say_notes(name: impl std::fmt::Display, notes: &[String]) {
+    for note in notes {
+        say(printable(&format!("Note: {name}: {note}.")));
     }
 }
 
@@ -108,23 +135,23 @@ pub fn check_output(option: &str, path: &Path, endings: &[&str]) -> Result<()> {
     thalweg::files::check_writable(path)
 }
 
-/// Reads images, points or sequences that the network can take.
-pub fn read_fitting(path: &Path, input: ImageShape) -> Result<Images> {
+/// Reads images, points or sequences that the network can take, and says how they were understood.
+pub fn read_fitting(path: &Path, input: ImageShape, reading: &Reading) -> Result<Images> {
+    let (images, notes) = read_for(path, reading)?;
     if input.is_points() {
-        let points = read_points(path)?;
-        if points.shape != input {
+        if images.shape != input {
             let problem = format!(
                 "holds points of {} (numbers x 1 x moments), and the network takes {input}",
-                points.shape
+                images.shape
             );
             return Err(Error::file(path, problem));
         }
-        return Ok(points);
+    } else {
+        // No image of that shape is enough to ask.
+        let none = Images { shape: images.shape, values: Vec::new() };
+        none.padded_to(input).map_err(|error| Error::file(path, error.to_string()))?;
     }
-    let images = read_images(path)?;
-    // No image of that shape is enough to ask.
-    let none = Images { shape: images.shape, values: Vec::new() };
-    none.padded_to(input).map_err(|error| Error::file(path, error.to_string()))?;
+    say_notes(path.display(), &notes);
     Ok(images)
 }
 

@@ -4,9 +4,10 @@ use super::ends::{Names, judge_lost};
 use super::folder::METRICS;
 use super::given::model_path;
 use super::paths::{OutputFolder, writes};
-use super::{picture, say};
+use super::{picture, say, say_notes};
 use std::path::{Path, PathBuf};
-use thalweg::data::Images;
+use thalweg::data::reading::Reading;
+use thalweg::data::{Images, Opened};
 use thalweg::model::Weights;
 use thalweg::picture::plot::{Point, Square, curves, histograms, landscape, thinned};
 use thalweg::picture::save_png;
@@ -66,7 +67,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         };
         return Err(Error::file(path, problem));
     }
-    let data = arguments.data.as_deref().map(read_points).transpose()?;
+    let reading = Reading::for_network(input, &recipe);
+    let data = arguments.data.as_deref().map(|name| read_points(name, &reading)).transpose()?;
     let out = arguments.out.as_deref().unwrap_or(folder);
     if arguments.out.is_none() && !folder.join(METRICS).exists() {
         check_no_pictures(folder)?;
@@ -140,8 +142,10 @@ pub async fn draw_samples(
 }
 
 /// The points of a data set.
-fn read_points(name: &str) -> Result<Images> {
-    let images = Dataset::open(name)?.train.to_images();
+fn read_points(name: &str, reading: &Reading) -> Result<Images> {
+    let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
+    say_notes(name, &notes);
+    let images = dataset.train.into_images();
     plane::check(images.shape).map_err(|error| Error::file(name, error.to_string()))?;
     Ok(images)
 }

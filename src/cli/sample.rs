@@ -7,7 +7,8 @@ use super::paths::OutputFile;
 use super::{Summary, check_output, energy_titles, open_model, picture, real, say, steps_bar};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use thalweg::data::{ImageShape, Images, write_npy};
+use thalweg::data::reading::Reading;
+use thalweg::data::{ImageShape, Images, npz, write_npy};
 use thalweg::device::ChainPath;
 use thalweg::kernels::dynamics::Form;
 use thalweg::model::replay_images;
@@ -63,10 +64,12 @@ pub struct Arguments {
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     clamp: Option<f64>,
     /// Where chains start: `noise` (the recipe's: uniform or normal), the newest images of the checkpoint's replay
-    /// `buffer`, the first images or points of a file or folder (IDX, .npy, PNG, JPEG, CIFAR-10's .bin, CSV), or those held
-    /// out of a built-in set (`digits`, or a toy set as for `train --data`)
+    /// `buffer`, the first images or points of a file or folder (IDX, .npy, .npz, PNG, JPEG, CIFAR-10's .bin, CSV), or those
+    /// held out of a built-in set (`digits`, or a toy set as for `train --data`)
     #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE|NAME")]
     init: String,
+    #[command(flatten)]
+    range: super::RangeOption,
     /// Seed of all random numbers: same seed, same device, same samples
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -127,10 +130,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
     let picture_path = check_shape(&arguments, model.network.input, picture_path)?;
     let warnings = warnings(&arguments, &recipe);
+    let reading = arguments.range.reading(model.network.input, &recipe);
     let numbers = numbers(&arguments, recipe)?;
     check_form(&arguments, numbers.form)?;
     let steps = numbers.steps;
-    let start = start_images(&arguments, path.as_deref(), &model)?;
+    let start = start_images(&arguments, path.as_deref(), &model, &reading)?;
     let device = super::open_device(&arguments.device, arguments.chain_path).await?;
     let mut sampler = Sampler::new(&device, &model, count as usize, &numbers, seed).await?;
     if let Some((images, _)) = &start {
@@ -443,6 +447,7 @@ fn start_images(
     arguments: &Arguments,
     path: Option<&Path>,
     model: &Model,
+    reading: &Reading,
 ) -> Result<Option<(Images, String)>> {
     let (count, input) = (arguments.count as usize, model.network.input);
     Ok(match arguments.init.as_str() {
@@ -457,12 +462,12 @@ fn start_images(
         },
         name => {
             let path = Path::new(name);
-            if !is_built_in(name) && matches!(path.try_exists(), Ok(false)) {
-                let text = "there is no such file or folder; --init takes `noise`, `buffer`, images or points (IDX, .npy, PNG, \
-                            CSV), or a built-in set (`digits`, a toy set)";
+            if !is_built_in(name) && matches!(npz::split(path).0.try_exists(), Ok(false)) {
+                let text = "there is no such file or folder; --init takes `noise`, `buffer`, images or points (IDX, .npy, .npz, \
+                            PNG, CSV), or a built-in set (`digits`, a toy set)";
                 return Err(Error::file(path, text));
             }
-            let (mut images, what) = read_input("--init", name, input)?;
+            let (mut images, what) = read_input("--init", name, input, reading)?;
             if images.count() < count {
                 let text =
                     format!("holds {} images to start {count} chains from; lower --count", images.count());

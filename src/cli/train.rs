@@ -6,14 +6,17 @@ use super::folder::{
 use super::paths::{OutputFolder, check_data};
 use super::plot::{draw_curves, draw_plane, draw_samples};
 use super::progress::{EpochFigures, Progress};
-use super::{picture, say, screen, shell, signals};
+use super::{picture, say, say_notes, screen, shell, signals};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use thalweg::checkpoint::{Checkpoint, Header};
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::reading::{Reading, short};
+use thalweg::data::standard::{Standard, unscaled};
+use thalweg::data::{Examples, ImageShape, Images, Opened, npz};
 use thalweg::device::ChainPath;
+use thalweg::error::printable;
 use thalweg::files::write_atomically;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Philox, Stream};
@@ -21,6 +24,7 @@ use thalweg::metrics::{Judge, POINTS};
 use thalweg::picture::plot::{Square, monitor, thinned};
 use thalweg::picture::save_png;
 use thalweg::plan::METRIC_ROWS;
+use thalweg::source::read_text;
 use thalweg::train::metrics::{
     HeldOutFigures, HeldOutFile, MetricsFile, MetricsMean, MetricsTable, StepMetrics,
 };
@@ -84,6 +88,8 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
+/// Training steps below which a run says that they are few.
+const FEW_STEPS: u64 = 300;
 /// What follows the options in the help.
 const EXIT_CODES: &str = "Exit codes: 0, all steps are done; 2, an error, which says what to do; 130, 143 or 129, Ctrl-C, \
                           SIGTERM or SIGHUP stopped the run. The first of these signals saves the run and draws its pictures; \
@@ -106,8 +112,7 @@ const SUBMISSION: Duration = Duration::from_millis(250);
 /// Nothing is written, and nothing of an earlier run touched, before the new run can begin.
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.set.iter().any(|s| s == "help") {
-        let dataset = arguments.data.as_deref().map(Dataset::open).transpose()?;
-        let (config, _) = configure(&arguments, dataset.map(|dataset| dataset.train.shape()))?;
+        let (config, _) = configure(&arguments, shape_of_data(&arguments)?)?;
         say(screen::settings_help(&config, screen::width()));
         return Ok(ExitCode::SUCCESS);
     }
@@ -123,25 +128,26 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     // A folder that is not there yet is made when everything else has been found to be right.
     let folder = out.exists().then(|| RunFolder::take(out)).transpose()?;
     let mut resumed = if arguments.resume { Some(Checkpoint::load(&path)?) } else { None };
-    let (config, dataset, note) = match &mut resumed {
+    let (config, data, note) = match &mut resumed {
         Some(Checkpoint { header, .. }) => {
             override_settings(&mut header.config, &arguments)?;
             let data = data_of(&arguments, header)?;
             check_data("train", &data, out)?;
-            let dataset = Dataset::open(&data)?;
-            (header.config.clone(), dataset, None)
+            (header.config.clone(), data, None)
         }
         None => {
-            let given = arguments.data.as_deref().map(Dataset::open).transpose()?;
-            let (config, note) = configure(&arguments, given.as_ref().map(|data| data.train.shape()))?;
-            let dataset = match given {
-                Some(dataset) => dataset,
-                None => default_dataset(&config)?,
+            let (config, note) = configure(&arguments, shape_of_data(&arguments)?)?;
+            let data = match &arguments.data {
+                Some(data) => data.clone(),
+                None => default_data(&config)?.to_owned(),
             };
-            check_fits(&config, &dataset)?;
-            (config, dataset, note)
+            (config, data, note)
         }
     };
+    let Opened { dataset, columns, notes } = Dataset::open_for(&data, &Reading::for_training(&config))?;
+    if resumed.is_none() {
+        check_fits(&config, &dataset)?;
+    }
     let device = super::open_device(&arguments.device, arguments.chain_path).await?;
     let ran_on = resumed.as_ref().map(|checkpoint| checkpoint.header.device.clone());
     let trainer = match resumed {
@@ -184,6 +190,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Some(warning) = trainer.warning() {
         screen::warn(format_args!("{warning}."));
     }
+    say_notes(&dataset.name, &notes);
+    say_scaling(&dataset, &columns, trainer.network().standard.as_ref());
+    say_few_steps(&trainer, dataset.train.count());
     let left = trainer.total_steps().saturating_sub(trainer.step());
     if let Some(other) = ran_on.filter(|name| left > 0 && !name.is_empty() && *name != device.name()) {
         say(format_args!("It ran on {other} before: here it goes on alike, but not bit for bit."));
@@ -195,6 +204,67 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     match run.finish().await {
         Err(error @ (Error::Device(_) | Error::Io { .. })) => Err(run.explain(error)),
         other => other,
+    }
+}
+
+/// Columns that are named in a message, at most.
+const NAMED: usize = 6;
+
+/// Says what columns are standardised by, or which ones should be.
+fn say_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
+    let Examples::Floats(points) = &dataset.train else { return };
+    if !points.shape.is_points() || dataset.toy.is_some() {
+        return;
+    }
+    let name = |column: usize| match columns.get(column).filter(|name| !name.is_empty()) {
+        Some(name) => format!("`{name}`"),
+        None => format!("{}", column + 1),
+    };
+    let list = |all: Vec<(usize, f64, f64)>| {
+        let shown: Vec<String> = all
+            .iter()
+            .take(NAMED)
+            .map(|(column, mean, deviation)| {
+                format!("{} (mean {}, deviation {})", name(*column), short(*mean), short(*deviation))
+            })
+            .collect();
+        let more = if all.len() > NAMED { format!(", ... {} in all", all.len()) } else { String::new() };
+        printable(&format!("{}{more}", shown.join(", "))).into_owned()
+    };
+    if let Some(Standard { mean, deviation }) = standard {
+        let all = mean.iter().zip(deviation).enumerate().map(|(column, (mean, dev))| (column, *mean, *dev));
+        say(format_args!(
+            "Standardised columns: {}. Energies are of the standardised points; samples, pictures and files keep the \
+             data's units.",
+            list(all.collect())
+        ));
+        return;
+    }
+    let found: Vec<_> = unscaled(points).iter().map(|c| (c.column, c.mean, c.deviation)).collect();
+    if found.is_empty() {
+        return;
+    }
+    let flat = found.iter().any(|(_, _, deviation)| *deviation == 0.0);
+    say(format_args!(
+        "Warning: column{} {} far from mean 0 and deviation 1, for which networks and chains are made, so training is likely \
+         to fail: {}. Add `--set data.standardize=columns`, which standardises them for the network alone; samples and pictures stay in the data's \
+         units.{}",
+        if found.len() > 1 { "s" } else { "" },
+        if found.len() > 1 { "are" } else { "is" },
+        list(found),
+        if flat { " A column of deviation 0 is the same in all rows, and is better left out." } else { "" }
+    ));
+}
+
+/// Says that a small set makes few steps of the preset's epochs.
+fn say_few_steps(trainer: &Trainer, examples: usize) {
+    let (config, total) = (trainer.config(), trainer.total_steps());
+    if config.train.steps == 0 && total < FEW_STEPS && trainer.step() == 0 {
+        say(format_args!(
+            "Note: {} epochs of {examples} examples are {total} training steps, which is few; `--steps 2000` trains for \
+             longer.",
+            config.train.epochs
+        ));
     }
 }
 
@@ -217,7 +287,7 @@ fn data_of(arguments: &Arguments, header: &Header) -> Result<String> {
         None if data_source.is_empty() => Ok(config.default_data().to_owned()),
         None => {
             let path = Path::new(data_source);
-            if path.is_absolute() && !path.exists() {
+            if path.is_absolute() && !npz::split(path).0.exists() {
                 let text = "the run's data were read from here, and nothing is here now: say with --data where they are";
                 return Err(Error::file(path, text));
             }
@@ -226,8 +296,14 @@ fn data_of(arguments: &Arguments, header: &Header) -> Result<String> {
     }
 }
 
-/// What a recipe learns where no data are named.
-fn default_dataset(config: &Config) -> Result<Dataset> {
+/// The shape of the examples that --data names, where they are to choose the preset.
+fn shape_of_data(arguments: &Arguments) -> Result<Option<ImageShape>> {
+    let (None, Some(data)) = (&arguments.preset, &arguments.data) else { return Ok(None) };
+    Ok(Some(Dataset::open(data)?.train.shape()))
+}
+
+/// The name of the data that a recipe learns where none are named.
+fn default_data(config: &Config) -> Result<&'static str> {
     let input = match &config.network {
         Some(spec) => spec.build()?.input,
         None => thalweg::network::preset(&config.preset)?.input,
@@ -238,7 +314,7 @@ fn default_dataset(config: &Config) -> Result<Dataset> {
             config.preset, input.width, input.channels
         )));
     }
-    Dataset::open(config.default_data())
+    Ok(config.default_data())
 }
 
 /// The preset for examples of a shape.
@@ -813,12 +889,15 @@ fn has_fakes(config: &Config) -> bool {
     config.score_objective().is_none()
 }
 
+/// The most bytes of the file of figures.
+const MAX_FIGURES: u64 = 256 << 20;
+
 /// The figures that a run of points has written until a step.
 fn read_figures(path: &Path, step: u64) -> Result<Vec<serde_json::Value>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = read_text(path, MAX_FIGURES, "a list of figures")?;
     let mut rows: Vec<serde_json::Value> = serde_json::from_str(&text).map_err(|error| {
         Error::file(path, format!("is no list of figures ({error}); mend it, or move it away"))
     })?;

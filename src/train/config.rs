@@ -16,8 +16,9 @@ use crate::error::nearest;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
 use crate::kernels::random::Distribution;
-use crate::network::{Analytic, Fault, Network, NetworkSpec, preset, preset_for};
+use crate::network::{Analytic, Fault, MAX_TOML, Network, NetworkSpec, preset, preset_for};
 use crate::plan::{GuardNumbers, SamplerChange, SamplerNumbers, ScoreObjective};
+use crate::source::read_text;
 use crate::{Error, Result};
 
 /// Everything that decides what a run computes, besides the data and the device. The default is the preset `digits`, as it
@@ -101,6 +102,52 @@ pub struct Train {
 pub struct Data {
     /// Standard deviation of the Gaussian noise added to real images, whose values lie in [-1, 1].
     pub noise: f64,
+    /// What float images hold: values in [-1, 1], [0, 1] or [0, 255]; `auto` = what their lowest and highest value say.
+    pub range: Range,
+    /// Whether the columns of points, and the channels of sequences, are brought to mean 0 and deviation 1 for the network; the checkpoint keeps both, and all commands speak the data's units.
+    pub standardize: Standardize,
+}
+
+/// What float images hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Range {
+    /// What their lowest and highest value say: [0, 1] if no value is below 0 and none above 1, [0, 255] if no value is below
+    /// 0 and the largest is from 2 to 255, and [-1, 1] otherwise, or where all are 0.
+    #[default]
+    Auto,
+    /// Values in [-1, 1].
+    Signed,
+    /// Values in [0, 1].
+    Unit,
+    /// Values in [0, 255].
+    Bytes,
+}
+
+impl Range {
+    /// The names of all.
+    pub const NAMES: &[&str] = &["auto", "signed", "unit", "bytes"];
+}
+
+impl std::str::FromStr for Range {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let all = [Self::Auto, Self::Signed, Self::Unit, Self::Bytes];
+        let found = Self::NAMES.iter().position(|name| *name == text);
+        found.map(|ix| all[ix]).ok_or_else(|| format!("must be one of {}", Self::NAMES.join(", ")))
+    }
+}
+
+/// What is brought to mean 0 and deviation 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standardize {
+    /// Nothing.
+    #[default]
+    None,
+    /// The columns of points, and the channels of sequences.
+    Columns,
 }
 
 /// The Langevin chains of training.
@@ -446,7 +493,7 @@ impl Default for Train {
 
 impl Default for Data {
     fn default() -> Self {
-        Self { noise: 0.005 }
+        Self { noise: 0.005, range: Range::Auto, standardize: Standardize::None }
     }
 }
 
@@ -629,6 +676,8 @@ const SETTINGS: &[Setting] = &[
     ("train.batch", Whole(1, 1 << 20), "Real images, and chains, in a training step."),
     ("train.steps", Whole(0, 1_000_000_000), "Training steps in all, whatever `train.epochs` says; 0 = by epochs."),
     ("data.noise", NOISE, "Standard deviation of the Gaussian noise added to real images, whose values lie in [-1, 1]."),
+    ("data.range", Choice(Range::NAMES), "What float images hold: values in [-1, 1], [0, 1] or [0, 255]; `auto` = what their lowest and highest value say."),
+    ("data.standardize", Choice(&["none", "columns"]), "Whether the columns of points, and the channels of sequences, are brought to mean 0 and deviation 1 for the network; the checkpoint keeps both, and all commands speak the data's units."),
     ("chain.steps", CHAIN_STEPS, "Langevin steps that refine each chain in a training step."),
     ("chain.form", FORM, "What a Langevin step is (see `docs/objectives.md`)."),
     ("chain.step_size", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step; in `theory` and `mala` half of it."),
@@ -774,7 +823,7 @@ impl Config {
 
     /// The same, with the names of the settings in the file and their lines.
     pub(super) fn read_toml(path: &Path, base: Self) -> Result<(Self, Vec<(String, usize)>)> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = read_text(path, MAX_TOML, "a TOML file of settings")?;
         let line = |offset: usize| text.bytes().take(offset).filter(|&b| b == b'\n').count() + 1;
         let fault =
             |offset: usize, problem: String| Error::file(path, format!("line {}: {problem}", line(offset)));
@@ -1108,7 +1157,7 @@ fn digits(base: Config) -> Config {
     Config {
         objective: Objective::DenoisingScoreMatching,
         train: Train { steps: 10_000, batch: 64, ..base.train },
-        data: Data { noise: 0.0 },
+        data: Data { noise: 0.0, ..base.data },
         chain: Chain { gradient_clip: 0.0, clamp: 0.0, ..base.chain },
         replay: Replay { start: Start::Normal, ..base.replay },
         score: Score {
@@ -1153,7 +1202,7 @@ fn conv_pool(base: Config) -> Config {
     Config {
         train: Train { epochs: 50, ..base.train },
         chain: Chain { steps: 60, form: Form::NoiseLast, step_size: 0.01, gradient_clip: 0.0, ..base.chain },
-        data: Data { noise: 0.0 },
+        data: Data { noise: 0.0, ..base.data },
         replay: Replay { capacity: 10_000, ..base.replay },
         loss: Loss { energy_l2: 0.01, energy_l2_form: EnergyL2Form::SquareOfMeans, ..base.loss },
         adam: Adam { epsilon: 1e-8, gradient_norm_clip: 1.0, ..base.adam },
@@ -1174,7 +1223,7 @@ fn torchebm(base: Config) -> Config {
             clamp: 0.0,
             ..base.chain
         },
-        data: Data { noise: 0.0 },
+        data: Data { noise: 0.0, ..base.data },
         replay: Replay { start: Start::Normal, ..base.replay },
         loss: Loss { energy_l2: 0.0, ..base.loss },
         adam: Adam { epsilon: 1e-8, ..base.adam },

@@ -1,6 +1,7 @@
 //! What a training step reports, means of it over many steps, and the file that keeps it.
 
 use crate::files::write_atomically;
+use crate::source::Source;
 use crate::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -240,9 +241,11 @@ impl RowsFile {
     }
 
     fn resume(path: &Path, header: &'static str, step: u64) -> Result<Self> {
-        let old = match std::fs::read(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Self::create(path, header),
-            old => old.map_err(Error::io("read", path))?,
+        let old = match read(path) {
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Self::create(path, header);
+            }
+            old => old?,
         };
         let kept = rows_until(&old, header, step).map_err(|problem| Error::file(path, problem))?;
         if kept.text.as_bytes() != old {
@@ -351,6 +354,13 @@ pub struct MetricsTable {
     columns: Vec<(String, Vec<f64>)>,
 }
 
+/// The most bytes of a metrics file; a million steps take some 100 MB.
+const MAX_FILE: u64 = 2 << 30;
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    Source::open(path, MAX_FILE)?.read_all()
+}
+
 impl MetricsTable {
     /// Reads a metrics file of this program or of another version of it: whatever columns its first line names, as long
     /// as `step` is one. A last line that doesn't end, as a killed process may leave it, is left out.
@@ -360,7 +370,7 @@ impl MetricsTable {
     /// length than the first line, or a cell that is no number: with the line, and the column's name.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let content = std::fs::read(path).map_err(Error::io("read", path))?;
+        let content = read(path)?;
         Self::parse(&content).map_err(|problem| Error::file(path, problem))
     }
 

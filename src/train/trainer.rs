@@ -1,10 +1,13 @@
 //! The training run: a plan on a device, advanced step by step, saved and resumed.
 
-use super::config::{CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule};
+use super::config::{
+    CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule, Standardize,
+};
 use super::guard::{Halt, Rollback, retry_seed};
 use super::metrics::StepMetrics;
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
 use crate::compare::{Report, compare};
+use crate::data::standard::Standard;
 use crate::data::{Dataset, Examples, Images};
 use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
@@ -117,7 +120,7 @@ impl Trainer {
     /// # Errors
     /// A configuration that is not valid, a data set whose images do not fit the network, a device that can't hold it.
     pub async fn new(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
-        let mut trainer = Self::empty(device, config, dataset).await?;
+        let mut trainer = Self::empty(device, config, dataset, None).await?;
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
         let (capacity, initial) = trainer.config.ring();
         let mut parameters = trainer.network.initial_parameters(seed);
@@ -164,8 +167,9 @@ impl Trainer {
         let path = path.as_ref();
         let header = checkpoint.header;
         let device = device.going_on(&header.device, header.chain_path);
-        let mut trainer = Self::empty(&device, &header.config, dataset).await?;
-        let (of, network) = (header_network(path, &header)?, &trainer.network);
+        let of = header_network(path, &header)?;
+        let mut trainer = Self::empty(&device, &header.config, dataset, of.standard.clone()).await?;
+        let network = &trainer.network;
         if of.layers != network.layers || of.input != network.input {
             let text = format!("is a checkpoint of network `{}`, not of `{}`", of.name, network.name);
             return Err(Error::file(path, text));
@@ -231,9 +235,15 @@ impl Trainer {
         Ok(Stored { buffers, state })
     }
 
-    async fn empty(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
+    /// `standard` is what points were standardised by before, in a run that goes on.
+    async fn empty(
+        device: &Device,
+        config: &Config,
+        dataset: &Dataset,
+        standard: Option<Standard>,
+    ) -> Result<Self> {
         config.validate()?;
-        let network = config.network(dataset.train.shape())?;
+        let mut network = config.network(dataset.train.shape())?;
         let (examples, input) = (&dataset.train, network.input);
         let shape = examples.shape();
         let is_points = matches!(examples, Examples::Floats(_)) && shape.is_points();
@@ -248,6 +258,18 @@ impl Trainer {
                 "`{}` takes images of up to {input} (channels x height x width), and those of {} are {shape}",
                 network.name, dataset.name
             )));
+        }
+        if config.data.standardize == Standardize::Columns {
+            let Examples::Floats(points) = examples else {
+                let text = "is of points and sequences, of a fixed set: leave it `none`, or give a file, or a fixed set of a \
+                            toy (`rings:10000`)";
+                return Err(Error::setting("data.standardize", text));
+            };
+            if !shape.is_points() {
+                let text = "is of points and sequences, and these are images: leave it `none`";
+                return Err(Error::setting("data.standardize", text));
+            }
+            network.standard = Some(standard.unwrap_or_else(|| Standard::of(points)));
         }
         if let Some(objective) = config.score_objective() {
             objective.check(&network)?;
@@ -301,7 +323,14 @@ impl Trainer {
                     bytes.resize(bytes.len().next_multiple_of(4), 0);
                     trainer.machine.write(part.buffer, 0, &bytemuck::pod_collect_to_vec(&bytes));
                 }
-                Examples::Floats(images) => trainer.machine.write_floats(part.buffer, &images.values[values]),
+                Examples::Floats(images) => match &trainer.network.standard {
+                    Some(standard) => {
+                        let mut points = Images { shape, values: images.values[values].to_vec() };
+                        standard.to_network(&mut points);
+                        trainer.machine.write_floats(part.buffer, &points.values);
+                    }
+                    None => trainer.machine.write_floats(part.buffer, &images.values[values]),
+                },
                 Examples::Fresh(..) => {}
             }
         }
@@ -516,7 +545,11 @@ impl Trainer {
         let ring = self.machine.read_floats(self.plan.ring).await?;
         let (head, length) = (state.ring_head as usize, state.ring_length as usize);
         let newest: Vec<usize> = (1..=count.min(length)).map(|i| (head + length - i) % length).collect();
-        Ok(ring_images(&ring, self.network.input, &newest))
+        let mut images = ring_images(&ring, self.network.input, &newest);
+        if let Some(standard) = &self.network.standard {
+            standard.to_data(&mut images);
+        }
+        Ok(images)
     }
 
     /// Everything that a resumed run needs. `metrics` goes into the header as it is.
