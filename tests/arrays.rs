@@ -388,7 +388,7 @@ fn shapes_are_what_the_network_takes() {
     }
     let (found, notes) = read(&path, &for_input(shape(2, 2, 3)));
     assert_eq!((found.shape, &found.values, &notes[..]), (shape(2, 2, 3), &values, ""));
-    refused(&path, &for_input(shape(1, 28, 28)), &["[2, 2, 2, 3]", "1 channels"]);
+    refused(&path, &for_input(shape(1, 28, 28)), &["[2, 2, 2, 3]", "1x28x28"]);
     let path = put(&folder, "four.npy", &npy_file("'<f4'", false, "(1, 4, 2, 3)", &le(&values)));
     assert_eq!(read(&path, &for_input(shape(4, 2, 3))).0.values, values);
     assert_eq!(read(&path, &reading(Takes::Images)).0.shape, shape(3, 4, 2));
