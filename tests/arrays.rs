@@ -224,6 +224,12 @@ fn an_index_is_left_out_and_said() {
     let (columns, _, names, notes) = table(b",0,1\n0,1.5,2.5\n1,3.5,4.5\n");
     assert_eq!((columns, names), (2, vec!["0".to_owned(), "1".to_owned()]));
     assert!(notes.contains("left out"), "{notes}");
+    for text in [&b",1990,1991\n0,1.5,2.5\n1,3.5,4.5\n"[..], b"Unnamed: 0,0,1\n0,1.5,2.5\n1,3.5,4.5\n"] {
+        let (columns, values, ..) = table(text);
+        assert_eq!((columns, values), (2, vec![1.5, 2.5, 3.5, 4.5]));
+    }
+    refuses_table("x,2\n3,4\n", &["line 1, column 1", "`x`"]);
+    refuses_table(",5,3\n1.5,2,2\n", &["line 1, column 1", "empty"]);
     // A coordinate that has no name.
     let (columns, values, _, notes) = table(b",x\n0.5,1\n0.5,2\n");
     assert_eq!((columns, values), (2, vec![0.5, 1.0, 0.5, 2.0]));
@@ -388,7 +394,7 @@ fn shapes_are_what_the_network_takes() {
     }
     let (found, notes) = read(&path, &for_input(shape(2, 2, 3)));
     assert_eq!((found.shape, &found.values, &notes[..]), (shape(2, 2, 3), &values, ""));
-    refused(&path, &for_input(shape(1, 28, 28)), &["[2, 2, 2, 3]", "1 channels"]);
+    refused(&path, &for_input(shape(1, 28, 28)), &["[2, 2, 2, 3]", "1x28x28"]);
     let path = put(&folder, "four.npy", &npy_file("'<f4'", false, "(1, 4, 2, 3)", &le(&values)));
     assert_eq!(read(&path, &for_input(shape(4, 2, 3))).0.values, values);
     assert_eq!(read(&path, &reading(Takes::Images)).0.shape, shape(3, 4, 2));
