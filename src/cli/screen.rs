@@ -8,6 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use textwrap::{Options, WordSeparator, WordSplitter};
 use thalweg::data::ImageShape;
 use thalweg::files::write_atomically;
+use thalweg::train::settings::Setting;
 use thalweg::{Config, Result};
 
 /// Options of every command.
@@ -230,8 +231,8 @@ const SECTIONS: &[(&str, &str)] = &[
 /// All settings by section, each with its value in `config`, the values that it can have, and what it is.
 pub fn settings_help(config: &Config, width: usize) -> String {
     let width = width.min(100);
-    let settings = config.describe();
-    let longest = settings.iter().map(|(key, ..)| key.len()).max().filter(|_| width >= 60).unwrap_or(0);
+    let settings = config.settings();
+    let longest = settings.iter().map(|setting| setting.name.len()).max().filter(|_| width >= 60).unwrap_or(0);
     let intro = format!(
         "Settings of preset `{}`: name, value, what it is, [allowed values]. Change one with `--set NAME=VALUE`, or many in a TOML file \
          with `--config FILE`.",
@@ -239,16 +240,20 @@ pub fn settings_help(config: &Config, width: usize) -> String {
     );
     let mut text = fill(&intro, width, "", "");
     let mut section = None;
-    for (key, value, doc) in settings {
+    for Setting { name: key, value, allowed, doc, used_by, is_used, .. } in settings {
         let own = key.split_once('.').map_or("", |(section, _)| section);
         if section.replace(own) != Some(own) {
             let about = SECTIONS.iter().find(|(name, _)| *name == own).map_or("", |(_, about)| about);
             let title = if own.is_empty() { about.to_owned() } else { format!("[{own}] {about}") };
             text += &format!("\n\n{}", fill(&title, width, "", ""));
         }
-        let allowed = Config::allowed(key).unwrap_or_default();
         text += &format!("\n{key:longest$} {value}\n");
-        text += &fill(&format!("{doc} [{allowed}]"), width, "    ", "    ");
+        let use_of = match used_by {
+            Some(what) if is_used => format!(" Used by {what}."),
+            Some(what) => format!(" No effect here: used by {what}."),
+            None => String::new(),
+        };
+        text += &fill(&format!("{doc} [{allowed}]{use_of}"), width, "    ", "    ");
     }
     text
 }
@@ -327,9 +332,10 @@ mod tests {
     fn help_knows_every_preset_objective_and_section() {
         let names: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, thalweg::train::config::PRESETS);
-        let allowed = Config::allowed("objective").unwrap();
+        let settings = Config::default().settings();
+        let objective = settings.iter().find(|setting| setting.name == "objective").unwrap();
         let names: Vec<_> = OBJECTIVES.iter().map(|(name, _)| *name).collect();
-        assert_eq!(allowed, format!("one of {}", names.join(", ")));
+        assert_eq!(objective.choices, names);
         for (key, ..) in Config::default().describe() {
             let section = key.split_once('.').map_or("", |(section, _)| section);
             assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{key}");

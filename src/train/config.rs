@@ -1036,11 +1036,6 @@ impl Config {
         (values.to_string(), choices)
     }
 
-    /// The values that a setting can have: a range, or names to choose from. `None` if there is no such setting.
-    pub fn allowed(name: &str) -> Option<String> {
-        find(name).ok().map(|(_, values, _)| values.to_string())
-    }
-
     /// The objective, if it is one that fits the score.
     pub fn score_objective(&self) -> Option<ScoreObjective> {
         let s = &self.score;
