@@ -1,7 +1,7 @@
 //! `thalweg bench`: what the engine reaches here, in numbers that anyone can reproduce.
 
 use super::paths::OutputFile;
-use super::say;
+use super::{check_output, say};
 use std::time::Instant;
 use thalweg::bench::{Figures, calibrate, measure};
 use thalweg::calibration;

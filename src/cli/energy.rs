@@ -1,6 +1,6 @@
 //! `thalweg energy`: energies of given images, and their gradients.
 
-use super::given::{model_path, read_input};
+use super::given::{is_built_in, model_path, read_input};
 use super::paths::OutputFile;
 use super::{Summary, check_output, ends, open_model, say};
 use std::path::{Path, PathBuf};

@@ -300,10 +300,10 @@ async fn of_points(
 }
 
 /// The sets of `--ood`.
-fn read_outliers(arguments: &Arguments, model: &Model) -> Result<Vec<(String, Images)>> {
+fn read_outliers(arguments: &Arguments, model: &Model, reading: &Reading) -> Result<Vec<(String, Images)>> {
     let few = arguments.count as usize;
     let read = |name: &String| {
-        let (others, _) = read_input("--ood", name, model.network.input)?;
+        let (others, _) = read_input("--ood", name, model.network.input, reading)?;
         Ok((name.clone(), others.pick(spread(others.count(), few))))
     };
     arguments.ood.iter().map(read).collect()

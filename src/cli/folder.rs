@@ -105,7 +105,7 @@ pub fn files_of_run(path: &Path) -> Vec<String> {
 pub fn check_free(path: &Path) -> Result<()> {
     let (files, folder) = (files_of_run(path), path.display());
     let has = |name: &str| files.iter().any(|file| file == name);
-    let overwrite = "--overwrite moves them to a folder inside it and begins anew";
+    let overwrite = "with --overwrite its files move to a folder inside it, and the run begins anew";
     if has(CHECKPOINT) || has(METRICS) {
         return Err(Error::Usage(format!(
             "{folder} holds a run already. Continue it with --resume, or choose another folder with --out; {overwrite}"

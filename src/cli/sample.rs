@@ -17,7 +17,7 @@ use thalweg::picture::{film, save_png};
 use thalweg::plan::{SamplerNumbers, ScoreObjective};
 use thalweg::sample::{denoised, noise_level};
 use thalweg::train::config::SampleForm;
-use thalweg::{Config, EnergyModel, Error, Model, Result, Sampler, plane};
+use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler, plane};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]

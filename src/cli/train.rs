@@ -104,6 +104,8 @@ const SHOWN: u64 = 10;
 const MONITORED: usize = 1000;
 /// Between two checkpoints within an epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// Between two attempts at a checkpoint that can't be written.
+const RETRY_SAVE: Duration = Duration::from_secs(10);
 /// What one submission should take, so that progress is smooth.
 const SUBMISSION: Duration = Duration::from_millis(250);
 
@@ -310,7 +312,8 @@ fn default_data(config: &Config) -> Result<&'static str> {
     };
     if input.is_sequence() {
         return Err(Error::Usage(format!(
-            "`{}` learns sequences, and none ship with the program: give --data FILE.npy, floats of shape [n, time, d], such as [1000, {}, {}]",
+            "`{}` learns sequences, and none ship with the program: give --data FILE.npy, floats of shape [n, time, d], \
+             such as [1000, {}, {}]",
             config.preset, input.width, input.channels
         )));
     }
@@ -407,6 +410,7 @@ struct Run<'a> {
     latest: StepMetrics,
     began: u64,            // the step after which this process began
     saved: u64,            // the step of the checkpoint
+    misses_saves: bool,    // it could not be written last time
     misses_rows: bool,     // metrics.csv can't be written just now
     misses_pictures: bool, // or other files that training can do without
     has_drawn: bool,
@@ -456,6 +460,7 @@ impl<'a> Run<'a> {
             latest: StepMetrics::default(),
             began: trainer.step(),
             saved: trainer.step(),
+            misses_saves: false,
             misses_rows: false,
             misses_pictures: false,
             has_drawn: false,
@@ -507,11 +512,13 @@ impl<'a> Run<'a> {
                 if self.take_all(&mut pending, usize::MAX).await? || self.check().await? {
                     continue;
                 }
-                // First what was learned, then what it looks like.
-                if let Err(error) = self.save().await {
-                    self.warn_of_save(error)?;
+                // First what was learned, then what it looks like. Where there is no room, it is not tried all the time.
+                if !self.misses_saves || is_last || tried.elapsed() > RETRY_SAVE {
+                    tried = Instant::now();
+                    if let Err(error) = self.save().await {
+                        self.warn_of_save(error)?;
+                    }
                 }
-                tried = Instant::now();
                 if (epoch_ends || is_last) && !signals::is_urgent() {
                     self.end_epoch().await?;
                 }
@@ -630,8 +637,10 @@ impl<'a> Run<'a> {
     fn warn_of_save(&mut self, error: Error) -> Result<()> {
         let Error::Io { .. } = error else { return Err(error) };
         let (step, saved) = (self.trainer.step(), self.saved);
+        self.misses_saves = true;
         self.progress.warn(format!(
-            "Warning: step {step} is not saved: {error}. The checkpoint of step {saved} is whole; training goes on, and the              next save tries again."
+            "Warning: step {step} is not saved: {error}. The checkpoint of step {saved} is whole; training goes on, and the \
+             next save tries again."
         ));
         Ok(())
     }
@@ -878,7 +887,7 @@ impl<'a> Run<'a> {
             "energy_fake": self.latest.energy_fake, // null where there are no fake images
         });
         self.trainer.checkpoint(latest).await?.save(self.checkpoint_path())?;
-        self.saved = self.trainer.step();
+        (self.saved, self.misses_saves) = (self.trainer.step(), false);
         signals::saved(true);
         Ok(())
     }
