@@ -378,6 +378,15 @@ fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<SamplerNumbers> 
         *setting = option.unwrap_or(*setting);
     }
     recipe.check_annealed()?;
+    let given = [
+        ("--noise", "sample.noise", arguments.noise.is_some()),
+        ("--temperature", "sample.temperature", arguments.temperature.is_some()),
+    ];
+    for (option, setting, is_given) in given {
+        if let Some(problem) = recipe.unused(setting).filter(|_| is_given) {
+            return Err(Error::Usage(format!("{option}: {problem}")));
+        }
+    }
     Ok(recipe.sample_numbers())
 }
 

@@ -1025,15 +1025,18 @@ impl Config {
         text_of(&serde_json::to_value(self).expect("plain fields"), name)
     }
 
-    /// What a setting may be, in words, and the names that it is chosen from, if it is.
-    pub(super) fn allowed(name: &str) -> (String, &'static [&'static str]) {
-        let values = find(name).map_or(Preset, |setting| setting.1);
-        let choices = match values {
-            Preset => PRESETS,
-            Choice(names) => names,
-            Whole(..) | Real(..) => &[],
-        };
-        (values.to_string(), choices)
+    /// The values that a setting can have: a range, or names to choose from. `None` if there is no such setting.
+    pub fn allowed(name: &str) -> Option<String> {
+        find(name).ok().map(|(_, values, _)| values.to_string())
+    }
+
+    /// The names that a setting is chosen from; none of a number.
+    pub fn choices(name: &str) -> &'static [&'static str] {
+        match find(name) {
+            Ok((_, Preset, _)) => PRESETS,
+            Ok((_, Choice(names), _)) => names,
+            _ => &[],
+        }
     }
 
     /// The objective, if it is one that fits the score.

@@ -215,12 +215,11 @@ impl Config {
     pub fn settings(&self) -> Vec<Setting> {
         let of_row = |(name, value, doc)| {
             let rule = USES.iter().find(|rule| rule.names.contains(&name));
-            let (allowed, choices) = Self::allowed(name);
             Setting {
                 name,
                 value,
-                allowed,
-                choices,
+                allowed: Self::allowed(name).unwrap_or_default(),
+                choices: Self::choices(name),
                 doc,
                 used_by: rule.map(|rule| rule.by),
                 is_used: rule.is_none_or(|rule| (rule.used)(self)),
