@@ -228,21 +228,25 @@ fn what_is_too_large_names_its_own_setting() {
         let device = limited(ChainPath::Layers, |limits| limits.buffer = 4 << 20).await;
         let [dataset, _] = digits();
         let refusal = async |settings: &[&str]| {
-            let mut config = tiny();
+            let mut config = Config::preset("mnist-small").unwrap();
+            config.set("train.batch=20").unwrap();
             settings.iter().for_each(|setting| config.set(setting).unwrap());
             let error = Trainer::new(&device, &config, &dataset).await.unwrap_err();
             assert!(matches!(error, Error::Memory(_)), "{error}");
             error.to_string()
         };
-        let ring = refusal(&["replay.capacity=2000"]).await;
+        let ring = refusal(&["replay.capacity=2000", "replay.initial=100"]).await;
         assert!(ring.contains("`replay.capacity`") && !ring.contains("batch"), "{ring}");
-        assert!(ring.contains("takes 6 MiB") && ring.contains("has 4 MiB at most"), "{ring}");
+        assert!(
+            ring.contains("`replay ring`, which takes 8 MiB") && ring.contains("has 4 MiB at most"),
+            "{ring}"
+        );
         let pool = refusal(&["objective=pcd", "pcd.chains=2000"]).await;
         assert!(
             pool.contains("`pcd.chains`") && !pool.contains("batch") && !pool.contains("replay."),
             "{pool}"
         );
-        let batch = refusal(&["train.batch=2000", "replay.capacity=2000", "objective=cd"]).await;
+        let batch = refusal(&["train.batch=2000", "objective=cd"]).await;
         assert!(batch.contains("`train.batch`") && !batch.contains("replay."), "{batch}");
         // A network that is too large for a single block of images.
         let device = limited(ChainPath::Layers, |limits| limits.buffer = 64 << 10).await;
@@ -277,10 +281,10 @@ fn text(output: &Output) -> String {
 fn memory_that_is_not_there_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for (setting, named) in
-        [("replay.capacity=1000000000", "`replay.capacity`"), ("train.batch=500000000", "`train.batch`")]
+        [("replay.capacity=16777216", "`replay.capacity`"), ("train.batch=500000000", "`train.batch`")]
     {
         let arguments = ["train", "--device=cpu", "--preset=mnist-small", "--steps=1", "--set", setting];
-        let capacity = ["--set", "replay.capacity=500000000"];
+        let capacity = ["--set", "replay.capacity=1048576"];
         let more = if setting.starts_with("train") { &capacity[..] } else { &[] };
         let output = thalweg(folder.path(), &[&arguments[..], more].concat(), &[]);
         let text = text(&output);

@@ -96,7 +96,7 @@ impl Gpu {
     #[doc(hidden)]
     pub async fn open_within(adapter: Adapter, limits: Limits) -> Result<Arc<Self>> {
         let required_limits = wgpu::Limits {
-            max_buffer_size: adapter.max_buffer.min(limits.buffer),
+            max_buffer_size: adapter.max_buffer,
             max_storage_buffer_binding_size: adapter.max_binding.min(limits.buffer),
             max_compute_workgroup_storage_size: adapter.workgroup_memory,
             max_compute_workgroups_per_dimension: limits.workgroups,

@@ -93,7 +93,8 @@ impl Plan {
     /// What is beyond a device's room, if anything: the largest buffer before launches, and these before the sum of all
     /// buffers.
     pub fn excess(&self, room: &Room) -> Option<Excess> {
-        let largest = (0..self.buffers.len()).map(BufferId).max_by_key(|id| self.len_of(*id))?;
+        // The first of those: a ring rather than its snapshot.
+        let largest = (0..self.buffers.len()).rev().map(BufferId).max_by_key(|id| self.len_of(*id))?;
         let (bytes, name) = (4 * self.len_of(largest) as u64, &self.buffers[largest.0].name);
         if bytes > room.buffer {
             let (takes, most) = (bytes.div_ceil(MIB), room.buffer / MIB);
