@@ -17,6 +17,7 @@
 // The prelude declares SIZE, the workgroup's invocations, FEATURES of an image, and MAX_LAYERS.
 
 override LANES: u32 = 16;
+override N_LAYERS: u32 = 1;
 override ZEROS: u32 = 1;   // fours of zeros
 override SCRATCH: u32 = 1; // fours of one image's scratch
 
@@ -53,7 +54,7 @@ struct Params {
     chain_step: u32, // the first of this dispatch
     n_steps: u32,
     first_image: u32, // of this dispatch
-    // Of the network. No override: FXC, the old compiler of DX12, would unroll loops over layers.
+    // N_LAYERS, for loops over layers: FXC, the old compiler of DX12, unrolls those whose length it knows.
     n_layers: u32,
     spare0: u32,
     spare1: u32,

@@ -2,7 +2,7 @@
 # Every pipeline through the compilers of other systems, with no GPU:
 # * spirv-val, on what Vulkan drivers get;
 # * Tint, Chromium's compiler, on the WGSL;
-# * FXC and DXC, DX12's compilers, under Wine, on the HLSL that wgpu makes. Each pipeline has 5 seconds of CPU time.
+# * DXC and FXC, DX12's compilers, under Wine, on the HLSL that wgpu makes. Each pipeline has 5 seconds of CPU time.
 #
 #   tools/check_compilers.sh          what a first run takes: `train`, `sample`, `energy`, chains fused and by layers
 #   tools/check_compilers.sh --all    every pipeline of the tests' plans and of every preset
@@ -19,7 +19,6 @@ case ${1-} in
 *) echo "usage: tools/check_compilers.sh [--all]" >&2; exit 2 ;;
 esac
 at=${XDG_CACHE_HOME:-$HOME/.cache}/thalweg-compilers
-limit=5 # seconds of CPU time
 
 twice() { "$@" || { echo "check_compilers: once more: $*" >&2; sleep 5; "$@"; }; }
 
@@ -81,6 +80,6 @@ echo "spirv-val: $((${#first[@]} + ${#newer[@]})) modules in $((SECONDS - start)
 
 node tools/compilers/check_tint.mjs "$work" "$at" || bad=1
 for compiler in dxc fxc; do
-    python3 tools/compilers/check_hlsl.py "$compiler" "$work" "$at" "$limit" || bad=1
+    python3 tools/compilers/check_hlsl.py "$compiler" "$work" "$at" "$set" || bad=1
 done
 exit $bad

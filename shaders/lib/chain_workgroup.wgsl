@@ -29,7 +29,7 @@ fn set_part(at: u32, index: u32, four: vec4f) {
 
 // Value and slope of layer l. The last layer's slope is dE by its pre-activation, and nobody reads its value.
 fn store(l: u32, n: Layer, base: u32, at: u32, value: vec4f, slope: vec4f) {
-    memory[n.value + at] = select(value, slope, l + 1u == params.n_layers);
+    memory[n.value + at] = select(value, slope, l + 1u == N_LAYERS);
     scratch[base + n.slope + at] = slope;
 }
 

@@ -337,6 +337,7 @@ impl Describe for Chain {
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         vec![
             ("LANES", self.lanes.into()),
+            ("N_LAYERS", self.layers.len() as f64),
             ("ZEROS", zeros(&self.layers) as f64),
             ("SCRATCH", (scratch_len(&self.layers, self.hidden) / 4) as f64),
         ]

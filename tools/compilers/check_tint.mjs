@@ -10,7 +10,8 @@ const [folder, packages] = process.argv.slice(2);
 const { create, globals } = await import(pathToFileURL(createRequire(`${packages}/`).resolve('webgpu')));
 Object.assign(globalThis, globals);
 
-const adapter = await create(['backend=null']).requestAdapter();
+const gpu = create(['backend=null']); // kept: what comes of it does not outlive it
+const adapter = await gpu.requestAdapter();
 const { maxComputeWorkgroupStorageSize } = adapter.limits;
 const device = await adapter.requestDevice({ requiredLimits: { maxComputeWorkgroupStorageSize } });
 
