@@ -1403,14 +1403,17 @@ fn help_names_every_option_and_its_default() {
         let mut current = None;
         for line in help.lines().skip_while(|line| *line != "Options:").skip(1) {
             let start = line.trim_start();
-            let start = start.strip_prefix("-h, ").unwrap_or(start);
+            let short = ["-h, ", "-q, ", "-v, "];
+            let start = short.iter().find_map(|short| start.strip_prefix(short)).unwrap_or(start);
             if line.starts_with("  ") && line.len() - line.trim_start().len() < 8 && start.starts_with("--") {
                 current = start.split([' ', '=']).next().map(str::to_owned);
             }
             let text = found.entry(current.clone().unwrap_or_default()).or_default();
             *text += &format!("{} ", line.trim());
         }
-        assert!(found.remove("--help").is_some(), "{help}");
+        for of_all in ["--help", "--quiet", "--verbose"] {
+            assert!(found.remove(of_all).is_some(), "{name}: no {of_all}\n{help}");
+        }
         for (option, default) in options {
             let text = found.remove(*option).unwrap_or_else(|| panic!("{name}: no {option}\n{help}"));
             assert!(text.contains(default), "{name} {option}: no `{default}` in `{text}`");
