@@ -773,7 +773,7 @@ fn bad_models_are_refused() {
     refusals.refused(&[&resume[..], &["other"]].concat(), &["other/checkpoint.safetensors", "mnist-large"]);
     refusals.refused(&[&resume[..], &["ring"]].concat(), &["ring/checkpoint.safetensors", "`state`"]);
     refusals.refused(
-        &["train", "--resume", "--device=cpu"],
+        &["train", "--resume", "--device=cpu", "--data=digits"],
         &["other data", "72 images", "9000 images", "--data"],
     );
     refusals.refused(&["train", "--resume", "--preset=mnist-small"], &["--preset", "--resume"]);

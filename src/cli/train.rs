@@ -274,7 +274,11 @@ fn say_few_steps(trainer: &Trainer, examples: usize) {
 /// take a checkpoint is found out. An earlier run's files are moved away only when it is written.
 async fn begin(trainer: &Trainer, folder: &RunFolder) -> Result<()> {
     let (path, first) = (folder.join(CHECKPOINT), folder.join(FIRST_CHECKPOINT));
-    trainer.checkpoint(serde_json::Value::Null).await?.save(&first)?;
+    // What can't be written is the checkpoint, whatever it is called for now.
+    trainer.checkpoint(serde_json::Value::Null).await?.save(&first).map_err(|error| match error {
+        Error::Io { action, source, .. } => Error::Io { action, path: path.clone(), source },
+        other => other,
+    })?;
     if let Some(to) = folder.set_aside()? {
         say(format_args!("Moved the files of the earlier run to {}.", to.display()));
     }
