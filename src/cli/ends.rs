@@ -221,5 +221,5 @@ pub fn are_many(n: usize, all: usize) -> bool {
 
 /// Prints a warning to stderr.
 pub fn warn(text: &str) {
-    eprintln!("warning: {text}.");
+    super::screen::warn(format_args!("{text}."));
 }

@@ -43,7 +43,7 @@ impl RunFolder {
         let lock = lock(path)?;
         if lock.is_none() {
             let text = "its file system has no locks: see to it yourself that no other run uses this folder";
-            let _ = writeln!(std::io::stderr(), "Warning: {}: {text}.", path.display());
+            super::screen::warn(format_args!("{}: {text}.", path.display()));
         }
         remove_temporaries(path, |name| writes("train", name) || name == FIRST_CHECKPOINT);
         Ok(Self { path: path.to_owned(), lock })

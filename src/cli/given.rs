@@ -63,7 +63,9 @@ pub fn read_input(
     let none = Images { shape: set.shape, values: Vec::new() };
     none.padded_to(input).map_err(|error| Error::Usage(format!("{option} {name}: {error}")))?;
     if Path::new(name).exists() {
-        eprintln!("note: `{name}` is the built-in set; write ./{name} for the file or folder of that name");
+        super::screen::warn(format_args!(
+            "`{name}` is the built-in set; write ./{name} for the file or folder of that name."
+        ));
     }
     Ok((set, what))
 }

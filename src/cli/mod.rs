@@ -90,7 +90,7 @@ pub fn open_model(
 pub async fn open_device(choice: &str, path: ChainPath) -> Result<Device> {
     let (device, notes) = Device::open_and_tell(choice, path).await?;
     for note in notes {
-        let _ = writeln!(std::io::stderr(), "note: {note}");
+        screen::warn(format_args!("{note}."));
     }
     Ok(device)
 }

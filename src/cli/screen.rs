@@ -77,14 +77,9 @@ pub fn hint(text: impl std::fmt::Display) {
     }
 }
 
-/// Prints a warning: among the other lines, or with `--quiet` to stderr.
+/// Prints a warning to stderr, with `--quiet` too.
 pub fn warn(text: impl std::fmt::Display) {
-    let text = format!("Warning: {text}");
-    if lines() == Lines::Last {
-        write(std::io::stderr(), &text);
-    } else {
-        say(text);
-    }
+    write(std::io::stderr(), &format!("Warning: {text}"));
 }
 
 /// Prints an error to stderr.
