@@ -63,7 +63,7 @@ fn chains_that_diverge_fail_when_all_is_written() {
     npy::write_f32(folder.join("far.npy"), &[50, 2], &far).unwrap();
     let from_far = ["--form=theory", "--steps=5", "--init=far.npy"];
     // One of fifty is warned of.
-    let warned = ["warning: 1 of 50 chains", "where they started", "--init"];
+    let warned = ["Warning: 1 of 50 chains", "where they started", "--init"];
     let stdout = ends(folder, 0, &[&GAUSSIAN[..], &from_far].concat(), &warned);
     let mean = stdout.lines().find(|line| line.starts_with("energy: mean")).unwrap();
     assert!(!mean.contains("NaN") && !mean.contains("inf"), "the others' mean: {mean}");
@@ -127,7 +127,7 @@ fn samples_that_say_nothing_are_warned_of() {
         (&["--form=mala", "--step-size=50", "--steps=5"], "never moved"),
     ];
     for (options, fact) in cases {
-        ends(folder, 0, &[&GAUSSIAN[..], options].concat(), &["warning: ", fact]);
+        ends(folder, 0, &[&GAUSSIAN[..], options].concat(), &["Warning: ", fact]);
     }
     let all = ["--form=theory", "--trajectory=t.png", "--step-sizes=1e6"];
     ends(folder, 2, &[&GAUSSIAN[..], &all].concat(), &["--trajectory", "not finite"]);
@@ -152,7 +152,7 @@ fn energies_that_are_not_finite_fail_when_all_is_written() {
     assert_eq!(fs::read_to_string(folder.join("e.csv")).unwrap(), "index,energy\n0,inf\n1,inf\n2,2.5\n");
     let many: String = (0..99).map(|i| format!("{},1\n", i % 3)).collect();
     fs::write(folder.join("far.csv"), many + "1e30,1\n").unwrap();
-    ends(folder, 0, &energy, &["warning: 1 of 100 energies"]);
+    ends(folder, 0, &energy, &["Warning: 1 of 100 energies"]);
 }
 
 #[test]
@@ -227,9 +227,9 @@ fn the_model_of_run_and_built_in_sets_are_taken_by_name() {
     assert!(works(folder, &["plot", cpu]).contains(default));
 
     // What noise levels it was trained for is known.
-    ends(folder, 0, &["sample", "--count=2", "--noise=0.3", cpu], &["warning: ", "end at noise level 0.5"]);
-    ends(folder, 0, &["sample", "--count=2", "--noise=9", cpu], &["warning: ", "from 0.25 to 5"]);
-    ends(folder, 0, &["sample", "--count=2", "--form=theory", cpu], &["warning: ", "no density of images"]);
+    ends(folder, 0, &["sample", "--count=2", "--noise=0.3", cpu], &["Warning: ", "end at noise level 0.5"]);
+    ends(folder, 0, &["sample", "--count=2", "--noise=9", cpu], &["Warning: ", "from 0.25 to 5"]);
+    ends(folder, 0, &["sample", "--count=2", "--form=theory", cpu], &["Warning: ", "no density of images"]);
     let level = ["evaluate", "--ais", "--temperature=1e-3", cpu];
     ends(folder, 2, &level, &["--temperature 0.001", "from 0.25 to 5", "score.sigma_max"]);
 }
