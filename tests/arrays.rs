@@ -249,11 +249,15 @@ fn what_is_no_number_is_refused_where_it_stands() {
     refuses_table("x;y\n1 234;2\n", &["1 234", "thousands"]);
     refuses_table("x,y\n\"1,234\",2\n", &["1,234", "thousands"]);
     refuses_table("x;y\n1,234;2\n512;3\n", &["1,234", "thousands"]);
-    refuses_table("x,y\n2020-01-01,2\n2020-01-02,3\n", &["line 2, column 1 (`x`)", "2020-01-01", "Leave out"]);
+    refuses_table(
+        "x,y\n2020-01-01,2\n2020-01-02,3\n",
+        &["line 2, column 1 (`x`)", "2020-01-01", "Leave out"],
+    );
     refuses_table("x,y\n1,1e99\n", &["1e99", "32-bit"]);
     refuses_table("# only\n# comments\n", &["no rows of numbers"]);
     refuses_table("1,2\0\n3,4\n", &["NUL", "line 1"]);
-    let message = thalweg::data::rows::parse_csv(Path::new("a"), &b"x,y\n1,\x1b[31m\n"[..]).unwrap_err().to_string();
+    let message =
+        thalweg::data::rows::parse_csv(Path::new("a"), &b"x,y\n1,\x1b[31m\n"[..]).unwrap_err().to_string();
     assert!(!message.contains('\x1b'), "{message:?}");
 }
 
@@ -316,7 +320,11 @@ fn arrays_of_every_type_are_read_alike() {
     let path = put(&folder, "b.npy", &npy_file("'|b1'", false, "(2, 1, 2)", &[0, 1, 1, 0]));
     let (images, notes) = read(&path, &reading(Takes::Images));
     assert_eq!((images.values, notes.contains("black and white")), (vec![-1.0, 1.0, 1.0, -1.0], true));
-    let path = put(&folder, "b.npy", &npy_file("'<i8'", false, "(2, 1, 2)", &[-1_i64, 1, 1, 0].map(i64::to_le_bytes).concat()));
+    let path = put(
+        &folder,
+        "b.npy",
+        &npy_file("'<i8'", false, "(2, 1, 2)", &[-1_i64, 1, 1, 0].map(i64::to_le_bytes).concat()),
+    );
     assert_eq!(read(&path, &reading(Takes::Images)).0.values, [-1.0, 1.0, 1.0, 0.0]);
     // Python 2.
     let found = read(&fixture("python2_shape.npy"), &Reading::default()).0;
@@ -431,7 +439,10 @@ fn ranges_of_float_images() {
     refused(&put(&[-3.0, 1.0, 1.5]), &images, &["-3", "[0, 0, 0]"]);
     // A recipe without a clamp: as they are. For training, with a word.
     let free = Reading { clamp: 0.0, ..images.clone() };
-    assert_eq!(read(&put(&[-3.0, 1.0, 1.5]), &free), (Images { shape: shape(1, 1, 1), values: vec![-3.0, 1.0, 1.5] }, String::new()));
+    assert_eq!(
+        read(&put(&[-3.0, 1.0, 1.5]), &free),
+        (Images { shape: shape(1, 1, 1), values: vec![-3.0, 1.0, 1.5] }, String::new())
+    );
     let trains = Reading { trains: true, ..free.clone() };
     assert!(read(&put(&[-3.0, 1.0, 1.5]), &trains).1.contains("from -3 to 1.5"));
     assert!(read(&put(&[0.0, 1.0]), &trains).1.contains("--set data.range=signed"));
@@ -465,7 +476,10 @@ fn archives_of_arrays() {
             "set.npz",
             &[
                 (train, pixels(5, 10)),
-                (&train.replace(['x', 'X'], "y").replace("images", "labels").replace("data", "label"), labels(5)),
+                (
+                    &train.replace(['x', 'X'], "y").replace("images", "labels").replace("data", "label"),
+                    labels(5),
+                ),
                 (test, pixels(3, 20)),
                 ("test_labels", labels(3)),
             ],
@@ -490,7 +504,11 @@ fn archives_of_arrays() {
     let chosen = PathBuf::from(format!("{}:masks", several.display()));
     assert_eq!(open(&chosen).unwrap().dataset.train.count(), 3);
     assert_eq!(read(&chosen, &reading(Takes::Images)).0.values[0], thalweg::data::byte_to_value(2));
-    refused(&PathBuf::from(format!("{}:no", several.display())), &reading(Takes::Images), &["no array `no`", "`masks`"]);
+    refused(
+        &PathBuf::from(format!("{}:no", several.display())),
+        &reading(Takes::Images),
+        &["no array `no`", "`masks`"],
+    );
     let file = fs::read(&one).unwrap();
     for length in [10, file.len() / 2, file.len() - 1] {
         let cut = put(&folder, "cut.npz", &file[..length]);
@@ -505,7 +523,11 @@ fn memory_is_taken_for_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     // Promises 3 GB; the file is sparse, or short.
     let header = npy_file("'|u1'", false, "(4000000, 28, 28)", &[]);
-    refused(&put(&folder, "short.npy", &header), &reading(Takes::Images), &["truncated", "promise 3136000000"]);
+    refused(
+        &put(&folder, "short.npy", &header),
+        &reading(Takes::Images),
+        &["truncated", "promise 3136000000"],
+    );
     refused(&put(&folder, "short.npy.gz", &gzip(&header)), &reading(Takes::Images), &["short.npy.gz"]);
     let sparse = put(&folder, "sparse.npy", &npy_file("'<f4'", false, "(1000000, 64, 64)", &[]));
     fs::File::options().append(true).open(&sparse).unwrap().set_len(16 << 30).unwrap();
@@ -520,7 +542,10 @@ fn memory_is_taken_for_what_is_there() {
 
 #[test]
 fn standardising_and_back() {
-    let points = Images { shape: shape(2, 1, 3), values: vec![1.0, 2.0, 3.0, 70.0, 70.0, 70.0, 3.0, 2.0, 1.0, 70.0, 70.0, 70.0] };
+    let points = Images {
+        shape: shape(2, 1, 3),
+        values: vec![1.0, 2.0, 3.0, 70.0, 70.0, 70.0, 3.0, 2.0, 1.0, 70.0, 70.0, 70.0],
+    };
     let standard = Standard::of(&points);
     assert_eq!((standard.mean[0], standard.mean[1], standard.deviation[1]), (2.0, 70.0, 1.0));
     assert!((standard.deviation[0] - (2.0_f64 / 3.0).sqrt()).abs() < 1e-12);
@@ -550,7 +575,10 @@ fn all_commands_speak_the_units_of_the_data() {
     assert!(said.contains("Standardised columns: `minutes` (mean ") && !said.contains("Warning"), "{said}");
     let whole = [&train[..], &["--set=data.standardize=columns", "--out=whole", "--steps=60"]].concat();
     works(folder.path(), &whole);
-    works(folder.path(), &["train", "--resume", "--out=run", "--data=geyser.csv", "--device=cpu", "--steps=60"]);
+    works(
+        folder.path(),
+        &["train", "--resume", "--out=run", "--data=geyser.csv", "--device=cpu", "--steps=60"],
+    );
 
     // Samples are in the data's units, and come back from there.
     let model = "--model=whole/checkpoint.safetensors";
@@ -558,13 +586,28 @@ fn all_commands_speak_the_units_of_the_data() {
     let samples = floats(&at("s.npy"));
     let mean = |column: usize| samples.iter().skip(column).step_by(2).sum::<f32>() / 200.0;
     assert!(mean(1) > 20.0 && mean(1) < 120.0 && mean(0).abs() < 12.0, "{} {}", mean(0), mean(1));
-    works(folder.path(), &["sample", model, "--device=cpu", "--count=200", "--steps=0", "--init=s.npy", "--npy=t.npy", "--out=t.png"]);
+    works(
+        folder.path(),
+        &[
+            "sample",
+            model,
+            "--device=cpu",
+            "--count=200",
+            "--steps=0",
+            "--init=s.npy",
+            "--npy=t.npy",
+            "--out=t.png",
+        ],
+    );
     for (a, b) in samples.iter().zip(floats(&at("t.npy"))) {
         assert!((a - b).abs() <= 1e-5 * a.abs().max(1.0), "{a} {b}");
     }
     // Energies are those of the standardised points, by the same weights without `mean` and `deviation`; gradients go by
     // the data's units: the chain rule.
-    works(folder.path(), &["energy", model, "--device=cpu", "--input=geyser.csv", "--out=e.npy", "--gradient=g.npy"]);
+    works(
+        folder.path(),
+        &["energy", model, "--device=cpu", "--input=geyser.csv", "--out=e.npy", "--gradient=g.npy"],
+    );
     let (energies, gradient) = (floats(&at("e.npy")), floats(&at("g.npy")));
     let (points, _) = read(&at("geyser.csv"), &Reading::default());
     let step = 0.05;
@@ -602,12 +645,37 @@ fn what_cannot_be_standardised_is_refused() {
 fn what_a_command_writes_the_others_read() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    works(folder.path(), &["train", "--steps=1", "--device=cpu", "--set=sample.count=2", "--set=sample.steps=1", "--set=train.batch=2"]);
+    works(
+        folder.path(),
+        &[
+            "train",
+            "--steps=1",
+            "--device=cpu",
+            "--set=sample.count=2",
+            "--set=sample.steps=1",
+            "--set=train.batch=2",
+        ],
+    );
     let model = "--model=run/checkpoint.safetensors";
-    works(folder.path(), &["sample", model, "--device=cpu", "--count=4", "--steps=2", "--npy=s.npy", "--out=s.png"]);
+    works(
+        folder.path(),
+        &["sample", model, "--device=cpu", "--count=4", "--steps=2", "--npy=s.npy", "--out=s.png"],
+    );
     let samples = floats(&at("s.npy"));
     assert!(samples.iter().any(|v| v.abs() > 1.1), "no sample leaves [-1, 1], so that nothing is tested");
     works(folder.path(), &["energy", model, "--device=cpu", "--input=s.npy"]);
-    works(folder.path(), &["sample", model, "--device=cpu", "--count=4", "--steps=0", "--init=s.npy", "--npy=t.npy", "--out=t.png"]);
+    works(
+        folder.path(),
+        &[
+            "sample",
+            model,
+            "--device=cpu",
+            "--count=4",
+            "--steps=0",
+            "--init=s.npy",
+            "--npy=t.npy",
+            "--out=t.png",
+        ],
+    );
     assert_eq!(samples, floats(&at("t.npy")));
 }

@@ -360,18 +360,18 @@ fn png_folder_in_order_of_names() {
     }
     fs::write(folder.path().join("notes.txt"), "not an image").unwrap();
     fs::write(folder.path().join("._a.png"), "not an image").unwrap();
-    assert_eq!(picture_file::read_folder(folder.path()).unwrap().bytes, [1, 2, 3]);
-    assert_eq!(data::read_images(folder.path()).unwrap().count(), 3);
+    let expected: Vec<f32> = [1, 2, 3].map(data::byte_to_value).to_vec();
+    assert_eq!(data::read_images(folder.path()).unwrap().values, expected);
 
     let odd = folder.path().join("bb.png");
     write_png(&odd, image::ExtendedColorType::L8, 2, &[0, 0]);
-    assert_says(data::read_images(folder.path()), &odd, &["1x1x2", "1x1x1", "one shape"]);
+    assert_says(data::read_images(folder.path()), &odd, &["is 1x2 pixels", "a.PNG is 1x1", "one size"]);
 }
 
 #[test]
 fn png_bad() {
     let folder = tempfile::tempdir().unwrap();
-    assert_says(data::read_images(folder.path()), folder.path(), &["no *.png"]);
+    assert_says(data::read_images(folder.path()), folder.path(), &["Looked for *.png", "It is empty"]);
     let path = folder.path().join("a.png");
     write_png(&path, image::ExtendedColorType::L8, 4, &[9; 64]);
     let whole = fs::read(&path).unwrap();
@@ -381,10 +381,14 @@ fn png_bad() {
     let mut sum = flate2::Crc::new();
     sum.update(&huge[12..29]);
     huge[29..33].copy_from_slice(&sum.sum().to_be_bytes());
-    for content in [&whole[..whole.len() / 2], b"not a png", b"", &huge] {
+    for (content, words) in [
+        (&whole[..whole.len() / 2], &["no readable PNG"][..]),
+        (b"not a png", &["no readable PNG", "it is text"]),
+        (b"", &["no readable PNG", "it is empty"]),
+        (&huge, &["is 2147483647x2147483647 pixels", "scale or crop"]),
+    ] {
         fs::write(&path, content).unwrap();
-        assert_says(data::read_images(&path), &path, &["no readable PNG"]);
-        assert_says(data::read_images(folder.path()), &path, &["no readable PNG"]);
+        assert_says(data::read_images(folder.path()), &path, words);
     }
 }
 
@@ -467,7 +471,7 @@ fn folder_of_idx_files() {
     assert_says(
         Dataset::open(dir),
         folder.path(),
-        &["looked for", "train-images-idx3-ubyte,", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte"],
+        &["Looked for", "train-images-idx3-ubyte", ".gz", "data_batch_1.bin"],
     );
 
     for name in ["train-images-idx3-ubyte", "train-images.idx3-ubyte.gz"] {
@@ -658,8 +662,8 @@ fn folder_of_pictures_as_a_data_set() {
     assert!(close(0, 50) && close(64, 100) && close(128, 100), "{:?}", set.held_out.image(0));
 
     let odd = folder.path().join("5b.jpeg");
-    image::GrayImage::new(8, 8).save(&odd).unwrap();
-    assert_says(Dataset::open(dir), &odd, &["is 1x8x8", "0.png is 3x8x8", "one shape"]);
+    image::GrayImage::new(8, 9).save(&odd).unwrap();
+    assert_says(Dataset::open(dir), &odd, &["is 9x8 pixels", "0.png is 8x8", "one size"]);
 }
 
 #[test]

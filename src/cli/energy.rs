@@ -81,7 +81,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 
     if let Some(path) = out {
         if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
-            write_csv(path, &energies, &picture_files(&arguments.input)?)?;
+            let files = picture_files(&arguments.input)?;
+            let in_folder = |file: &PathBuf| file.strip_prefix(&arguments.input).unwrap_or(file).to_owned();
+            write_csv(path, &energies, &files.iter().map(in_folder).collect::<Vec<_>>())?;
         } else {
             npy::write_f32(path, &[count], &energies)?;
         }
@@ -100,7 +102,7 @@ fn write_csv(path: &Path, energies: &[f32], files: &[PathBuf]) -> Result<()> {
         writeln!(file, "index,energy{}", if files.is_empty() { "" } else { ",file" })?;
         for (ix, energy) in energies.iter().enumerate() {
             write!(file, "{ix},{}", if energy.is_nan() { "nan".to_owned() } else { energy.to_string() })?;
-            if let Some(name) = files.get(ix).and_then(|file| file.file_name()) {
+            if let Some(name) = files.get(ix) {
                 let name = name.to_string_lossy();
                 let plain = !name.contains([',', '"', '\n', '\r']);
                 let cell =

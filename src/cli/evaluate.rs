@@ -4,7 +4,7 @@ use super::{check_distinct, check_output, open_model, read_fitting, real, say, s
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::time::Duration;
-use thalweg::data::Opened;
+use thalweg::data::{Examples, Opened};
 use thalweg::evaluate::annealed::{self, Annealed, BaseKind, temperature_of};
 use thalweg::evaluate::long_run::{self, LongRun};
 use thalweg::evaluate::samples::{self, Fid};
@@ -115,7 +115,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let reading = arguments.range.reading(input, &recipe);
     let Opened { dataset, notes, .. } = Dataset::open_for(&arguments.data, &reading)?;
     say_notes(&dataset.name, &notes);
-    if dataset.train.shape().is_points() {
+    // Bytes are pictures, even of one row.
+    if dataset.train.shape().is_points() && !matches!(dataset.train, Examples::Bytes(_)) {
         let text =
             format!("--data {}: holds points or sequences, and the model's input is {input}", dataset.name);
         return Err(Error::Usage(text));

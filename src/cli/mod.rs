@@ -16,11 +16,11 @@ use std::io::Write;
 use std::path::Path;
 use thalweg::data::reading::Reading;
 use thalweg::data::{ImageShape, Images, read_for};
-use thalweg::model::Weights;
+use thalweg::error::printable;
+use thalweg::model::{LoadOptions, Loaded, Weights};
 use thalweg::picture::plot::sequences;
 use thalweg::picture::{GridOptions, grid};
 use thalweg::train::config::Range;
-use thalweg::error::printable;
 use thalweg::{Config, Error, Model, Result};
 
 /// Which weights of a checkpoint a command is to use.
@@ -29,6 +29,10 @@ pub struct WeightsOption {
     /// Use the weights of the last training step, where the checkpoint has their moving average, too (`ema.decay`)
     #[arg(long)]
     raw_weights: bool,
+    /// Of a safetensors file of weights, pass over tensors that the network does not have, such as batch normalisation:
+    /// the energies are those of the network without them
+    #[arg(long)]
+    ignore_extra_tensors: bool,
 }
 
 impl WeightsOption {
@@ -58,7 +62,7 @@ impl RangeOption {
 /// Prints how a file was understood.
 pub fn say_notes(name: impl std::fmt::Display, notes: &[String]) {
     for note in notes {
-        say(printable(&format!("Note: {name}: {note}.")));
+        say(format_args!("Note: {name}: {note}."));
     }
 }
 
@@ -69,7 +73,13 @@ pub fn open_model(
     weights: &WeightsOption,
 ) -> Result<(Model, Config)> {
     match (path, network) {
-        (Some(path), network) => Model::load_with_recipe(path, network, weights.choice()),
+        (Some(path), network) => {
+            let ignore_extra_tensors = weights.ignore_extra_tensors;
+            let options = LoadOptions { weights: weights.choice(), ignore_extra_tensors };
+            let Loaded { model, recipe, notes } = Model::load_with(path, network, options)?;
+            say_notes(path.display(), &notes);
+            Ok((model, recipe))
+        }
         (None, Some(network)) => Model::analytic(network),
         (None, None) => {
             let text = "--model FILE is missing; only analytic energies, as in `--network analytic:gaussian`, need none";
@@ -103,7 +113,7 @@ pub fn steps_bar(steps: u32) -> ProgressBar {
 /// Prints a line, or several, to stdout.
 pub fn say(text: impl std::fmt::Display) {
     // Nobody may be reading any more (`| head`): no reason to panic, as `println!` does.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(std::io::stdout(), "{}", printable(&text.to_string()));
 }
 
 /// A parser of numbers from `min` to `max`, for an option.
