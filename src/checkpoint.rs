@@ -530,8 +530,9 @@ impl Tensors {
         }
         let Some(tensor) = self.tensors.remove(name) else {
             // PyTorch keeps such weights in parts.
-            let parametrised =
-                ["_orig", "_g", "_v"].iter().any(|end| self.tensors.contains_key(&format!("{name}{end}")));
+            let parametrised = ["_orig", "_g", "_v"]
+                .iter()
+                .any(|end| self.names().any(|other| other == format!("{name}{end}")));
             if parametrised {
                 let problem = format!(
                     "tensor {name:?} is missing; it is there in parts (spectral_norm or weight_norm of PyTorch): call \

@@ -628,9 +628,7 @@ fn bad_images_are_refused() {
     put("labels.idx", &idx(0x801, &[4], &[1, 2, 3, 4]));
     put("colour.npy", &npy_file("<f4", "False", "(1, 3, 2, 2)", &le(&[0.0; 12])));
     put("nan.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 0.0, f32::NAN, 0.0])));
-    put("fortran.npy", &npy_file("<f4", "True", "(1, 1, 2, 2)", &le(&[0.0; 4])));
-    put("f8.npy", &npy_file("<f8", "False", "(1, 1, 2, 2)", &[0; 32]));
-    put("bytes.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 128.0, 255.0, 0.0])));
+    put("bytes.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 128.0, 255.0, -3.0])));
     put("rows.npy", &npy_file("<f4", "False", "(4, 2)", &le(&[0.0; 8])));
     put("ragged.csv", b"x,y\n1,2\n3\n");
     put("not.png", b"\x89PNG\r\n\x1a\nnothing");
@@ -638,7 +636,7 @@ fn bad_images_are_refused() {
     fs::create_dir(folder.path().join("none")).unwrap();
     put("e.npy", b"old");
 
-    let both: [(&str, &[&str]); 13] = [
+    let both: [(&str, &[&str]); 11] = [
         ("missing.idx", &["missing.idx"]),
         ("truncated.idx", &["truncated.idx: truncated", "3136", "984"]),
         ("magic.idx", &["magic.idx", "47, 49, 46"]),
@@ -649,14 +647,12 @@ fn bad_images_are_refused() {
         ("trailing.gz", &["trailing.gz: trailing garbage"]),
         ("broken.gz", &["broken.gz: truncated"]),
         ("labels.idx", &["labels.idx", "holds labels", "0x00000801"]),
-        ("fortran.npy", &["fortran.npy", "Fortran order"]),
-        ("f8.npy", &["f8.npy", "<f8", "f4"]),
         ("empty.idx", &["empty.idx", "is empty"]),
     ];
     let images: [(&str, &[&str]); 6] = [
         ("large.idx", &["large.idx", "1x40x40", "1x32x32"]),
         ("nan.npy", &["nan.npy", "NaN", "[0, 0, 1, 0]"]),
-        ("bytes.npy", &["bytes.npy", "128", "[0, 0, 0, 1]", "[-1, 1]"]),
+        ("bytes.npy", &["bytes.npy", "255", "[0, 0, 1, 0]", "[-1, 1]"]),
         ("colour.npy", &["colour.npy", "3x2x2", "1x32x32"]),
         ("not.png", &["not.png", "PNG"]),
         ("none", &["none", "Looked for *.png"]),

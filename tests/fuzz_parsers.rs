@@ -470,7 +470,11 @@ fn numbers_of(input: &[u8]) -> (Vec<usize>, Vec<f64>, bool) {
         "i8" => wide!(i64),
         "f4" => wide!(f32),
         "f8" => wide!(f64),
-        "b1" => file.into_vec::<bool>().unwrap().into_iter().map(|v| f64::from(u8::from(v))).collect(),
+        // NumPy writes 0 and 1, and takes whatever is not 0 for true.
+        "b1" => input[input.len() - dims.iter().product::<usize>()..]
+            .iter()
+            .map(|byte| f64::from(u8::from(*byte != 0)))
+            .collect(),
         // npyz has no half precision without a feature; its bits are tested elsewhere.
         _ => vec![],
     };

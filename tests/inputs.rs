@@ -318,7 +318,7 @@ fn pictures_of_every_kind() {
     assert_eq!(bytes_of(&fixture("palette.png")).0, shape(3, 8, 8));
     let animated = read_files(&[fixture("animated.png")], None).unwrap();
     assert_eq!((animated.images.shape, animated.images.bytes[0]), (shape(1, 4, 4), 10));
-    assert!(animated.notes[0].contains("animated"), "{:?}", animated.notes);
+    assert!(animated.notes.iter().any(|note| note.contains("animated")), "{:?}", animated.notes);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn sixteen_bits_mean_what_the_whole_set_says() {
     assert_eq!((set.images.bytes, set.notes.len()), (vec![0, 1, 0, 255], 0));
     assert_says(
         read([0, 200], [7, 4000]),
-        &["a.png", "from 0 to 4000 of 65535", "16 of 256 levels", "65535.0 / 4000"],
+        &["a.png", "from 0 to 4000 of 65535", "of 256 levels they would use 16", "65535.0 / 4000"],
     );
     assert_says(read([32_000, 32_500], [32_100, 33_000]), &["from 32000 to 33000"]);
     assert!(read([0, 200], [7, 10_000]).unwrap().notes[0].contains("from 0 to 10000"));

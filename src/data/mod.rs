@@ -373,7 +373,7 @@ fn read_numbers(
     }
     let mut source = Source::open(path, MAX_BYTES)?;
     if kind == Kind::Csv {
-        if reading.takes == Takes::Images {
+        if reading.takes == Takes::Images && !reading.trains {
             return Err(Error::file(path, "is a table (CSV): its rows are points, and images are needed"));
         }
         return Ok((rows::parse_csv(path, source)?, None));

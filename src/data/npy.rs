@@ -156,7 +156,8 @@ pub fn parse_elements(
 ) -> Result<Found> {
     let meaning = Meaning::of(layout, reading).map_err(|problem| Error::file(path, problem))?;
     let promised = layout.bytes();
-    let memory = layout.dims.iter().fold(4_u64, |all, dim| all.saturating_mul(*dim as u64));
+    let in_memory = if meaning.is_images && !layout.element.is_float() { 1_u64 } else { 4 };
+    let memory = layout.dims.iter().fold(in_memory, |all, dim| all.saturating_mul(*dim as u64));
     if promised.max(memory) > MAX_BYTES {
         let (limit, dims) = (MAX_BYTES >> 30, &layout.dims);
         return Err(Error::file(
@@ -327,7 +328,8 @@ impl Meaning {
                          {width})"
                     ));
                 }
-                (Takes::Images, _) => {
+                // 28 x 28 and the like; fewer numbers are points, for which another network has to be chosen.
+                (Takes::Images, _) if !reading.trains || d >= 256 && d.isqrt().pow(2) == d => {
                     let side = d.isqrt();
                     return wrong(&match side * side == d && side > 1 {
                         true => format!(
@@ -396,7 +398,12 @@ impl Meaning {
         match reading.input.map(|input| input.channels) {
             Some(channels) if a == channels => Ok(first),
             Some(channels) if c == channels => Ok(last),
-            Some(channels) => Err(format!("and the network takes images of {channels} channels{advice}")),
+            Some(_) => {
+                let (shape, input) = (first.shape, reading.input.unwrap_or(first.shape));
+                Err(format!(
+                    "images of {shape} (channels x height x width), and the network takes {input}{advice}"
+                ))
+            }
             None if usual(a) => Ok(first),
             None if usual(c) => Ok(last),
             None if possible(a) => Ok(first),
@@ -634,7 +641,9 @@ pub fn parse_header(path: &Path, source: &mut impl Read) -> Result<Layout> {
         ));
     }
     let count = |wanted: fn(&u8) -> bool| dictionary.iter().filter(|byte| wanted(byte)).count();
-    if count(|byte| b"[{(".contains(byte)) > 2 {
+    // A unit of time has brackets of its own: `<M8[ns]`.
+    let has_unit = dictionary.windows(3).any(|three| matches!(three, [b'm' | b'M', b'8', b'[']));
+    if count(|byte| b"[{(".contains(byte)) > 2 + usize::from(has_unit) {
         return fail(
             "has a structured dtype (an array of records with named fields); expected plain numbers: save \
              numpy.lib.recfunctions.structured_to_unstructured(array)"

@@ -10,7 +10,7 @@
 //!   number), which pandas writes for columns without names, and below it stand numbers with decimals, or at least three
 //!   columns, or nothing near it. Or all its numbers are whole and differ, as years do, and no number below it is whole.
 //! * **Index**: a first column without a name (or `Unnamed: 0`) is left out where its values are all different whole
-//!   numbers, or text: pandas writes one. So is the first column if the header has a name less than there are cells, as R
+//!   numbers, or text: pandas writes one (names that count, after such a first one, are a header, too). So is the first column if the header has a name less than there are cells, as R
 //!   writes it.
 
 use std::borrow::Cow;
@@ -397,11 +397,13 @@ impl<'a> Rows<'a> {
         let numbers = filled.clone().filter(|cell| parse_number(cell, self.separator) != Cell::Text).count();
         let texts = filled.count() - numbers;
         self.has_names = texts > 0 && numbers == 0;
-        // An index without a name, before names that are numbers.
-        let counts = cells.len() > 1
-            && cells[0].is_empty()
-            && cells[1..].iter().enumerate().all(|(i, cell)| cell.parse() == Ok(i));
-        self.has_names |= counts;
+        // The name of an index, or none, before names that are numbers: 0, 1, 2 or years.
+        let numbers: Option<Vec<i64>> = cells[1..].iter().map(|cell| cell.parse().ok()).collect();
+        let counts = numbers.is_some_and(|n| {
+            n.windows(2).all(|pair| pair[1] == pair[0].saturating_add(1)) && (n.len() > 1 || n == [0])
+        });
+        let is_number = parse_number(cells[0], self.separator) != Cell::Text || is_missing(cells[0]);
+        self.has_names |= counts && (cells[0].is_empty() || !is_number);
         self.first = Some(FirstRow { line, cells: cells.iter().map(|cell| (*cell).to_owned()).collect() });
         self.width = cells.len();
         if !self.has_names {
@@ -430,6 +432,10 @@ impl<'a> Rows<'a> {
         let place = format!(", column {}{name}: ", ix + offset + 1);
         match parse_number(cell, self.separator) {
             Cell::Number(value) | Cell::Comma(value, _) if (value as f32).is_finite() => Ok(value),
+            _ if !cell.is_empty() && is_missing(cell) => self.fail(
+                line,
+                format!("{place}`{shown}` stands for a missing value, so it is not a number; leave out or fill in such rows"),
+            ),
             Cell::Number(_) | Cell::Comma(..) => self.fail(
                 line,
                 format!("{place}`{shown}` is not a finite 32-bit number; leave out or fill in such rows"),
@@ -437,10 +443,6 @@ impl<'a> Rows<'a> {
             _ if cell.is_empty() => {
                 self.fail(line, format!("{place}the cell is empty; leave out or fill in such rows"))
             }
-            _ if is_missing(cell) => self.fail(
-                line,
-                format!("{place}`{shown}` stands for a missing value, so it is not a number; leave out or fill in such rows"),
-            ),
             Cell::Thousands => self.fail(
                 line,
                 format!(
