@@ -279,17 +279,25 @@ impl<R: Read> Archive<R> {
     /// What the system refuses, memory included.
     pub fn read(mut self, wanted: impl Fn(&str, &[usize]) -> bool) -> Result<Tensors> {
         let mut tensors = Tensors::new(&self.path, BTreeMap::new());
-        for name in self.metadata.offset_keys() {
-            let Some(info) = self.metadata.info(&name) else { continue };
-            let is_wanted = wanted(&name, &info.shape);
-            let data =
-                if is_wanted { read_data(&mut self.source, info) } else { skip_data(&mut self.source, info) };
+        let infos: Vec<(String, TensorInfo)> = self
+            .metadata
+            .offset_keys()
+            .into_iter()
+            .filter_map(|name| self.metadata.info(&name).cloned().map(|info| (name, info)))
+            .collect();
+        let last = infos.iter().rposition(|(name, info)| wanted(name, &info.shape));
+        for (ix, (name, info)) in infos.into_iter().enumerate() {
+            let data = match last {
+                Some(last) if ix <= last && wanted(&name, &info.shape) => read_data(&mut self.source, &info),
+                Some(last) if ix < last => skip_data(&mut self.source, &info),
+                _ => Ok(None),
+            };
             match data.map_err(Error::io("read", &self.path))? {
                 Some(data) => {
-                    tensors.tensors.insert(name, Tensor { shape: info.shape.clone(), data });
+                    tensors.tensors.insert(name, Tensor { shape: info.shape, data });
                 }
                 None => {
-                    tensors.unread.insert(name, (info.shape.clone(), info.dtype));
+                    tensors.unread.insert(name, (info.shape, info.dtype));
                 }
             }
         }
@@ -526,8 +534,9 @@ impl Tensors {
         }
         let Some(tensor) = self.tensors.remove(name) else {
             // PyTorch keeps such weights in parts.
-            let parametrised =
-                ["_orig", "_g", "_v"].iter().any(|end| self.tensors.contains_key(&format!("{name}{end}")));
+            let parametrised = ["_orig", "_g", "_v"]
+                .iter()
+                .any(|end| self.names().any(|other| other == format!("{name}{end}")));
             if parametrised {
                 let problem = format!(
                     "tensor {name:?} is missing; it is there in parts (spectral_norm or weight_norm of PyTorch): call \

@@ -273,7 +273,8 @@ fn ring_of(
     at_most: usize,
 ) -> Result<std::result::Result<Images, &'static str>> {
     let archive = Archive::open(path)?;
-    let Some(header) = archive.header.clone().filter(|_| archive.names().iter().any(|name| name == "state")) else {
+    let Some(header) = archive.header.clone().filter(|_| archive.names().iter().any(|name| name == "state"))
+    else {
         return Ok(Err("holds weights alone")); // of elsewhere, or by `export`
     };
     // Its plan has one slot all the same.

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use thalweg::data::reading::{Reading, Takes};
-use thalweg::data::{Examples, cifar, idx, npy, npz, rows};
+use thalweg::data::{Examples, cifar, idx, npy, npz, picture_file, rows};
+use thalweg::source::Source;
 use thalweg::train::config::Range;
 
 // ---- memory: what this thread holds, and the most it held
@@ -294,7 +295,15 @@ fn idx_parser() -> Parser {
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     };
-    let plain = [idx_file(&[2, 3, 5]), idx_file(&[1, 28, 28]), idx_file(&[7]), idx_file(&[300])];
+    let plain = [
+        idx_file(&[2, 3, 5]),
+        idx_file(&[1, 28, 28]),
+        idx_file(&[7]),
+        idx_file(&[300]),
+        idx_file(&[2, 3, 5, 3]),
+        // 16-bit integers: bytes stand as 0, byte.
+        [&[0, 0, 11, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3][..], &[0, 9].repeat(6)].concat(),
+    ];
     let zeros =
         [idx_file(&[1, 1, 1])[..4].to_vec(), vec![0, 0, 0, 20, 0, 0, 1, 0, 0, 0, 1, 0], vec![0; 20 << 16]]
             .concat();
@@ -308,7 +317,7 @@ fn idx_parser() -> Parser {
 fn repair_idx(bytes: &mut Vec<u8>) {
     let rank = bytes.get(3).map_or(0, |&rank| usize::from(rank));
     let header = 4 + 4 * rank;
-    if (1..=3).contains(&rank) && bytes.len() > header {
+    if (1..=4).contains(&rank) && bytes.len() > header {
         let item: u64 = bytes[8..header]
             .chunks_exact(4)
             .map(|b| u64::from(u32::from_be_bytes([b[0], b[1], b[2], b[3]])))
@@ -324,15 +333,18 @@ fn parse_idx(input: &[u8]) -> bool {
     let images = refused_as_file(idx::parse_images(path, input));
     let labels = refused_as_file(idx::parse_labels(path, input));
     assert!(images.is_none() || labels.is_none(), "both images and labels");
-    let raw = || match input {
-        [0x1f, 0x8b, ..] => {
-            let mut raw = Vec::new();
-            std::io::Read::read_to_end(&mut GzDecoder::new(input), &mut raw).unwrap();
-            raw
-        }
-        _ => input.to_vec(),
-    };
-    if let Some(images) = &images {
+    let raw = || Source::of_bytes(path, input.to_vec(), 1 << 30).unwrap().read_all().unwrap();
+    if let Some(images) = images.as_ref().filter(|_| raw()[..4] != [0, 0, 8, 3]) {
+        // In colour, or of another type of elements.
+        let [kind, rank] = [raw()[2], raw()[3]];
+        let size = match kind {
+            8 | 9 => 1,
+            0xb => 2,
+            0xc | 0xd => 4,
+            _ => 8,
+        };
+        assert_eq!(raw().len(), 4 + 4 * usize::from(rank) + size * images.bytes.len(), "kind {kind}");
+    } else if let Some(images) = &images {
         let raw = raw();
         let dims = [images.count(), images.shape.height, images.shape.width];
         assert!(images.shape.channels == 1 && !dims.contains(&0), "{dims:?}");
@@ -658,6 +670,49 @@ fn parse_cifar(input: &[u8]) -> bool {
     false
 }
 
+fn picture_parser() -> Parser {
+    use image::{DynamicImage, ImageFormat};
+    let grey = image::GrayImage::from_fn(7, 5, |x, y| image::Luma([(x * 30 + y) as u8]));
+    let colour =
+        image::RgbaImage::from_fn(4, 6, |x, y| image::Rgba([x as u8 * 60, y as u8 * 40, 9, 255 - x as u8]));
+    let deep = image::ImageBuffer::from_fn(5, 3, |x, y| image::Luma([(x * 9000 + y * 700) as u16]));
+    let pictures =
+        [DynamicImage::ImageLuma8(grey), DynamicImage::ImageRgba8(colour), DynamicImage::ImageLuma16(deep)];
+    let encoded = |picture: &DynamicImage, format| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    };
+    let mut seeds: Vec<_> = pictures.iter().map(|picture| encoded(picture, ImageFormat::Png)).collect();
+    seeds.push(encoded(&pictures[0], ImageFormat::Jpeg));
+    let tokens = &["IHDR", "IDAT", "PLTE", "tRNS", "eXIf", "acTL", "iCCP", "IEND"];
+    Parser { name: "picture", seeds, tokens, repair: repair_png, gzip: true, parse: parse_picture }
+}
+
+/// Sets the sums of PNG's chunks right.
+fn repair_png(bytes: &mut Vec<u8>) {
+    let mut at = 8;
+    while let Some(length) = bytes.get(at..at + 4) {
+        let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
+        let Some(end) = at.checked_add(length.saturating_add(8)).filter(|end| end + 4 <= bytes.len()) else {
+            return;
+        };
+        let mut sum = flate2::Crc::new();
+        sum.update(&bytes[at + 4..end]);
+        bytes[end..end + 4].copy_from_slice(&sum.sum().to_be_bytes());
+        at = end + 4;
+    }
+}
+
+fn parse_picture(input: &[u8]) -> bool {
+    let images = refused_as_file(picture_file::parse_file(Path::new("fuzzed.png"), input.to_vec()));
+    if let Some(images) = &images {
+        assert!(matches!(images.shape.channels, 1 | 3) && images.count() == 1);
+        assert_eq!(images.bytes.len(), images.shape.len());
+    }
+    images.is_some()
+}
+
 /// What was accepted; of what was refused, asserts that the error is one about the file's content and names it.
 fn refused_as_file<T>(result: thalweg::Result<T>) -> Option<T> {
     result
@@ -694,6 +749,11 @@ fn csv_files() {
 #[test]
 fn npz() {
     check(&npz_parser());
+}
+
+#[test]
+fn pictures() {
+    check(&picture_parser());
 }
 
 #[test]

@@ -84,7 +84,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             true => Vec::new(),
             false => picture_files(&arguments.input)?,
         };
-        write_energies(path, &energies, &files)?;
+        let in_folder = |file: &PathBuf| file.strip_prefix(&arguments.input).unwrap_or(file).to_owned();
+        write_energies(path, &energies, &files.iter().map(in_folder).collect::<Vec<_>>())?;
         say(format_args!("Wrote {}: {count} energies.", path.display()));
     }
     if let (Some(path), Some(gradients)) = (gradient, &gradients) {
@@ -133,7 +134,7 @@ fn write_csv(path: &Path, energies: &[f32], files: &[PathBuf]) -> Result<()> {
         writeln!(file, "index,energy{}", if files.is_empty() { "" } else { ",file" })?;
         for (ix, energy) in energies.iter().enumerate() {
             write!(file, "{ix},{}", if energy.is_nan() { "nan".to_owned() } else { energy.to_string() })?;
-            if let Some(name) = files.get(ix).and_then(|file| file.file_name()) {
+            if let Some(name) = files.get(ix) {
                 let name = name.to_string_lossy();
                 let plain = !name.contains([',', '"', '\n', '\r']);
                 let cell =

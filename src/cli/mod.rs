@@ -25,7 +25,7 @@ use thalweg::data::reading::Reading;
 use thalweg::data::{ImageShape, Images, read_for};
 use thalweg::device::ChainPath;
 use thalweg::error::printable;
-use thalweg::model::Weights;
+use thalweg::model::{LoadOptions, Loaded, Weights};
 use thalweg::picture::plot::sequences;
 use thalweg::picture::{GridOptions, grid};
 use thalweg::train::config::Range;
@@ -37,6 +37,10 @@ pub struct WeightsOption {
     /// Use the weights of the last training step, where the checkpoint has their moving average, too (`ema.decay`)
     #[arg(long)]
     raw_weights: bool,
+    /// Of a safetensors file of weights, pass over tensors that the network does not have, such as batch normalisation:
+    /// the energies are those of the network without them
+    #[arg(long)]
+    ignore_extra_tensors: bool,
 }
 
 impl WeightsOption {
@@ -66,7 +70,7 @@ impl RangeOption {
 /// Prints how a file was understood.
 pub fn say_notes(name: impl std::fmt::Display, notes: &[String]) {
     for note in notes {
-        say(printable(&format!("Note: {name}: {note}.")));
+        say(format_args!("Note: {name}: {note}."));
     }
 }
 
@@ -77,7 +81,13 @@ pub fn open_model(
     weights: &WeightsOption,
 ) -> Result<(Model, Config)> {
     match (path, network) {
-        (Some(path), network) => Model::load_with_recipe(path, network, weights.choice()),
+        (Some(path), network) => {
+            let ignore_extra_tensors = weights.ignore_extra_tensors;
+            let options = LoadOptions { weights: weights.choice(), ignore_extra_tensors };
+            let Loaded { model, recipe, notes } = Model::load_with(path, network, options)?;
+            say_notes(path.display(), &notes);
+            Ok((model, recipe))
+        }
         (None, Some(network)) => Model::analytic(network),
         (None, None) => {
             let text = "--model FILE is missing; only analytic energies, as in `--network analytic:gaussian`, need none";
@@ -112,7 +122,7 @@ pub fn picture(samples: &Images, energies: &[f32]) -> Option<RgbImage> {
 
 /// Prints a line, or several, to stdout; with `--quiet` only what is said last.
 pub fn say(text: impl std::fmt::Display) {
-    screen::print(text.to_string());
+    screen::print(printable(&text.to_string()));
 }
 
 /// A parser of numbers from `min` to `max`, for an option.

@@ -4,11 +4,10 @@ use super::ends::{Names, judge_lost};
 use super::folder::METRICS;
 use super::given::model_path;
 use super::paths::{OutputFolder, writes};
-use super::{picture, say, say_notes};
+use super::{open_model, picture, say, say_notes};
 use std::path::{Path, PathBuf};
 use thalweg::data::reading::Reading;
 use thalweg::data::{Images, Opened};
-use thalweg::model::Weights;
 use thalweg::picture::plot::{Point, Square, curves, histograms, landscape, thinned};
 use thalweg::picture::save_png;
 use thalweg::train::metrics::MetricsTable;
@@ -24,6 +23,8 @@ pub struct Arguments {
     /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
+    #[command(flatten)]
+    weights: super::WeightsOption,
     /// The run's metrics, to draw curves of [default: metrics.csv beside the model, if it is there]
     #[arg(long, value_name = "FILE.csv")]
     metrics: Option<PathBuf>,
@@ -49,12 +50,9 @@ const ON_MAP: usize = 500;
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let Some(path) = model_path(arguments.model.as_deref(), arguments.network.as_deref())? else {
-        let text = "an energy with a formula has no run to draw; `thalweg sample` draws its landscape";
-        return Err(Error::Usage(text.to_owned()));
-    };
     let path = path.as_path();
-    let (model, recipe) = Model::load_with_recipe(path, arguments.network.as_deref(), Weights::Average)?;
+    let path = &arguments.model;
+    let (model, recipe) = open_model(Some(path), arguments.network.as_deref(), &arguments.weights)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = folder.join(METRICS);
     let metrics = arguments.metrics.clone().or_else(|| beside.exists().then_some(beside));

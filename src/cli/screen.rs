@@ -227,7 +227,8 @@ const SECTIONS: &[(&str, &str)] = &[
 pub fn settings_help(config: &Config, width: usize) -> String {
     let width = width.min(100);
     let settings = config.settings();
-    let longest = settings.iter().map(|setting| setting.name.len()).max().filter(|_| width >= 60).unwrap_or(0);
+    let longest =
+        settings.iter().map(|setting| setting.name.len()).max().filter(|_| width >= 60).unwrap_or(0);
     let intro = format!(
         "Settings of preset `{}`: name, value, what it is, [allowed values]. Change one with `--set NAME=VALUE`, or many in a TOML file \
          with `--config FILE`.",

@@ -184,6 +184,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         dataset.held_out.count(),
         dataset.name
     ));
+    let (found, input) = (dataset.train.shape(), trainer.network().input);
+    if found != input {
+        say(format_args!("Images of {found} (channels x height x width) are padded with black to {input}."));
+    }
     if let (Device::Gpu(..), true) =
         (trainer.device(), has_fakes(trainer.config()) && trainer.config().chain.form != Form::Mala)
     {

@@ -21,12 +21,12 @@ pub(super) struct Sets {
     pub notes: Vec<String>,
 }
 
-/// Reads a folder as a data set. Of classes without a folder that is held out, the last tenth of each is held out.
+/// Reads a folder as a data set. `input` is as in [`picture_file::read_files`]. Of classes without a folder that is held out, the last tenth of each is held out.
 ///
 /// # Errors
 /// [`Error::Io`] if something can't be read; [`Error::File`] for a folder without training images, a bad file, or sets of
 /// different shapes.
-pub(super) fn open(path: &Path) -> Result<Sets> {
+pub(super) fn open(path: &Path, input: Option<ImageShape>) -> Result<Sets> {
     let (train, held_out, labels, notes) = match look(path)? {
         Folder::Idx([Some(train), test]) => {
             let (images, note) = idx::read_examples(&train)?;
@@ -51,7 +51,7 @@ pub(super) fn open(path: &Path) -> Result<Sets> {
                 None => (train.hold_out(), PictureList::default()),
             };
             train.files.extend(test.files);
-            let Pictures { mut images, notes } = picture_file::read_files(&train.files, None)?;
+            let Pictures { mut images, notes } = picture_file::read_files(&train.files, input)?;
             let held_out = (n_held_out > 0).then(|| images.split_off_last(n_held_out));
             train.class_of.extend(test.class_of);
             let held_out_labels = train.class_of.split_off(train.class_of.len().saturating_sub(n_held_out));

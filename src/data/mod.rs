@@ -461,7 +461,7 @@ impl Dataset {
             let held_out = digits.split_off_last(DIGITS_HELD_OUT);
             (Examples::Bytes(digits), Some(held_out.to_images()))
         } else if path.is_dir() {
-            let sets = folder::open(path)?;
+            let sets = folder::open(path, reading.input)?;
             (labels, notes) = (sets.labels, sets.notes);
             (sets.train, sets.held_out.map(|images| images.to_images()))
         } else if matches!(npz::split(path).0.try_exists(), Ok(false)) {

@@ -19,6 +19,9 @@ const MAX_FILE: u64 = 256 << 20;
 /// The most values that a picture may have where no network says how many it takes.
 const MAX_VALUES: u64 = 1 << 24;
 
+/// Deflate packs to a 1032nd at most, and so, about, does JPEG.
+const MAX_RATIO: u64 = 1040;
+
 /// Images, and what a user should know of how they were read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pictures {
@@ -43,7 +46,8 @@ pub fn read_file(path: impl AsRef<Path>) -> Result<ByteImages> {
 /// channel are rounded to 8, unless no value of the set is above 255: then the values are bytes already. Bytes are
 /// scaled as `(v - 127.5) / 127.5` by [`ByteImages::to_images`].
 ///
-/// `input` is what the network takes, if that is known: a larger picture is refused before it is decoded.
+/// `input` is what the network takes, if that is known: a larger picture is refused before it is decoded, and grey ones
+/// have 3 channels if it takes colour.
 ///
 /// # Errors
 /// [`Error::Io`] if a file can't be read, [`Error::File`] if it is neither PNG nor JPEG, or a damaged one, too large, or
@@ -51,9 +55,10 @@ pub fn read_file(path: impl AsRef<Path>) -> Result<ByteImages> {
 pub fn read_files(paths: &[PathBuf], input: Option<ImageShape>) -> Result<Pictures> {
     let mut set = Set::default();
     for path in paths {
-        set.add(path, input, paths.len() as u64)?;
+        let picture = decode(path, Source::open(path, MAX_FILE)?, input)?;
+        set.add(path, picture, paths.len() as u64)?;
     }
-    set.finish(paths)
+    set.finish(paths, input)
 }
 
 /// Pictures on their way to images: values of 16 bits, as 8-bit ones can't tell what those of 16 mean.
@@ -93,8 +98,9 @@ impl Pixels {
 }
 
 impl Set {
-    fn add(&mut self, path: &Path, input: Option<ImageShape>, count: u64) -> Result<()> {
-        let Read { image, is_turned, is_animated } = decode(path, input)?;
+    /// Adds one of `count` pictures.
+    fn add(&mut self, path: &Path, picture: Read, count: u64) -> Result<()> {
+        let Read { image, is_turned, is_animated } = picture;
         let size = [image.height() as usize, image.width() as usize];
         let (first, name) = self.size.get_or_insert_with(|| (size, path.to_owned()));
         if size != *first {
@@ -145,14 +151,16 @@ impl Set {
         Ok(())
     }
 
-    fn finish(self, paths: &[PathBuf]) -> Result<Pictures> {
+    fn finish(self, paths: &[PathBuf], input: Option<ImageShape>) -> Result<Pictures> {
         let [height, width] = self.size.as_ref().map_or([0, 0], |(size, _)| *size);
         let count = self.pictures.len();
         let mut notes = Vec::new();
         let are_bytes = self.check_depth(paths, &mut notes)?;
         let Counts { turned, transparent, animated, grey, grey_as_rgb } = self.notes;
-        let channels = if grey == count { 1 } else { 3 };
-        if channels == 3 && grey > 0 {
+        let channels = if grey == count && input.is_none_or(|input| input.channels != 3) { 1 } else { 3 };
+        if channels == 3 && grey == count {
+            notes.push("the pictures are grey, and the network's three channels get the same".to_owned());
+        } else if channels == 3 && grey > 0 {
             notes.push(format!("{grey} of {count} pictures are grey: their channels are equal"));
         }
         if channels == 1 && grey_as_rgb > 0 {
@@ -240,9 +248,18 @@ struct Read {
     is_animated: bool,
 }
 
-/// Decodes a file whose header promises no more than a network takes.
-fn decode(path: &Path, input: Option<ImageShape>) -> Result<Read> {
-    let mut source = Source::open(path, MAX_FILE)?;
+/// [`read_file`] of a file's content; `path` is only named in errors.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn parse_file(path: &Path, content: Vec<u8>) -> Result<ByteImages> {
+    let mut set = Set::default();
+    set.add(path, decode(path, Source::of_bytes(path, content, MAX_FILE)?, None)?, 1)?;
+    set.finish(&[path.to_owned()], None).map(|pictures| pictures.images)
+}
+
+/// Decodes a file whose header promises no more than a network takes, nor than the file can hold.
+fn decode(path: &Path, mut source: Source, input: Option<ImageShape>) -> Result<Read> {
     let bad = |problem: String| Err(Error::file(path, format!("is no readable PNG or JPEG: {problem}")));
     let format = match source.content() {
         Content::Known(Known::Png) => ImageFormat::Png,
@@ -289,6 +306,13 @@ fn decode(path: &Path, input: Option<ImageShape>) -> Result<Read> {
              learns from: scale or crop the pictures first"
         );
         return Err(Error::file(path, problem));
+    }
+    let bits = values * u64::from(decoder.original_color_type().bits_per_pixel());
+    if bits / 8 > MAX_RATIO * (file.len() as u64 + 64) {
+        let n = file.len();
+        return bad(format!(
+            "its header promises {height}x{width} pixels, which {n} bytes can't hold: it is damaged"
+        ));
     }
     let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
