@@ -400,7 +400,8 @@ fn samples_that_diverge_fail_evaluate_and_plot() {
         ("dense2.weight", "[1,4]", 4),
         ("dense2.bias", "[1]", 1),
     ] {
-        let from = std::mem::replace(&mut end, end + 4 * len);
+        let from = end;
+        end += 4 * len;
         header.push(format!(
             "\"{name}\":{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[{from},{end}]}}"
         ));
