@@ -155,7 +155,7 @@ impl Ends<'_> {
 /// [`Error::Diverged`] says what to change.
 pub fn judge_lost(lost: usize, count: usize, numbers: &SamplerNumbers, names: Names) -> Result<()> {
     let text = format!(
-        "{lost} of {count} samples are at values that are not finite numbers; {}",
+        "{lost} of {count} samples are at values or energies that are not finite numbers; {}",
         advice_on_steps(numbers, names)
     );
     if are_many(lost, count) {

@@ -176,6 +176,10 @@ fn open_data(arguments: &Arguments, model: &Model, reading: &Reading) -> Result<
     let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
     say_notes(&dataset.name, &notes);
     let shape = dataset.train.shape();
+    if !is_points(&dataset) && input.is_points() && dataset.held_out.padded_to(input).is_err() {
+        let text = format!("--data {name}: holds images of {shape}, and the model takes points of {input}");
+        return Err(Error::Usage(text));
+    }
     if is_points(&dataset) && shape != input {
         let text = if input.is_points() {
             format!("--data {name}: holds points or sequences of {shape}, and the model takes {input}")
@@ -339,20 +343,20 @@ fn check_ends(report: &Report) -> Result<()> {
             format!("{:.1} % of the long chains never moved, as all proposals were rejected", 100.0 * share);
         faults.push((text, are_many((1e6 * share) as usize, 1_000_000)));
     }
-    let mut failure = None;
-    for (text, fails) in faults {
-        let text = format!(
-            "{text}: the chains' steps are too long for this energy, or the model has diverged. Lower the recipe's \
-             `sample.step_size` and `chain.step_size`, or bound its chains (`chain.gradient_clip`, `chain.clamp`), and train again \
-             with these, or take an earlier checkpoint"
-        );
-        if fails && failure.is_none() {
-            failure = Some(text);
-        } else {
-            warn(&text);
-        }
+    if faults.is_empty() {
+        return Ok(());
     }
-    failure.map_or(Ok(()), |text| Err(Error::Diverged(text)))
+    let texts: Vec<_> = faults.iter().map(|(text, _)| text.as_str()).collect();
+    let text = format!(
+        "{}. The chains' steps are too long for this energy, or the model has diverged: take an earlier checkpoint, or train \
+         again with a smaller `chain.step_size` and `sample.step_size`, or with bounds (`chain.gradient_clip`, `chain.clamp`)",
+        texts.join("; ")
+    );
+    if faults.iter().any(|(_, fails)| *fails) {
+        return Err(Error::Diverged(text));
+    }
+    warn(&text);
+    Ok(())
 }
 
 /// The chains that a model is made for: those of training, or, where that has none, those of sampling.

@@ -148,7 +148,8 @@ fn read_points(name: &str, reading: &Reading) -> Result<Images> {
     Ok(images)
 }
 
-/// Writes landscape.png and histograms.png to a folder; tells their paths, and how many samples are not finite.
+/// Writes landscape.png and histograms.png to a folder; tells their paths, and how many samples, or their energies, are not
+/// finite.
 pub async fn draw_plane(
     device: &Device,
     model: &Model,
@@ -160,10 +161,13 @@ pub async fn draw_plane(
 ) -> Result<([PathBuf; 2], usize)> {
     let samples = plane::samples(device, model, SAMPLES, &config.sample_numbers(), seed).await?;
     let square = Square::around(if data.is_empty() { &samples } else { data });
-    let map = plane::landscape(&mut EnergyModel::new(device, model).await?, square).await?;
+    let mut energy_model = EnergyModel::new(device, model).await?;
+    let map = plane::landscape(&mut energy_model, square).await?;
+    let energies = energy_model.energies(&plane::images(&samples)).await?;
     let paths = ["landscape.png", "histograms.png"].map(|name| out.join(name));
     let picture = landscape(&map, name, &thinned(data, ON_MAP), &thinned(&samples, ON_MAP));
     save_png(&paths[0], &picture)?;
     save_png(&paths[1], &histograms(square, data, &samples))?;
-    Ok((paths, samples.iter().filter(|point| !point.iter().all(|x| x.is_finite())).count()))
+    let is_lost = |(point, e): &(&Point, &f32)| !(e.is_finite() && point.iter().all(|x| x.is_finite()));
+    Ok((paths, samples.iter().zip(&energies).filter(is_lost).count()))
 }

@@ -10,7 +10,7 @@
 //! compares with held-out images. Before, energies are of the images with their noise, and tell nothing of how chains mix.
 
 use super::mixing::{effective_size, split_r_hat};
-use super::{Subject, last_level, wrapped};
+use super::{Subject, figure, last_level, wrapped};
 use crate::data::Images;
 use crate::kernels::dynamics::Form;
 use crate::plan::{SamplerChange, SamplerNumbers};
@@ -247,9 +247,13 @@ impl std::fmt::Display for LongRun {
         )?;
         let figures = |f: &mut std::fmt::Formatter<'_>, name: &str, steps: &str, of: &Figures| {
             let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, fid, .. } = of;
+            write!(f, "\n{name:20}{steps:>9}{:>11}", figure(*energy_mean, 3))?;
             write!(
                 f,
-                "\n{name:20}{steps:>9}{energy_mean:>11.3}{energy_std:>9.3}{pixel_mean:>8.3}{pixel_std:>8.3}"
+                "{:>9}{:>8}{:>8}",
+                figure(*energy_std, 2),
+                figure(*pixel_mean, 3),
+                figure(*pixel_std, 3)
             )?;
             let wall = if self.has_wall { format!("{:.1}%", 100.0 * saturated) } else { "-".to_owned() };
             let fid = fid.map_or("-".to_owned(), |fid| format!("{fid:.1}"));

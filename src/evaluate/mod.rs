@@ -116,6 +116,15 @@ fn wrapped(text: &str) -> String {
     lines.join("\n")
 }
 
+/// A number with so many decimals, or in powers of ten where it would not fit a table.
+fn figure(value: f64, decimals: usize) -> String {
+    if value.is_finite() && value.abs() >= 1e6 {
+        format!("{value:.2e}")
+    } else {
+        format!("{value:.decimals$}")
+    }
+}
+
 /// A name in so many characters at most: its end, as folders say less than the file.
 fn shortened(name: &str, most: usize) -> String {
     let n = name.chars().count();

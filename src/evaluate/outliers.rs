@@ -134,11 +134,7 @@ impl std::fmt::Display for Outliers {
             )?;
         }
         if self.held_out < FEW || self.sets.iter().any(|set| set.count < FEW) {
-            let why = format!(
-                "AUROC of fewer than {FEW} images is mostly chance ({} are held out).",
-                self.held_out
-            );
-            write!(f, "\n{}", wrapped(&why))?;
+            write!(f, "\nAUROC with fewer than {FEW} examples on either side is mostly chance.")?;
         }
         Ok(())
     }
