@@ -169,7 +169,8 @@ impl Device {
         match self {
             Self::Cpu(isa) => Target::cpu(images, isa.width()),
             Self::Gpu(gpu, _) => {
-                let target = if gpu.adapter.kind == "software" {
+                // FXC, DX12's old compiler, takes a minute for the large tiles of software.
+                let target = if gpu.adapter.kind == "software" && gpu.adapter.compiler != Some("FXC") {
                     let target = Target::software(images, gpu.adapter.subgroup.0);
                     Target { int64: gpu.int64(), ..target }
                 } else {

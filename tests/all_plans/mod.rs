@@ -105,10 +105,13 @@ pub fn all_plans() -> Vec<(String, Plan)> {
             let fused = [(0, Hidden::Scratch), (u32::MAX, Hidden::Scratch), (u32::MAX, Hidden::Workgroup)];
             for (fused_steps, fused_hidden) in fused {
                 let wide = Target { int64: true, ..Target::software(images, 8) };
-                for target in [Target::gpu(images), Target::software(images, 8), wide] {
+                let software = Target::software(images, 8);
+                for (on, target) in
+                    [("", Target::gpu(images)), (" in software", software), (" in software", wide)]
+                {
                     for plan in plans(&network, Source::Bytes, Target { fused_steps, fused_hidden, ..target })
                     {
-                        all.push((format!("{}, {images} images", network.name), plan));
+                        all.push((format!("{}, {images} images{on}", network.name), plan));
                     }
                 }
             }

@@ -89,8 +89,10 @@ def main():
     # FXC has no 64-bit integers, and wgpu offers them with DXC only.
     pipelines = [p for p in pipelines if kind == "dxc" or not p["int64"]]
     pipelines = [p for p in pipelines if p["workgroup_bytes"] <= WORKGROUP_BYTES]
-    if kind == "fxc" and which == "first":
-        pipelines = [p for p in pipelines if not is_chain(p)]
+    if kind == "fxc":
+        # Software whose compiler is FXC gets a GPU's tiles (`Device::target`).
+        pipelines = [p for p in pipelines if "in software" not in p["plan"]]
+        pipelines = [p for p in pipelines if which == "all" or not is_chain(p)]
     # Different pipelines often come to the same text.
     by_text = {}
     for pipeline in pipelines:
