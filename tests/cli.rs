@@ -575,7 +575,7 @@ fn samples_are_the_librarys_and_repeat() {
     let open = |name: &str| image::open(folder.path().join(name)).unwrap().into_rgb8();
     assert!(open("a.png") == grid(&last, &titles, &GridOptions::default()), "another grid");
     let eight = |images: Images| Images { shape: images.shape, values: images.values[..8 * 1024].to_vec() };
-    let title = |step| if step == 0 { "step 0".to_owned() } else { step.to_string() };
+    let title = |step: u32| if step == 0 { "step 0".to_owned() } else { step.to_string() };
     let frames = [0, 14, 28, 42, 56, 70, 84, 98, 112].map(|step| (title(step), eight(straight(step).0)));
     assert!(open("a-film.png") == film(&frames, &titles[..8]), "another film");
 }

@@ -29,7 +29,13 @@ fn images(n: usize) -> Images {
 }
 
 fn dataset(n: usize) -> Dataset {
-    Dataset { name: "small".into(), train: Examples::Floats(images(n)), held_out: images(2), toy: None }
+    Dataset {
+        name: "small".into(),
+        train: Examples::Floats(images(n)),
+        held_out: images(2),
+        toy: None,
+        labels: None,
+    }
 }
 
 fn with(base: &Config, settings: &[&str]) -> Config {

@@ -50,8 +50,11 @@ const ON_MAP: usize = 500;
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
+    let Some(path) = model_path(arguments.model.as_deref(), arguments.network.as_deref())? else {
+        let text = "an energy with a formula has no run to draw; `thalweg sample` draws its landscape";
+        return Err(Error::Usage(text.to_owned()));
+    };
     let path = path.as_path();
-    let path = &arguments.model;
     let (model, recipe) = open_model(Some(path), arguments.network.as_deref(), &arguments.weights)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = folder.join(METRICS);
