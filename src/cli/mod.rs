@@ -122,7 +122,7 @@ pub fn picture(samples: &Images, energies: &[f32]) -> Option<RgbImage> {
 
 /// Prints a line, or several, to stdout; with `--quiet` only what is said last.
 pub fn say(text: impl std::fmt::Display) {
-    screen::print(printable(&text.to_string()));
+    screen::print(printable(&text.to_string()).into_owned());
 }
 
 /// A parser of numbers from `min` to `max`, for an option.
