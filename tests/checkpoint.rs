@@ -374,7 +374,7 @@ fn paths_that_are_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("no/such.safetensors");
     assert_says(&Checkpoint::load(&nowhere).unwrap_err(), &["could not read ", "such.safetensors: "]);
-    assert_says(&Checkpoint::load(folder.path()).unwrap_err(), &["is not a file"]);
+    assert_says(&Checkpoint::load(folder.path()).unwrap_err(), &["a file is needed"]);
     assert!(matches!(small().save(&nowhere).unwrap_err(), Error::Io { .. } | Error::File { .. }));
     assert!(matches!(small().save(folder.path()).unwrap_err(), Error::Io { .. } | Error::File { .. }));
     let mut invalid = small();

@@ -279,9 +279,16 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn memory_that_is_not_there_is_an_error() {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total =
+        info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    if total.is_none_or(|kib: u64| kib > 48 << 20) {
+        println!("skipped: this machine may have the memory");
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     for (setting, named) in
-        [("replay.capacity=16777216", "`replay.capacity`"), ("train.batch=500000000", "`train.batch`")]
+        [("replay.capacity=16777216", "`replay.capacity`"), ("train.batch=1048576", "`train.batch`")]
     {
         let arguments = ["train", "--device=cpu", "--preset=mnist-small", "--steps=1", "--set", setting];
         let capacity = ["--set", "replay.capacity=1048576"];

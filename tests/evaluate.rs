@@ -588,6 +588,7 @@ fn command_prints_a_table_and_writes_it_all_as_json() {
         golden,
         "--network",
         "mnist-small",
+        "--ignore-extra-tensors",
         "--data",
         "digits.idx",
         "--count=4",

@@ -54,7 +54,7 @@ impl WeightsOption {
 #[derive(clap::Args)]
 pub struct RangeOption {
     /// What float images hold: values in [-1, 1] (`signed`), [0, 1] (`unit`) or [0, 255] (`bytes`), or what their lowest and
-    /// highest value say (`auto`) [default: the model's recipe, `mnist-small`: auto]
+    /// highest value say (`auto`) [default: the model's recipe]
     #[arg(long, value_name = "auto|signed|unit|bytes")]
     range: Option<Range>,
 }

@@ -572,11 +572,13 @@ fn kind_of(path: &Path) -> Result<Kind> {
         Content::Empty => {
             "is empty; expected an IDX, .npy, .npz, PNG, JPEG or CSV file, or a batch of CIFAR's".to_owned()
         }
-        Content::Text => return Ok(Kind::Csv),
+        // The parser of what the name promises says best what is wrong with it.
         _ if name.ends_with(".csv") => return Ok(Kind::Csv),
-        _ if name.ends_with(".bin") => return Ok(Kind::Cifar),
         _ if name.ends_with(".npy") => return Ok(Kind::Npy),
-        _ if name.ends_with(".png") || name.ends_with(".jpg") => return Ok(Kind::Picture),
+        _ if [".png", ".jpg", ".jpeg"].iter().any(|end| name.ends_with(end)) => return Ok(Kind::Picture),
+        _ if name.ends_with("idx") || name.contains("idx3-ubyte") => return Ok(Kind::Idx),
+        Content::Text => return Ok(Kind::Csv),
+        _ if name.ends_with(".bin") => return Ok(Kind::Cifar),
         _ if source.start().starts_with(&[0, 0]) || name.contains("idx") => return Ok(Kind::Idx),
         Content::Unknown => format!(
             "is neither text (CSV), an IDX, an .npy, a PNG nor a JPEG file: it starts with {:02x?}; CIFAR's batches are known by \
