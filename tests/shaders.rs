@@ -5,21 +5,15 @@ mod all_plans;
 mod common;
 mod uniformity;
 
-use all_plans::{all_plans, kernels, lone_kernels, plans};
+use all_plans::{all_plans, first_plans, kernels, lone_kernels, plans, preset_plans};
 use common::Failures;
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess, TypeInner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
-use thalweg::data::ImageShape;
-use thalweg::data::toy::TOYS;
-use thalweg::kernels::augment_starts::Augment;
-use thalweg::kernels::chain::Hidden;
 use thalweg::kernels::contrastive_loss::METRICS;
-use thalweg::kernels::draw_negatives::Noise;
-use thalweg::kernels::dynamics::Form;
-use thalweg::kernels::random::{Distribution, Random, Stream};
+use thalweg::kernels::random::Stream;
 use thalweg::kernels::{
     Access, BlockParams, ElementParams, Kernel, SlopeParams, State, activation_second, adam, add_penalty,
     anneal_accept, anneal_propose, augment_starts, average_weights, chain, clip_scale, contrastive_loss,
@@ -27,11 +21,8 @@ use thalweg::kernels::{
     guard, image_statistics, kl_direction, langevin, lstm_forward, mala_accept, mala_propose,
     mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness, spectral_bound, weight_penalty,
 };
-use thalweg::network::{ANALYTIC, Network, preset};
-use thalweg::plan::{
-    AnnealingNumbers, GuardNumbers, JetPass, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
-    TrainingNumbers, annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
-};
+use thalweg::network::preset;
+use thalweg::plan::{Plan, Source, Target};
 use uniformity::barriers_are_uniform;
 
 /// A struct's fields with their offsets. The pattern names every field, so that none can be left out.
@@ -517,7 +508,7 @@ fn entry_names<E: std::fmt::Display>(
 #[test]
 fn every_pipeline_of_every_plan_is_portable() {
     let (mut failures, mut n, mut names) = (Failures::default(), 0, BTreeSet::new());
-    let plans = all_plans();
+    let plans = [all_plans(), preset_plans(), first_plans(&[])].concat();
     let lone = lone_kernels();
     for (plan, kernel) in kernels(&plans).into_iter().chain(lone.iter().map(|kernel| ("alone", kernel))) {
         let pipeline = Pipeline::of(kernel);
