@@ -5,7 +5,7 @@ mod all_plans;
 mod common;
 mod uniformity;
 
-use all_plans::{all_plans, kernels, lone_kernels, plans};
+use all_plans::{all_plans, first_plans, kernels, lone_kernels, plans, preset_plans};
 use common::Failures;
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
@@ -508,7 +508,7 @@ fn entry_names<E: std::fmt::Display>(
 #[test]
 fn every_pipeline_of_every_plan_is_portable() {
     let (mut failures, mut n, mut names) = (Failures::default(), 0, BTreeSet::new());
-    let plans = all_plans();
+    let plans = [all_plans(), preset_plans(), first_plans(&[])].concat();
     let lone = lone_kernels();
     for (plan, kernel) in kernels(&plans).into_iter().chain(lone.iter().map(|kernel| ("alone", kernel))) {
         let pipeline = Pipeline::of(kernel);
