@@ -159,7 +159,7 @@ impl Model {
         let parameters = take_parameters(&network, &mut tensors.without_prefix(&foreign), prefix)?;
         let recipe = match header {
             Some(header) => header.config,
-            None => Config::preset(&network.name).unwrap_or_default(),
+            None => Config::preset(&network.name).or_else(|_| Config::preset("mnist-small"))?,
         };
         Ok(Loaded { model: Self { network, parameters }, recipe, notes })
     }

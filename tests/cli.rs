@@ -743,7 +743,7 @@ fn bad_models_are_refused() {
     ring.save(folder.path().join("ring/checkpoint.safetensors")).unwrap();
 
     let mut refusals = Refusals::new(folder.path());
-    let weights: [(&str, &[&str]); 7] = [
+    let files: [(&str, &[&str]); 7] = [
         ("nowhere.safetensors", &["nowhere.safetensors"]),
         ("missing.safetensors", &["missing.safetensors", "conv2.bias", "is missing"]),
         ("misshapen.safetensors", &["misshapen.safetensors", "conv2.bias", "[1, 32]", "[32]"]),
@@ -752,7 +752,7 @@ fn bad_models_are_refused() {
         ("truncated.safetensors", &["truncated.safetensors", "truncated"]),
         ("text.safetensors", &["text.safetensors", "no safetensors file"]),
     ];
-    for (name, facts) in weights {
+    for (name, facts) in files {
         let model = ["--device=cpu", "--network=mnist-small", "--model", name];
         refusals.refused(&[&["sample", "--out=old.png"], &model[..]].concat(), facts);
         refusals.refused(&[&["energy", "--input=digits.idx"], &model[..]].concat(), facts);

@@ -621,7 +621,7 @@ fn command_refuses_what_can_not_be() {
     let model = "--model=run/checkpoint.safetensors";
     refused(&["--model=none.safetensors"], &["none.safetensors", "read"]);
     refused(&[model, "--data=none"], &["none", "no such file"]);
-    refused(&[model, "--data=points.csv"], &["--data points.csv", "points"]);
+    refused(&[model, "--data=points.csv"], &["points.csv", "points"]);
     refused(&[model, "--data=rings"], &["--data rings", "points"]);
     refused(&[model, "--data=wide.idx"], &["--data wide.idx", "1x40x40", "1x32x32"]);
     refused(&[model, "--data=digits.idx", "--ood=none"], &["none"]);

@@ -22,7 +22,7 @@ use thalweg::kernels::random::Distribution;
 use thalweg::kernels::spectral_input::SpectralInput;
 use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::GROUP;
-use thalweg::kernels::{Access, Kernel, Slope};
+use thalweg::kernels::{Access, Kernel, Slope, State};
 use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
     AnnealingNumbers, BufferId, GuardNumbers, JetPass, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers,
@@ -575,7 +575,7 @@ const RUNGS: usize = 7;
 /// What a kernel needs its buffers to be.
 fn needed(kernel: &Kernel) -> Vec<Layout> {
     use Layout::{Flat, PerBlock};
-    let state = Flat(8);
+    let state = Flat(State::WORDS);
     let metrics = Flat(METRIC_ROWS as usize * METRICS);
     match kernel {
         Kernel::Random(k) => vec![state, PerBlock(k.features)],

@@ -142,7 +142,7 @@ fn settings_that_are_refused_are_those_without_effect() {
     }
     for form in forms {
         let form = format!("chain.form={form}");
-        base(&[&form, "chain.step_size_end=0.1", "sample.form=noise-first"]);
+        base(&[&form, "chain.step_size=0.02", "chain.step_size_end=0.1", "sample.form=noise-first"]);
         base(&[&form, "chain.noise_end=0.1", "objective=pcd", "sample.form=theory", "sample.temperature=2"]);
     }
     let augment = ["augment.probability=0.5", "augment.shift=1", "augment.flip=0.5", "augment.rescale=0.2"];
@@ -297,8 +297,8 @@ fn the_command_refuses_them() {
         ),
         (&["--steps=5", "--set=train.epochs=2"], &["`train.epochs`", "train.steps=5"]),
         (&["--set=adam.gradient_clip=1e-60"], &["`adam.gradient_clip`", "single precision", "1e-60"]),
-        (&["--preset=sequence"], &["`sequence` takes sequences", "[n, time, channels]", "--data", "1x28x28"]),
-        (&["--preset=sequence", "--data=rings:50"], &["`sequence` takes sequences", "points", "2x1x1"]),
+        (&["--preset=sequence"], &["`sequence` learns sequences", "[n, time, d]", "--data"]),
+        (&["--preset=sequence", "--data=rings:50"], &["`sequence` is for sequences", "points", "2x1x1"]),
     ] {
         let text = refused(at, &[&["train", "--device=cpu", "--out=run"], options].concat());
         assert!(words.iter().all(|word| text.contains(word)), "{options:?}: {text}");

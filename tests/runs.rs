@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use thalweg::checkpoint::{Checkpoint, Tensor};
+use thalweg::data::{ImageShape, Images, write_npy};
 use thalweg::device::fault;
 use thalweg::{Config, Dataset, Device, Error, Trainer};
 
@@ -556,11 +557,23 @@ fn the_data_choose_the_preset() {
         folder.path(),
         &[
             (&["train", "--preset=sequence", "--out=a"], &["sequences", "--data FILE.npy", "[n, time, d]"]),
-            (&train(&["--preset=digits", "--out=a"]), &["`digits` is for images", "points", "--preset mlp"]),
+            (
+                &["train", "--preset=digits", "--data=points.csv", "--out=a"],
+                &["`digits` is for images", "points", "--preset mlp"],
+            ),
             (&train(&["--preset=sequence", "--out=a"]), &["`sequence` is for sequences", "--preset mlp"]),
             (&["train", "--preset=sequence", "--data=digits", "--out=a"], &["images", "--preset digits"]),
         ],
     );
+    // An array of pictures is one of pictures for every command.
+    let pictures =
+        Images { shape: ImageShape { channels: 28, height: 1, width: 28 }, values: vec![0.25; 784 * 20] };
+    write_npy(folder.path().join("pictures.npy"), &pictures).unwrap();
+    let said = works(
+        folder.path(),
+        &["train", "--data=pictures.npy", "--steps=1", "--device=cpu", "--out=pictures"],
+    );
+    assert!(said.contains("read as images of 28 x 28") && said.contains("18 images"), "{said}");
     // Where the model's points have other than two numbers, the command that is printed has no picture.
     let row = |i: i32| format!("{},{},{}\n", i % 3, i % 5, i % 7);
     fs::write(folder.path().join("points.csv"), (0..40).map(row).collect::<String>()).unwrap();

@@ -52,7 +52,7 @@ fn chains_that_diverge_fail_when_all_is_written() {
         assert!(folder.join(name).exists() && stdout.contains(&format!("Wrote {name}")), "{name}: {stdout}");
     }
     // Noise alone carries them off, and a start that has no energy.
-    let noise = ["--form=noise-last", "--step-size=1e9", "--noise=1", "--steps=90", "--gradient-clip=0"];
+    let noise = ["--form=noise-last", "--step-size=1e6", "--noise=1", "--steps=90", "--gradient-clip=0"];
     ends(
         folder,
         2,

@@ -301,6 +301,9 @@ pub fn write_recipe(path: &Path, config: &Config, data: &str, device: &str) -> R
         line(device),
         config.to_toml()
     );
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
     write_atomically(path, |file| file.write_all(text.as_bytes()))
 }
 

@@ -88,6 +88,8 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
+/// Rows and columns from which on an array of three dimensions holds images, if no preset says otherwise.
+const FEWEST_PIXELS: usize = 8;
 /// Training steps below which a run says that they are few.
 const FEW_STEPS: u64 = 300;
 /// What follows the options in the help.
@@ -328,8 +330,12 @@ fn default_data(config: &Config) -> Result<&'static str> {
     Ok(config.default_data())
 }
 
-/// The preset for examples of a shape.
+/// The preset for examples of a shape. An array `[n, 28, 28]` is read as sequences where nothing says that it holds images:
+/// with as many numbers at each moment as a picture has columns, images are meant.
 fn preset_of(shape: ImageShape) -> &'static str {
+    if shape.is_sequence() && shape.channels.min(shape.width) >= FEWEST_PIXELS {
+        return "digits";
+    }
     match screen::kind(shape) {
         "sequences" => "sequence",
         "points" => "mlp",
@@ -380,9 +386,14 @@ fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Config,
     }
     override_settings(settings.config_mut(), arguments)?;
     let config = settings.finish()?;
-    let is_chosen = arguments.preset.is_none() && config.preset == preset && preset != "digits";
-    let note = data.filter(|_| is_chosen).map(|shape| {
-        format!("The data are {}: the preset is `{preset}`, as none is named.", screen::kind(shape))
+    let is_chosen = arguments.preset.is_none() && config.preset == preset;
+    let note = data.filter(|_| is_chosen).and_then(|shape| match (preset, screen::kind(shape)) {
+        ("digits", "images") => None,
+        ("digits", _) => Some(format!(
+            "The data are read as images of {} x {}: `--preset sequence` reads them as sequences.",
+            shape.width, shape.channels
+        )),
+        (_, kind) => Some(format!("The data are {kind}: the preset is `{preset}`, as none is named.")),
     });
     Ok((config, note))
 }
