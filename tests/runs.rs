@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use thalweg::checkpoint::{Checkpoint, Tensor};
-use thalweg::data::{ImageShape, Images, write_npy};
+use thalweg::data::{ImageShape, Images};
 use thalweg::device::fault;
 use thalweg::{Config, Dataset, Device, Error, Trainer};
 
@@ -568,7 +568,7 @@ fn the_data_choose_the_preset() {
     // An array of pictures is one of pictures for every command.
     let pictures =
         Images { shape: ImageShape { channels: 28, height: 1, width: 28 }, values: vec![0.25; 784 * 20] };
-    write_npy(folder.path().join("pictures.npy"), &pictures).unwrap();
+    thalweg::data::write_npy(folder.path().join("pictures.npy"), &pictures).unwrap();
     let said = works(
         folder.path(),
         &["train", "--data=pictures.npy", "--steps=1", "--device=cpu", "--out=pictures"],
