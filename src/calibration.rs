@@ -103,7 +103,7 @@ impl Calibration {
         })
     }
 
-    /// [`Self::read`] of the user's [`file`], for those who can do without: one that is not readable counts for none.
+    /// [`Self::read`] of the user's [`file()`], for those who can do without: one that is not readable counts for none.
     /// Says so, then.
     pub fn read_all() -> (Vec<Self>, Option<String>) {
         let Some(file) = file() else { return (Vec::new(), None) };

@@ -598,7 +598,7 @@ fn csv_files() {
     fails("1,2\n3,four\n", &["line 2, column 2: `four` is not a number"]);
     fails("x,2\n3,4\n", &["line 1, column 1: `x` is not a number"]);
     fails("1,2\n3,\n", &["line 2, column 2: the cell is empty"]);
-    fails("1,2\nnan,3\n", &["line 2, column 1: `nan` is not a"]);
+    fails("1,2\nnan,3\n", &["line 2, column 1: `nan` stands for a missing value"]);
     fails("1,2\n1,1e99\n", &["line 2, column 2: `1e99` is not a finite"]);
     let (_folder, path) = put("a.csv", b"1,2\n");
     assert_says(open(&path), &path, &["1 example", "at least 2"]);

@@ -693,11 +693,18 @@ fn picture_parser() -> Parser {
     let mut seeds: Vec<_> = pictures.iter().map(|picture| encoded(picture, ImageFormat::Png)).collect();
     seeds.push(encoded(&pictures[0], ImageFormat::Jpeg));
     let tokens = &["IHDR", "IDAT", "PLTE", "tRNS", "eXIf", "acTL", "iCCP", "IEND"];
-    Parser { name: "picture", seeds, tokens, repair: repair_png, gzip: true, parse: parse_picture }
+    Parser {
+        name: "picture",
+        seeds,
+        tokens,
+        repair: |bytes| repair_png(bytes),
+        gzip: true,
+        parse: parse_picture,
+    }
 }
 
 /// Sets the sums of PNG's chunks right.
-fn repair_png(bytes: &mut Vec<u8>) {
+fn repair_png(bytes: &mut [u8]) {
     let mut at = 8;
     while let Some(length) = bytes.get(at..at + 4) {
         let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;

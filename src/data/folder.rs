@@ -251,9 +251,8 @@ fn of_torchvision(listing: &Listing) -> Result<Option<Folder>> {
     places.extend(listing.folders.iter().map(|name| listing.path.join(name).join("raw")));
     let mut found = Vec::new();
     for place in places.into_iter().filter(|place| place.is_dir()) {
-        match in_itself(&Listing::of(&place)?)? {
-            Some(folder @ (Folder::Idx(_) | Folder::Cifar(_))) => found.push((place, folder)),
-            _ => {}
+        if let Some(folder @ (Folder::Idx(_) | Folder::Cifar(_))) = in_itself(&Listing::of(&place)?)? {
+            found.push((place, folder));
         }
     }
     if found.len() > 1 {

@@ -1,7 +1,5 @@
 //! The plans whose pipelines `tests/shaders.rs` checks and `examples/export_shaders.rs` writes for other compilers.
 
-#![allow(dead_code)] // each of the two uses a part
-
 use crate::common;
 use std::collections::BTreeSet;
 use thalweg::data::ImageShape;
