@@ -141,8 +141,8 @@ def get(statistics, *names):
 
 def table(folder, families):
     """Prints the table; True where nothing spills."""
-    with open(f"{folder}/manifest.tsv", encoding="utf-8") as file:
-        pipelines = [line.rstrip("\n").split("\t") for line in file]
+    with open(f"{folder}/manifest.json", encoding="utf-8") as file:
+        pipelines = sorted(json.load(file), key=lambda pipeline: (pipeline["kernel"], pipeline["file"]))
     if not pipelines:
         sys.exit("gpu_stats: no pipelines")
     faults = []
@@ -151,8 +151,9 @@ def table(folder, families):
         print("| kernel | workgroup | VGPRs | SGPRs | spilled VGPRs | spilled SGPRs | LDS bytes | scratch bytes "
               "| waves a SIMD | instructions | latency | inverse throughput | FMA in the hot block |")
         print("|---|---|" + "---:|" * 11)
-        for path, kernel, n_storage, size, *_ in pipelines:
-            found = measure(f"{folder}/{path}", int(n_storage), family)
+        for pipeline in pipelines:
+            kernel, size = pipeline["kernel"], "x".join(map(str, pipeline["workgroup"]))
+            found = measure(f"{folder}/{pipeline['file']}.spv", len(pipeline["access"]), family)
             if isinstance(found, str):
                 print(f"| {kernel} | {size} | {found} |" + " |" * 10)
                 faults.append(f"{family}: {kernel}: {found}")

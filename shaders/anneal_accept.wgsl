@@ -80,7 +80,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         record[at + 2u * LANES] += (before - now.x) * (record[at] - record[at + LANES]);
     }
     let fall = now.x * (record[at] - energy) + (1.0 - now.x) * (record[at + LANES] - base_energy);
-    let counter = vec4u(ANNEAL_ACCEPT << 24u, id.z * LANES + lane, step, state.step);
+    let counter = vec4u(ANNEAL_ACCEPT << 24u, state.first_image + id.z * LANES + lane, step, state.step);
     let bits = philox(counter, vec2u(state.seed_low, state.seed_high));
     let u = f32((bits.x >> 8u) + 1u) * (1.0 / 16777216.0);
     let accepted = log_unit(u) <= fall + kinetic;

@@ -49,7 +49,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         now = schedule[step + 1u];
     }
     if (params.part == 0u) {
-        let counter = vec4u((MOMENTUM << 24u) | quad, id.z * LANES + lane, step, state.step);
+        let counter = vec4u((MOMENTUM << 24u) | quad, state.first_image + id.z * LANES + lane, step, state.step);
         noise = normal_of(philox(counter, vec2u(state.seed_low, state.seed_high)));
     }
     let accepted = record[(block * 5u + 3u) * LANES + lane] != 0.0;

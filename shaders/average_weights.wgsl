@@ -1,4 +1,5 @@
-// The exponential moving average of the parameters: average = decay average + (1 - decay) parameter;
+// The exponential moving average of the parameters: average = kept average + (1 - kept) parameter, where
+// kept = min(decay, (1 + t) / (10 + t)) at step t = state.step, counted from 0;
 // it stays where training is halted. One invocation owns one parameter. 1 state, 2 parameters, 3 average.
 
 override WORKGROUP_SIZE: u32 = 64;
@@ -17,6 +18,9 @@ struct Params {
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
     if (id.x < N_PARAMETERS && state.halted == 0u) {
-        average[id.x] = params.decay * average[id.x] + params.one_minus_decay * parameters[id.x];
+        let t = f32(state.step);
+        let kept = min(params.decay, (1.0 + t) / (10.0 + t));
+        let share = max(params.one_minus_decay, 9.0 / (10.0 + t));
+        average[id.x] = kept * average[id.x] + share * parameters[id.x];
     }
 }

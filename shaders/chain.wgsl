@@ -12,7 +12,7 @@
 // so that they read weights side by side and share input pixels. Where a layer has fewer tiles than the workgroup has
 // invocations, input channels are split among `split` of them, whose sums are added in order.
 //
-// x = image. 1 state, 2 weights in fours, [ky][kx][in][out] forward and [ky][column][out][in] backward
+// x = image, of those from params.first_image on. 1 state, 2 weights in fours, [ky][kx][in][out] forward and [ky][column][out][in] backward
 // (kernels::pack_weights), 3 parameters (for the biases), 4 x [block][feature][lane], 5 scratch.
 // The prelude declares SIZE, the workgroup's invocations, FEATURES of an image, and MAX_LAYERS.
 
@@ -53,7 +53,12 @@ struct Params {
     first_block: u32,
     chain_step: u32, // the first of this dispatch
     n_steps: u32,
-    spare: u32,
+    first_image: u32, // of this dispatch
+    // N_LAYERS, for loops over layers: FXC, the old compiler of DX12, unrolls those whose length it knows.
+    n_layers: u32,
+    spare0: u32,
+    spare1: u32,
+    spare2: u32,
     layers: array<Layer, MAX_LAYERS>,
 }
 
@@ -323,12 +328,12 @@ fn input_gradient(feature: u32, base: u32) -> f32 {
     return sum.x + sum.y + sum.z + sum.w;
 }
 
-// Adds the noise of a step.
-fn perturb(index: u32, image: u32, step: u32, noise_scale: f32) {
+// Adds the noise of a step to image `number` of all.
+fn perturb(index: u32, number: u32, step: u32, noise_scale: f32) {
     let bound = params.dynamics.bound;
     for (var quad = index; quad * 4u < FEATURES; quad += SIZE) {
         let chain_step = state.chain_base + params.chain_step + step;
-        let counter = vec4u((LANGEVIN << 24u) | quad, image, chain_step, state.step);
+        let counter = vec4u((LANGEVIN << 24u) | quad, number, chain_step, state.step);
         let noise = noise_scale * normal_of(philox(counter, vec2u(state.seed_low, state.seed_high)));
         for (var i = 0u; i < min(4u, FEATURES - quad * 4u); i++) {
             image_x[quad * 4u + i] = clamp(image_x[quad * 4u + i] + noise[i], -bound, bound);
@@ -338,8 +343,9 @@ fn perturb(index: u32, image: u32, step: u32, noise_scale: f32) {
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
-    let image = group.x;
-    let base = image * SCRATCH;
+    let image = params.first_image + group.x;
+    let number = state.first_image + image;
+    let base = group.x * SCRATCH;
     let image_base = (params.first_block + image / LANES) * FEATURES * LANES + image % LANES;
     for (var f = index; f < FEATURES; f += SIZE) {
         image_x[f] = x[image_base + f * LANES];
@@ -355,18 +361,18 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
     for (var step = 0u; step < params.n_steps; step++) {
         // Noise that comes last is added when the next step begins, for no barrier to be spent on it.
         if (noise_first) {
-            perturb(index, image, step, now.noise);
+            perturb(index, number, step, now.noise);
         } else if (step > 0u) {
-            perturb(index, image, step - 1u, now.noise);
+            perturb(index, number, step - 1u, now.noise);
             now = move_of(params.dynamics, level_of(params.dynamics, state.step, first_step + step));
         }
         workgroupBarrier();
-        for (var l = 0u; l < N_LAYERS; l++) {
+        for (var l = 0u; l < params.n_layers; l++) {
             forward(l, index, base);
             layer_barrier();
         }
         turn_barrier();
-        for (var l = N_LAYERS - 1u; l > 0u; l--) {
+        for (var l = params.n_layers - 1u; l > 0u; l--) {
             backward(l, index, base);
             layer_barrier();
         }
@@ -378,7 +384,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
         storageBarrier();
     }
     if (!noise_first && params.n_steps > 0u) {
-        perturb(index, image, params.n_steps - 1u, now.noise);
+        perturb(index, number, params.n_steps - 1u, now.noise);
     }
     workgroupBarrier();
     for (var f = index; f < FEATURES; f += SIZE) {

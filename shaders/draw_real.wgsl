@@ -3,6 +3,8 @@
 // Image i of the batch is number permute(position + i) of the data set, in the epoch's order: a Feistel network over
 // the smallest even-bit domain that holds the data set, walked until it lands inside (Black and Rogaway 2002). Lanes
 // without an image (the last batch of an epoch, or a batch that does not fill its blocks) are -1.
+// A data set that is larger than a buffer lies in several. A launch is for one of them, and writes only images that are in
+// it; lanes without an image are of the first.
 // One invocation writes one quad (four features) of one image: x = quad by lane, z = block.
 // 1 state, 2 data [image][c][row][column] as bytes or floats, 3 x.
 
@@ -23,6 +25,8 @@ override FLOATS: bool = false;
 struct Params {
     first_block: u32,
     noise: f32,
+    first_image: u32, // in the bound part of the data set
+    end_image: u32,   // beyond it
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -49,6 +53,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if (present) {
         number = permute(PERMUTATION, epoch.position + image, N_IMAGES, HALF_BITS, epoch.number, key);
     }
+    if (number < params.first_image || number >= params.end_image) {
+        return; // another launch's, which binds that part
+    }
     var noise = vec4f(0.0);
     if (params.noise != 0.0) {
         noise = normal_of(philox(vec4u((DATA_NOISE << 24u) | quad, image, 0u, state.step), key));
@@ -62,7 +69,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         let column = i32(pixel % WIDTH) - i32(PAD_LEFT);
         var value = -1.0;
         if (row >= 0 && row < i32(DATA_HEIGHT) && column >= 0 && column < i32(DATA_WIDTH)) {
-            let at = ((number * CHANNELS + channel) * DATA_HEIGHT + u32(row)) * DATA_WIDTH + u32(column);
+            let at = (((number - params.first_image) * CHANNELS + channel) * DATA_HEIGHT + u32(row)) * DATA_WIDTH + u32(column);
             if (FLOATS) {
                 value = bitcast<f32>(data[at]);
             } else {

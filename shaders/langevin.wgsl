@@ -35,7 +35,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let now = move_of(d, level_of(d, state.step, state.chain_base + params.chain_step));
     var noise = vec4f(0.0);
     if (params.perturbs != 0u) {
-        let image = id.z * LANES + lane;
+        let image = state.first_image + id.z * LANES + lane;
         let counter = vec4u((LANGEVIN << 24u) | quad, image, state.chain_base + params.chain_step, state.step);
         noise = now.noise * normal_of(philox(counter, vec2u(state.seed_low, state.seed_high)));
     }

@@ -60,7 +60,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         inside = inside && abs(y[i]) <= d.bound;
     }
     let log_ratio = (x_energies[at] - energies[at] - 0.25 * sum) / d.temperature;
-    let image = id.z * LANES + lane;
+    let image = state.first_image + id.z * LANES + lane;
     let counter = vec4u(ACCEPT << 24u, image, state.chain_base + params.chain_step, state.step);
     let bits = philox(counter, vec2u(state.seed_low, state.seed_high));
     let u = f32((bits.x >> 8u) + 1u) * (1.0 / 16777216.0);

@@ -34,7 +34,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }
     let d = params.dynamics;
     let now = move_of(d, state.step);
-    let image = id.z * LANES + lane;
+    let image = state.first_image + id.z * LANES + lane;
     let counter = vec4u((LANGEVIN << 24u) | quad, image, state.chain_base + params.chain_step, state.step);
     let noise = now.noise * normal_of(philox(counter, vec2u(state.seed_low, state.seed_high)));
     let block = params.first_block + id.z;

@@ -30,7 +30,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if (quad * 4u >= FEATURES) {
         return;
     }
-    let image = id.z * LANES + lane;
+    let image = state.first_image + id.z * LANES + lane;
     let counter = vec4u((params.stream << 24u) | quad, image, state.chain_base, state.step);
     let bits = philox(counter, vec2u(state.seed_low, state.seed_high));
     var words = bits;

@@ -84,6 +84,8 @@ pub struct Figures {
     pub peak_gflops: f64,
     /// `gflops / peak_gflops`.
     pub peak_share: f64,
+    /// [`crate::cpu::bf16_rate`]: on the CPU, where it has such units.
+    pub bf16_rate: Option<f64>,
     /// A Langevin step's time on one thread over its time on all; missing on a GPU.
     pub thread_scaling: Option<f64>,
     /// Threads that the CPU executor ran on; 0 on a GPU.
@@ -192,6 +194,7 @@ pub async fn measure(
         gflops,
         peak_gflops,
         peak_share: gflops / peak_gflops,
+        bf16_rate: if let Device::Cpu(_) = device { crate::cpu::bf16_rate() } else { None },
         thread_scaling,
         threads,
         cold_start_s,
@@ -323,7 +326,7 @@ fn examples(config: &Config) -> Result<Dataset> {
     let values = (0..1024 * input.len()).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
     let train = Examples::Floats(Images { shape: input, values });
     let held_out = Images { shape: input, values: Vec::new() };
-    Ok(Dataset { name: "noise".to_owned(), train, held_out, toy: None })
+    Ok(Dataset { name: "noise".to_owned(), train, held_out, toy: None, labels: None })
 }
 
 /// The most memory that this process has held, in MB, where `/proc` tells.

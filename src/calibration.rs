@@ -9,6 +9,7 @@ use crate::device::ChainPath;
 use crate::files::write_atomically;
 use crate::gpu::Adapter;
 use crate::network::{LayerSpec, Network, NetworkSpec};
+use crate::source::read_text;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -63,12 +64,21 @@ impl Calibration {
         (&self.adapter, &self.backend, &self.driver, self.network.input, &self.network.layers)
     }
 
-    /// Adds it to `file`, in place of an older one of the same adapter and layers.
+    /// Adds it to `file`, in place of an older one of the same adapter and layers. A file that holds something else is kept
+    /// beside it, as `calibrations.json.bad`.
     ///
     /// # Errors
-    /// Those of [`Calibration::read`] and [`write_atomically`].
+    /// Those of [`write_atomically`], and a file that can't be moved away.
     pub fn keep(self, file: &Path) -> Result<()> {
-        let mut all = Self::read(file)?;
+        let mut all = match Self::read(file) {
+            Ok(all) => all,
+            Err(_) => {
+                let mut aside = file.as_os_str().to_owned();
+                aside.push(".bad");
+                std::fs::rename(file, aside).map_err(Error::io("move away", file))?;
+                Vec::new()
+            }
+        };
         all.retain(|other| other.key() != self.key());
         all.push(self);
         if let Some(folder) = file.parent() {
@@ -82,18 +92,35 @@ impl Calibration {
     /// # Errors
     /// A file that can't be read, or that holds something else.
     pub fn read(file: &Path) -> Result<Vec<Self>> {
-        let text = match std::fs::read_to_string(file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            text => text.map_err(Error::io("read", file))?,
+        let text = match read_text(file, MAX_FILE, "what `bench --calibrate` keeps there") {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Vec::new());
+            }
+            text => text?,
         };
         serde_json::from_str(&text).map_err(|error| {
-            let problem = format!(
-                "is not what `bench --calibrate` keeps there ({error}); delete it, and calibrate anew"
-            );
-            Error::file(file, problem)
+            Error::file(file, format!("is not what `bench --calibrate` keeps there ({error})"))
         })
     }
+
+    /// [`Self::read`] of the user's [`file()`], for those who can do without: one that is not readable counts for none.
+    /// Says so, then.
+    pub fn read_all() -> (Vec<Self>, Option<String>) {
+        let Some(file) = file() else { return (Vec::new(), None) };
+        match Self::read(&file) {
+            Ok(all) => (all, None),
+            Err(error) => {
+                let note = format!(
+                    "{error}. It is left aside, as if nothing had been calibrated: delete it, or run `bench --calibrate` anew"
+                );
+                (Vec::new(), Some(note))
+            }
+        }
+    }
 }
+
+/// The most bytes of the file; an entry takes some 1,000.
+const MAX_FILE: u64 = 16 << 20;
 
 impl std::fmt::Display for Calibration {
     /// Which way, and why.

@@ -11,7 +11,6 @@
 //! Format: <https://github.com/huggingface/safetensors#format>.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +18,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::device::ChainPath;
+use crate::source::{Content, Known, Source};
 use crate::train::config::Config;
 use crate::{Error, Result, files};
 
@@ -52,6 +52,10 @@ pub struct Header {
     pub chain_path: ChainPath,
     /// The data set: its name and a fingerprint, to notice when a run is resumed on another one.
     pub data: String,
+    /// Where the data set was read from, as [`crate::Dataset::open`] takes it, a path from the root on: a hint, `data`
+    /// decides. Empty in files of older versions.
+    #[serde(default)]
+    pub data_source: String,
     /// Recent means of the metrics, to be shown before new ones are there.
     pub metrics: serde_json::Value,
 }
@@ -159,13 +163,9 @@ impl Checkpoint {
 /// # Errors
 /// A file that can't be read, is damaged, or was written by a version with another [`FORMAT`].
 pub fn load_tensors(path: impl AsRef<Path>) -> Result<(Option<Header>, BTreeMap<String, Tensor>)> {
-    let path = path.as_ref();
-    let attributes = std::fs::metadata(path).map_err(Error::io("read", path))?;
-    if !attributes.is_file() {
-        return Err(Error::file(path, "is not a file")); // a folder; or a pipe, which has no length
-    }
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    read_tensors(file, attributes.len(), path)
+    let archive = Archive::open(path)?;
+    let header = archive.header.clone();
+    Ok((header, archive.read(|_, _| true)?.tensors))
 }
 
 /// [`load_tensors`] for a file that is somewhere else, such as in memory: `source` gives its `length` bytes, `path` is
@@ -178,52 +178,131 @@ pub fn read_tensors(
     length: u64,
     path: &Path,
 ) -> Result<(Option<Header>, BTreeMap<String, Tensor>)> {
-    let bad = |problem: String| Error::file(path, problem);
-    let mut source = BufReader::new(source);
-    let mut prefix = [0; 8];
-    if length < 8 {
-        return Err(bad(format!("is {length} bytes long, too short for a safetensors file")));
-    }
-    source.read_exact(&mut prefix).map_err(Error::io("read", path))?;
-    let listing_length = u64::from_le_bytes(prefix);
-    if listing_length > length - 8 {
-        return Err(bad(format!(
-            "is truncated or no safetensors file: it promises a header of {listing_length} bytes, but {} follow",
-            length - 8
-        )));
-    }
-    if listing_length > MAX_LISTING {
-        return Err(bad(format!("has a header of {listing_length} bytes; the most is {MAX_LISTING}")));
-    }
-    let listing: Vec<u8> =
-        read_values(&mut source, listing_length as usize).map_err(Error::io("read", path))?;
-    let listing = std::str::from_utf8(&listing)
-        .map_err(|e| bad(format!("has a header that is not UTF-8, at byte {}", 8 + e.valid_up_to())))?;
-    let listing: Listing =
-        serde_json::from_str(listing).map_err(|e| bad(format!("has a damaged header: {e}")))?;
-    let header =
-        listing.metadata.get(METADATA_KEY).map(|json| parse_header(json)).transpose().map_err(bad)?;
+    let archive = Archive::new(source, length, path)?;
+    let header = archive.header.clone();
+    Ok((header, archive.read(|_, _| true)?.tensors))
+}
 
-    let mut infos: Vec<_> = listing.tensors.into_iter().collect();
-    infos.sort_by_key(|(_, info)| info.data_offsets);
-    // Checks that the tensors lie one behind the other, each as long as its shape says.
-    let metadata = Metadata::new(None, infos).map_err(|e| bad(format!("has a lying header: {e}")))?;
-    let data_length = length - 8 - listing_length;
-    if metadata.data_len() as u64 != data_length {
-        return Err(bad(format!(
-            "is damaged or truncated: its header lists {} bytes of tensors, but it has {data_length}",
-            metadata.data_len()
-        )));
-    }
+/// An open safetensors file, of which the listing has been read and checked, but no tensor yet.
+pub struct Archive<R> {
+    path: PathBuf,
+    source: BufReader<R>,
+    /// What a checkpoint says besides its tensors; none of weights alone.
+    pub header: Option<Header>,
+    metadata: Metadata,
+}
 
-    let mut tensors = BTreeMap::new();
-    for name in metadata.offset_keys() {
-        let Some(info) = metadata.info(&name) else { continue };
-        if let Some(data) = read_data(&mut source, info).map_err(Error::io("read", path))? {
-            tensors.insert(name, Tensor { shape: info.shape.clone(), data });
+impl Archive<Box<dyn Read>> {
+    /// Opens a file; gzip is unpacked.
+    ///
+    /// # Errors
+    /// As [`load_tensors`]: a file of another kind is named as what it is, with what to do.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut source = Source::open(path, u64::MAX)?;
+        let bad = |problem: String| Err(Error::file(path, problem));
+        let needed = "weights are read from safetensors files (a checkpoint of `thalweg train`, or save_file of the Python \
+                      package safetensors)";
+        match source.content() {
+            Content::Known(Known::Safetensors) | Content::Unknown => {}
+            Content::Known(known) => return bad(format!("is {}, and {needed}", known.name())),
+            Content::Foreign(foreign) => return bad(format!("is {}; {}", foreign.what, foreign.as_weights)),
+            Content::Text if source.start().len() < 8 => {}
+            Content::Text => return bad(format!("is a text file, and {needed}")),
+            Content::Empty => return bad(format!("is empty, and {needed}")),
         }
+        if source.is_packed() {
+            let bytes = source.read_all()?;
+            let length = bytes.len() as u64;
+            return Self::new(Box::new(io::Cursor::new(bytes)), length, path);
+        }
+        let length = source.length();
+        Self::new(Box::new(source), length, path)
     }
-    Ok((header, tensors))
+}
+
+impl<R: Read> Archive<R> {
+    /// [`Archive::open`] of what `source` gives, `length` bytes.
+    ///
+    /// # Errors
+    /// As [`read_tensors`].
+    pub fn new(source: R, length: u64, path: &Path) -> Result<Self> {
+        let bad = |problem: String| Error::file(path, problem);
+        let mut source = BufReader::new(source);
+        let mut prefix = [0; 8];
+        if length < 8 {
+            return Err(bad(format!("is {length} bytes long, too short for a safetensors file")));
+        }
+        source.read_exact(&mut prefix).map_err(Error::io("read", path))?;
+        let listing_length = u64::from_le_bytes(prefix);
+        if listing_length > length - 8 {
+            return Err(bad(format!(
+                "is truncated or no safetensors file: it promises a header of {listing_length} bytes, but {} follow",
+                length - 8
+            )));
+        }
+        if listing_length > MAX_LISTING {
+            return Err(bad(format!("has a header of {listing_length} bytes; the most is {MAX_LISTING}")));
+        }
+        let listing: Vec<u8> =
+            read_values(&mut source, listing_length as usize).map_err(Error::io("read", path))?;
+        let listing = std::str::from_utf8(&listing)
+            .map_err(|e| bad(format!("has a header that is not UTF-8, at byte {}", 8 + e.valid_up_to())))?;
+        let listing: Listing =
+            serde_json::from_str(listing).map_err(|e| bad(format!("has a damaged header: {e}")))?;
+        let header =
+            listing.metadata.get(METADATA_KEY).map(|json| parse_header(json)).transpose().map_err(bad)?;
+
+        let mut infos: Vec<_> = listing.tensors.into_iter().collect();
+        infos.sort_by_key(|(_, info)| info.data_offsets);
+        // Checks that the tensors lie one behind the other, each as long as its shape says.
+        let metadata = Metadata::new(None, infos).map_err(|e| bad(format!("has a lying header: {e}")))?;
+        let data_length = length - 8 - listing_length;
+        if metadata.data_len() as u64 != data_length {
+            return Err(bad(format!(
+                "is damaged or truncated: its header lists {} bytes of tensors, but it has {data_length}",
+                metadata.data_len()
+            )));
+        }
+        Ok(Self { path: path.to_owned(), source, header, metadata })
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    /// Reads those tensors that are wanted, by name and shape. Of the others it is only known that they are there, and so
+    /// of tensors of a type that is not read.
+    ///
+    /// # Errors
+    /// What the system refuses, memory included.
+    pub fn read(mut self, wanted: impl Fn(&str, &[usize]) -> bool) -> Result<Tensors> {
+        let mut tensors = Tensors::new(&self.path, BTreeMap::new());
+        let infos: Vec<(String, TensorInfo)> = self
+            .metadata
+            .offset_keys()
+            .into_iter()
+            .filter_map(|name| self.metadata.info(&name).cloned().map(|info| (name, info)))
+            .collect();
+        let last = infos.iter().rposition(|(name, info)| wanted(name, &info.shape));
+        for (ix, (name, info)) in infos.into_iter().enumerate() {
+            let data = match last {
+                Some(last) if ix <= last && wanted(&name, &info.shape) => read_data(&mut self.source, &info),
+                Some(last) if ix < last => skip_data(&mut self.source, &info),
+                _ => Ok(None),
+            };
+            match data.map_err(Error::io("read", &self.path))? {
+                Some(data) => {
+                    tensors.tensors.insert(name, Tensor { shape: info.shape, data });
+                }
+                None => {
+                    tensors.unread.insert(name, (info.shape, info.dtype));
+                }
+            }
+        }
+        Ok(tensors)
+    }
 }
 
 fn parse_header(json: &str) -> std::result::Result<Header, String> {
@@ -254,13 +333,17 @@ fn read_data(source: &mut impl Read, info: &TensorInfo) -> io::Result<Option<Ten
         Dtype::BF16 => TensorData::F32(read_converted(source, bytes / 2, |[low, high]| {
             f32::from_le_bytes([0, 0, low, high])
         })?),
-        _ => {
-            if io::copy(&mut source.take(bytes as u64), &mut io::sink())? < bytes as u64 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            return Ok(None);
-        }
+        _ => return skip_data(source, info),
     }))
+}
+
+/// Leaves the next tensor out.
+fn skip_data(source: &mut impl Read, info: &TensorInfo) -> io::Result<Option<TensorData>> {
+    let bytes = (info.data_offsets.1 - info.data_offsets.0) as u64;
+    if io::copy(&mut source.take(bytes), &mut io::sink())? < bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(None)
 }
 
 /// The next `count` little-endian values. More than there is memory for is an error, not an abort.
@@ -382,17 +465,32 @@ impl<'de> Deserialize<'de> for UniqueStrings {
 pub struct Tensors {
     path: PathBuf,
     tensors: BTreeMap<String, Tensor>,
+    /// Those that are there, but were not read: they are of another type or shape.
+    unread: BTreeMap<String, (Vec<usize>, Dtype)>,
 }
 
 impl Tensors {
     /// `path` is where they come from, for messages.
     pub fn new(path: impl AsRef<Path>, tensors: BTreeMap<String, Tensor>) -> Self {
-        Self { path: path.as_ref().to_owned(), tensors }
+        Self { path: path.as_ref().to_owned(), tensors, unread: BTreeMap::new() }
     }
 
-    /// The names that have not been taken, in alphabetical order.
+    /// The names that have not been taken, read or not, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        let mut names: Vec<&str> =
+            self.tensors.keys().chain(self.unread.keys()).map(String::as_str).collect();
+        names.sort_unstable();
+        names.into_iter()
+    }
+
+    /// Takes what all names begin with off them.
+    pub(crate) fn without_prefix(self, prefix: &str) -> Self {
+        fn cut<T>(map: BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
+            map.into_iter()
+                .map(|(name, value)| (name.strip_prefix(prefix).unwrap_or(&name).to_owned(), value))
+                .collect()
+        }
+        Self { path: self.path, tensors: cut(self.tensors, prefix), unread: cut(self.unread, prefix) }
     }
 
     /// Takes a tensor of finite floats, row-major.
@@ -423,11 +521,33 @@ impl Tensors {
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<TensorData> {
+        if let Some((found, dtype)) = self.unread.get(name) {
+            let problem = if found == shape {
+                format!(
+                    "tensor {name:?} is of type {dtype:?}, which is not read: save it as F32 (`tensor.float()`; quantised \
+                     weights have to be dequantised first)"
+                )
+            } else {
+                format!("tensor {name:?} has the shape {found:?}, not {shape:?}")
+            };
+            return Err(self.bad(problem));
+        }
         let Some(tensor) = self.tensors.remove(name) else {
+            // PyTorch keeps such weights in parts.
+            let parametrised = ["_orig", "_g", "_v"]
+                .iter()
+                .any(|end| self.names().any(|other| other == format!("{name}{end}")));
+            if parametrised {
+                let problem = format!(
+                    "tensor {name:?} is missing; it is there in parts (spectral_norm or weight_norm of PyTorch): call \
+                     torch.nn.utils.remove_spectral_norm or remove_weight_norm before saving"
+                );
+                return Err(self.bad(problem));
+            }
             let mut names: Vec<_> = self.names().collect();
             names.sort_by(|a, b| strsim::jaro_winkler(name, b).total_cmp(&strsim::jaro_winkler(name, a)));
             names.truncate(5);
-            let there = match self.tensors.len() {
+            let there = match self.tensors.len() + self.unread.len() {
                 0 => "the file has no tensor that can be used".to_owned(),
                 n => format!("of the {n} there, these are nearest in name: {}", names.join(", ")),
             };

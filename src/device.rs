@@ -1,12 +1,12 @@
 //! Where plans run: the CPU executor or a GPU.
 
-use crate::calibration::{self, Calibration};
+use crate::calibration::Calibration;
 use crate::cpu::{self, Isa};
 use crate::error::nearest;
 use crate::gpu::{self, Adapter, Gpu};
 use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::network::Network;
-use crate::plan::{BufferId, Plan, ProgramId, Target};
+use crate::plan::{BufferId, Cause, Plan, ProgramId, Room, Target, fewer_at_once};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -46,6 +46,8 @@ pub struct Chains {
     pub so_far: ChainPath,
     /// What was measured.
     pub calibrations: Vec<Calibration>,
+    /// Why what was measured does not count, if the file of it is not readable.
+    pub set_aside: Option<String>,
 }
 
 /// Langevin steps in a fused dispatch on a software renderer: Mesa's llvmpipe ends every loop of a shader after 65,535
@@ -54,12 +56,13 @@ const SOFTWARE_STEPS: u32 = 8;
 
 impl Device {
     /// Opens the device that a user asks for:
-    /// * `auto`: the first GPU (discrete before integrated), else the CPU executor. A software renderer is slower than
-    ///   the CPU executor, so it is taken only when named;
-    /// * `cpu`: the CPU executor; `cpu:avx2` and the like force an instruction set (see [`Isa`]); `cpu:bf16` is the fastest
-    ///   for chains, and not exact;
+    /// * `auto`: the first GPU that opens (discrete before integrated), else the CPU executor. A software renderer is slower
+    ///   than the CPU executor, so it is taken only when named;
+    /// * `cpu`: the CPU executor; `cpu:avx2` and the like force an instruction set (see [`Isa`]); `cpu:bf16` is not exact, and
+    ///   faster where the processor's units are made for it;
     /// * a number: that adapter of [`gpu::adapters`];
-    /// * anything else: the first adapter with that in its name, whatever the case.
+    /// * anything else: the first adapter with that in its name, whatever the case, and a name that is just that before others.
+    ///   `NAME (DX12)` and `dx12:NAME` are one backend's, `dx12` is its first adapter, `dx12:1` its second.
     ///
     /// # Errors
     /// [`Error::Device`] if nothing matches (with the list of what is there) or the device can't be opened; those of
@@ -73,43 +76,68 @@ impl Device {
     /// # Errors
     /// Those of [`Self::open`].
     pub async fn open_with(choice: &str, path: ChainPath) -> Result<Self> {
+        Ok(Self::open_and_tell(choice, path).await?.0)
+    }
+
+    /// [`Self::open_with`], with what a user should know of the choice: GPUs that `auto` could not open, other adapters that
+    /// the name fits.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub async fn open_and_tell(choice: &str, path: ChainPath) -> Result<(Self, Vec<String>)> {
+        let mut notes = Vec::new();
         if choice == "cpu" {
-            return Ok(Self::cpu());
+            return Ok((Self::cpu(), notes));
         }
         if let Some(isa) = choice.strip_prefix("cpu:") {
-            return Ok(Self::Cpu(isa.parse()?));
+            return Ok((Self::Cpu(isa.parse()?), notes));
         }
         let adapters = gpu::adapters().await;
         if choice == "auto" {
-            return match auto(&adapters) {
-                Some(adapter) => Self::open_gpu(adapter, path).await,
-                None => Ok(Self::cpu()),
-            };
+            for adapter in adapters.iter().filter(|adapter| adapter.is_gpu()) {
+                match Gpu::open(adapter.clone()).await {
+                    Ok(gpu) => return Ok((Self::on(gpu, path)?, notes)),
+                    Err(error) => notes.push(format!("{}, so `auto` goes on without it", error.text())),
+                }
+            }
+            if !notes.is_empty() {
+                notes.push("`auto` takes the CPU: no GPU could be opened".to_owned());
+            }
+            return Ok((Self::cpu(), notes));
         }
-        let found = match choice.parse::<usize>() {
-            Ok(index) => adapters.get(index),
-            Err(_) => adapters.iter().find(|a| a.name.to_lowercase().contains(&choice.to_lowercase())),
-        };
-        let Some(adapter) = found.filter(|_| !choice.trim().is_empty()) else {
+        let labels: Vec<_> = adapters.iter().map(|a| (a.name.as_str(), a.backend.as_str())).collect();
+        let matching = find(choice, &labels);
+        let Some((&first, others)) = matching.split_first() else {
             let mut names = vec!["auto", "cpu"];
             names.extend(adapters.iter().map(|a| a.name.as_str()));
             let hint = nearest(choice, &names).map_or(String::new(), |n| format!("; {n}"));
+            let hidden = gpu::hidden().map_or(String::new(), |text| format!(". {text}"));
             let mut list = String::from("\n  auto\n  cpu");
             for (i, a) in adapters.iter().enumerate() {
-                list += &format!("\n  {i}: {} ({}, {})", a.name, a.backend, a.kind);
+                list += &format!("\n  {i}: {}, {}", a.label(), a.kind);
             }
-            return Err(Error::Device(format!("nothing here matches `{choice}`{hint}. There is:{list}")));
+            let text = format!("nothing here matches `{choice}`{hint}{hidden}. There is:{list}");
+            return Err(Error::Device(text));
         };
-        Self::open_gpu(adapter, path).await
+        if !others.is_empty() {
+            let others: Vec<_> = others.iter().map(|i| format!("{i}: {}", adapters[*i].label())).collect();
+            notes.push(format!(
+                "`{choice}` fits several adapters; this is {first}: {}. The others can be named by their numbers: {}",
+                adapters[first].label(),
+                others.join(", ")
+            ));
+        }
+        let gpu = Gpu::open(adapters[first].clone()).await?;
+        Ok((Self::on(gpu, path)?, notes))
     }
 
-    async fn open_gpu(adapter: &Adapter, asked: ChainPath) -> Result<Self> {
-        let calibrations = match calibration::file() {
-            Some(file) if asked == ChainPath::Auto => Calibration::read(&file)?,
-            _ => Vec::new(),
+    /// An open GPU with its calibrations.
+    fn on(gpu: Arc<Gpu>, asked: ChainPath) -> Result<Self> {
+        let (calibrations, set_aside) = match asked {
+            ChainPath::Auto => Calibration::read_all(),
+            _ => (Vec::new(), None),
         };
-        let chains = Chains { asked, calibrations, ..Chains::default() };
-        Ok(Self::Gpu(Gpu::open(adapter.clone()).await?, chains))
+        Ok(Self::Gpu(gpu, Chains { asked, calibrations, set_aside, ..Chains::default() }))
     }
 
     /// Itself for a run that was on the device called `name` ([`Self::name`]) and took `path` there: on the same one,
@@ -140,11 +168,24 @@ impl Device {
     pub fn target(&self, images: usize) -> Target {
         match self {
             Self::Cpu(isa) => Target::cpu(images, isa.width()),
-            Self::Gpu(gpu, _) if gpu.adapter.kind == "software" => {
-                let target = Target::software(images, gpu.adapter.subgroup.0);
-                Target { int64: gpu.int64(), ..target }
+            Self::Gpu(gpu, _) => {
+                // FXC, DX12's old compiler, takes a minute for the large tiles of software.
+                let target = if gpu.adapter.kind == "software" && gpu.adapter.compiler != Some("FXC") {
+                    let target = Target::software(images, gpu.adapter.subgroup.0);
+                    Target { int64: gpu.int64(), ..target }
+                } else {
+                    Target::gpu(images)
+                };
+                Target { dispatch_flop: gpu.limits.dispatch_flop, ..target }
             }
-            Self::Gpu(..) => Target::gpu(images),
+        }
+    }
+
+    /// What there is room for.
+    pub fn room(&self) -> Room {
+        match self {
+            Self::Cpu(_) => cpu::room(),
+            Self::Gpu(gpu, _) => gpu.limits.room(),
         }
     }
 }
@@ -170,7 +211,11 @@ impl Device {
 
     /// That path, and why, for people.
     pub fn explain_chain(&self, network: &Network) -> String {
-        self.path_and_why(network).1
+        let why = self.path_and_why(network).1;
+        match self {
+            Self::Gpu(_, Chains { set_aside: Some(problem), .. }) => format!("{why} ({problem})"),
+            _ => why,
+        }
     }
 
     fn path_and_why(&self, network: &Network) -> (ChainPath, String) {
@@ -210,6 +255,11 @@ impl Chains {
             Some((path, why)) => because(path, why),
             None => match self.calibrations.iter().find(|c| c.is_of(adapter, network)) {
                 Some(calibration) => (calibration.path(), calibration.to_string()),
+                None if adapter.compiler == Some("FXC") => because(
+                    ChainPath::Layers,
+                    ": FXC, DX12's old compiler, takes half a minute for the fused chain. With dxcompiler.dll beside \
+                     the program, chains are fused",
+                ),
                 None if adapter.is_gpu() => because(
                     ChainPath::Fused,
                     ": on a GPU, launches and barriers between layers cost more than they do",
@@ -257,7 +307,49 @@ impl std::fmt::Display for Device {
     }
 }
 
-/// The adapter that `auto` takes: the first that is a GPU.
+/// The numbers of the adapters that a choice fits, of which each has a name and a backend: see [`Device::open`]. Those of
+/// which it is the whole name come first.
+fn find(choice: &str, adapters: &[(&str, &str)]) -> Vec<usize> {
+    let choice = choice.trim().to_lowercase();
+    if let Ok(number) = choice.parse::<usize>() {
+        return if number < adapters.len() { vec![number] } else { Vec::new() };
+    }
+    let backend_of = |text: &str| match text {
+        "vulkan" | "vk" => Some("Vulkan"),
+        "metal" | "mtl" => Some("Metal"),
+        "dx12" | "d3d12" => Some("DX12"),
+        _ => None,
+    };
+    // `BACKEND:NAME`, `BACKEND:NUMBER`, `BACKEND`, `NAME (BACKEND)`, or a name alone.
+    let of_prefix = choice.split_once(':').and_then(|(text, name)| Some((backend_of(text.trim())?, name)));
+    let of_suffix = choice.strip_suffix(')').and_then(|text| text.rsplit_once('('));
+    let of_suffix = of_suffix.and_then(|(name, text)| Some((backend_of(text.trim())?, name)));
+    let alone = backend_of(&choice).map(|backend| (backend, ""));
+    let (backend, name) = match alone.or(of_prefix).or(of_suffix) {
+        Some((backend, name)) => (Some(backend), name.trim()),
+        None => (None, choice.as_str()),
+    };
+    if backend.is_none() && name.is_empty() {
+        return Vec::new();
+    }
+    let of_backend: Vec<usize> =
+        (0..adapters.len()).filter(|i| backend.is_none_or(|backend| adapters[*i].1 == backend)).collect();
+    if let Ok(number) = name.parse::<usize>() {
+        return of_backend.get(number).copied().into_iter().collect();
+    }
+    let lower = |i: &usize| adapters[*i].0.to_lowercase();
+    let mut found: Vec<_> = of_backend.into_iter().filter(|i| lower(i).contains(name)).collect();
+    if backend.is_some() && name.is_empty() {
+        found.truncate(1);
+    }
+    // A name that is just that is no other's.
+    if found.iter().any(|i| lower(i) == name) {
+        found.retain(|i| lower(i) == name);
+    }
+    found
+}
+
+/// The adapter that `auto` takes, if it opens: the first that is a GPU.
 pub fn auto(adapters: &[Adapter]) -> Option<&Adapter> {
     adapters.iter().find(|a| a.is_gpu())
 }
@@ -284,13 +376,50 @@ impl Machine {
     /// Makes the plan's buffers, all zero, and its pipelines.
     ///
     /// # Errors
-    /// [`Error::Device`] where the plan is beyond the device's limits, or [`Error::Device`] for want of memory.
+    /// [`Error::Memory`] where the plan is beyond the device's limits or memory.
     pub async fn new(device: &Device, plan: Plan) -> Result<Self> {
         let plan = Arc::new(plan);
         Ok(match device {
             Device::Cpu(isa) => Self::Cpu(cpu::Machine::new(plan, *isa)?),
             Device::Gpu(gpu, _) => Self::Gpu(gpu::Machine::new(gpu.clone(), plan).await?),
         })
+    }
+
+    /// Makes the machine of a plan for as many of `count` images at a time as the device holds: all of them, or whole blocks of
+    /// `lanes`. `make` makes the plan for so many, and says where the [`Plan`] is in it. The plan that was taken, and for how
+    /// many, come with the machine.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where not even a block has room; those of [`Self::new`].
+    pub(crate) async fn in_shares<P>(
+        device: &Device,
+        (count, lanes): (usize, u32),
+        make: impl Fn(usize) -> P,
+        plan: impl Fn(&P) -> &Plan,
+    ) -> Result<(Self, P, usize)> {
+        let (room, mut at_once) = (device.room(), count);
+        loop {
+            let made = make(at_once);
+            let fewer = fewer_at_once(count, at_once, lanes);
+            let excess = plan(&made).excess(&room);
+            if let (Some(excess), Some(fewer)) = (&excess, fewer)
+                && excess.cause == Cause::Images
+            {
+                at_once = fewer;
+                continue;
+            }
+            if let Some(excess) = excess {
+                let advice = match excess.cause {
+                    Cause::Images => "Choose a smaller network, or fewer images",
+                    cause => cause.advice(),
+                };
+                return Err(excess.error(&device.name(), advice));
+            }
+            match (Self::new(device, plan(&made).clone()).await, fewer) {
+                (Err(Error::Memory(_)), Some(fewer)) => at_once = fewer,
+                (machine, _) => return Ok((machine?, made, at_once)),
+            }
+        }
     }
 
     /// The plan.
@@ -321,6 +450,7 @@ impl Machine {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub fn run(&mut self, program: ProgramId) -> Result<()> {
+        fault::check()?;
         match self {
             Self::Cpu(machine) => machine.run(program),
             Self::Gpu(machine) => drop(machine.run(&[(program, 1)], &[])?),
@@ -374,6 +504,7 @@ impl Machine {
         programs: &[(ProgramId, u32)],
         readings: &[(BufferId, Range<usize>)],
     ) -> Result<Reading> {
+        fault::check()?;
         match self {
             Self::Cpu(machine) => {
                 for (program, times) in programs {
@@ -418,6 +549,7 @@ impl Machine {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn read(&self, buffer: BufferId) -> Result<Vec<u32>> {
+        fault::check()?;
         match self {
             Self::Cpu(machine) => Ok(machine.words(buffer).to_vec()),
             Self::Gpu(machine) => machine.read(buffer, 0..machine.plan().len_of(buffer))?.words().await,
@@ -450,6 +582,77 @@ impl Reading {
         match self {
             Self::Ready(words) => Ok(words),
             Self::Gpu(reading) => reading.words().await,
+        }
+    }
+}
+
+/// A device that is lost on purpose, for tests of what comes then.
+#[doc(hidden)]
+pub mod fault {
+    use crate::{Error, Result};
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Calls that still work, of this thread's machines.
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Lets so many more calls of this thread's machines work: after them, each device is lost. `None`: for ever.
+    pub fn lose_after(calls: Option<u64>) {
+        LEFT.set(calls);
+    }
+
+    pub(super) fn check() -> Result<()> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(Error::Device("the device was lost (a test asked for that)".to_owned())),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    fn adapters_are_found_by_name_backend_and_number() {
+        let adapters = [
+            ("AMD Radeon RX 6800", "Vulkan"),
+            ("AMD Radeon RX 6800", "DX12"),
+            ("AMD Radeon RX 6800 XT", "Vulkan"),
+            ("Intel(R) UHD Graphics (TGL GT1)", "Vulkan"),
+            ("Intel(R) UHD Graphics (TGL GT1)", "DX12"),
+            ("llvmpipe (LLVM 15.0.6, 256 bits)", "Vulkan"),
+        ];
+        for (choice, found) in [
+            ("0", &[0][..]),
+            ("5", &[5]),
+            ("6", &[]),
+            ("amd radeon rx 6800", &[0, 1]),
+            ("AMD Radeon RX 6800 XT", &[2]),
+            ("radeon", &[0, 1, 2]),
+            ("Radeon RX 6800 (DX12)", &[1]),
+            ("AMD Radeon RX 6800 (Vulkan)", &[0]),
+            ("dx12:radeon", &[1]),
+            ("dx12:1", &[4]),
+            ("d3d12", &[1]),
+            ("vulkan", &[0]),
+            ("vk:uhd", &[3]),
+            ("uhd graphics (tgl gt1)", &[3, 4]),
+            ("Intel(R) UHD Graphics (TGL GT1) (DX12)", &[4]),
+            ("llvmpipe (LLVM 15.0.6, 256 bits) (Vulkan)", &[5]),
+            ("llvmpipe", &[5]),
+            ("metal", &[]),
+            ("dx12:9", &[]),
+            ("", &[]),
+            ("  ", &[]),
+            ("geforce", &[]),
+        ] {
+            assert_eq!(find(choice, &adapters), found, "{choice}");
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::Result;
 use crate::data::Images;
+use crate::data::standard::Standard;
 use crate::device::{Device, Machine};
 use crate::model::Model;
 use crate::plan::{EnergyPlan, energy_plan};
 
-/// Images that are evaluated at a time.
+/// Images that are evaluated at a time, at most: fewer where the device can't hold what so many need.
 const BATCH: usize = 256;
 
 /// Tells energies: low means likely.
@@ -15,17 +16,22 @@ pub struct EnergyModel {
     machine: Machine,
     plan: EnergyPlan,
     shape: crate::data::ImageShape,
+    at_once: usize,
+    standard: Option<Standard>,
 }
 
 impl EnergyModel {
     /// Puts a model on a device.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device can't hold it.
+    /// [`crate::Error::Memory`] if the device can't hold it.
     pub async fn new(device: &Device, model: &Model) -> Result<Self> {
-        let plan = energy_plan(&model.network, BATCH, device.target(BATCH));
-        let machine = Machine::new(device, plan.plan.clone()).await?;
-        let mut energy = Self { machine, plan, shape: model.network.input };
+        let target = device.target(BATCH);
+        let make = |at_once| energy_plan(&model.network, at_once, target);
+        let (machine, plan, at_once) =
+            Machine::in_shares(device, (BATCH, target.lanes), make, |plan| &plan.plan).await?;
+        let (shape, standard) = (model.network.input, model.network.standard.clone());
+        let mut energy = Self { machine, plan, shape, at_once, standard };
         energy.set_parameters(&model.parameters)?;
         Ok(energy)
     }
@@ -39,16 +45,16 @@ impl EnergyModel {
         self.machine.run(self.plan.start)
     }
 
-    /// `E(x)` of each image.
+    /// `E(x)` of each image; of points, in the data's units, where the network standardises them.
     ///
     /// # Errors
     /// [`crate::Error::Usage`] if the images have other channels than the network or are larger (smaller ones are
     /// padded with -1); [`crate::Error::Device`] if the device was lost.
     pub async fn energies(&mut self, images: &Images) -> Result<Vec<f32>> {
-        let images = images.padded_to(self.shape)?;
         let mut energies = Vec::with_capacity(images.count());
-        for batch in images.values.chunks(BATCH * self.shape.len()) {
-            self.write(batch);
+        for batch in self.batches(images)? {
+            let batch = batch?;
+            self.write(&batch);
             self.machine.run(self.plan.energies)?;
             let n = batch.len() / self.shape.len();
             energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..n]);
@@ -62,12 +68,12 @@ impl EnergyModel {
     /// Those of [`Self::energies`].
     pub async fn energies_and_gradients(&mut self, images: &Images) -> Result<(Vec<f32>, Images)> {
         let (from, to) = (images.shape, self.shape);
-        let padded = images.padded_to(to)?;
         let (top, left) = ((to.height - from.height) / 2, (to.width - from.width) / 2);
         let mut energies = Vec::with_capacity(images.count());
         let mut values = Vec::with_capacity(images.values.len());
-        for batch in padded.values.chunks(BATCH * to.len()) {
-            self.write(batch);
+        for batch in self.batches(images)? {
+            let batch = batch?;
+            self.write(&batch);
             self.machine.run(self.plan.gradients)?;
             let n = batch.len() / to.len();
             energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..n]);
@@ -79,7 +85,25 @@ impl EnergyModel {
                 }
             }
         }
-        Ok((energies, Images { shape: from, values }))
+        let mut gradients = Images { shape: from, values };
+        if let Some(standard) = &self.standard {
+            standard.gradient_to_data(&mut gradients);
+        }
+        Ok((energies, gradients))
+    }
+
+    /// The images as the network takes them, some at a time, so that a large set is not there twice.
+    fn batches<'a>(&self, images: &'a Images) -> Result<impl Iterator<Item = Result<Vec<f32>>> + use<'a>> {
+        let (from, to, standard) = (images.shape, self.shape, self.standard.clone());
+        // No image of that shape is enough to ask.
+        Images { shape: from, values: Vec::new() }.padded_to(to)?;
+        Ok(images.values.chunks((self.at_once * from.len()).max(1)).map(move |values| {
+            let mut batch = Images { shape: from, values: values.to_vec() }.padded_to(to)?;
+            if let Some(standard) = &standard {
+                standard.to_network(&mut batch);
+            }
+            Ok(batch.values)
+        }))
     }
 
     fn write(&mut self, batch: &[f32]) {

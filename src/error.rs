@@ -1,13 +1,18 @@
 //! The one error type. Every message says what was wrong, where, and what to do about it.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use crate::source::Fault;
+
 /// Everything that can go wrong for a reason outside the program. Bugs panic.
+///
+/// Messages quote names and content of files: they are safe to print, by [`printable`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read or write a file or folder.
-    #[error("could not {action} {}: {source}", path.display())]
+    #[error("{}", printable(&format!("could not {action} {}: {source}", path.display())))]
     Io {
         /// What was tried, as in "could not {action} PATH": "read", "create", "write".
         action: &'static str,
@@ -17,7 +22,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file's content is not what its format promises, or not what the command can use.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}", printable(&format!("{}: {problem}", path.display())))]
     File {
         /// The file.
         path: PathBuf,
@@ -25,7 +30,7 @@ pub enum Error {
         problem: String,
     },
     /// A setting has a value it can't have, or doesn't exist.
-    #[error("setting `{key}`: {problem}")]
+    #[error("{}", printable(&format!("setting `{key}`: {problem}")))]
     Setting {
         /// The dotted name, as in `--set chain.steps=60`.
         key: String,
@@ -33,16 +38,19 @@ pub enum Error {
         problem: String,
     },
     /// A network whose layers do not fit together, or that does not fit its input.
-    #[error("network: {0}")]
+    #[error("{}", printable(&format!("network: {}", .0)))]
     Network(String),
     /// No such device, or one that can't do the work.
-    #[error("device: {0}")]
+    #[error("{}", printable(&format!("device: {}", .0)))]
     Device(String),
+    /// A device that has not enough memory, or takes no buffer so large.
+    #[error("device: {0}")]
+    Memory(String),
     /// Training diverged or collapsed, and the guard stopped it: where, by which figures, and what to change.
-    #[error("{0}")]
+    #[error("{}", printable(.0))]
     Diverged(String),
     /// Anything else a user can cause and mend.
-    #[error("{0}")]
+    #[error("{}", printable(.0))]
     Usage(String),
 }
 
@@ -50,10 +58,14 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An [`Error::Io`], to be used as `.map_err(Error::io("read", path))`.
+    /// An [`Error::Io`], to be used as `.map_err(Error::io("read", path))`; an [`Error::File`] where a
+    /// [`Source`](crate::source::Source) found the content at fault.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| match source.get_ref().and_then(|inner| inner.downcast_ref::<Fault>()) {
+            Some(Fault(problem)) => Self::File { path, problem: problem.clone() },
+            None => Self::Io { action, path, source },
+        }
     }
 
     /// An [`Error::File`].
@@ -61,10 +73,34 @@ impl Error {
         Self::File { path: path.as_ref().to_owned(), problem: problem.into() }
     }
 
+    /// What it says, without the kind in front where it is a device's.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Device(text) | Self::Memory(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// An [`Error::Setting`].
     pub fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting { key: key.into(), problem: problem.into() }
     }
+}
+
+/// A text that may quote a file's name or content, made safe for a terminal: control characters but newlines and tabs,
+/// and those that turn the direction of writing, are escaped, as in `\u{1b}`.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| match c {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => c.is_control(),
+    };
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let escaped =
+        text.chars().map(|c| if is_harmful(c) { c.escape_default().to_string() } else { c.to_string() });
+    Cow::Owned(escaped.collect())
 }
 
 /// "did you mean `a` or `b`?": the names nearest to a word that is none of them, or `None` where nothing is near. The

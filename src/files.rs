@@ -10,7 +10,7 @@ use crate::{Error, Result};
 ///
 /// The content goes to `.NAME.XXXX.tmp` (`XXXX`: four random characters) in the same folder, reaches the disk
 /// (fsync), and only then takes the place of `path`; then the folder is synced too. A killed process can leave such
-/// a `.tmp` file behind: it is never read and may be deleted. A symbolic link at `path` is replaced, not followed.
+/// a `.tmp` file behind: it is never read and may be deleted ([`remove_temporaries`]). A symbolic link at `path` is replaced, not followed.
 ///
 /// # Errors
 /// [`Error::Io`] if the operating system or `write` fails, [`Error::File`] if the parent folder is missing or `path`
@@ -46,6 +46,27 @@ pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
     temporary_for(path.as_ref()).map(drop)
 }
 
+/// Deletes the temporary files that killed processes have left in a folder, of [`write_atomically`] for files whose names
+/// `is_ours` knows. To be called when nothing writes such files there. What can't be deleted stays.
+pub fn remove_temporaries(folder: impl AsRef<Path>, is_ours: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let of = name.to_str().and_then(temporary_of).is_some_and(&is_ours);
+        if of && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The file that a temporary one would have become.
+fn temporary_of(name: &str) -> Option<&str> {
+    let (of, random) = name.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.')?;
+    (random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(of)
+}
+
+/// Random characters in a temporary file's name.
+const RANDOM: usize = 4;
+
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -74,7 +95,7 @@ fn temporary_for(path: &Path) -> Result<tempfile::NamedTempFile> {
     prefix.push(name);
     prefix.push(".");
     let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".tmp").rand_bytes(4);
+    builder.prefix(&prefix).suffix(".tmp").rand_bytes(RANDOM);
     // The rights of any new file (the umask applies), not the owner-only ones of a temporary file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

@@ -22,6 +22,7 @@ pub mod picture;
 pub mod plan;
 pub mod plane;
 pub mod sample;
+pub mod source;
 pub mod train;
 
 pub use data::{Dataset, Images};

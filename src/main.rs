@@ -2,7 +2,8 @@
 
 mod cli;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use cli::screen;
 use std::process::ExitCode;
 
 /// Train and sample small energy-based models on any GPU, or on none.
@@ -11,42 +12,57 @@ use std::process::ExitCode;
 /// ship inside this program, and leaves a checkpoint and pictures in the folder `run`.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
+#[command(after_help = screen::EXIT_CODES, after_long_help = format!("{}\n\n{}", screen::choices(), screen::EXIT_CODES))]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    verbosity: screen::VerbosityOptions,
 }
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Train a model; without options, on the digits that ship inside
+    /// Train a model; without options, on handwritten digits that ship inside
+    #[command(after_long_help = screen::choices())]
     Train(cli::train::Arguments),
     /// Draw samples from a model, with their energies
     Sample(cli::sample::Arguments),
-    /// Tell the energies of images, low = likely, and their gradients
+    /// Compute energies of images or points (low = likely), and their gradients
     Energy(cli::energy::Arguments),
-    /// Measure how good a model of images is
+    /// Measure how good a model is
     Evaluate(cli::evaluate::Arguments),
-    /// Draw a run's curves, and the landscape of a model of points in the plane
+    /// Draw a run's curves again; for points in the plane, the energy landscape, too
     Plot(cli::plot::Arguments),
-    /// List what models can run on, and what `--device auto` takes
+    /// Write a model's weights to a safetensors file that PyTorch loads
+    Export(cli::export::Arguments),
+    /// List the devices of this machine, and which one `--device auto` takes
     Devices(cli::devices::Arguments),
-    /// Measure speed and memory here
+    /// Measure speed and memory on this machine
     Bench(cli::bench::Arguments),
-    /// Debug a device: training steps launch by launch, next to the plain reference
+    /// Check a device: run training steps on it and on the plain reference, and compare every result
     Compare(cli::compare::Arguments),
 }
 
 fn main() -> ExitCode {
     let process_start = std::time::Instant::now();
     hush_mesa();
-    let arguments = Arguments::parse();
+    cli::signals::no_size_signal();
+    lose_device();
+    let mut matches = Arguments::command().term_width(screen::help_width()).get_matches();
+    let checked = check_paths(&matches);
+    let arguments = Arguments::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
+    use Command::{Bench, Compare, Devices, Evaluate};
+    let prints_results = matches!(arguments.command, Devices(_) | Bench(_) | Compare(_) | Evaluate(_));
+    arguments.verbosity.apply(prints_results);
     let result = pollster::block_on(async {
+        checked?;
         match arguments.command {
-            Command::Train(arguments) => cli::train::run(arguments).await?,
+            Command::Train(arguments) => return cli::train::run(arguments).await,
             Command::Sample(arguments) => cli::sample::run(arguments).await?,
             Command::Energy(arguments) => cli::energy::run(arguments).await?,
             Command::Evaluate(arguments) => cli::evaluate::run(arguments).await?,
             Command::Plot(arguments) => cli::plot::run(arguments).await?,
+            Command::Export(arguments) => cli::export::run(arguments)?,
             Command::Devices(arguments) => cli::devices::run(arguments).await?,
             Command::Bench(arguments) => cli::bench::run(arguments, process_start).await?,
             Command::Compare(arguments) => return cli::compare::run(arguments).await,
@@ -54,12 +70,29 @@ fn main() -> ExitCode {
         Ok(ExitCode::SUCCESS)
     });
     match result {
-        Ok(code) => code,
+        Ok(code) => {
+            screen::finish();
+            code
+        }
         Err(error) => {
-            eprintln!("error: {error}");
+            screen::error(error);
             ExitCode::from(2)
         }
     }
+}
+
+/// Whatever the command: nothing that it reads is written over.
+fn check_paths(matches: &clap::ArgMatches) -> thalweg::Result<()> {
+    let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
+    let mut command = Arguments::command();
+    command.build();
+    command.find_subcommand(name).map_or(Ok(()), |command| cli::paths::check(command, matches))
+}
+
+/// Has a test's run lose its device, after so many calls to it.
+fn lose_device() {
+    let calls = std::env::var("THALWEG_TEST_LOSE_DEVICE_AFTER").ok().and_then(|calls| calls.parse().ok());
+    thalweg::device::fault::lose_after(calls);
 }
 
 /// Mesa's device-select layer asks Wayland which GPU it likes; with no session to ask, as on a server, libwayland

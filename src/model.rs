@@ -1,14 +1,15 @@
 //! A network with its parameters, and where they come from.
 
-use crate::checkpoint::{Header, Tensors, load_tensors};
+use crate::checkpoint::{Archive, Header, Tensors};
 use crate::data::{ImageShape, Images};
 use crate::network::{Network, NetworkSpec, Operation, named, preset};
 use crate::train::Config;
 use crate::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What the tensors of the weights' moving average are called in files, before their own names.
-pub(crate) const AVERAGE: &str = "ema.";
+pub const AVERAGE: &str = "ema.";
 
 /// Which weights of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,27 @@ pub enum Weights {
     Average,
     /// Those of the last training step.
     Raw,
+}
+
+/// How a model is read from a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Which weights of a checkpoint.
+    pub weights: Weights,
+    /// Whether tensors of weights alone that the network does not have are passed over: the energies are those of the
+    /// network without them.
+    pub ignore_extra_tensors: bool,
+}
+
+/// A model as it was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The model.
+    pub model: Model,
+    /// The configuration that it was trained with; of weights alone, that of the network's preset.
+    pub recipe: Config,
+    /// What a user should know of how the file was read, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A network with its parameters: all that is needed to tell energies and to sample.
@@ -34,11 +56,13 @@ impl Model {
     ///
     /// The parameters are those of the weights' moving average where the file has one.
     /// A checkpoint describes its network; for weights alone `network` has to: by a preset's name, or by a TOML file
-    /// (see [`crate::network::named`]). Tensors that the network does not have are ignored.
+    /// (see [`crate::network::named`]). What all names of such weights have in front of the network's own, such as
+    /// `module.`, is taken off.
     ///
     /// # Errors
     /// A file that can't be read or is damaged; weights alone and no `network`; a checkpoint of another network; a
-    /// tensor that is missing, misshapen, or holds a number that is not finite.
+    /// tensor that is missing, misshapen, of a type that is not read, or holds a number that is not finite; weights alone
+    /// with a tensor that the network does not have.
     pub fn load(path: impl AsRef<Path>, network: Option<&str>) -> Result<Self> {
         Self::load_with_recipe(path, network, Weights::Average).map(|(model, _)| model)
     }
@@ -66,8 +90,18 @@ impl Model {
         network: Option<&str>,
         weights: Weights,
     ) -> Result<(Self, Config)> {
+        let options = LoadOptions { weights, ..LoadOptions::default() };
+        Self::load_with(path, network, options).map(|loaded| (loaded.model, loaded.recipe))
+    }
+
+    /// [`Self::load`], with what else there is to choose and to know.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn load_with(path: impl AsRef<Path>, network: Option<&str>, options: LoadOptions) -> Result<Loaded> {
         let path = path.as_ref();
-        let (header, tensors) = load_tensors(path)?;
+        let archive = Archive::open(path)?;
+        let header = archive.header.clone();
         let network = match (&header, network) {
             (Some(header), Some(name)) => {
                 let (of, asked) = (header_network(path, header)?, named(name)?);
@@ -93,15 +127,93 @@ impl Model {
                 return Err(Error::file(path, text));
             }
         };
-        let averaged = weights == Weights::Average && tensors.keys().any(|name| name.starts_with(AVERAGE));
+        let mut notes = Vec::new();
+        let names = archive.names();
+        let foreign = if header.is_none() { common_prefix(&names, &network) } else { String::new() };
+        if !foreign.is_empty() {
+            notes.push(format!("all names of tensors begin with `{foreign}`, which is left out"));
+        }
+        let plain: Vec<&str> = names.iter().map(|name| name.strip_prefix(&foreign).unwrap_or(name)).collect();
+        let averaged =
+            options.weights == Weights::Average && plain.iter().any(|name| name.starts_with(AVERAGE));
         let prefix = if averaged { AVERAGE } else { "" };
-        let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), prefix)?;
-        let config = match header {
+        if header.is_none() {
+            let extra = extra_tensors(&plain, &network);
+            if !extra.is_empty() && !options.ignore_extra_tensors {
+                return Err(refuse_extra(path, &extra, &network));
+            }
+            if !extra.is_empty() {
+                let first = extra.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+                notes.push(format!(
+                    "{} tensors that network `{}` does not have are passed over: {first}{}",
+                    extra.len(),
+                    network.name,
+                    if extra.len() > SHOWN { ", ..." } else { "" }
+                ));
+            }
+        }
+        let own = network.tensors().into_iter();
+        let wanted: BTreeMap<String, Vec<usize>> =
+            own.map(|tensor| (format!("{foreign}{prefix}{}", tensor.name), tensor.shape)).collect();
+        let tensors = archive.read(|name, shape| wanted.get(name).is_some_and(|wanted| wanted == shape))?;
+        let parameters = take_parameters(&network, &mut tensors.without_prefix(&foreign), prefix)?;
+        let recipe = match header {
             Some(header) => header.config,
-            None => Config::preset(&network.name).unwrap_or_default(),
+            None => Config::preset(&network.name).or_else(|_| Config::preset("mnist-small"))?,
         };
-        Ok((Self { network, parameters }, config))
+        Ok(Loaded { model: Self { network, parameters }, recipe, notes })
     }
+}
+
+/// Names of tensors that a message shows.
+const SHOWN: usize = 8;
+
+/// What all names of a file have in front of the network's own names: `module.` of PyTorch's parallel training,
+/// `_orig_mod.` of its compiler, `model.` or `net.` of classes around a network. Empty if there is no such thing.
+fn common_prefix(names: &[String], network: &Network) -> String {
+    let own: Vec<String> = network.tensors().into_iter().map(|tensor| tensor.name).collect();
+    let is_own = |name: &str| own.iter().any(|own| own == name.strip_prefix(AVERAGE).unwrap_or(name));
+    if names.iter().any(|name| is_own(name)) {
+        return String::new();
+    }
+    let prefixes = names.iter().flat_map(|name| {
+        own.iter().filter_map(|own| name.strip_suffix(own.as_str()).filter(|prefix| prefix.ends_with('.')))
+    });
+    let of_all = |prefix: &&str| names.iter().all(|name| name.starts_with(prefix));
+    prefixes.filter(of_all).max_by_key(|prefix| prefix.len()).unwrap_or_default().to_owned()
+}
+
+/// Names that are none of the network's tensors, nor their averages.
+fn extra_tensors<'a>(names: &[&'a str], network: &Network) -> Vec<&'a str> {
+    let own: BTreeSet<String> = network.tensors().into_iter().map(|tensor| tensor.name).collect();
+    let mut extra: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| !own.contains(name.strip_prefix(AVERAGE).unwrap_or(name)))
+        .collect();
+    extra.sort_unstable();
+    extra
+}
+
+fn refuse_extra(path: &Path, extra: &[&str], network: &Network) -> Error {
+    let own: Vec<String> = network.tensors().into_iter().map(|tensor| tensor.name).collect();
+    let shown = extra.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let more = if extra.len() > SHOWN { ", ..." } else { "" };
+    let norm = ["running_mean", "running_var", "num_batches_tracked"];
+    let hint = if extra.iter().any(|name| norm.iter().any(|end| name.ends_with(end))) {
+        "They look like batch normalisation, which networks here don't have: fold it into the layer before, and save again"
+    } else {
+        "The network of the file has other layers: describe it in a TOML file, and name that with --network"
+    };
+    let problem = format!(
+        "has {} tensors that network `{}` does not have ({shown}{more}); it takes {}{}. {hint}. \
+         --ignore-extra-tensors passes over them: then the energies are those of the network without them",
+        extra.len(),
+        network.name,
+        own[..own.len().min(SHOWN)].join(", "),
+        if own.len() > SHOWN { ", ..." } else { "" }
+    );
+    Error::file(path, problem)
 }
 
 /// The network of a checkpoint: described in its header, or, before there were descriptions, a preset's name there.
@@ -127,7 +239,7 @@ pub(crate) fn take_parameters(network: &Network, tensors: &mut Tensors, prefix: 
 /// The newest `count` images of a checkpoint's replay ring, newest first.
 ///
 /// # Errors
-/// Those of [`load_tensors`]; a file without a ring: of weights alone, or of an objective that has no chains in training; a
+/// Those of [`Archive::open`]; a file without a ring: of weights alone, or of an objective that has no chains in training; a
 /// ring that holds fewer.
 pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) -> Result<Images> {
     let path = path.as_ref();
@@ -145,7 +257,7 @@ pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) ->
 /// [`replay_images`] of a ring that may hold fewer, or none; `None` of a file without a ring.
 ///
 /// # Errors
-/// Those of [`load_tensors`].
+/// Those of [`Archive::open`].
 pub fn newest_replay_images(
     path: impl AsRef<Path>,
     shape: ImageShape,
@@ -160,20 +272,25 @@ fn ring_of(
     shape: ImageShape,
     at_most: usize,
 ) -> Result<std::result::Result<Images, &'static str>> {
-    let (header, tensors) = load_tensors(path)?;
-    let Some(header) = header else {
-        return Ok(Err("holds weights alone"));
+    let archive = Archive::open(path)?;
+    let Some(header) = archive.header.clone().filter(|_| archive.names().iter().any(|name| name == "state"))
+    else {
+        return Ok(Err("holds weights alone")); // of elsewhere, or by `export`
     };
     // Its plan has one slot all the same.
     if header.config.score_objective().is_some() {
         return Ok(Err("was trained for the score, without chains"));
     }
-    let mut tensors = Tensors::new(path, tensors);
+    let mut tensors = archive.read(|name, _| ["state", "replay.ring"].contains(&name))?;
     let state = tensors.take_u32("state", &[8])?;
     let (head, length) = (state[1] as usize, state[2] as usize);
     let ring = tensors.take_f32("replay.ring", &[length, shape.height, shape.width, shape.channels])?;
     let newest: Vec<usize> = (1..=at_most.min(length)).map(|i| (head + length - i) % length).collect();
-    Ok(Ok(ring_images(&ring, shape, &newest)))
+    let mut images = ring_images(&ring, shape, &newest);
+    if let Some(standard) = &header_network(path, &header)?.standard {
+        standard.to_data(&mut images);
+    }
+    Ok(Ok(images))
 }
 
 /// Slots of a ring `[slot][pixel][channel]` as images `[image][channel][pixel]`.

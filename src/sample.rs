@@ -1,11 +1,13 @@
 //! Samples: Langevin chains from noise or from given images.
 
+use crate::data::standard::Standard;
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
+use crate::kernels::dynamics::Form;
 use crate::model::Model;
-use crate::plan::{SamplerNumbers, SamplerPlan, sampler_plan};
-use crate::{Error, Result};
+use crate::plan::{SamplerNumbers, SamplerPlan, Share, sampler_plan_in_shares};
+use crate::{EnergyModel, Error, Result};
 
 /// Langevin steps that one run of a program may do: any number is a sum of these.
 const LENGTHS: [u32; 3] = [1, 10, 100];
@@ -16,18 +18,19 @@ pub struct Sampler {
     machine: Machine,
     plan: SamplerPlan,
     shape: ImageShape,
+    standard: Option<Standard>,
     count: usize,
-    state: State,
+    state: State, // of the first share
 }
 
 impl Sampler {
     /// Puts `count` chains on a device. `numbers.steps` is not used: [`Self::run`] says how many.
     ///
     /// The same `seed` gives the same chains, bit for bit, on the same device, however [`Self::run`]'s steps are
-    /// shared out.
+    /// shared out. Where the device can't hold what all chains need at a time, they take turns, to the same bits.
     ///
     /// # Errors
-    /// [`Error::Usage`] for 0 chains; [`Error::Device`] if the device can't hold them.
+    /// [`Error::Usage`] for 0 chains; [`Error::Memory`] if the device can't hold even a few.
     pub async fn new(
         device: &Device,
         model: &Model,
@@ -39,18 +42,37 @@ impl Sampler {
             return Err(Error::Usage("0 samples are asked for; ask for 1 or more".to_owned()));
         }
         let target = device.chain_target(&model.network, count);
-        let plan = sampler_plan(&model.network, count, numbers, &LENGTHS, target);
-        let mut machine = Machine::new(device, plan.plan.clone()).await?;
+        let make =
+            |at_once| sampler_plan_in_shares(&model.network, (count, at_once), numbers, &LENGTHS, target);
+        let (mut machine, plan, _) =
+            Machine::in_shares(device, (count, target.lanes), make, |plan| &plan.plan).await?;
         machine.write_floats(plan.pass.parameters, &model.parameters);
         machine.run(plan.start)?;
         let state = State { seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..State::default() };
-        let mut sampler = Self { machine, plan, shape: model.network.input, count, state };
-        sampler.write_state();
-        sampler.machine.run(sampler.plan.noise)?;
+        machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+        let (shape, standard) = (model.network.input, model.network.standard.clone());
+        let mut sampler = Self { machine, plan, shape, standard, count, state };
+        sampler.in_turn(|machine, plan, _, _| machine.run(plan.noise))?;
         Ok(sampler)
     }
 
-    /// Begins anew from given images, one for each chain; they begin from noise otherwise.
+    /// Does something with each share, which is in the plan's buffers meanwhile, with its state.
+    fn in_turn(
+        &mut self,
+        mut work: impl FnMut(&mut Machine, &SamplerPlan, &Share, State) -> Result<()>,
+    ) -> Result<()> {
+        for share in &self.plan.shares {
+            let state = begin_turn(&mut self.machine, &self.plan, share, self.state)?;
+            work(&mut self.machine, &self.plan, share, state)?;
+            if let Some(turn) = share.turn {
+                self.machine.run(turn.store)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins anew from given images, one for each chain; they begin from noise otherwise. Points are in the data's units,
+    /// where the network standardises them.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is not one image for each chain, or they do not fit the network.
@@ -59,16 +81,23 @@ impl Sampler {
             let (n, count) = (images.count(), self.count);
             return Err(Error::Usage(format!("{n} images to begin {count} chains from")));
         }
-        let images = images.padded_to(self.shape)?;
+        let mut images = images.padded_to(self.shape)?;
+        if let Some(standard) = &self.standard {
+            standard.to_network(&mut images);
+        }
         let pixels = self.shape.height * self.shape.width;
-        let blocks = self.machine.plan().to_blocks(&images.values, self.shape.channels, pixels);
-        self.machine.write_floats(self.plan.pass.x, &blocks);
-        if let Some(decisions) = self.plan.decisions {
-            let zeros = vec![0.0; self.machine.plan().len_of(decisions)];
-            self.machine.write_floats(decisions, &zeros);
+        for share in &self.plan.shares {
+            let (plan, of_image) = (self.machine.plan(), self.shape.len());
+            let values = &images.values[share.images.start * of_image..share.images.end * of_image];
+            let blocks = plan.to_blocks(values, self.shape.channels, pixels);
+            let decisions = share.kept.get(1).map(|kept| (*kept, vec![0.0; plan.len_of(*kept)]));
+            self.machine.write_floats(share.kept[0], &blocks);
+            if let Some((kept, zeros)) = decisions {
+                self.machine.write_floats(kept, &zeros);
+            }
         }
         self.state.chain_base = 0;
-        self.write_state();
+        self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[self.state]));
         Ok(())
     }
 
@@ -76,15 +105,19 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
-    pub fn run(&mut self, mut steps: u32) -> Result<()> {
-        for (length, program) in self.plan.chains.clone().into_iter().rev() {
-            while steps >= length {
-                self.machine.run(program)?;
-                self.state.chain_base += length;
-                self.write_state();
-                steps -= length;
+    pub fn run(&mut self, steps: u32) -> Result<()> {
+        self.in_turn(|machine, plan, _, mut state| {
+            let end = state.chain_base + steps;
+            for (length, program) in plan.chains.iter().rev() {
+                while end - state.chain_base >= *length {
+                    machine.run(*program)?;
+                    state.chain_base += length;
+                    machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+                }
             }
-        }
+            Ok(())
+        })?;
+        self.state.chain_base += steps;
         Ok(())
     }
 
@@ -93,15 +126,17 @@ impl Sampler {
         self.state.chain_base
     }
 
-    /// Where the chains are.
+    /// Where the chains are; points are in the data's units, where the network standardises them.
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn images(&self) -> Result<Images> {
-        let blocks = self.machine.read_floats(self.plan.pass.x).await?;
         let (channels, pixels) = (self.shape.channels, self.shape.height * self.shape.width);
-        let values = self.machine.plan().from_blocks(&blocks, self.count, channels, pixels);
-        Ok(Images { shape: self.shape, values })
+        let mut images = Images { shape: self.shape, values: self.read_kept(0, channels, pixels).await? };
+        if let Some(standard) = &self.standard {
+            standard.to_data(&mut images);
+        }
+        Ok(images)
     }
 
     /// The energies of where the chains are.
@@ -109,9 +144,12 @@ impl Sampler {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn energies(&mut self) -> Result<Vec<f32>> {
-        self.machine.run(self.plan.energies)?;
-        let mut energies = self.machine.read_floats(self.plan.pass.energies).await?;
-        energies.truncate(self.count);
+        let mut energies = Vec::with_capacity(self.count);
+        for share in &self.plan.shares {
+            begin_turn(&mut self.machine, &self.plan, share, self.state)?;
+            self.machine.run(self.plan.energies)?;
+            energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..share.images.len()]);
+        }
         Ok(energies)
     }
 
@@ -120,15 +158,71 @@ impl Sampler {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn acceptance(&self) -> Result<Option<f64>> {
-        let Some(decisions) = self.plan.decisions else { return Ok(None) };
-        let blocks = self.machine.read_floats(decisions).await?;
-        let counts = self.machine.plan().from_blocks(&blocks, self.count, 2, 1);
-        let accepted: f64 = counts.chunks_exact(2).map(|image| f64::from(image[1])).sum();
+        let Some(accepted) = self.accepted().await? else { return Ok(None) };
         let proposals = self.count as f64 * f64::from(self.steps());
-        Ok((proposals > 0.0).then(|| accepted / proposals))
+        Ok((proposals > 0.0).then(|| accepted.iter().map(|n| f64::from(*n)).sum::<f64>() / proposals))
     }
 
-    fn write_state(&mut self) {
-        self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[self.state]));
+    /// How many of its proposals each of MALA's chains has accepted so far. One that has accepted none is where it started,
+    /// and no draw of the density, however high the mean is.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn accepted(&self) -> Result<Option<Vec<u32>>> {
+        if self.plan.decisions.is_none() {
+            return Ok(None);
+        }
+        let counts = self.read_kept(1, 2, 1).await?;
+        let fresh = self.steps() == 0; // the counts are what the memory held
+        Ok(Some(counts.chunks_exact(2).map(|image| if fresh { 0 } else { image[1] as u32 }).collect()))
     }
+
+    /// Reads what shares keep, their `number`th buffer: `[image][channel][pixel]`.
+    async fn read_kept(&self, number: usize, channels: usize, pixels: usize) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(self.count * channels * pixels);
+        for share in &self.plan.shares {
+            let blocks = self.machine.read_floats(share.kept[number]).await?;
+            values.extend(self.machine.plan().from_blocks(&blocks, share.images.len(), channels, pixels));
+        }
+        Ok(values)
+    }
+}
+
+/// Brings a share into the plan's buffers, and tells its state. Where there is one share it is there.
+fn begin_turn(machine: &mut Machine, plan: &SamplerPlan, share: &Share, state: State) -> Result<State> {
+    let Some(turn) = share.turn else { return Ok(state) };
+    let state = State { first_image: share.images.start as u32, ..state };
+    machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+    machine.run(turn.load)?;
+    Ok(state)
+}
+
+/// The noise level that annealed chains ([`Form::Annealed`]) are at after so many steps, before the next; `None` of others.
+pub fn noise_level(numbers: &SamplerNumbers, steps: u32) -> Option<f32> {
+    let change = numbers.change.map_or((numbers.noise, 1), |change| (change.noise_end, change.levels));
+    let (end, levels) = change;
+    let t = (f64::from(steps) / f64::from(levels.saturating_sub(1).max(1))).min(1.0);
+    let level = f64::from(numbers.noise) * (t * (f64::from(end) / f64::from(numbers.noise)).ln()).exp();
+    (numbers.form == Form::Annealed).then_some(level as f32)
+}
+
+/// What images at a noise level of annealed chains most likely blur, `alpha x - s dE/dx`: see [`Form::Annealed`]. The
+/// gradient and the result are clipped and clamped as the chains' are.
+///
+/// # Errors
+/// Those of [`EnergyModel::energies_and_gradients`].
+pub async fn denoised(
+    model: &mut EnergyModel,
+    mut images: Images,
+    numbers: &SamplerNumbers,
+    level: f32,
+) -> Result<Images> {
+    let alpha = 1.0 / (1.0 + level * level).sqrt();
+    let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
+    let (clip, bound) = (or_infinite(numbers.gradient_clip), or_infinite(numbers.clamp));
+    let (_, gradients) = model.energies_and_gradients(&images).await?;
+    for (x, g) in images.values.iter_mut().zip(&gradients.values) {
+        *x = (alpha * *x - level * alpha * g.clamp(-clip, clip)).clamp(-bound, bound);
+    }
+    Ok(images)
 }

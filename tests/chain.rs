@@ -229,7 +229,7 @@ fn the_kl_terms_last_step_is_by_layers() {
             let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
             machine.write_floats(plan.pass.parameters, &network.initial_parameters(7));
             let data: Vec<f32> = (0..batch as usize * shape.len()).map(|i| (i as f32).sin()).collect();
-            machine.write_floats(plan.data.unwrap(), &data);
+            machine.write_floats(plan.data[0].buffer, &data);
             machine.run(plan.start).unwrap();
             let report = compare(&mut machine, plan.step).await.unwrap();
             assert!(report.parted().is_none(), "{report}");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use thalweg::checkpoint::{
@@ -79,6 +79,7 @@ fn header() -> Header {
         device: "CPU (AVX2)".to_owned(),
         chain_path: ChainPath::Layers,
         data: "digits 5f3a".to_owned(),
+        data_source: "/data/my digits".to_owned(),
         metrics: json!({"loss": 0.1 + 0.2, "energy_real": -1e-7, "epoch": 3, "note": "\u{1F600} \"\\\u{0}"}),
     }
 }
@@ -373,7 +374,7 @@ fn paths_that_are_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("no/such.safetensors");
     assert_says(&Checkpoint::load(&nowhere).unwrap_err(), &["could not read ", "such.safetensors: "]);
-    assert_says(&Checkpoint::load(folder.path()).unwrap_err(), &["is not a file"]);
+    assert_says(&Checkpoint::load(folder.path()).unwrap_err(), &["a file is needed"]);
     assert!(matches!(small().save(&nowhere).unwrap_err(), Error::Io { .. } | Error::File { .. }));
     assert!(matches!(small().save(folder.path()).unwrap_err(), Error::Io { .. } | Error::File { .. }));
     let mut invalid = small();
@@ -438,7 +439,6 @@ const CHILD: [&str; 3] = ["--exact", "child_saves_until_it_is_stopped", "--nocap
 
 #[test]
 fn killed_while_saving() {
-    let began = Instant::now();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.safetensors");
     stamped(0).save(&path).unwrap();
@@ -461,9 +461,7 @@ fn killed_while_saving() {
         seen.push(step);
         last = step;
     }
-    let took = began.elapsed();
-    println!("steps found after each kill: {seen:?}, in {took:?}");
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    println!("steps found after each kill: {seen:?}");
 }
 
 /// A limit on the size of files stands in for a full disk: writing stops half way.

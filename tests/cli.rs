@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use flate2::{Compression, write::GzEncoder};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use thalweg::checkpoint::{Checkpoint, Tensor, TensorData, load_tensors};
 use thalweg::data::{ByteImages, Dataset, Examples, Images, npy};
 use thalweg::model::replay_images;
+use thalweg::network::preset;
 use thalweg::picture::plot::{curves, sequences};
 use thalweg::picture::{GridOptions, film, grid};
 use thalweg::plan::SamplerNumbers;
@@ -169,6 +171,19 @@ fn weights_file(tensors: &BTreeMap<String, Tensor>) -> Vec<u8> {
     [&(listing.len() as u64).to_le_bytes()[..], &listing, &data].concat()
 }
 
+/// A file of the golden weights alone: among the golden file's other tensors they would be refused.
+fn weights() -> &'static str {
+    static PATH: LazyLock<&str> = LazyLock::new(|| {
+        let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/mnist-small.safetensors");
+        let mut tensors = load_tensors(GOLDEN).unwrap().1;
+        let own = preset("mnist-small").unwrap().tensors();
+        tensors.retain(|name, _| own.iter().any(|tensor| tensor.name == *name));
+        fs::write(path, weights_file(&tensors)).unwrap();
+        path
+    });
+    *PATH
+}
+
 fn golden(name: &str) -> Tensor {
     load_tensors(GOLDEN).unwrap().1[name].clone()
 }
@@ -244,7 +259,7 @@ fn energies_and_gradients_are_pytorchs() {
     let at = |name: &str| folder.path().join(name);
     let real = golden("real");
     npy::write_f32(at("real.npy"), &real.shape, floats(&real)).unwrap();
-    let base = ["energy", "--model", GOLDEN, "--network=mnist-small", "--device=cpu", "--input=real.npy"];
+    let base = ["energy", "--model", weights(), "--network=mnist-small", "--device=cpu", "--input=real.npy"];
     let stdout = works(folder.path(), &[&base[..], &["--out=e.npy", "--gradient=g.npy"]].concat());
 
     let (header, energies) = read_npy(at("e.npy"));
@@ -285,10 +300,10 @@ fn energies_of_png_folders_and_idx_folders() {
     let file = gzip(&idx(0x803, &[3, 28, 28], &images.bytes));
     fs::write(folder.path().join("idx/t10k-images-idx3-ubyte.gz"), file).unwrap();
 
-    let base = ["energy", "--model", GOLDEN, "--network=mnist-small", "--device=cpu"];
+    let base = ["energy", "--model", weights(), "--network=mnist-small", "--device=cpu"];
     works(folder.path(), &[&base[..], &["--input=png", "--out=png.csv", "--gradient=g.npy"]].concat());
     works(folder.path(), &[&base[..], &["--input=idx", "--out=idx.csv"]].concat());
-    let model = Model::load(GOLDEN, Some("mnist-small")).unwrap();
+    let model = Model::load(weights(), Some("mnist-small")).unwrap();
     let energies = pollster::block_on(async {
         let mut energies = EnergyModel::new(&Device::cpu(), &model).await.unwrap();
         energies.energies(&images.to_images()).await.unwrap()
@@ -351,7 +366,7 @@ fn analytic_energies_are_their_formulas() {
         ("analytic:gausian", "points.csv", &["`gausian`", "did you mean `gaussian`?", "25-gaussians"]),
         ("analytic:", "points.csv", &["no analytic energy ``", "double-well"]),
         ("gaussian", "points.csv", &["`gaussian`", "analytic:gaussian"]),
-        ("mnist-small", "points.csv", &["`mnist-small` has parameters", "--model"]),
+        ("mnist-small", "points.csv", &["--model is missing"]),
         ("analytic:gaussian", "rows.npy", &["rows.npy", "3x1x1", "2x1x1"]),
         ("analytic:gaussian", "digits.idx", &["digits.idx", "points are needed"]),
         ("three.toml", "points.csv", &["points.csv", "2x1x1", "3x1x1"]),
@@ -536,7 +551,7 @@ fn sequences_are_drawn_as_curves() {
 #[test]
 fn samples_are_the_librarys_and_repeat() {
     let folder = folder();
-    let base = ["sample", "--model", GOLDEN, "--network=mnist-small", "--device=cpu", "--count=10"];
+    let base = ["sample", "--model", weights(), "--network=mnist-small", "--device=cpu", "--count=10"];
     let base = [&base[..], &["--steps=112"]].concat();
     let outputs = ["--seed=7", "--out=a.png", "--film=a-film.png", "--npy=a.npy"];
     let stdout = works(folder.path(), &[&base[..], &outputs].concat());
@@ -560,7 +575,7 @@ fn samples_are_the_librarys_and_repeat() {
     assert!(header.contains("(10, 1, 32, 32)"), "{header}");
     assert!(values.iter().all(|v| (-1.0..=1.0).contains(v)));
     // The film looks at the chains on their way; every column must be what a run straight to that step gives.
-    let model = Model::load(GOLDEN, Some("mnist-small")).unwrap();
+    let model = Model::load(weights(), Some("mnist-small")).unwrap();
     let straight = |steps: u32| {
         pollster::block_on(async {
             let numbers = SamplerNumbers { steps, step_size: 20.0, ..SamplerNumbers::default() };
@@ -575,7 +590,8 @@ fn samples_are_the_librarys_and_repeat() {
     let open = |name: &str| image::open(folder.path().join(name)).unwrap().into_rgb8();
     assert!(open("a.png") == grid(&last, &titles, &GridOptions::default()), "another grid");
     let eight = |images: Images| Images { shape: images.shape, values: images.values[..8 * 1024].to_vec() };
-    let frames = [0, 1, 3, 5, 10, 30, 50, 100, 112].map(|step| (step as usize, eight(straight(step).0)));
+    let title = |step: u32| if step == 0 { "step 0".to_owned() } else { step.to_string() };
+    let frames = [0, 14, 28, 42, 56, 70, 84, 98, 112].map(|step| (title(step), eight(straight(step).0)));
     assert!(open("a-film.png") == film(&frames, &titles[..8]), "another film");
 }
 
@@ -628,9 +644,7 @@ fn bad_images_are_refused() {
     put("labels.idx", &idx(0x801, &[4], &[1, 2, 3, 4]));
     put("colour.npy", &npy_file("<f4", "False", "(1, 3, 2, 2)", &le(&[0.0; 12])));
     put("nan.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 0.0, f32::NAN, 0.0])));
-    put("fortran.npy", &npy_file("<f4", "True", "(1, 1, 2, 2)", &le(&[0.0; 4])));
-    put("f8.npy", &npy_file("<f8", "False", "(1, 1, 2, 2)", &[0; 32]));
-    put("bytes.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 128.0, 255.0, 0.0])));
+    put("bytes.npy", &npy_file("<f4", "False", "(1, 1, 2, 2)", &le(&[0.0, 128.0, 255.0, -3.0])));
     put("rows.npy", &npy_file("<f4", "False", "(4, 2)", &le(&[0.0; 8])));
     put("ragged.csv", b"x,y\n1,2\n3\n");
     put("not.png", b"\x89PNG\r\n\x1a\nnothing");
@@ -638,32 +652,30 @@ fn bad_images_are_refused() {
     fs::create_dir(folder.path().join("none")).unwrap();
     put("e.npy", b"old");
 
-    let both: [(&str, &[&str]); 13] = [
+    let both: [(&str, &[&str]); 11] = [
         ("missing.idx", &["missing.idx"]),
         ("truncated.idx", &["truncated.idx: truncated", "3136", "984"]),
-        ("magic.idx", &["magic.idx", "47, 49, 46"]),
-        ("kind.idx", &["kind.idx", "0x0d"]),
+        ("magic.idx", &["magic.idx", "picture of another format"]),
+        ("kind.idx", &["kind.idx", "promises 12544 bytes", "only 3136"]),
         ("lying.idx", &["lying.idx", "4294967295x28x28", "4 GiB"]),
         ("bomb.gz", &["bomb.gz: trailing garbage", "3136"]),
         ("promised-bomb.gz", &["promised-bomb.gz", "4294967295x28x28"]),
         ("trailing.gz", &["trailing.gz: trailing garbage"]),
         ("broken.gz", &["broken.gz: truncated"]),
         ("labels.idx", &["labels.idx", "holds labels", "0x00000801"]),
-        ("fortran.npy", &["fortran.npy", "Fortran order"]),
-        ("f8.npy", &["f8.npy", "<f8", "f4"]),
         ("empty.idx", &["empty.idx", "is empty"]),
     ];
     let images: [(&str, &[&str]); 6] = [
         ("large.idx", &["large.idx", "1x40x40", "1x32x32"]),
         ("nan.npy", &["nan.npy", "NaN", "[0, 0, 1, 0]"]),
-        ("bytes.npy", &["bytes.npy", "128", "[0, 0, 0, 1]", "[-1, 1]"]),
+        ("bytes.npy", &["bytes.npy", "255", "[0, 0, 1, 0]", "[-1, 1]"]),
         ("colour.npy", &["colour.npy", "3x2x2", "1x32x32"]),
         ("not.png", &["not.png", "PNG"]),
-        ("none", &["none", "no *.png"]),
+        ("none", &["none", "Looked for *.png"]),
     ];
     let mut refusals = Refusals::new(folder.path());
-    let energy = ["energy", "--model", GOLDEN, "--network=mnist-small", "--device=cpu", "--out=e.npy"];
-    let sample = ["sample", "--model", GOLDEN, "--network=mnist-small", "--device=cpu", "--count=1"];
+    let energy = ["energy", "--model", weights(), "--network=mnist-small", "--device=cpu", "--out=e.npy"];
+    let sample = ["sample", "--model", weights(), "--network=mnist-small", "--device=cpu", "--count=1"];
     for (name, facts) in both.iter().chain(&images) {
         refusals.refused(&[&energy[..], &["--input", name]].concat(), facts);
     }
@@ -673,14 +685,15 @@ fn bad_images_are_refused() {
     for (name, facts) in both {
         refusals.refused(&["train", "--device=cpu", "--data", name], facts);
     }
-    refusals.refused(&["train", "--device=cpu", "--data=rows.npy"], &["rows.npy", "2x1x1", "1x28x28"]);
+    let points = ["train", "--device=cpu", "--preset=digits", "--data=rows.npy"];
+    refusals.refused(&points, &["rows.npy", "2x1x1", "`digits` is for images"]);
     refusals.refused(&["train", "--device=cpu", "--data=ragged.csv"], &["ragged.csv", "line 3", "1 cells"]);
     refusals.refused(&["train", "--device=cpu", "--data=none"], &["none", "train-images-idx3-ubyte"]);
     refusals.refused(
         &[
             "sample",
             "--model",
-            GOLDEN,
+            weights(),
             "--network=mnist-small",
             "--device=cpu",
             "--init=digits.idx",
@@ -696,7 +709,7 @@ fn bad_models_are_refused() {
     let folder = folder();
     let checkpoint = train_tiny(folder.path());
     let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
-    let (_, tensors) = load_tensors(GOLDEN).unwrap();
+    let (_, tensors) = load_tensors(weights()).unwrap();
     let (mut missing, mut misshapen, mut nan) = (tensors.clone(), tensors.clone(), tensors.clone());
     missing.remove("conv2.bias");
     let bias = &tensors["conv2.bias"];
@@ -706,7 +719,7 @@ fn bad_models_are_refused() {
     put("missing.safetensors", &weights_file(&missing));
     put("misshapen.safetensors", &weights_file(&misshapen));
     put("nan.safetensors", &weights_file(&nan));
-    let whole = fs::read(GOLDEN).unwrap();
+    let whole = fs::read(weights()).unwrap();
     put("lying.safetensors", &[&u64::MAX.to_le_bytes()[..], &whole[8..]].concat());
     put("truncated.safetensors", &whole[..whole.len() - 100]);
     put("text.safetensors", b"these are no weights");
@@ -731,30 +744,30 @@ fn bad_models_are_refused() {
     ring.save(folder.path().join("ring/checkpoint.safetensors")).unwrap();
 
     let mut refusals = Refusals::new(folder.path());
-    let weights: [(&str, &[&str]); 7] = [
+    let files: [(&str, &[&str]); 7] = [
         ("nowhere.safetensors", &["nowhere.safetensors"]),
         ("missing.safetensors", &["missing.safetensors", "conv2.bias", "is missing"]),
         ("misshapen.safetensors", &["misshapen.safetensors", "conv2.bias", "[1, 32]", "[32]"]),
         ("nan.safetensors", &["nan.safetensors", "dense1.weight", "NaN", "[0, 3]"]),
         ("lying.safetensors", &["lying.safetensors", "18446744073709551615"]),
         ("truncated.safetensors", &["truncated.safetensors", "truncated"]),
-        ("text.safetensors", &["text.safetensors", "no safetensors file"]),
+        ("text.safetensors", &["text.safetensors", "is a text file"]),
     ];
-    for (name, facts) in weights {
+    for (name, facts) in files {
         let model = ["--device=cpu", "--network=mnist-small", "--model", name];
         refusals.refused(&[&["sample", "--out=old.png"], &model[..]].concat(), facts);
         refusals.refused(&[&["energy", "--input=digits.idx"], &model[..]].concat(), facts);
     }
     let models: [(&[&str], &[&str]); 7] = [
-        (&["--model", GOLDEN], &["mnist-small.safetensors", "weights alone", "--network mnist-small"]),
-        (&["--model", GOLDEN, "--network=mnist-smal"], &["mnist-smal", "did you mean `mnist-small`"]),
+        (&["--model", weights()], &["mnist-small.safetensors", "weights alone", "--network mnist-small"]),
+        (&["--model", weights(), "--network=mnist-smal"], &["mnist-smal", "did you mean `mnist-small`"]),
         (
             &["--model=run/checkpoint.safetensors", "--network=mnist-deep"],
             &["of network `mnist-small`", "`mnist-deep`"],
         ),
         (&["--model=edited.safetensors"], &["edited.safetensors", "preset", "mnist-large"]),
         (&["--model=other/checkpoint.safetensors"], &["other/checkpoint.safetensors", "mnist-large"]),
-        (&["--model=run"], &["run", "not a file"]),
+        (&["--model=run"], &["run", "a file is needed"]),
         (&["--model=digits.idx"], &["digits.idx"]),
     ];
     for (model, facts) in models {
@@ -762,7 +775,7 @@ fn bad_models_are_refused() {
         refusals.refused(&[&["energy", "--device=cpu", "--input=digits.idx"], model].concat(), facts);
     }
     let buffer = ["sample", "--device=cpu", "--init=buffer", "--model"];
-    refusals.refused(&[&buffer[..], &[GOLDEN, "--network=mnist-small"]].concat(), &["no replay buffer"]);
+    refusals.refused(&[&buffer[..], &[weights(), "--network=mnist-small"]].concat(), &["no replay buffer"]);
     let run = "run/checkpoint.safetensors";
     refusals.refused(&[&buffer[..], &[run, "--count=65"]].concat(), &["holds 64 images", "65"]);
     refusals
@@ -776,7 +789,7 @@ fn bad_models_are_refused() {
     refusals.refused(&[&resume[..], &["other"]].concat(), &["other/checkpoint.safetensors", "mnist-large"]);
     refusals.refused(&[&resume[..], &["ring"]].concat(), &["ring/checkpoint.safetensors", "`state`"]);
     refusals.refused(
-        &["train", "--resume", "--device=cpu"],
+        &["train", "--resume", "--device=cpu", "--data=digits"],
         &["other data", "72 images", "9000 images", "--data"],
     );
     refusals.refused(&["train", "--resume", "--preset=mnist-small"], &["--preset", "--resume"]);
@@ -791,7 +804,7 @@ fn bad_models_are_refused() {
 fn bad_options_are_refused() {
     let folder = folder();
     fs::write(folder.path().join("bad.toml"), "[chain]\nstep = 60\n").unwrap();
-    fs::write(folder.path().join("m.safetensors"), fs::read(GOLDEN).unwrap()).unwrap();
+    fs::write(folder.path().join("m.safetensors"), fs::read(weights()).unwrap()).unwrap();
     let mut refusals = Refusals::new(folder.path());
     let train: [(&[&str], &[&str]); 16] = [
         (&["--set=chain.stepz=60"], &["chain.stepz", "did you mean `chain.steps`?"]),
@@ -875,7 +888,7 @@ fn folders_that_take_no_files_are_refused() {
     for out in ["file", "file/run", "/proc/run", "/dev/full"] {
         refusals.refused(&[&["train", "--steps=1", "--out", out], &TINY[..]].concat(), &[out]);
     }
-    let model = ["--model", GOLDEN, "--network=mnist-small", "--device=cpu"];
+    let model = ["--model", weights(), "--network=mnist-small", "--device=cpu"];
     for out in ["file/a.png", "/proc/a.png", "full.png"] {
         refusals
             .refused(&[&["sample", "--out", out], &model[..]].concat(), &[out.trim_end_matches("/a.png")]);
@@ -930,14 +943,14 @@ fn devices_are_listed_and_wrong_ones_refused() {
     for device in ["GeForce 9999", "99", " "] {
         let facts = ["nothing here matches", device.trim(), "auto cpu", &adapter.name];
         refusals.refused(&["train", "--steps=1", "--device", device], &facts);
-        let model = ["--model", GOLDEN, "--network=mnist-small"];
+        let model = ["--model", weights(), "--network=mnist-small"];
         refusals.refused(&[&["sample", "--device", device], &model[..]].concat(), &facts);
         let input = ["--input=digits.idx"];
         refusals.refused(&[&["energy", "--device", device], &model[..], &input].concat(), &facts);
     }
     // 2 x 2^20 images of the first layer's 4,096 values take 32 GiB.
-    let huge = ["--set=train.batch=1048576", "--set=replay.capacity=1048576", "--data=digits.idx"];
-    let facts = [&adapter.name, "too small", "buffer `", "MiB at most", "--set train.batch"];
+    let huge = ["--set=train.batch=1048576", "--data=digits.idx"];
+    let facts = [&adapter.name, "too small", "buffer `", "MiB at most", "`train.batch`"];
     refusals.refused(&[&["train", "--device", &adapter.name][..], &huge].concat(), &facts);
     refusals.finish();
 }
@@ -1007,10 +1020,13 @@ fn auto_takes_the_path_that_was_measured() {
     }
 
     fs::write(&file, "[{}]").unwrap();
-    let output = at_home(folder.path(), &bench).output().unwrap();
-    let faults =
-        faults_of(&output, &["calibrations.json", "bench --calibrate", "missing field", "delete it"]);
-    assert!(faults.is_empty(), "{faults:?}");
+    // It is left aside with a word, and left as it is.
+    let chains = works(&[]);
+    assert!(!chains.contains("measured"), "{chains}");
+    let devices = works_at_home(folder.path(), &["devices"]);
+    for word in ["Warning: ", "calibrations.json", "bench --calibrate", "missing field", "delete it"] {
+        assert!(devices.contains(word), "{word}: {devices}");
+    }
     assert_eq!(fs::read(&file).unwrap(), b"[{}]");
     // Where the path is forced, the file does not count.
     works(&["--chain-path=layers"]);
@@ -1040,7 +1056,7 @@ fn a_resumed_run_keeps_its_path_whatever_was_measured_since() {
     let train = |out: &str, steps: &str| {
         // A cosine goes by the run's length, which here is not the same.
         let own = ["--preset=mlp", "--set=schedule.learning_rate=constant", "--out", out, steps];
-        works(&[&own[..], &TINY[1..7], &["--device", &adapter.name]].concat())
+        works(&[&own[..], &TINY[1..3], &TINY[5..7], &["--device", &adapter.name]].concat())
     };
     let resume = |own: &[&str]| works(&[&["--resume", "--out=parts"], own].concat());
     measured(2.0, 1.0);
@@ -1070,7 +1086,7 @@ fn a_resumed_run_keeps_its_path_whatever_was_measured_since() {
 #[test]
 fn a_film_changes_no_sample_on_an_adapter() {
     let (folder, adapter) = (folder(), adapter());
-    let base = ["sample", "--model", GOLDEN, "--network=mnist-small", "--count=3", "--steps=12"];
+    let base = ["sample", "--model", weights(), "--network=mnist-small", "--count=3", "--steps=12"];
     let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
     for path in ["fused", "fused-workgroup", "layers"] {
         let base = [&base[..], &["--device", &adapter.name, "--chain-path", path]].concat();
@@ -1112,7 +1128,7 @@ fn a_runs_curves_are_drawn_and_drawn_again() {
     put("ragged.csv", "step,loss\n1,2\n3\n");
     put("words.csv", "step,loss\n1,2\n3,low\n");
     fs::copy(at("run/checkpoint.safetensors"), at("alone.safetensors")).unwrap();
-    fs::write(at("weights.safetensors"), fs::read(GOLDEN).unwrap()).unwrap();
+    fs::write(at("weights.safetensors"), fs::read(weights()).unwrap()).unwrap();
     let mut refusals = Refusals::new(folder.path());
     let plots: [(&[&str], &[&str]); 10] = [
         (&["--model=nowhere"], &["nowhere"]),
@@ -1137,7 +1153,12 @@ fn objectives_that_fit_the_score_have_no_fakes() {
     let folder = folder();
     let train = |out: &str, objective: &str, more: &[&str]| {
         let (out, set) = (format!("--out={out}"), format!("--set=objective={objective}"));
-        works(folder.path(), &[&["train", "--steps=2", &out, &set], more, &TINY[..]].concat())
+        let mut tiny = TINY.to_vec();
+        tiny.retain(|option| !option.contains("chain.") && !option.contains("replay.")); // refused without chains
+        let output = run(folder.path(), &[&["train", "--steps=2", &out, &set], more, &tiny].concat());
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "{stderr}");
+        stdout + &stderr
     };
     for objective in ["score-matching", "sliced-score-matching", "denoising-score-matching"] {
         let stdout = train(objective, objective, &[]);
@@ -1272,7 +1293,7 @@ fn bounds_on_log_z_and_long_chains_are_told() {
 
 #[test]
 fn help_names_every_option_and_its_default() {
-    let commands: [(&str, &[(&str, &str)]); 8] = [
+    let commands: [(&str, &[(&str, &str)]); 9] = [
         (
             "train",
             &[
@@ -1281,6 +1302,7 @@ fn help_names_every_option_and_its_default() {
                 ("--epochs", "[default: 10"),
                 ("--steps", "instead of --epochs"),
                 ("--out", "[default: run]"),
+                ("--overwrite", "previous-1"),
                 ("--seed", "[default: 0]"),
                 ("--device", "[default: auto]"),
                 ("--chain-path", "[default: auto]"),
@@ -1293,18 +1315,20 @@ fn help_names_every_option_and_its_default() {
         (
             "sample",
             &[
-                ("--model", ""),
+                ("--model", "[default: run/checkpoint.safetensors"),
                 ("--raw-weights", "moving average"),
+                ("--ignore-extra-tensors", "does not have"),
                 ("--network", "[default: the one"),
                 ("--count", "[default: 16]"),
-                ("--steps", "`mnist-small`: 500]"),
-                ("--form", "`mnist-small`: noise-first]"),
-                ("--step-size", "`mnist-small`: 20]"),
-                ("--noise", "`mnist-small`: 0.005]"),
-                ("--temperature", "`mnist-small`: 1]"),
-                ("--gradient-clip", "`mnist-small`: 0.03]"),
-                ("--clamp", "`mnist-small`: 1]"),
+                ("--steps", "[default: the model's recipe]"),
+                ("--form", "[default: the model's recipe]"),
+                ("--step-size", "[default: the model's recipe]"),
+                ("--noise", "[default: the model's recipe]"),
+                ("--temperature", "[default: the model's recipe]"),
+                ("--gradient-clip", "[default: the model's recipe]"),
+                ("--clamp", "[default: the model's recipe]"),
                 ("--init", "[default: noise]"),
+                ("--range", "[default: the model's recipe]"),
                 ("--seed", "[default: 0]"),
                 ("--device", "[default: auto]"),
                 ("--chain-path", "[default: auto]"),
@@ -1313,16 +1337,19 @@ fn help_names_every_option_and_its_default() {
                 ("--trajectory", "[default: none]"),
                 ("--step-sizes", "[default: 0.001,0.01,0.1]"),
                 ("--npy", "[default: none]"),
+                ("--energies", "[default: none]"),
             ],
         ),
         (
             "evaluate",
             &[
-                ("--model", ""),
+                ("--model", "[default: run/checkpoint.safetensors"),
                 ("--raw-weights", "moving average"),
+                ("--ignore-extra-tensors", "does not have"),
                 ("--network", "[default: the one"),
-                ("--data", "[default: digits]"),
+                ("--data", "[default: digits;"),
                 ("--ood", "any number of times"),
+                ("--range", "[default: the model's recipe]"),
                 ("--count", "[default: 1000]"),
                 ("--ais", "log Z"),
                 ("--ais-steps", "[default: 1000]"),
@@ -1342,6 +1369,8 @@ fn help_names_every_option_and_its_default() {
             "plot",
             &[
                 ("--model", "[default: run/checkpoint.safetensors]"),
+                ("--raw-weights", "moving average"),
+                ("--ignore-extra-tensors", "does not have"),
                 ("--network", "[default: the one"),
                 ("--metrics", "[default: metrics.csv beside"),
                 ("--data", "[default: none]"),
@@ -1353,13 +1382,24 @@ fn help_names_every_option_and_its_default() {
         (
             "energy",
             &[
-                ("--model", ""),
+                ("--model", "[default: run/checkpoint.safetensors"),
                 ("--raw-weights", "moving average"),
+                ("--ignore-extra-tensors", "does not have"),
                 ("--network", "[default: the one"),
                 ("--input", ""),
+                ("--range", "[default: the model's recipe]"),
                 ("--out", "[default: none"),
                 ("--gradient", "[default: none]"),
                 ("--device", "[default: auto]"),
+            ],
+        ),
+        (
+            "export",
+            &[
+                ("--model", "[default: run/checkpoint.safetensors]"),
+                ("--raw-weights", "moving average"),
+                ("--ignore-extra-tensors", "does not have"),
+                ("--out", ""),
             ],
         ),
         ("devices", &[]),
@@ -1394,14 +1434,17 @@ fn help_names_every_option_and_its_default() {
         let mut current = None;
         for line in help.lines().skip_while(|line| *line != "Options:").skip(1) {
             let start = line.trim_start();
-            let start = start.strip_prefix("-h, ").unwrap_or(start);
+            let short = ["-h, ", "-q, ", "-v, "];
+            let start = short.iter().find_map(|short| start.strip_prefix(short)).unwrap_or(start);
             if line.starts_with("  ") && line.len() - line.trim_start().len() < 8 && start.starts_with("--") {
                 current = start.split([' ', '=']).next().map(str::to_owned);
             }
             let text = found.entry(current.clone().unwrap_or_default()).or_default();
             *text += &format!("{} ", line.trim());
         }
-        assert!(found.remove("--help").is_some(), "{help}");
+        for of_all in ["--help", "--quiet", "--verbose"] {
+            assert!(found.remove(of_all).is_some(), "{name}: no {of_all}\n{help}");
+        }
         for (option, default) in options {
             let text = found.remove(*option).unwrap_or_else(|| panic!("{name}: no {option}\n{help}"));
             assert!(text.contains(default), "{name} {option}: no `{default}` in `{text}`");
@@ -1411,12 +1454,7 @@ fn help_names_every_option_and_its_default() {
     let help = works(folder.path(), &["--help"]);
     assert!(commands.iter().all(|(name, _)| help.contains(name)), "{help}");
 
-    let settings = works(folder.path(), &["train", "--set", "help"]);
-    for (key, default, doc) in Config::preset("digits").unwrap().describe() {
-        let line = settings.lines().find(|line| line.split(' ').next() == Some(key));
-        assert!(line.is_some_and(|l| l.contains(&default) && l.contains(doc)), "{key}: {settings}");
-    }
-    // Those of the preset, and what other options make of them.
+    // `--set help`: tests/terminal.rs has the rest. What other options make of the preset's settings.
     let settings =
         works(folder.path(), &["train", "--preset=conv-pool", "--set", "help", "--set=chain.steps=7"]);
     let mut config = Config::preset("conv-pool").unwrap();
@@ -1455,7 +1493,7 @@ impl Drop for Running {
 fn ctrl_c_saves_and_the_run_goes_on_bit_for_bit() {
     let folder = folder();
     // One epoch of 300 steps of the shipped digits, so that no save but Ctrl-C's comes between.
-    let settings = ["--set=chain.steps=4", "--set=train.batch=16", "--set=sample.steps=2", "--device=cpu"];
+    let settings = ["--set=train.batch=16", "--set=sample.steps=2", "--device=cpu"];
     let train = [&["train", "--steps=300"], &settings[..]].concat();
     works(folder.path(), &[&train[..], &["--out=straight"]].concat());
     let run = folder.path().join("run");
@@ -1470,7 +1508,7 @@ fn ctrl_c_saves_and_the_run_goes_on_bit_for_bit() {
     assert!(Command::new("sh").args(["-c", "kill -INT \"$1\"", "sh", &id]).status().unwrap().success());
     let stdout = BufReader::new(running.0.stdout.take().unwrap());
     let last = stdout.lines().map_while(Result::ok).last().unwrap_or_default();
-    assert_eq!(running.0.wait().unwrap().code(), Some(0), "{last}");
+    assert_eq!(running.0.wait().unwrap().code(), Some(130), "{last}");
     assert!(
         last.contains("Stopped after step") && last.contains("of 300") && last.contains("--resume"),
         "{last}"
@@ -1611,7 +1649,9 @@ fn a_run_that_always_diverges_stops_with_what_to_change() {
     );
     assert_eq!(is_whole(&at.join("stop")), 0);
 
-    let (code, lines, error) = train(&["--out=ignore", "--on-divergence=ignore"]);
+    // Nothing halves the rate there, so that the setting of that would be refused.
+    let ignore = [&base[..3], &TINY, &["--out=ignore", "--on-divergence=ignore"]].concat();
+    let (code, lines, error) = told(at, &ignore);
     assert_eq!((code, lines.as_str(), error.as_str()), (Some(0), "", ""));
     let (code, _, error) = train(&["--out=typo", "--on-divergence=stopp"]);
     assert_eq!(code, Some(2));
@@ -1627,7 +1667,7 @@ fn a_run_that_always_diverges_stops_with_what_to_change() {
 fn a_run_killed_early_can_be_resumed() {
     let folder = folder();
     let run = folder.path().join("run");
-    let train = ["train", "--steps=40", "--set=train.batch=16", "--set=chain.steps=20", "--device=cpu"];
+    let train = ["train", "--steps=40", "--set=train.batch=16", "--device=cpu"];
     let mut running = Running(start(folder.path(), &train));
     let began = Instant::now();
     while !run.join("metrics.csv").exists() {

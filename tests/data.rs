@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
-use thalweg::data::npy::Npy;
 use thalweg::data::toy::TOYS;
 use thalweg::data::{self, ByteImages, Dataset, Examples, ImageShape, Images, idx, npy, picture_file};
 use thalweg::files::write_atomically;
@@ -80,7 +79,6 @@ fn assert_idx_fails(content: &[u8], words: &[&str]) {
 #[track_caller]
 fn assert_npy_fails(content: &[u8], words: &[&str]) {
     let (_folder, path) = put("some.npy", content);
-    assert_says(npy::read(&path), &path, words);
     assert_says(data::read_images(&path), &path, words);
 }
 
@@ -143,10 +141,10 @@ fn idx_wrong_magic() {
         &["no IDX file", "68, 65", "offset 0", "expected [00, 00, 08, 03]"],
     );
     assert_idx_fails(
-        &idx_file(0xd03, &[1, 1, 1], &[0; 4]),
-        &["element type 0x0d", "rank 3", "unsigned bytes"],
+        &idx_file(0xa03, &[1, 1, 1], &[0; 4]),
+        &["element type 0x0a", "rank 3", "rank 3 or 4", "0x08 (bytes)"],
     );
-    assert_idx_fails(&idx_file(0x804, &[1, 1, 1, 1], &[0]), &["rank 4"]);
+    assert_idx_fails(&idx_file(0x805, &[1, 1, 1, 1, 1], &[0]), &["rank 5"]);
 }
 
 #[test]
@@ -191,7 +189,8 @@ fn idx_trailing_garbage() {
     assert_idx_fails(&raw, &["trailing garbage", "promises 60 bytes", "offset 76"]);
     assert_idx_fails(&gzip(&raw), &["trailing garbage", "offset 76"]);
     assert_idx_fails(&[&packed[..], b"x"].concat(), &["trailing garbage", "end of its gzip stream"]);
-    assert_idx_fails(&[&packed[..], &packed].concat(), &["trailing garbage", "end of its gzip stream"]);
+    // Two members are one file after the other.
+    assert_idx_fails(&[&packed[..], &packed].concat(), &["trailing garbage", "offset 76"]);
 }
 
 #[test]
@@ -227,19 +226,17 @@ fn npy_reads_floats_of_either_byte_order_and_bytes() {
         ("\"<f4\"", "[2,3,1]", &le(&values)),
     ] {
         let (_folder, path) = put("a.npy", &npy_file(descr, "False", shape, bytes));
-        assert_eq!(npy::read_images(&path).unwrap(), expected);
         assert_eq!(data::read_images(&path).unwrap(), expected);
     }
     let (_folder, path) =
         put("named.anything", &npy_file("'|u1'", "False", "(1, 3, 1, 2)", &[0, 255, 1, 2, 3, 4]));
     let bytes = ByteImages { shape: shape(3, 1, 2), bytes: vec![0, 255, 1, 2, 3, 4] };
-    assert_eq!(npy::read(&path).unwrap(), Npy::Bytes(bytes.clone()));
     assert_eq!(data::read_images(&path).unwrap(), bytes.to_images());
     // Version 2 has a longer length field.
     let header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1, 2)}";
     let (_folder, path) =
         put("v2.npy", &npy_raw(&[2, 0], &(header.len() as u32).to_le_bytes(), header, &[0, 255]));
-    assert_eq!(npy::read_images(&path).unwrap().values, [-1.0, 1.0]);
+    assert_eq!(data::read_images(&path).unwrap().values, [-1.0, 1.0]);
 }
 
 #[test]
@@ -256,7 +253,7 @@ fn npy_writes_what_it_and_npyz_read() {
         assert_eq!(other.into_vec::<f32>().unwrap(), values);
         if dims.len() > 2 {
             assert_eq!(
-                npy::read_images(&path).unwrap(),
+                data::read_images(&path).unwrap(),
                 Images { shape: shape(1, 3, 4), values: values.clone() }
             );
         }
@@ -277,17 +274,12 @@ fn npy_bad_values() {
     assert_npy_fails(&file(1.0011), &["1.0011", "[1, 0, 1, 0]", "outside [-1, 1]"]);
     assert_npy_fails(&file(-255.0), &["-255", "outside [-1, 1]"]);
     let (_folder, path) = put("a.npy", &file(-1.0009));
-    assert_eq!(npy::read_images(&path).unwrap().values[7], -1.0009);
+    assert_eq!(data::read_images(&path).unwrap().values[7], -1.0009);
 }
 
 #[test]
 fn npy_bad_layout() {
-    assert_npy_fails(
-        &npy_file("'<f4'", "True", "(1, 1, 1)", &[0; 4]),
-        &["Fortran order", "ascontiguousarray"],
-    );
-    assert_npy_fails(&npy_file("'<f8'", "False", "(1, 1, 1)", &[0; 8]), &["dtype <f8", "expected f4", "u1"]);
-    assert_npy_fails(&npy_file("'|O'", "False", "(1, 1, 1)", &[0; 8]), &["dtype |O"]);
+    assert_npy_fails(&npy_file("'|O'", "False", "(1, 1, 1)", &[0; 8]), &["dtype |O", "Python objects"]);
     assert_npy_fails(&npy_file("[('a', '<f4')]", "False", "(1, 1, 1)", &[0; 4]), &["structured dtype"]);
     assert_npy_fails(
         &npy_file("'<f4'", "False", "(2, 2)", &[0; 16]),
@@ -295,10 +287,9 @@ fn npy_bad_layout() {
     );
     assert_npy_fails(&npy_file("'<f4'", "False", "()", &[0; 4]), &["shape []"]);
     assert_npy_fails(&npy_file("'|u1'", "False", "(1, 1, 1, 1, 1)", &[0]), &["[1, 1, 1, 1, 1]"]);
-    assert_npy_fails(&npy_file("'|u1'", "False", "(1, 2, 1, 1)", &[0; 2]), &["2 channels", "1 or 3"]);
     assert_npy_fails(
-        &npy_file("'|u1'", "False", "(1, 2, 2, 3)", &[0; 12]),
-        &["2 channels", "transpose(0, 3, 1, 2)"],
+        &npy_file("'|u1'", "False", "(1, 5, 2, 6)", &[0; 60]),
+        &["5 channels", "transpose(0, 3, 1, 2)"],
     );
     assert_npy_fails(&npy_file("'|u1'", "False", "(0, 2, 2)", &[]), &["holds no images", "[0, 2, 2]"]);
     assert_npy_fails(&npy_file("'|u1'", "False", "(1, 2, 0)", &[]), &["holds no images", "[1, 2, 0]"]);
@@ -307,7 +298,7 @@ fn npy_bad_layout() {
 #[test]
 fn npy_truncated_or_longer() {
     let whole = npy_file("'<f4'", "False", "(2, 1, 1)", &le(&[0.5, 0.5]));
-    assert_npy_fails(b"", &["truncated"]);
+    assert_npy_fails(b"", &["is empty"]);
     assert_npy_fails(&whole[..4], &["truncated", "10 bytes", "only 4 found"]);
     assert_npy_fails(&whole[..30], &["truncated", "header takes", "only 20 found"]);
     assert_npy_fails(&whole[..whole.len() - 1], &["truncated", "promise 8 bytes", "only 7 found", "offset"]);
@@ -316,11 +307,11 @@ fn npy_truncated_or_longer() {
 
 #[test]
 fn npy_bad_header() {
-    assert_npy_fails(b"PK\x03\x04 this is an npz", &["no .npy file", "NUMPY"]);
+    assert_npy_fails(b"PK\x03\x04 this is an npz", &["zip archive", "unpack"]);
     assert_npy_fails(&npy_raw(&[9, 0], &[0, 0], b"", b""), &["version 9"]);
     assert_npy_fails(&npy_raw(&[1, 0], &[3, 0], b"{'a", b""), &["header", "not readable"]);
     assert_npy_fails(&npy_raw(&[2, 0], &[255; 4], b"{", b""), &["4294967295 bytes", "10000"]);
-    assert_npy_fails(&npy_file("'<f4'", "False", "(-1, 2, 2)", b""), &["negative"]);
+    assert_npy_fails(&npy_file("'<f4'", "False", "(-1, 2, 2)", b""), &["(-1, 2, 2)", "not readable"]);
     assert_npy_fails(
         &npy_file("'<f4'", "False", "(4294967296, 28, 28)", &[0; 9]),
         &["promises", "4294967296", "4 GiB"],
@@ -370,18 +361,18 @@ fn png_folder_in_order_of_names() {
     }
     fs::write(folder.path().join("notes.txt"), "not an image").unwrap();
     fs::write(folder.path().join("._a.png"), "not an image").unwrap();
-    assert_eq!(picture_file::read_folder(folder.path()).unwrap().bytes, [1, 2, 3]);
-    assert_eq!(data::read_images(folder.path()).unwrap().count(), 3);
+    let expected: Vec<f32> = [1, 2, 3].map(data::byte_to_value).to_vec();
+    assert_eq!(data::read_images(folder.path()).unwrap().values, expected);
 
     let odd = folder.path().join("bb.png");
     write_png(&odd, image::ExtendedColorType::L8, 2, &[0, 0]);
-    assert_says(data::read_images(folder.path()), &odd, &["1x1x2", "1x1x1", "one shape"]);
+    assert_says(data::read_images(folder.path()), &odd, &["is 1x2 pixels", "a.PNG is 1x1", "one size"]);
 }
 
 #[test]
 fn png_bad() {
     let folder = tempfile::tempdir().unwrap();
-    assert_says(data::read_images(folder.path()), folder.path(), &["no *.png"]);
+    assert_says(data::read_images(folder.path()), folder.path(), &["Looked for *.png", "It is empty"]);
     let path = folder.path().join("a.png");
     write_png(&path, image::ExtendedColorType::L8, 4, &[9; 64]);
     let whole = fs::read(&path).unwrap();
@@ -391,10 +382,14 @@ fn png_bad() {
     let mut sum = flate2::Crc::new();
     sum.update(&huge[12..29]);
     huge[29..33].copy_from_slice(&sum.sum().to_be_bytes());
-    for content in [&whole[..whole.len() / 2], b"not a png", b"", &huge] {
+    for (content, words) in [
+        (&whole[..whole.len() / 2], &["no readable PNG"][..]),
+        (b"not a png", &["no readable PNG", "it is text"]),
+        (b"", &["no readable PNG", "it is empty"]),
+        (&huge, &["no readable PNG"]),
+    ] {
         fs::write(&path, content).unwrap();
-        assert_says(data::read_images(&path), &path, &["no readable PNG"]);
-        assert_says(data::read_images(folder.path()), &path, &["no readable PNG"]);
+        assert_says(data::read_images(folder.path()), &path, words);
     }
 }
 
@@ -459,14 +454,6 @@ fn shipped_digits() {
     let Examples::Bytes(train) = &digits.train else { panic!("digits are bytes") };
     let mean = train.bytes.iter().map(|&byte| f64::from(byte)).sum::<f64>() / (9_000.0 * 784.0);
     assert!((32.0..35.0).contains(&mean), "mean {mean}; MNIST's is 33.3");
-    // The best of five, as other tests run at the same time.
-    let times = [(); 5].map(|()| {
-        let start = std::time::Instant::now();
-        Dataset::open("digits").unwrap();
-        start.elapsed().as_millis()
-    });
-    println!("digits opened in {times:?} ms");
-    assert!(times.iter().any(|&ms| ms < 100), "took {times:?} ms");
 }
 
 #[test]
@@ -477,7 +464,7 @@ fn folder_of_idx_files() {
     assert_says(
         Dataset::open(dir),
         folder.path(),
-        &["looked for", "train-images-idx3-ubyte,", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte"],
+        &["Looked for", "train-images-idx3-ubyte", ".gz", "data_batch_1.bin"],
     );
 
     for name in ["train-images-idx3-ubyte", "train-images.idx3-ubyte.gz"] {
@@ -520,8 +507,8 @@ fn one_file_as_a_data_set() {
     let (_folder, path) = put("labels.gz", &gzip(&idx_file(0x801, &[3], &[1, 2, 3])));
     assert_says(open(&path), &path, &["holds labels", "not images"]);
     let (_folder, path) = put("words.txt", b"some words");
-    assert_says(open(&path), &path, &["neither an IDX", "73, 6f, 6d, 65"]);
-    assert_says(data::read_images(&path), &path, &["neither an IDX"]);
+    assert_says(open(&path), &path, &["no rows of numbers"]);
+    assert_says(data::read_images(&path), &path, &["table", "images are needed"]);
     let (_folder, path) = put("empty", b"");
     assert_says(open(&path), &path, &["empty"]);
     let path = path.with_file_name("absent");
@@ -571,12 +558,12 @@ fn npy_of_points_and_sequences() {
         "'<f8'",
         "(1, 1, 2)",
         &[0.0_f64, 1e300].map(f64::to_le_bytes).concat(),
-        &["inf", "[0, 0, 1]", "32-bit"],
+        &["1e300", "[0, 0, 1]", "32-bit"],
     );
     fails("'<f4'", "(3,)", &le(&[0.0; 3]), &["[3]", "[n, d]", "[n, time, d]"]);
     fails("'<f4'", "(0, 2)", &[], &["no rows"]);
     fails("'<f4'", "(2, 2)", &le(&[0.0; 3]), &["truncated", "16"]);
-    fails("'<i4'", "(2, 2)", &le(&[0.0; 4]), &["dtype <i4"]);
+    fails("'<c8'", "(2, 2)", &[0; 32], &["dtype <c8", "array.real"]);
     fails("'<f4'", "(99999999, 99999999)", &[], &["at most 4 GiB"]);
 }
 
@@ -604,16 +591,15 @@ fn csv_files() {
         assert_says(open(&path), &path, words);
         assert_says(data::read_points(&path), &path, words);
     };
-    fails("", &["no rows of numbers"]);
+    fails("", &["is empty"]);
     fails("x,y\n\n", &["no rows of numbers"]);
-    fails("1,2\n3,4,5\n", &["line 2: has 3 cells", "first line has 2"]);
+    fails("1,2\n3,4,5\n", &["line 2: has 3 cells", "has 3 cells", "(line 1) has 2"]);
     fails("x,y\n1,2\n\n3\n", &["line 4: has 1 cells"]);
     fails("1,2\n3,four\n", &["line 2, column 2: `four` is not a number"]);
     fails("x,2\n3,4\n", &["line 1, column 1: `x` is not a number"]);
     fails("1,2\n3,\n", &["line 2, column 2: the cell is empty"]);
-    fails("1,2\nnan,3\n", &["line 2, column 1: `nan` is not a finite"]);
+    fails("1,2\nnan,3\n", &["line 2, column 1: `nan` stands for a missing value"]);
     fails("1,2\n1,1e99\n", &["line 2, column 2: `1e99` is not a finite"]);
-    fails("1;2\n3;4\n", &["line 2, column 1: `3;4` is not a number", "commas"]);
     let (_folder, path) = put("a.csv", b"1,2\n");
     assert_says(open(&path), &path, &["1 example", "at least 2"]);
 }
@@ -669,8 +655,8 @@ fn folder_of_pictures_as_a_data_set() {
     assert!(close(0, 50) && close(64, 100) && close(128, 100), "{:?}", set.held_out.image(0));
 
     let odd = folder.path().join("5b.jpeg");
-    image::GrayImage::new(8, 8).save(&odd).unwrap();
-    assert_says(Dataset::open(dir), &odd, &["is 1x8x8", "0.png is 3x8x8", "one shape"]);
+    image::GrayImage::new(8, 9).save(&odd).unwrap();
+    assert_says(Dataset::open(dir), &odd, &["is 9x8 pixels", "0.png is 8x8", "one size"]);
 }
 
 #[test]

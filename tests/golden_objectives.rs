@@ -184,6 +184,7 @@ const STATE: State = State {
     chain_base: 0,
     retries: 0,
     halted: 0,
+    first_image: 0,
 };
 const RING: usize = 7;
 
@@ -287,7 +288,7 @@ fn check_step(device: &Device, target: Target) {
             let (metrics, gradient, x, new_ring) = pollster::block_on(async {
                 let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
                 machine.write_floats(plan.pass.parameters, &parameters(&golden, &network));
-                machine.write_floats(plan.data.unwrap(), get("data"));
+                machine.write_floats(plan.data[0].buffer, get("data"));
                 machine.write_floats(plan.ring, &ring);
                 machine.write(plan.state, 0, bytemuck::cast_slice(&[STATE]));
                 machine.run(plan.start).unwrap();

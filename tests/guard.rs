@@ -29,7 +29,7 @@ fn devices() -> [Device; 2] {
 }
 
 fn config(settings: &[&str]) -> Config {
-    let mut config = Config { network: Some(small_network()), ..Config::default() };
+    let mut config = Config { network: Some(small_network()), ..Config::preset("mnist-small").unwrap() };
     let tiny = ["train.batch=20", "chain.steps=2", "replay.capacity=60", "replay.initial=20", "seed=7"];
     for setting in tiny.iter().chain(settings) {
         config.set(setting).unwrap();
@@ -289,7 +289,7 @@ fn a_batch_that_is_not_finite_is_found_and_undone() {
             let mut trainer = trainer(&device, &["guard.snapshot_every=3"], &dataset).await;
             let mut log = Log::default();
             train(&mut trainer, 4, 1, &mut log).await;
-            let data = trainer.plan().data.unwrap();
+            let data = trainer.plan().data[0].buffer;
             let Examples::Floats(images) = &dataset.train else { unreachable!() };
             // Every image has one.
             let mut values = images.values.clone();

@@ -171,7 +171,7 @@ impl Bench {
     }
 
     fn state(&mut self, state: State) -> BufferId {
-        let id = self.add("state", Layout::Flat(8), Words::Integers);
+        let id = self.add("state", Layout::Flat(State::WORDS), Words::Integers);
         let seed = State { seed_low: self.rng.random(), seed_high: self.rng.random(), ..state };
         self.contents[id.0].copy_from_slice(bytemuck::cast_slice(&[seed]));
         id
@@ -753,14 +753,17 @@ fn add_draws(bench: &mut Bench) {
             let x = bench.per_block("x", shape.len());
             let floats = false;
             for noise in [0.2, 0.0] {
-                let kernel = DrawReal { lanes, batch, n_images, shape, data_shape, floats, noise };
+                let part = 0..n_images;
+                let kernel = DrawReal { lanes, batch, n_images, part, shape, data_shape, floats, noise };
                 bench.per_block_launch(format!("{kernel:?} step {step}"), kernel, &[state, data, x]);
             }
             // Floats beyond [-1, 1], which stay there.
             let data = bench.flat("data", n_images as usize * data_shape.len());
             bench.fill(data, 0..n_images as usize * data_shape.len(), 5.0);
             let x = bench.per_block("x", shape.len());
-            let kernel = DrawReal { lanes, batch, n_images, shape, data_shape, floats: true, noise: 0.2 };
+            let part = 0..n_images;
+            let kernel =
+                DrawReal { lanes, batch, n_images, part, shape, data_shape, floats: true, noise: 0.2 };
             bench.per_block_launch(format!("{kernel:?} step {step}"), kernel, &[state, data, x]);
         }
     }
@@ -1083,8 +1086,9 @@ fn add_update(bench: &mut Bench) {
         bench.whole_launch(format!("{kernel:?}"), kernel, &[parameters, gradient], &written);
         let average = bench.random_flat("average", n_parameters);
         let written = [(average, all.clone())];
+        // At the first step, while the average warms up, and where its decay is what it keeps.
         let kernel = AverageWeights { n_parameters, decay: 0.99 };
-        let state = bench.state(State::default());
+        let state = bench.state(State { step: [0, 17, 100_000][i % 3], ..State::default() });
         bench.whole_launch(format!("{kernel:?}"), kernel, &[state, parameters, average], &written);
 
         // Steps: the first, where 1 - beta^t cancels most; some; and where beta^t is 0 at last. A beta of 0, too.

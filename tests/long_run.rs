@@ -88,6 +88,26 @@ fn r_hat_is_its_formula() {
     assert!(effective_size(&[vec![1.0; 8], vec![2.0; 8]]).is_nan());
 }
 
+/// ArviZ's own figures (`tests/golden/mixing.py`), of chains that mix well, badly and not at all, and of few draws.
+#[test]
+fn r_hat_and_effective_size_are_arvizs() {
+    let golden: serde_json::Value = serde_json::from_str(include_str!("golden/mixing.json")).unwrap();
+    let mut failures = Failures::default();
+    let cases = golden["cases"].as_array().unwrap();
+    for case in cases {
+        let chains: Vec<Vec<f64>> = serde_json::from_value(case["chains"].clone()).unwrap();
+        let of = [("ess", effective_size(&chains)), ("r_hat", split_r_hat(&chains))];
+        for (key, found) in of.into_iter().filter(|(key, _)| !case[key].is_null()) {
+            let want = case[key].as_f64().unwrap();
+            failures.check((found / want - 1.0).abs() < 1e-9, || {
+                format!("{}, {key}: {found}, not {want}", case["name"])
+            });
+        }
+    }
+    assert!(cases.len() > 20);
+    failures.assert_none();
+}
+
 const POINT: ImageShape = ImageShape { channels: 2, height: 1, width: 1 };
 
 fn analytic(energy: Analytic) -> Model {
@@ -156,7 +176,7 @@ fn chains_that_settle_are_told_from_those_that_do_not() {
         failures
             .check(good.lengths.iter().map(|l| l.draws).eq(draws.map(|n| n * chains)), || format!("{good}"));
         // Held out: six times (0.5, 0.5), of energy (0.25 + 4 * 0.25) / 2.
-        let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid } =
+        let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid, .. } =
             good.held_out;
         let want = [0.625, 0.0, 0.5, 0.0, 0.0, 0.0];
         let got = [energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite];

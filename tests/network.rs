@@ -105,9 +105,9 @@ fn descriptions_survive_json_and_toml() {
         assert_eq!(serde_json::from_str::<NetworkSpec>(&text).unwrap(), spec);
         let (_folder, path) = file("again.toml", &toml::to_string(&spec).unwrap());
         assert_eq!(named(&path).unwrap(), network);
-        let config = Config { network: Some(spec), ..Config::default() };
+        let config = Config { network: Some(spec), ..Config::preset("mnist-small").unwrap() };
         let (_folder, path) = file("config.toml", &config.to_toml());
-        assert_eq!(Config::from_toml_file(&path, Config::default()).unwrap(), config);
+        assert_eq!(Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
     }
@@ -148,7 +148,8 @@ fn wrong_descriptions_name_the_layer_and_the_nearest_word() {
         assert_says(&text_of(named(&path).unwrap_err()), &[&["w.toml"], parts].concat());
         let config = format!("seed = 1\n[network]\n{text}");
         let (_folder, path) = file("w.toml", &config);
-        let error = text_of(Config::from_toml_file(&path, Config::default()).unwrap_err());
+        let error =
+            text_of(Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap_err());
         // The layer's own line, or the section's.
         let line = if parts[0].starts_with("layer ") { "line 4" } else { "line " };
         assert_says(&error, &["w.toml", line]);
@@ -261,7 +262,7 @@ fn a_described_network_trains_saves_and_loads() {
         let device = Device::cpu();
         let text = format!("train.batch = 8\nchain.steps = 2\nreplay.initial = 8\n[network]\n{MINE}");
         let (folder, path) = file("run.toml", &text);
-        let config = Config::from_toml_file(&path, Config::default()).unwrap();
+        let config = Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap();
         let digits = Dataset::open("digits").unwrap();
         let mut trainer = Trainer::new(&device, &config, &digits).await.unwrap();
         assert_eq!(trainer.network().name, "mine");
@@ -315,7 +316,7 @@ fn a_described_network_trains_saves_and_loads() {
 }
 
 fn small_run() -> Config {
-    let mut config = Config::default();
+    let mut config = Config::preset("mnist-small").unwrap();
     for setting in ["train.batch=4", "chain.steps=1"] {
         config.set(setting).unwrap();
     }

@@ -23,7 +23,7 @@ use thalweg::{Config, Dataset, EnergyModel, Sampler, Trainer};
 
 /// Batches of 20, of 50 images: the third step of an epoch has 10.
 fn tiny(settings: &[&str]) -> (Config, Dataset) {
-    let mut config = Config::default();
+    let mut config = Config::preset("mnist-small").unwrap();
     let common = ["train.batch=20", "chain.steps=3", "replay.capacity=110", "replay.initial=20", "seed=7"];
     for setting in common.iter().chain(settings) {
         config.set(setting).unwrap();
@@ -192,7 +192,7 @@ fn chains_start_where_they_should() {
         let plan = training_plan(&network, &numbers, Target::CPU);
         pollster::block_on(async {
             let mut machine = Machine::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
-            let data = plan.data.unwrap();
+            let data = plan.data[0].buffer;
             let len = plan.plan.len_of(data);
             machine.write(data, 0, &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>());
             machine.write(
@@ -409,11 +409,13 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
         let (config, dataset) = tiny(&["ema.decay=0.75", "adam.learning_rate=0.01"]);
         let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         let mut average = common::to_f64(&trainer.model().await.unwrap().parameters);
-        for _ in 0..4 {
+        // (1 + t) / (10 + t) is less than 0.75 up to step 26.
+        for step in 0..30 {
             steps(&mut trainer, &[1]).await;
             let raw = trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap();
+            let kept = 0.75_f64.min((1.0 + f64::from(step)) / (10.0 + f64::from(step)));
             for (average, raw) in average.iter_mut().zip(&raw) {
-                *average = 0.75 * *average + 0.25 * f64::from(*raw);
+                *average = kept * *average + (1.0 - kept) * f64::from(*raw);
             }
             let model = trainer.model().await.unwrap();
             let difference =

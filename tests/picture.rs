@@ -130,8 +130,8 @@ fn a_film_has_a_row_a_chain_and_a_column_a_frame() {
             (0..2).flat_map(|c| vec![f32::from(value(f, c)) / 127.5 - 1.0; 32 * 32]).collect();
         images(1, 32, 32, &values)
     };
-    let frames: Vec<(usize, Images)> =
-        [0, 5, 499].into_iter().enumerate().map(|(f, step)| (step, frame(f))).collect();
+    let frames: Vec<(String, Images)> =
+        ["step 0", "5", "499"].into_iter().enumerate().map(|(f, title)| (title.into(), frame(f))).collect();
     let bare = film(&frames, &[]);
     let titled = film(&frames, &["E = -0.1".into(), "".into()]);
     let top = MARGIN + 18;
@@ -157,7 +157,7 @@ fn nothing_to_draw_gives_a_small_blank_page() {
         grid(&images(1, 28, 28, &[]), &[], &GridOptions::default()),
         grid(&images(1, 0, 0, &[]), &[], &GridOptions::default()),
         film(&[], &[]),
-        film(&[(0, images(1, 28, 28, &[]))], &[]),
+        film(&[("".into(), images(1, 28, 28, &[]))], &[]),
     ] {
         let (width, height) = picture.dimensions();
         assert!(width > 0 && height > 0 && width < 200 && height < 200, "{width} x {height}");

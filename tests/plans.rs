@@ -22,7 +22,7 @@ use thalweg::kernels::random::Distribution;
 use thalweg::kernels::spectral_input::SpectralInput;
 use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::GROUP;
-use thalweg::kernels::{Access, Kernel, Slope};
+use thalweg::kernels::{Access, Kernel, Slope, State};
 use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
     AnnealingNumbers, BufferId, GuardNumbers, JetPass, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers,
@@ -527,7 +527,7 @@ fn of_objectives(network: &Network, target: Target, batch: u32, source: Source) 
     let inputs = vec!["parameters", "packed", "x", "state"];
     plans.push((sampler.plan, vec![Program { name: "chain", launches, inputs, outputs: vec!["x"] }]));
     let numbers = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: RUNGS };
-    let annealing = annealing_plan(network, batch as usize, &numbers, &[4], target);
+    let annealing = annealing_plan(network, (batch as usize, batch as usize), &numbers, &[4], target);
     let launches = annealing.plan.programs[annealing.steps[0].1.0].clone();
     assert_eq!(launches.iter().filter(|l| l.kernel.name() == "anneal_propose").count(), 9);
     let inputs = vec!["parameters", "packed", "x", "state", "schedule", "base"];
@@ -575,7 +575,7 @@ const RUNGS: usize = 7;
 /// What a kernel needs its buffers to be.
 fn needed(kernel: &Kernel) -> Vec<Layout> {
     use Layout::{Flat, PerBlock};
-    let state = Flat(8);
+    let state = Flat(State::WORDS);
     let metrics = Flat(METRIC_ROWS as usize * METRICS);
     match kernel {
         Kernel::Random(k) => vec![state, PerBlock(k.features)],

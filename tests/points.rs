@@ -165,8 +165,13 @@ fn a_judge_knows_the_truth() {
     let points =
         Images { shape: ImageShape { channels: 3, height: 1, width: 1 }, values: normals(300, 3, 1) };
     let held_out = Images { values: points.values[..90].to_vec(), ..points };
-    let dataset =
-        Dataset { name: "rows".into(), train: Examples::Floats(points.clone()), held_out, toy: None };
+    let dataset = Dataset {
+        name: "rows".into(),
+        train: Examples::Floats(points.clone()),
+        held_out,
+        toy: None,
+        labels: None,
+    };
     let judge = Judge::new(&dataset, 3).unwrap();
     for (i, [low, high]) in judge.limits().iter().enumerate() {
         let column: Vec<f32> = points.values.iter().skip(i).step_by(3).copied().collect();

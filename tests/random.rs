@@ -519,7 +519,8 @@ fn real_batches_show_every_image_once_and_right() {
     let data: &[u32] = &bytemuck::pod_collect_to_vec::<u8, u32>(&data);
     let draw = |noise: f32, step: u32| -> Vec<f32> {
         let kernel: Kernel =
-            DrawReal { lanes, batch, n_images, shape, data_shape, floats: false, noise }.into();
+            DrawReal { lanes, batch, n_images, part: 0..n_images, shape, data_shape, floats: false, noise }
+                .into();
         let state = [State { step, seed_low: 4, ..State::default() }];
         let mut blocks = Vec::new();
         for index in 0..2 {

@@ -116,7 +116,7 @@ impl Ring {
         let state = Binding::Read(bytemuck::cast_slice(&state));
         let x = Binding::Read(bytemuck::cast_slice(&self.x));
         push.run(0, &mut [state, x, Binding::Write(bytemuck::cast_slice_mut(&mut self.ring))]);
-        let mut words: [u32; 8] = bytemuck::cast(self.state);
+        let mut words: [u32; State::WORDS] = bytemuck::cast(self.state);
         Kernel::from(Advance { batch, capacity }).run(0, &mut [Binding::Write(&mut words)]);
         self.state = bytemuck::cast(words);
     }

@@ -1,23 +1,19 @@
 //! Every pipeline of every plan, with no device: naga validates it against base WebGPU, writes it for Vulkan, Metal and
 //! DX12, and the host's view of its bindings, overrides, uniform and resident structs is held against the shader's.
 
+mod all_plans;
 mod common;
 mod uniformity;
 
+use all_plans::{all_plans, first_plans, kernels, lone_kernels, plans, preset_plans};
 use common::Failures;
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess, TypeInner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
-use thalweg::data::ImageShape;
-use thalweg::data::toy::TOYS;
-use thalweg::kernels::augment_starts::Augment;
-use thalweg::kernels::chain::Hidden;
 use thalweg::kernels::contrastive_loss::METRICS;
-use thalweg::kernels::draw_negatives::Noise;
-use thalweg::kernels::dynamics::Form;
-use thalweg::kernels::random::{Distribution, Random, Stream};
+use thalweg::kernels::random::Stream;
 use thalweg::kernels::{
     Access, BlockParams, ElementParams, Kernel, SlopeParams, State, activation_second, adam, add_penalty,
     anneal_accept, anneal_propose, augment_starts, average_weights, chain, clip_scale, contrastive_loss,
@@ -25,11 +21,8 @@ use thalweg::kernels::{
     guard, image_statistics, kl_direction, langevin, lstm_forward, mala_accept, mala_propose,
     mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness, spectral_bound, weight_penalty,
 };
-use thalweg::network::{ANALYTIC, Network, preset};
-use thalweg::plan::{
-    AnnealingNumbers, GuardNumbers, JetPass, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
-    TrainingNumbers, annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
-};
+use thalweg::network::preset;
+use thalweg::plan::{Plan, Source, Target};
 use uniformity::barriers_are_uniform;
 
 /// A struct's fields with their offsets. The pattern names every field, so that none can be left out.
@@ -44,14 +37,25 @@ macro_rules! fields {
 fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
     match kernel {
         Kernel::Random(_) => fields!(random::Params { first_block, stream, distribution, scale, bound }),
-        Kernel::DrawReal(_) => fields!(draw_real::Params { first_block, noise }),
+        Kernel::DrawReal(_) => fields!(draw_real::Params { first_block, noise, first_image, end_image }),
         Kernel::DrawToy(_) => fields!(draw_toy::Params { first_block, noise }),
         Kernel::DrawNegatives(_) => fields!(draw_negatives::Params { first_block, fresh, scale, bound }),
         Kernel::Langevin(_) => {
             fields!(langevin::Params { dynamics, first_block, moves, perturbs, chain_step })
         }
         Kernel::Chain(_) => {
-            fields!(chain::Params { dynamics, first_block, chain_step, n_steps, spare, layers })
+            fields!(chain::Params {
+                dynamics,
+                first_block,
+                chain_step,
+                n_steps,
+                first_image,
+                n_layers,
+                spare0,
+                spare1,
+                spare2,
+                layers
+            })
         }
         Kernel::AugmentStarts(_) => {
             fields!(augment_starts::Params { first_block, probability, shift, flip, rescale })
@@ -315,8 +319,17 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
     }
 
     for (handle, ty) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("State")) {
-        let fields =
-            fields!(State { step, ring_head, ring_length, seed_low, seed_high, chain_base, retries, halted });
+        let fields = fields!(State {
+            step,
+            ring_head,
+            ring_length,
+            seed_low,
+            seed_high,
+            chain_base,
+            retries,
+            halted,
+            first_image
+        });
         layout(ty.name.as_deref().unwrap(), module, handle, &fields, size_of::<State>(), problems);
     }
 
@@ -492,131 +505,17 @@ fn entry_names<E: std::fmt::Display>(
 
 // ---- what is checked
 
-fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
-    let chain = SamplerNumbers { steps: 2, ..SamplerNumbers::default() };
-    let smaller = ImageShape {
-        height: network.input.height.max(2) - 1,
-        width: network.input.width.max(5) - 4,
-        ..network.input
-    };
-    let numbers = TrainingNumbers {
-        batch: 19,
-        source,
-        n_images: 1000,
-        data_shape: if source == Source::Bytes { smaller } else { network.input },
-        data_noise: 0.005,
-        chain,
-        ring_capacity: 100,
-        fresh: 0.05,
-        alpha: 0.1,
-        learning_rate: 1e-4,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-        gradient_norm_clip: 0.1,
-        guard: Some(GuardNumbers::default()),
-        ..TrainingNumbers::default()
-    };
-    let full = TrainingNumbers { batch: 128, n_images: 60_000, ring_capacity: 8192, ..numbers.clone() };
-    let mala = SamplerNumbers { form: Form::Mala, ..chain };
-    let normal = Noise { distribution: Distribution::Normal, scale: 0.5, bound: f32::INFINITY };
-    let penalties = TrainingNumbers {
-        starts: Starts::Data,
-        smoothness: 0.1,
-        weight_l2: 0.001,
-        average_decay: 0.99,
-        chain: mala,
-        ..numbers.clone()
-    };
-    let augment = Augment { probability: 0.5, shift: 2, flip: 0.5, rescale: 0.1 };
-    let kl = if JetPass::check(network).is_ok() { 0.3 } else { 0.0 };
-    let persistent =
-        TrainingNumbers { starts: Starts::Persistent, noise: normal, augment, kl, ..numbers.clone() };
-    let signs = Distribution::Signs;
-    let objectives = [
-        ScoreObjective::Matching { probes: 2 },
-        ScoreObjective::Sliced { probes: 2, distribution: signs, reduces_variance: false },
-        ScoreObjective::Denoising {
-            sigma: 0.1,
-            sigma_max: 1.0,
-            levels: 10,
-            velocity: false,
-            from_noise: 0.0,
-        },
-    ];
-    let anneal = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
-    let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok()).map(|objective| {
-        training_plan(network, &TrainingNumbers { score: Some(objective), ..numbers.clone() }, target).plan
-    });
-    let mut plans = vec![
-        training_plan(network, &numbers, target).plan,
-        training_plan(network, &penalties, target).plan,
-        training_plan(network, &persistent, target).plan,
-        sampler_plan(network, 10_000, &mala, &[2], target).plan,
-        training_plan(network, &full, target).plan,
-        sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
-        energy_plan(network, 1000, target).plan,
-        annealing_plan(network, 1000, &anneal, &[2], target).plan,
-    ];
-    plans.extend(of_score);
-    plans
-}
-
-fn all_plans() -> Vec<(String, Plan)> {
-    let mut all = Vec::new();
-    let presets = ["mnist-small", "conv-pool"].map(|name| preset(name).unwrap());
-    let networks = presets.into_iter().chain([common::odd_network()]).chain(common::lstm_networks());
-    for network in networks.collect::<Vec<_>>() {
-        for images in [16, 128] {
-            let fused = [(0, Hidden::Scratch), (u32::MAX, Hidden::Scratch), (u32::MAX, Hidden::Workgroup)];
-            for (fused_steps, fused_hidden) in fused {
-                let wide = Target { int64: true, ..Target::software(images, 8) };
-                for target in [Target::gpu(images), Target::software(images, 8), wide] {
-                    for plan in plans(&network, Source::Bytes, Target { fused_steps, fused_hidden, ..target })
-                    {
-                        all.push((format!("{}, {images} images", network.name), plan));
-                    }
-                }
-            }
-        }
-    }
-    let network = common::point_network(2);
-    for source in TOYS.map(Source::Fresh).into_iter().chain([Source::Floats]) {
-        for plan in plans(&network, source, Target::gpu(128)) {
-            all.push((format!("points from {source:?}"), plan));
-        }
-    }
-    for network in common::edge_networks() {
-        let target = Target::gpu(16);
-        all.push((network.name.clone(), energy_plan(&network, 3, target).plan));
-    }
-    for energy in ANALYTIC {
-        let network = preset(&format!("analytic:{}", energy.name())).unwrap();
-        all.push((network.name.clone(), energy_plan(&network, 128, Target::gpu(128)).plan));
-    }
-    all.push(("peak".to_owned(), peak_plan().plan));
-    all
-}
-
 #[test]
 fn every_pipeline_of_every_plan_is_portable() {
-    let (mut failures, mut seen, mut names) = (Failures::default(), BTreeSet::new(), BTreeSet::new());
-    let mut random: Vec<Kernel> = Vec::new();
-    for distribution in [Distribution::Bits, Distribution::Uniform, Distribution::Normal, Distribution::Signs]
-    {
-        let (stream, scale, bound) = (Stream::RingStart, 1.0, 1.0);
-        random.push(Random { lanes: 64, features: 5, stream, distribution, scale, bound }.into());
-    }
-    let plans = all_plans();
-    let of_plans =
-        plans.iter().flat_map(|(name, plan)| plan.launches().map(move |l| (name.as_str(), &l.kernel)));
-    for (plan, kernel) in of_plans.chain(random.iter().map(|kernel| ("alone", kernel))) {
+    let (mut failures, mut n, mut names) = (Failures::default(), 0, BTreeSet::new());
+    let plans = [all_plans(), preset_plans(), first_plans(&[])].concat();
+    let lone = lone_kernels();
+    for (plan, kernel) in kernels(&plans).into_iter().chain(lone.iter().map(|kernel| ("alone", kernel))) {
         let pipeline = Pipeline::of(kernel);
-        if seen.insert(format!("{}{:?}", pipeline.source, pipeline.overrides)) {
-            names.insert(pipeline.name.clone());
-            for problem in problems(&pipeline) {
-                failures.check(false, || format!("{plan}: {}: {problem}", pipeline.name));
-            }
+        names.insert(pipeline.name.clone());
+        n += 1;
+        for problem in problems(&pipeline) {
+            failures.check(false, || format!("{plan}: {}: {problem}", pipeline.name));
         }
     }
     let files: BTreeSet<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders"))
@@ -624,7 +523,7 @@ fn every_pipeline_of_every_plan_is_portable() {
         .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".wgsl").map(str::to_owned))
         .collect();
     failures.check(names == files, || format!("checked {names:?}, but there are {files:?}"));
-    println!("{} pipelines of {} shaders", seen.len(), names.len());
+    println!("{n} pipelines of {} shaders", names.len());
     failures.assert_none();
 }
 

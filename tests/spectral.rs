@@ -167,7 +167,7 @@ fn run(bound: Option<f32>) -> (Config, Dataset) {
         layer(Network::builder("bounded", [1, 28, 28]).conv(6, 5).stride(3)).activation(Activation::Swish);
     let network = layer(network.dense(12)).activation(Activation::Swish);
     let network = layer(network.dense(1)).build().unwrap();
-    let mut config = Config { network: Some(network.spec()), ..Config::default() };
+    let mut config = Config { network: Some(network.spec()), ..Config::preset("mnist-small").unwrap() };
     for setting in ["train.batch=16", "chain.steps=3", "adam.learning_rate=0.01", "seed=5", "ema.decay=0.9"] {
         config.set(setting).unwrap();
     }

@@ -1,17 +1,17 @@
-//! The speed gate: ratios inside one run, never absolute times, so that it holds on any machine and under any load that
-//! both sides feel.
+//! The speed gate, `benches/speed_gate.sh`: ratios inside one run, each held to what this processor's own units can do. Tests
+//! that measure time are ignored by `cargo test`: other processes must not be able to fail it.
 
 mod common;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use thalweg::bench::measure;
-use thalweg::cpu::Isa;
+use thalweg::cpu::{Isa, bf16_rate};
 use thalweg::device::Machine;
 use thalweg::kernels::State;
 use thalweg::network::preset;
 use thalweg::plan::{SamplerNumbers, Target, sampler_plan};
-use thalweg::{Config, Device};
+use thalweg::{Config, Dataset, Device};
 
 /// Held while a test measures: no test is to feel another's load.
 fn alone() -> MutexGuard<'static, ()> {
@@ -20,26 +20,29 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// What the CPU executor has to reach of the multiply-adds that the processor does on registers alone, counted over
-/// the network's own arithmetic. Quiet machines reach 79 % (AVX2) and 93 % (AVX-512); the gate leaves room for noise.
+/// the network's own arithmetic, by each instruction set's own units. Quiet machines reach 79 % (AVX2) and 93 % (AVX-512); the
+/// gate leaves room for noise.
 const SHARE_OF_PEAK: f64 = 0.35;
 
 #[test]
-fn the_chain_runs_near_the_processors_peak() {
-    let isa = Isa::best();
-    if isa < Isa::Avx2 {
-        return; // what the compiler makes of plain floats is not ours to promise
-    }
+#[ignore = "measures time: benches/speed_gate.sh"]
+fn chains_run_near_the_processors_peak() {
+    // What the compiler makes of plain floats is not ours to promise.
+    let sets = [Isa::Avx2, Isa::Avx512, Isa::Bf16].into_iter().filter(|isa| isa.is_available());
     let _alone = alone();
-    let mut config = Config::default();
-    config.set("chain.steps=10").unwrap();
-    // The best of three tries: other processes come and go.
-    let shares = (0..3).map(|_| {
-        let figures = pollster::block_on(measure(&Device::Cpu(isa), &config, Instant::now(), 5)).unwrap();
-        println!("{isa}: {:.1} GFLOP/s, {:?} of peak", figures.gflops, figures.peak_share);
-        figures.peak_share
-    });
-    let best = shares.fold(0.0, f64::max);
-    assert!(best >= SHARE_OF_PEAK, "{:.0} % of the peak, not {:.0} %", 100.0 * best, 100.0 * SHARE_OF_PEAK);
+    for isa in sets {
+        let mut config = Config::preset("mnist-small").unwrap();
+        config.set("chain.steps=10").unwrap();
+        // The best of three tries: other processes come and go.
+        let shares = (0..3).map(|_| {
+            let device = Device::Cpu(isa);
+            let figures = pollster::block_on(measure(&device, &config, Instant::now(), 5)).unwrap();
+            println!("{isa}: {:.1} GFLOP/s of {:.1}", figures.gflops, figures.peak_gflops);
+            figures.peak_share
+        });
+        let best = shares.fold(0.0, f64::max);
+        assert!(best >= SHARE_OF_PEAK, "{isa}: {:.0} % of its peak", 100.0 * best);
+    }
 }
 
 /// By how much the path that chains take may be slower than the other one before the choice was wrong.
@@ -72,6 +75,7 @@ fn race<const N: usize>(batch: usize, steps: u32, ways: [(&Device, Target); N]) 
 }
 
 #[test]
+#[ignore = "measures time: benches/speed_gate.sh"]
 fn chains_take_the_faster_path() {
     let (batch, steps, device) = (64, 8, common::gpu());
     let auto = device.chain_target(&preset("mnist-small").unwrap(), batch);
@@ -84,16 +88,33 @@ fn chains_take_the_faster_path() {
     assert!(chosen <= PATH_SLACK * other, "the path that is taken is {:.2} times the other", chosen / other);
 }
 
-/// How much faster chains of bfloat16 have to be than those of floats, or nobody needs them. A quiet Zen 4: 1.7 times.
-const BF16_GAIN: f64 = 1.2;
+/// What chains of bfloat16 have to gain over those of floats, as a share of what their units gain on registers. A quiet Zen 4:
+/// 1.7 times of 2.
+const BF16_GAIN: f64 = 0.6;
 
 #[test]
-fn chains_of_bf16_are_faster() {
-    if !Isa::Bf16.is_available() {
-        return;
-    }
+#[ignore = "measures time: benches/speed_gate.sh"]
+fn chains_of_bf16_gain_what_their_units_allow() {
+    let Some(rate) = bf16_rate() else { return };
     let (batch, devices) = (64, [Isa::Avx512, Isa::Bf16].map(Device::Cpu));
     let [floats, pairs] = race(batch, 50, devices.each_ref().map(|device| (device, device.target(batch))));
-    println!("{:.1} ms by floats, {:.1} ms by bfloat16", 1e3 * floats, 1e3 * pairs);
-    assert!(floats >= BF16_GAIN * pairs, "{:.2} times as fast", floats / pairs);
+    let gain = floats / pairs;
+    println!(
+        "{:.1} ms by floats, {:.1} ms by bfloat16: {gain:.2} times, units {rate:.2}",
+        1e3 * floats,
+        1e3 * pairs
+    );
+    assert!(gain >= BF16_GAIN * rate, "{gain:.2} times as fast, and its units {rate:.2}");
+}
+
+#[test]
+#[ignore = "measures time: benches/speed_gate.sh"]
+fn the_digits_open_at_once() {
+    let times = [(); 5].map(|()| {
+        let start = Instant::now();
+        Dataset::open("digits").unwrap();
+        start.elapsed().as_millis()
+    });
+    println!("digits opened in {times:?} ms");
+    assert!(times.iter().any(|&ms| ms < 100), "took {times:?} ms");
 }

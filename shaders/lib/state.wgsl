@@ -8,4 +8,5 @@ struct State {
     chain_base: u32,
     retries: u32,
     halted: u32,
+    first_image: u32,
 }

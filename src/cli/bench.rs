@@ -1,30 +1,31 @@
 //! `thalweg bench`: what the engine reaches here, in numbers that anyone can reproduce.
 
-use super::say;
-use std::path::PathBuf;
+use super::paths::OutputFile;
+use super::{check_output, say};
 use std::time::Instant;
 use thalweg::bench::{Figures, calibrate, measure};
 use thalweg::calibration;
+use thalweg::cpu::describe_bf16;
 use thalweg::device::ChainPath;
-use thalweg::files::write_atomically;
-use thalweg::{Config, Device, Error, Result};
+use thalweg::files::{check_writable, write_atomically};
+use thalweg::{Config, Error, Result};
 
 /// Options of `thalweg bench`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Where to compute: `auto`, `cpu`, `cpu:plain`, `cpu:avx2`, `cpu:avx512`, `cpu:bf16`, an adapter's number or a part of
-    /// its name
+    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, `cpu:plain`, `cpu:avx2`, `cpu:avx512`, `cpu:bf16`, an
+    /// adapter's number or a part of its name (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
-    /// workgroup memory), by `layers`, or what suits it
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (the same, with hidden layers
+    /// in workgroup memory), `layers` (one layer after the other), or `auto` (the way that suits the GPU)
     #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
     chain_path: ChainPath,
-    /// Measures only the ways of running chains on a GPU, and keeps which is fastest: from then on `auto` takes that one for
-    /// this adapter, driver and network. Results of later runs may then differ from earlier ones by rounding
+    /// Measure only the ways to run chains on a GPU, and keep the fastest: from then on `auto` takes that one for this
+    /// adapter, driver and network. Results of later runs may differ from earlier ones by rounding
     #[arg(long, conflicts_with_all = ["chain_path", "json"])]
     calibrate: bool,
-    /// The network and its recipe
+    /// The network and its recipe (`thalweg train --help` lists them)
     #[arg(long, default_value = "mnist-small", value_name = "NAME")]
     preset: String,
     /// Real images, and chains, in a training step [default: the preset's]
@@ -33,16 +34,17 @@ pub struct Arguments {
     /// Langevin steps in a training step [default: the preset's]
     #[arg(long, value_name = "N")]
     chain: Option<usize>,
-    /// How often each timing is repeated; the median counts
+    /// Repetitions of each timing, of which the median counts
     #[arg(long, default_value_t = 9, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
-    /// Writes all figures to a JSON file, too [default: none]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Write all figures to a JSON file, too [default: none]
+    #[arg(long, value_name = "FILE.json")]
+    json: Option<OutputFile>,
 }
 
 /// Runs the command.
 pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
+    arguments.json.as_deref().map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let mut config = Config::preset(&arguments.preset)?;
     if let Some(batch) = arguments.batch {
         config.set(&format!("train.batch={batch}"))?;
@@ -68,7 +70,8 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
         ));
         return Ok(());
     }
-    let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
+    arguments.json.as_deref().map_or(Ok(()), check_writable)?;
+    let device = super::open_device(&arguments.device, arguments.chain_path).await?;
     let figures = measure(&device, &config, process_start, arguments.runs as usize).await?;
     print(&figures);
     if let Some(path) = &arguments.json {
@@ -94,6 +97,9 @@ fn print(f: &Figures) {
         "arithmetic        {:10.1} GFLOP/s of {:.1} on registers: {share:.0} %",
         f.gflops, f.peak_gflops
     ));
+    if let Some(rate) = f.bf16_rate {
+        say(format_args!("cpu:bf16          {}", describe_bf16(rate)));
+    }
     if let Some(scaling) = f.thread_scaling {
         say(format_args!("threads           {:10} {scaling:.2}x as fast as one", f.threads));
     }

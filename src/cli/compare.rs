@@ -5,17 +5,18 @@ use std::process::ExitCode;
 use thalweg::compare::Report;
 use thalweg::cpu::Isa;
 use thalweg::device::ChainPath;
+use thalweg::train::Settings;
 use thalweg::{Config, Dataset, Device, Result, Trainer};
 
 /// Options of `thalweg compare`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// What to hold against the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of this
+    /// What to compare with the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of this
     /// processor), `cpu:bf16`, an adapter's number or a part of its name (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
     device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
-    /// workgroup memory), by `layers`, or what suits it
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (the same, with hidden layers
+    /// in workgroup memory), `layers` (one layer after the other), or `auto` (the way that suits the GPU)
     #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
     chain_path: ChainPath,
     /// Training steps
@@ -28,14 +29,17 @@ pub struct Arguments {
 
 /// Runs the command: code 0 if nothing parts, 1 if something does.
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let mut config = Config::default();
-    for setting in
-        ["train.batch=32", "chain.steps=3"].into_iter().chain(arguments.set.iter().map(String::as_str))
-    {
+    let mut config = Config::preset("mnist-small")?;
+    for setting in ["train.batch=32", "chain.steps=3"] {
         config.set(setting)?;
     }
+    let mut settings = Settings::of(config);
+    for setting in &arguments.set {
+        settings.set(setting)?;
+    }
+    let config = settings.finish()?;
     let dataset = Dataset::open("digits")?;
-    let devices = match Device::open_with(&arguments.device, arguments.chain_path).await? {
+    let devices = match super::open_device(&arguments.device, arguments.chain_path).await? {
         Device::Cpu(isa) if isa != Isa::Bf16 => {
             Isa::available().into_iter().filter(|isa| *isa != Isa::Reference).map(Device::Cpu).collect()
         }

@@ -1,10 +1,10 @@
 //! `thalweg devices`: what is there, what of it matters, and what `auto` takes.
 
 use super::say;
-use thalweg::calibration::{self, Calibration};
-use thalweg::cpu::Isa;
+use thalweg::calibration::Calibration;
+use thalweg::cpu::{Isa, bf16_rate, describe_bf16};
 use thalweg::device::auto;
-use thalweg::gpu::{Adapter, adapters};
+use thalweg::gpu::{Adapter, adapters, hidden};
 use thalweg::{Device, Result};
 
 /// Options of `thalweg devices`: none.
@@ -14,8 +14,13 @@ pub struct Arguments {}
 /// Runs the command.
 pub async fn run(_: Arguments) -> Result<()> {
     let adapters = adapters().await;
-    say("Each can be named after --device, by its number or a part of its name.\n");
-    let calibrations = calibration::file().map_or(Ok(Vec::new()), |file| Calibration::read(&file))?;
+    say(
+        "Each can be named after --device, by its number, a part of its name, or a backend and a name (dx12:radeon).\n",
+    );
+    let (calibrations, set_aside) = Calibration::read_all();
+    if let Some(why) = set_aside {
+        say(format_args!("Warning: {why}.\n"));
+    }
     for (number, adapter) in adapters.iter().enumerate() {
         say(describe(number, adapter));
         for found in calibrations.iter().filter(|c| c.is_on(adapter)) {
@@ -26,10 +31,11 @@ pub async fn run(_: Arguments) -> Result<()> {
     let others: Vec<_> = Isa::available().iter().rev().skip(1).map(Isa::to_string).collect();
     say(format_args!("cpu: {}", Device::cpu()));
     say(format_args!("   instructions: {best} (there are also: {})", others.join(", ")));
-    if Isa::Bf16.is_available() {
-        say(
-            "   cpu:bf16: more than 16 chains take products of bfloat16 in convolutions, which are faster and not exact",
-        );
+    if let Some(rate) = bf16_rate() {
+        say(format_args!(
+            "   cpu:bf16: convolutions of more than 16 chains multiply bfloat16, which is not exact;\n   {}",
+            describe_bf16(rate)
+        ));
     }
     say("");
     say(choice(&adapters));
@@ -53,8 +59,16 @@ fn describe(number: usize, adapter: &Adapter) -> String {
         [] => "none of those that matter".to_owned(),
         features => features.join(", "),
     };
+    let compiler = match adapter.compiler {
+        Some("FXC") => {
+            "   shaders are compiled by FXC, which is slow: put dxcompiler.dll (DXC 1.8.2502 or newer) beside the program or on \
+             the path, or take Vulkan\n"
+        }
+        Some("DXC") => "   shaders are compiled by DXC\n",
+        _ => "",
+    };
     format!(
-        "{number}: {}\n   {}, {}; driver: {}\n   {chains}\n   \
+        "{number}: {}\n   {}, {}; driver: {}\n{compiler}   {chains}\n   \
          binds up to {} MiB (needs 128), buffers up to {} MiB; workgroup memory {kib} KiB (needs 16); \
          subgroup sizes: {subgroups}\n   features: {features}\n",
         adapter.name,
@@ -79,16 +93,19 @@ fn choice(adapters: &[Adapter]) -> String {
             names.join(", ")
         ),
     };
+    let hidden = hidden().map_or(String::new(), |text| format!(" {text}."));
     match auto(adapters) {
         Some(adapter) => format!(
-            "`auto` takes {}: {}, the first GPU in the list (discrete before integrated before virtual).{but}",
+            "`auto` takes {}: {}, the first GPU in the list (discrete before integrated before virtual), or the next one \
+             that opens.{hidden}{but}",
             place(adapter),
-            adapter.name
+            adapter.label()
         ),
-        None if adapters.is_empty() => {
+        None if adapters.is_empty() && hidden.is_empty() => {
             "`auto` takes the CPU: no Vulkan, Metal or DX12 adapter was found. If there is a GPU, its driver is missing."
                 .to_owned()
         }
-        None => format!("`auto` takes the CPU: none of the adapters is a GPU.{but}"),
+        None if adapters.is_empty() => format!("`auto` takes the CPU: no adapter was found.{hidden}"),
+        None => format!("`auto` takes the CPU: none of the adapters is a GPU.{hidden}{but}"),
     }
 }

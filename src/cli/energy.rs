@@ -1,16 +1,19 @@
 //! `thalweg energy`: energies of given images, and their gradients.
 
-use super::{Summary, check_distinct, check_output, open_model, read_fitting, say};
+use super::given::{is_built_in, model_path, read_input};
+use super::paths::OutputFile;
+use super::{Summary, check_output, ends, open_model, say};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{npy, picture_files, write_npy};
 use thalweg::files::write_atomically;
-use thalweg::{Device, EnergyModel, Result};
+use thalweg::{EnergyModel, Error, Images, Result};
 
 /// Options of `thalweg energy`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network)
+    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
+    /// run/checkpoint.safetensors, which `thalweg train` leaves]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and
@@ -20,18 +23,22 @@ pub struct Arguments {
     network: Option<String>,
     #[command(flatten)]
     weights: super::WeightsOption,
-    /// The images: IDX (gzipped or not), .npy (f32 in [-1, 1] or bytes; [n, channels, height, width] or [n, height,
-    /// width]), PNG, a folder of PNG files, or a folder of IDX files under MNIST's names. Smaller ones than the
-    /// network's input are padded with black
-    #[arg(long, value_name = "FILE|DIR")]
-    input: PathBuf,
+    /// The images: IDX, .npy or .npz (floats, or integers from 0 to 255; [n, channels, height, width], [n, height, width] or
+    /// channels last; FILE.npz:NAME chooses an array), PNG, a folder of PNG files, or a folder of IDX files under MNIST's
+    /// names; points and sequences: a table (CSV), .npy or .npz ([n, d] or [n, time, d]); or the name of a built-in set,
+    /// `digits` or a toy set as for `train --data`, of which the held-out part is taken. Files may be gzipped. Smaller
+    /// images than the network's input are padded with black
+    #[arg(long, value_name = "FILE|DIR|NAME")]
+    input: String,
+    #[command(flatten)]
+    range: super::RangeOption,
     /// Where the energies go: .npy (f32, [n]) or .csv (`index,energy`, and `file` for a folder of PNG files) [default:
     /// none, only their statistics are printed]
     #[arg(long, value_name = "FILE.npy|FILE.csv")]
-    out: Option<PathBuf>,
+    out: Option<OutputFile>,
     /// Where the gradient of the energy by each image's values goes: f32, [n, channels, height, width] [default: none]
     #[arg(long, value_name = "FILE.npy")]
-    gradient: Option<PathBuf>,
+    gradient: Option<OutputFile>,
     /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
     /// (see `thalweg devices`)
     #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
@@ -46,16 +53,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let (out, gradient) = (arguments.out.as_deref(), arguments.gradient.as_deref());
     out.map_or(Ok(()), |path| check_output("--out", path, &["npy", "csv"]))?;
     gradient.map_or(Ok(()), |path| check_output("--gradient", path, &["npy"]))?;
-    check_distinct(&[
-        ("--model", arguments.model.as_deref()),
-        ("--input", Some(&arguments.input)),
-        ("--out", out),
-        ("--gradient", gradient),
-    ])?;
-    let (path, network) = (arguments.model.as_deref(), arguments.network.as_deref());
-    let (model, _) = open_model(path, network, &arguments.weights)?;
-    let images = read_fitting(&arguments.input, model.network.input)?;
-    let device = Device::open(&arguments.device).await?;
+    let network = arguments.network.as_deref();
+    let path = model_path(arguments.model.as_deref(), network)?;
+    let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
+    let reading = arguments.range.reading(model.network.input, &recipe);
+    let (images, what) = read_input("--input", &arguments.input, model.network.input, &reading)?;
+    let device = super::open_device(&arguments.device, Default::default()).await?;
     let mut energy_model = EnergyModel::new(&device, &model).await?;
     let began = Instant::now();
     let (energies, gradients) = match gradient {
@@ -67,8 +70,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     };
     let seconds = began.elapsed().as_secs_f64();
 
-    let (count, input) = (energies.len(), arguments.input.display());
-    say(format_args!("{count} images of {} from {input}, on {device}, {seconds:.2} s", images.shape));
+    let count = energies.len();
+    let kind = if images.shape.is_points() { "points" } else { "images" };
+    say(format_args!("{count} {kind} of {} from {what}, on {device}, {seconds:.2} s", images.shape));
     let Summary { mean, std, min, max } = Summary::of(&energies);
     say(format_args!("energy (low = likely): mean {mean:.6}, std {std:.6}, min {min:.6}, max {max:.6}"));
     let first: Vec<_> = energies.iter().take(SHOWN).map(|e| format!("{e:.6}")).collect();
@@ -76,18 +80,52 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     say(format_args!("first: {}{more}", first.join(" ")));
 
     if let Some(path) = out {
-        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
-            write_csv(path, &energies, &picture_files(&arguments.input)?)?;
-        } else {
-            npy::write_f32(path, &[count], &energies)?;
-        }
+        let files = match is_built_in(&arguments.input) {
+            true => Vec::new(),
+            false => picture_files(&arguments.input)?,
+        };
+        let in_folder = |file: &PathBuf| file.strip_prefix(&arguments.input).unwrap_or(file).to_owned();
+        write_energies(path, &energies, &files.iter().map(in_folder).collect::<Vec<_>>())?;
         say(format_args!("Wrote {}: {count} energies.", path.display()));
     }
-    if let (Some(path), Some(gradients)) = (gradient, gradients) {
-        let dims = write_npy(path, &gradients)?;
+    if let (Some(path), Some(gradients)) = (gradient, &gradients) {
+        let dims = write_npy(path, gradients)?;
         say(format_args!("Wrote {}: dE/dx, f32, shape {dims:?}.", path.display()));
     }
+    check_finite(&images, &energies, gradients.as_ref())
+}
+
+/// Warns of energies and gradients that are not finite, and fails where many are not.
+fn check_finite(images: &Images, energies: &[f32], gradients: Option<&Images>) -> Result<()> {
+    let count = energies.len();
+    let of_energies = energies.iter().filter(|e| !e.is_finite()).count();
+    let is_lost = |gradient: &&[f32]| gradient.iter().any(|g| !g.is_finite());
+    let of_gradients = gradients.map_or(0, |g| g.values.chunks_exact(g.shape.len()).filter(is_lost).count());
+    for (what, lost) in [("energies", of_energies), ("gradients", of_gradients)] {
+        if lost == 0 {
+            continue;
+        }
+        let largest = images.values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let text = format!(
+            "{lost} of {count} {what} are not finite numbers (the statistics leave them out), though the inputs are: of up to \
+             {largest:e} in magnitude. Scale the inputs as what the model learned from; if they are, the model has diverged: take \
+             an earlier checkpoint"
+        );
+        if ends::are_many(lost, count) {
+            return Err(Error::Diverged(text));
+        }
+        ends::warn(&text);
+    }
     Ok(())
+}
+
+/// Writes energies as `.npy` (f32, `[n]`) or, where the name ends so, as CSV.
+pub fn write_energies(path: &Path, energies: &[f32], files: &[PathBuf]) -> Result<()> {
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
+        write_csv(path, energies, files)
+    } else {
+        npy::write_f32(path, &[energies.len()], energies)
+    }
 }
 
 /// One row an image; floats such that reading them gives the same bits. `files` is empty or has one for each image.
@@ -96,7 +134,7 @@ fn write_csv(path: &Path, energies: &[f32], files: &[PathBuf]) -> Result<()> {
         writeln!(file, "index,energy{}", if files.is_empty() { "" } else { ",file" })?;
         for (ix, energy) in energies.iter().enumerate() {
             write!(file, "{ix},{}", if energy.is_nan() { "nan".to_owned() } else { energy.to_string() })?;
-            if let Some(name) = files.get(ix).and_then(|file| file.file_name()) {
+            if let Some(name) = files.get(ix) {
                 let name = name.to_string_lossy();
                 let plain = !name.contains([',', '"', '\n', '\r']);
                 let cell =

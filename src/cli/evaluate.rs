@@ -1,40 +1,53 @@
-//! `thalweg evaluate`: how good a model of images is.
+//! `thalweg evaluate`: how good a model is.
 
-use super::{check_distinct, check_output, open_model, read_fitting, real, say, steps_bar};
+use super::ends::{are_many, warn};
+use super::given::{model_path, read_input};
+use super::paths::OutputFile;
+use super::sample::trained_levels;
+use super::{check_output, open_model, real, say, say_notes, steps_bar};
 use indicatif::ProgressBar;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use thalweg::data::reading::Reading;
+use thalweg::data::{Examples, Opened};
 use thalweg::evaluate::annealed::{self, Annealed, BaseKind, temperature_of};
 use thalweg::evaluate::long_run::{self, LongRun};
 use thalweg::evaluate::samples::{self, Fid};
-use thalweg::evaluate::{Report, Subject, outliers, spread};
+use thalweg::evaluate::{Report, Subject, outliers, points, spread};
 use thalweg::files::write_atomically;
+use thalweg::kernels::dynamics::Form;
+use thalweg::metrics::{Judge, POINTS};
 use thalweg::model::newest_replay_images;
+use thalweg::network::{Analytic, Operation};
 use thalweg::picture::{plot, save_png};
 use thalweg::plan::SamplerNumbers;
-use thalweg::{Config, Dataset, Device, Error, Images, Result};
+use thalweg::{Config, Dataset, Error, Images, Model, Result, Sampler};
 
 /// Options of `thalweg evaluate`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network)
+    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
+    /// run/checkpoint.safetensors, which `thalweg train` leaves]
     #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// The network: the name of its preset (`mnist-small`), or a TOML file that describes it [default: the one that the
-    /// checkpoint describes]
+    model: Option<PathBuf>,
+    /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and the
+    /// like, which needs no --model [default: the one that the checkpoint describes]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
     #[command(flatten)]
     weights: super::WeightsOption,
-    /// What the model was trained on: `digits`, a folder or a file, as for `thalweg train`; its held-out images are what
-    /// the model is held against
-    #[arg(long, default_value = "digits", value_name = "digits|DIR|FILE")]
-    data: String,
-    /// Images that are none of the kind, for the model to tell from held-out ones: a folder or file (IDX, .npy, PNG, JPEG,
-    /// CIFAR-10's .bin), any number of times
-    #[arg(long, value_name = "DIR|FILE")]
-    ood: Vec<PathBuf>,
-    /// Images of each set, at most: samples, held-out and training images are as many as are held out, if these are fewer
+    /// What the model was trained on: `digits`, a toy set, a folder or a file, as for `thalweg train`; the model is held
+    /// against what it holds out [default: digits; for points in the plane five-gaussians, for a mixture with a formula the
+    /// set of its name]
+    #[arg(long, value_name = "NAME|DIR|FILE")]
+    data: Option<String>,
+    /// Images, or points, that are none of the kind, for the model to tell from held-out ones: a folder or file (IDX, .npy,
+    /// PNG, JPEG, CIFAR-10's .bin, CSV) or a built-in set's name, any number of times
+    #[arg(long, value_name = "DIR|FILE|NAME")]
+    ood: Vec<String>,
+    #[command(flatten)]
+    range: super::RangeOption,
+    /// Images of each set, at most: samples, held-out and training images are as many as are held out, if these are fewer (of points, 5,000 samples are drawn in any case)
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     count: u32,
     /// Tells log Z, and the log-likelihood of the held-out images, by annealed importance sampling: a bound from below, by
@@ -57,8 +70,8 @@ pub struct Arguments {
     /// the model's chains are clamped to; or the `nearer` one, of annealed chains out of `normal` and standard normal
     #[arg(long, requires = "ais", value_enum, default_value_t = Base::Nearer)]
     ais_base: Base,
-    /// Temperature T of the density exp(-E/T)/Z; of a model with annealed chains a noise level, whose blurred images have the
-    /// density exp(-E/T - |x|^2/2)/Z [default: that of the chains that it is made for: their own, or noise^2 / (2 step size),
+    /// Temperature T of the density exp(-E/T)/Z; of a model with annealed chains a noise level that it was trained for, whose
+    /// blurred images have the density exp(-E/T - |x|^2/2)/Z [default: that of the chains that it is made for: their own, or noise^2 / (2 step size),
     /// or the last noise level]
     #[arg(long, requires = "ais", value_name = "X", allow_negative_numbers = true, value_parser = real(1e-12, 1e6))]
     temperature: Option<f64>,
@@ -72,7 +85,7 @@ pub struct Arguments {
     long_run_chains: u32,
     /// Picture of the long chains: their energies by step, and what they look like [default: none]
     #[arg(long, requires = "long_run", value_name = "FILE.png")]
-    picture: Option<PathBuf>,
+    picture: Option<OutputFile>,
     /// Seed of all random numbers: same seed, same device, same figures
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -82,7 +95,7 @@ pub struct Arguments {
     device: String,
     /// Writes all figures to a JSON file, too [default: none]
     #[arg(long, value_name = "FILE.json")]
-    json: Option<PathBuf>,
+    json: Option<OutputFile>,
 }
 
 /// The density that annealed importance sampling begins with.
@@ -99,35 +112,103 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let picture = arguments.picture.as_deref();
     picture.map_or(Ok(()), |path| check_output("--picture", path, &["png"]))?;
-    check_distinct(&[("--model", Some(&arguments.model)), ("--json", json), ("--picture", picture)])?;
-    let (model, recipe) =
-        open_model(Some(&arguments.model), arguments.network.as_deref(), &arguments.weights)?;
-    let input = model.network.input;
-    if input.is_points() {
-        return Err(Error::file(
-            &arguments.model,
-            format!("is a model of points or sequences ({input}); `evaluate` is for models of images"),
-        ));
+    let network = arguments.network.as_deref();
+    let path = model_path(arguments.model.as_deref(), network)?;
+    let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
+    check_level(&arguments, &recipe)?;
+    let reading = arguments.range.reading(model.network.input, &recipe);
+    let dataset = open_data(&arguments, &model, &reading)?;
+    let has_images = dataset.as_ref().is_some_and(|set| !is_points(set));
+    let report = if has_images || !model.network.input.is_points() {
+        let dataset = dataset.ok_or_else(|| Error::Usage("--data is missing".to_owned()))?;
+        of_images(&arguments, path.as_deref(), &model, &recipe, dataset).await?
+    } else {
+        of_points(&arguments, &model, &recipe, dataset).await?
+    };
+    say(&report);
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|e| Error::Usage(format!("the figures can't be written as JSON: {e}")))?;
+        write_atomically(path, |file| file.write_all(text.as_bytes()))?;
+        say(format_args!("\nWrote {}: all figures.", path.display()));
     }
-    let dataset = Dataset::open(&arguments.data)?;
-    if dataset.train.shape().is_points() {
-        let text =
-            format!("--data {}: holds points or sequences, and the model's input is {input}", dataset.name);
+    check_ends(&report)
+}
+
+/// Refuses a noise level that the model was not trained for, before hours of work go into it.
+fn check_level(arguments: &Arguments, recipe: &Config) -> Result<()> {
+    let (Some(level), Some([low, high])) = (arguments.temperature, trained_levels(recipe)) else {
+        return Ok(());
+    };
+    if own_chains(recipe).form == Form::Annealed && !(low * 0.999..=high * 1.001).contains(&level) {
+        return Err(Error::Usage(format!(
+            "--temperature {level}: of this model it is a noise level, and it was trained for levels from {low} to {high} \
+             (score.sigma, score.sigma_max); its energy says nothing beyond them. Give one of these"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a data set is of points or sequences; pictures of one row are pictures.
+fn is_points(dataset: &Dataset) -> bool {
+    !matches!(dataset.train, Examples::Bytes(_)) && dataset.train.shape().is_points()
+}
+
+/// The data that the model is held against; none for an energy with a formula that no data set has.
+fn open_data(arguments: &Arguments, model: &Model, reading: &Reading) -> Result<Option<Dataset>> {
+    let input = model.network.input;
+    let analytic = match model.network.layers[0].operation {
+        Operation::Analytic(energy) => Some(energy),
+        _ => None,
+    };
+    let name = match (&arguments.data, analytic) {
+        (Some(name), _) => name.as_str(),
+        (None, Some(energy)) if energy.mixture().is_some() => Analytic::name(energy),
+        (None, Some(_)) => return Ok(None),
+        (None, None) if !input.is_points() => "digits",
+        (None, None) if input == thalweg::plane::POINT => "five-gaussians",
+        (None, None) => {
+            return Err(Error::Usage(format!(
+                "--data is missing: say which points or sequences the model learned from; it takes {input}"
+            )));
+        }
+    };
+    let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
+    say_notes(&dataset.name, &notes);
+    let shape = dataset.train.shape();
+    if !is_points(&dataset) && input.is_points() && dataset.held_out.padded_to(input).is_err() {
+        let text = format!("--data {name}: holds images of {shape}, and the model takes points of {input}");
         return Err(Error::Usage(text));
     }
-    let few = arguments.count as usize;
+    if is_points(&dataset) && shape != input {
+        let text = if input.is_points() {
+            format!("--data {name}: holds points or sequences of {shape}, and the model takes {input}")
+        } else {
+            format!("--data {name}: holds points or sequences, and the model's input is {input}")
+        };
+        return Err(Error::Usage(text));
+    }
+    Ok(Some(dataset))
+}
+
+/// Figures of a model of images.
+async fn of_images(
+    arguments: &Arguments,
+    path: Option<&Path>,
+    model: &Model,
+    recipe: &Config,
+    dataset: Dataset,
+) -> Result<Report> {
+    let (input, few, seed) = (model.network.input, arguments.count as usize, arguments.seed);
     let images = dataset.held_out.pick(spread(dataset.held_out.count(), few));
     let held_out =
         images.padded_to(input).map_err(|error| Error::Usage(format!("--data {}: {error}", dataset.name)))?;
-    let mut outlier_sets = outliers::made(&images, &held_out, arguments.seed);
-    for path in &arguments.ood {
-        let others = read_fitting(path, input)?;
-        outlier_sets.push((path.display().to_string(), others.pick(spread(others.count(), few))));
-    }
-    let buffer = newest_replay_images(&arguments.model, input, held_out.count())?;
-    let device = Device::open(&arguments.device).await?;
+    let mut outlier_sets = outliers::made(&images, &held_out, seed);
+    outlier_sets.extend(read_outliers(arguments, model, &arguments.range.reading(input, recipe))?);
+    let buffer = path.map(|path| newest_replay_images(path, input, held_out.count())).transpose()?.flatten();
+    let device = super::open_device(&arguments.device, Default::default()).await?;
     let numbers = recipe.sample_numbers();
-    let (model, held_out, seed) = (&model, &held_out, arguments.seed);
+    let held_out = &held_out;
     let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };
     let bar = steps_bar(0);
     let progress = |done: u32, all: u32| {
@@ -137,31 +218,144 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let buffer = buffer.as_ref().filter(|images| images.count() > 0);
     let samples = samples::measure(&subject, &dataset.train, buffer, progress).await?;
     bar.finish_and_clear();
+    let annealed = match arguments.ais {
+        true => Some(anneal(arguments, &subject, &dataset.train.to_images(), recipe).await?),
+        false => None,
+    };
+    let long_run = if arguments.long_run { Some(run_long(arguments, &subject, recipe).await?) } else { None };
+    Ok(Report {
+        network: model.network.name.clone(),
+        data: Some(dataset.name),
+        device: device.to_string(),
+        seed,
+        samples: Some(samples),
+        points: None,
+        outliers: Some(outliers::measure(&subject, &outlier_sets).await?),
+        annealed,
+        long_run,
+    })
+}
+
+/// Figures of a model of points or sequences. Without data, its own samples take the place of training data: annealed
+/// chains' base is fitted to them.
+async fn of_points(
+    arguments: &Arguments,
+    model: &Model,
+    recipe: &Config,
+    dataset: Option<Dataset>,
+) -> Result<Report> {
+    let (input, few, seed) = (model.network.input, arguments.count as usize, arguments.seed);
+    if dataset.is_none() && !arguments.ais && !arguments.long_run {
+        let text = "an energy with a formula has no data to be held against: add --ais (log Z), --long-run (how its chains \
+                    mix), or --data";
+        return Err(Error::Usage(text.to_owned()));
+    }
+    if dataset.is_none() && !arguments.ood.is_empty() {
+        return Err(Error::Usage("--ood takes --data, whose points its are told from".to_owned()));
+    }
+    let outlier_sets = read_outliers(arguments, model, &arguments.range.reading(input, recipe))?;
+    let device = super::open_device(&arguments.device, Default::default()).await?;
+    let numbers = recipe.sample_numbers();
+    let none = Images { shape: input, values: Vec::new() };
+    let held_out = dataset.as_ref().map_or(none, |set| {
+        let held_out = &set.held_out;
+        held_out.pick(spread(held_out.count(), few))
+    });
+    let held_out = &held_out;
+    let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    spinner.set_message("samples");
+    let judge = dataset.as_ref().and_then(|set| Judge::new(set, seed));
+    let figures = match &judge {
+        Some(judge) => Some(points::measure(&subject, judge, POINTS).await?),
+        None => None,
+    };
+    spinner.finish_and_clear();
     let annealed = if arguments.ais {
-        let train = dataset.train.to_images();
-        Some(anneal(&arguments, &subject, &train, &recipe).await?)
+        let train = match &dataset {
+            Some(set) => set.train.to_images(),
+            None => {
+                let mut sampler = Sampler::new(&device, model, few, &numbers, seed).await?;
+                sampler.run(numbers.steps)?;
+                sampler.images().await?
+            }
+        };
+        Some(anneal(arguments, &subject, &train, recipe).await?)
     } else {
         None
     };
-    let long_run =
-        if arguments.long_run { Some(run_long(&arguments, &subject, &recipe).await?) } else { None };
-    let report = Report {
+    let long_run = if arguments.long_run { Some(run_long(arguments, &subject, recipe).await?) } else { None };
+    let outliers = match outlier_sets.is_empty() {
+        true => None,
+        false => Some(outliers::measure(&subject, &outlier_sets).await?),
+    };
+    Ok(Report {
         network: model.network.name.clone(),
-        data: dataset.name,
+        data: dataset.map(|set| set.name),
         device: device.to_string(),
         seed,
-        samples,
-        outliers: outliers::measure(&subject, &outlier_sets).await?,
+        samples: None,
+        points: figures,
+        outliers,
         annealed,
         long_run,
+    })
+}
+
+/// The sets of `--ood`.
+fn read_outliers(arguments: &Arguments, model: &Model, reading: &Reading) -> Result<Vec<(String, Images)>> {
+    let few = arguments.count as usize;
+    let read = |name: &String| {
+        let (others, _) = read_input("--ood", name, model.network.input, reading)?;
+        Ok((name.clone(), others.pick(spread(others.count(), few))))
     };
-    say(&report);
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|e| Error::Usage(format!("the figures can't be written as JSON: {e}")))?;
-        write_atomically(path, |file| file.write_all(text.as_bytes()))?;
-        say(format_args!("\nWrote {}: all figures.", path.display()));
+    arguments.ood.iter().map(read).collect()
+}
+
+/// Warns of samples and long chains that ended at what is no number, and fails where there are many.
+fn check_ends(report: &Report) -> Result<()> {
+    let mut faults: Vec<(String, bool)> = Vec::new();
+    for set in report.samples.iter().flat_map(|samples| &samples.sets).filter(|set| set.not_finite > 0) {
+        let text =
+            format!("{} of {} {} hold values that are not finite", set.not_finite, set.count, set.name);
+        faults.push((text, are_many(set.not_finite, set.count)));
     }
+    if report.points.as_ref().is_some_and(|points| !points.is_finite()) {
+        faults.push(("samples or energies are not finite".to_owned(), true));
+    }
+    for length in report.long_run.iter().flat_map(|run| &run.lengths) {
+        let figures = length.figures;
+        if figures.not_finite > 0.0 || figures.energies_not_finite > 0.0 {
+            let share = figures.not_finite.max(figures.energies_not_finite);
+            let text = format!(
+                "{:.1} % of the values or energies of chains of {} steps are not finite",
+                100.0 * share,
+                length.steps
+            );
+            faults.push((text, are_many((1e6 * share) as usize, 1_000_000)));
+        }
+    }
+    // Of the longest chains, as the first ones may be a step or two.
+    let last = report.long_run.as_ref().and_then(|run| run.lengths.last());
+    if let Some(share) = last.and_then(|length| length.unmoved).filter(|share| *share > 0.0) {
+        let text =
+            format!("{:.1} % of the long chains never moved, as all proposals were rejected", 100.0 * share);
+        faults.push((text, are_many((1e6 * share) as usize, 1_000_000)));
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<_> = faults.iter().map(|(text, _)| text.as_str()).collect();
+    let text = format!(
+        "{}. The chains' steps are too long for this energy, or the model has diverged: take an earlier checkpoint, or train \
+         again with a smaller `chain.step_size` and `sample.step_size`, or with bounds (`chain.gradient_clip`, `chain.clamp`)",
+        texts.join("; ")
+    );
+    if faults.iter().any(|(_, fails)| *fails) {
+        return Err(Error::Diverged(text));
+    }
+    warn(&text);
     Ok(())
 }
 

@@ -3,22 +3,33 @@
 pub mod bench;
 pub mod compare;
 pub mod devices;
+pub mod ends;
 pub mod energy;
 pub mod evaluate;
+pub mod export;
+pub mod folder;
+pub mod given;
+pub mod paths;
 pub mod plot;
 pub mod progress;
 pub mod sample;
+pub mod screen;
+pub mod shell;
+pub mod signals;
 pub mod train;
 
 use image::RgbImage;
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::Write;
+pub use screen::steps_bar;
 use std::path::Path;
-use thalweg::data::{ImageShape, Images, read_images, read_points};
-use thalweg::model::Weights;
+use thalweg::data::reading::Reading;
+use thalweg::data::{ImageShape, Images, read_for};
+use thalweg::device::ChainPath;
+use thalweg::error::printable;
+use thalweg::model::{LoadOptions, Loaded, Weights};
 use thalweg::picture::plot::sequences;
 use thalweg::picture::{GridOptions, grid};
-use thalweg::{Config, Error, Model, Result};
+use thalweg::train::config::Range;
+use thalweg::{Config, Device, Error, Model, Result};
 
 /// Which weights of a checkpoint a command is to use.
 #[derive(clap::Args)]
@@ -26,6 +37,10 @@ pub struct WeightsOption {
     /// Use the weights of the last training step, where the checkpoint has their moving average, too (`ema.decay`)
     #[arg(long)]
     raw_weights: bool,
+    /// Of a safetensors file of weights, pass over tensors that the network does not have, such as batch normalisation:
+    /// the energies are those of the network without them
+    #[arg(long)]
+    ignore_extra_tensors: bool,
 }
 
 impl WeightsOption {
@@ -35,20 +50,59 @@ impl WeightsOption {
     }
 }
 
-/// The model that `--model` and `--network` name, and its recipe: an analytic energy has no file.
+/// How a command reads images that lie in files as floats.
+#[derive(clap::Args)]
+pub struct RangeOption {
+    /// What float images hold: values in [-1, 1] (`signed`), [0, 1] (`unit`) or [0, 255] (`bytes`), or what their lowest and
+    /// highest value say (`auto`) [default: the model's recipe]
+    #[arg(long, value_name = "auto|signed|unit|bytes")]
+    range: Option<Range>,
+}
+
+impl RangeOption {
+    /// What a file is read as, for a network with this input and recipe.
+    pub fn reading(&self, input: ImageShape, recipe: &Config) -> Reading {
+        let reading = Reading::for_network(input, recipe);
+        Reading { range: self.range.unwrap_or(reading.range), ..reading }
+    }
+}
+
+/// Prints how a file was understood.
+pub fn say_notes(name: impl std::fmt::Display, notes: &[String]) {
+    for note in notes {
+        say(format_args!("Note: {name}: {note}."));
+    }
+}
+
+/// The model of a file ([`given::model_path`]) or of `--network`, and its recipe: an analytic energy has no file.
 pub fn open_model(
     path: Option<&Path>,
     network: Option<&str>,
     weights: &WeightsOption,
 ) -> Result<(Model, Config)> {
     match (path, network) {
-        (Some(path), network) => Model::load_with_recipe(path, network, weights.choice()),
+        (Some(path), network) => {
+            let ignore_extra_tensors = weights.ignore_extra_tensors;
+            let options = LoadOptions { weights: weights.choice(), ignore_extra_tensors };
+            let Loaded { model, recipe, notes } = Model::load_with(path, network, options)?;
+            say_notes(path.display(), &notes);
+            Ok((model, recipe))
+        }
         (None, Some(network)) => Model::analytic(network),
         (None, None) => {
             let text = "--model FILE is missing; only analytic energies, as in `--network analytic:gaussian`, need none";
             Err(Error::Usage(text.to_owned()))
         }
     }
+}
+
+/// Opens the device that `--device` names, and says on stderr what there is to know of that.
+pub async fn open_device(choice: &str, path: ChainPath) -> Result<Device> {
+    let (device, notes) = Device::open_and_tell(choice, path).await?;
+    for note in notes {
+        screen::warn(format_args!("{note}."));
+    }
+    Ok(device)
 }
 
 /// What stands under each sample of a grid.
@@ -66,17 +120,9 @@ pub fn picture(samples: &Images, energies: &[f32]) -> Option<RgbImage> {
     }
 }
 
-/// A bar of so many Langevin steps; hidden where stderr is no terminal.
-pub fn steps_bar(steps: u32) -> ProgressBar {
-    let style = ProgressStyle::with_template("[{bar:24}] step {pos}/{len}  {per_sec}  ETA {eta}  {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(u64::from(steps)).with_style(style.progress_chars("== "))
-}
-
-/// Prints a line, or several, to stdout.
+/// Prints a line, or several, to stdout; with `--quiet` only what is said last.
 pub fn say(text: impl std::fmt::Display) {
-    // Nobody may be reading any more (`| head`): no reason to panic, as `println!` does.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    screen::print(printable(&text.to_string()).into_owned());
 }
 
 /// A parser of numbers from `min` to `max`, for an option.
@@ -99,41 +145,23 @@ pub fn check_output(option: &str, path: &Path, endings: &[&str]) -> Result<()> {
     thalweg::files::check_writable(path)
 }
 
-/// Refuses two options that name the same file: the one would replace what the other wrote.
-pub fn check_distinct(files: &[(&str, Option<&Path>)]) -> Result<()> {
-    // A file that is not there yet is known by its folder.
-    let place = |path: &Path| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        path.canonicalize().ok().or_else(|| Some(folder.canonicalize().ok()?.join(path.file_name()?)))
-    };
-    let files: Vec<_> = files.iter().filter_map(|(option, path)| Some((*option, (*path)?))).collect();
-    for (i, (option, path)) in files.iter().enumerate() {
-        let same = files[..i].iter().find(|(_, other)| place(other).is_some() && place(other) == place(path));
-        if let Some((other, _)) = same {
-            let path = path.display();
-            return Err(Error::Usage(format!("{other} and {option} name the same file, {path}")));
-        }
-    }
-    Ok(())
-}
-
-/// Reads images, points or sequences that the network can take.
-pub fn read_fitting(path: &Path, input: ImageShape) -> Result<Images> {
+/// Reads images, points or sequences that the network can take, and says how they were understood.
+pub fn read_fitting(path: &Path, input: ImageShape, reading: &Reading) -> Result<Images> {
+    let (images, notes) = read_for(path, reading)?;
     if input.is_points() {
-        let points = read_points(path)?;
-        if points.shape != input {
+        if images.shape != input {
             let problem = format!(
                 "holds points of {} (numbers x 1 x moments), and the network takes {input}",
-                points.shape
+                images.shape
             );
             return Err(Error::file(path, problem));
         }
-        return Ok(points);
+    } else {
+        // No image of that shape is enough to ask.
+        let none = Images { shape: images.shape, values: Vec::new() };
+        none.padded_to(input).map_err(|error| Error::file(path, error.to_string()))?;
     }
-    let images = read_images(path)?;
-    // No image of that shape is enough to ask.
-    let none = Images { shape: images.shape, values: Vec::new() };
-    none.padded_to(input).map_err(|error| Error::file(path, error.to_string()))?;
+    say_notes(path.display(), &notes);
     Ok(images)
 }
 
@@ -150,8 +178,9 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// NaN among the energies makes mean and standard deviation NaN; lowest and highest are those of the others.
+    /// Of the energies that are finite; NaN where none is.
     pub fn of(energies: &[f32]) -> Self {
+        let energies: Vec<f32> = energies.iter().copied().filter(|e| e.is_finite()).collect();
         let mean_of = |f: &dyn Fn(f64) -> f64| {
             energies.iter().map(|e| f(f64::from(*e))).sum::<f64>() / energies.len() as f64
         };

@@ -1,9 +1,13 @@
 //! `thalweg plot`: the pictures of a run, drawn anew from its files.
 
-use super::{picture, say};
+use super::ends::{Names, judge_lost};
+use super::folder::METRICS;
+use super::given::model_path;
+use super::paths::{OutputFolder, writes};
+use super::{open_model, picture, say, say_notes};
 use std::path::{Path, PathBuf};
-use thalweg::data::Images;
-use thalweg::model::Weights;
+use thalweg::data::reading::Reading;
+use thalweg::data::{Images, Opened};
 use thalweg::picture::plot::{Point, Square, curves, histograms, landscape, thinned};
 use thalweg::picture::save_png;
 use thalweg::train::metrics::MetricsTable;
@@ -12,12 +16,15 @@ use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sample
 /// Options of `thalweg plot`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: the run's checkpoint, or a safetensors file of weights (then --network says of which network)
-    #[arg(long, default_value = "run/checkpoint.safetensors", value_name = "FILE")]
-    model: PathBuf,
+    /// The model: the run's checkpoint, or a safetensors file of weights (then --network says of which network) [default:
+    /// run/checkpoint.safetensors]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
     /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
+    #[command(flatten)]
+    weights: super::WeightsOption,
     /// The run's metrics, to draw curves of [default: metrics.csv beside the model, if it is there]
     #[arg(long, value_name = "FILE.csv")]
     metrics: Option<PathBuf>,
@@ -26,7 +33,7 @@ pub struct Arguments {
     data: Option<String>,
     /// Folder for the pictures [default: the model's]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    out: Option<OutputFolder>,
     /// Seed of the samples
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -43,10 +50,14 @@ const ON_MAP: usize = 500;
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let path = &arguments.model;
-    let (model, recipe) = Model::load_with_recipe(path, arguments.network.as_deref(), Weights::Average)?;
+    let Some(path) = model_path(arguments.model.as_deref(), arguments.network.as_deref())? else {
+        let text = "an energy with a formula has no run to draw; `thalweg sample` draws its landscape";
+        return Err(Error::Usage(text.to_owned()));
+    };
+    let path = path.as_path();
+    let (model, recipe) = open_model(Some(path), arguments.network.as_deref(), &arguments.weights)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = folder.join("metrics.csv");
+    let beside = folder.join(METRICS);
     let metrics = arguments.metrics.clone().or_else(|| beside.exists().then_some(beside));
     let table = metrics.map(MetricsTable::read).transpose()?;
     let (input, is_plane) = (model.network.input, model.network.input == plane::POINT);
@@ -57,28 +68,51 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         };
         return Err(Error::file(path, problem));
     }
-    let data = arguments.data.as_deref().map(read_points).transpose()?;
+    let reading = Reading::for_network(input, &recipe);
+    let data = arguments.data.as_deref().map(|name| read_points(name, &reading)).transpose()?;
     let out = arguments.out.as_deref().unwrap_or(folder);
+    if arguments.out.is_none() && !folder.join(METRICS).exists() {
+        check_no_pictures(folder)?;
+    }
+    let device = if input.is_sequence() || is_plane {
+        Some(super::open_device(&arguments.device, Default::default()).await?)
+    } else {
+        None
+    };
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     if let Some(table) = table {
         let path = draw_curves(&table, out)?;
         let steps = table.column("step").map_or(0, <[f64]>::len);
         say(format_args!("Wrote {}: {steps} steps.", path.display()));
     }
-    if input.is_sequence() {
-        let (device, path) = (Device::open(&arguments.device).await?, out.join("samples.png"));
-        draw_samples(&device, &model, &recipe, arguments.seed, &path).await?;
+    let numbers = recipe.sample_numbers();
+    if let (Some(device), true) = (&device, input.is_sequence()) {
+        let path = out.join("samples.png");
+        let lost = draw_samples(device, &model, &recipe, arguments.seed, &path).await?;
         say(format_args!("Wrote {}: {} samples.", path.display(), recipe.sample.count));
+        judge_lost(lost, recipe.sample.count, &numbers, Names::Sample)?;
     }
-    if is_plane {
-        let device = Device::open(&arguments.device).await?;
+    if let (Some(device), true) = (&device, is_plane) {
         let data = data.as_ref().map(plane::points).transpose()?.unwrap_or_default();
-        let drawn = draw_plane(&device, &model, &recipe, data, arguments.seed, out, &model.network.name);
-        for path in drawn.await? {
+        let drawn = draw_plane(device, &model, &recipe, data, arguments.seed, out, &model.network.name);
+        let (paths, lost) = drawn.await?;
+        for path in paths {
             say(format_args!("Wrote {}.", path.display()));
         }
+        judge_lost(lost, SAMPLES, &numbers, Names::Sample)?;
     }
     Ok(())
+}
+
+/// Refuses to write over pictures in a folder that is no run's and that nobody has named.
+fn check_no_pictures(folder: &Path) -> Result<()> {
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let found = entries.find(|entry| entry.file_name().to_str().is_some_and(|name| writes("plot", name)));
+    found.map_or(Ok(()), |entry| {
+        let problem =
+            "is there already, in a folder that is no run's; to write over it, name the folder with --out";
+        Err(Error::file(entry.path(), problem))
+    })
 }
 
 /// Writes curves.png to a folder; tells its path.
@@ -88,7 +122,7 @@ pub fn draw_curves(table: &MetricsTable, out: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Draws as many samples as the recipe says, as it says, to a file.
+/// Draws as many samples as the recipe says, as it says, to a file; tells how many of them, or of their energies, are not finite.
 ///
 /// # Panics
 /// If there is no [`picture`] of them.
@@ -98,22 +132,27 @@ pub async fn draw_samples(
     config: &Config,
     seed: u64,
     path: &Path,
-) -> Result<()> {
+) -> Result<usize> {
     let numbers = config.sample_numbers();
     let mut sampler = Sampler::new(device, model, config.sample.count, &numbers, seed).await?;
     sampler.run(numbers.steps)?;
     let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
-    save_png(path, &picture(&samples, &energies).expect("images or sequences"))
+    save_png(path, &picture(&samples, &energies).expect("images or sequences"))?;
+    let images = samples.values.chunks_exact(samples.shape.len()).zip(&energies);
+    Ok(images.filter(|(image, e)| !(e.is_finite() && image.iter().all(|x| x.is_finite()))).count())
 }
 
 /// The points of a data set.
-fn read_points(name: &str) -> Result<Images> {
-    let images = Dataset::open(name)?.train.to_images();
+fn read_points(name: &str, reading: &Reading) -> Result<Images> {
+    let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
+    say_notes(name, &notes);
+    let images = dataset.train.into_images();
     plane::check(images.shape).map_err(|error| Error::file(name, error.to_string()))?;
     Ok(images)
 }
 
-/// Writes landscape.png and histograms.png to a folder; tells their paths.
+/// Writes landscape.png and histograms.png to a folder; tells their paths, and how many samples, or their energies, are not
+/// finite.
 pub async fn draw_plane(
     device: &Device,
     model: &Model,
@@ -122,13 +161,16 @@ pub async fn draw_plane(
     seed: u64,
     out: &Path,
     name: &str,
-) -> Result<[PathBuf; 2]> {
+) -> Result<([PathBuf; 2], usize)> {
     let samples = plane::samples(device, model, SAMPLES, &config.sample_numbers(), seed).await?;
     let square = Square::around(if data.is_empty() { &samples } else { data });
-    let map = plane::landscape(&mut EnergyModel::new(device, model).await?, square).await?;
+    let mut energy_model = EnergyModel::new(device, model).await?;
+    let map = plane::landscape(&mut energy_model, square).await?;
+    let energies = energy_model.energies(&plane::images(&samples)).await?;
     let paths = ["landscape.png", "histograms.png"].map(|name| out.join(name));
     let picture = landscape(&map, name, &thinned(data, ON_MAP), &thinned(&samples, ON_MAP));
     save_png(&paths[0], &picture)?;
     save_png(&paths[1], &histograms(square, data, &samples))?;
-    Ok(paths)
+    let is_lost = |(point, e): &(&Point, &f32)| !(e.is_finite() && point.iter().all(|x| x.is_finite()));
+    Ok((paths, samples.iter().zip(&energies).filter(is_lost).count()))
 }

@@ -1,24 +1,29 @@
 //! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
 
-use super::{
-    Summary, check_distinct, check_output, energy_titles, open_model, picture, read_fitting, real, say,
-    steps_bar,
-};
+use super::ends::{Ends, Names, say_accepted, short, warn};
+use super::energy::write_energies;
+use super::given::{free_picture, is_built_in, model_path, read_input};
+use super::paths::OutputFile;
+use super::{Summary, check_output, energy_titles, open_model, picture, real, say, steps_bar};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use thalweg::data::{ImageShape, Images, write_npy};
+use thalweg::data::reading::Reading;
+use thalweg::data::{ImageShape, Images, npz, write_npy};
 use thalweg::device::ChainPath;
+use thalweg::kernels::dynamics::Form;
 use thalweg::model::replay_images;
 use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
 use thalweg::picture::{film, save_png};
-use thalweg::plan::SamplerNumbers;
+use thalweg::plan::{SamplerNumbers, ScoreObjective};
+use thalweg::sample::{denoised, noise_level};
 use thalweg::train::config::SampleForm;
 use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler, plane};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network)
+    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
+    /// run/checkpoint.safetensors, which `thalweg train` leaves]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and
@@ -32,36 +37,39 @@ pub struct Arguments {
     #[arg(long, default_value = "16", value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=65_536))]
     count: u32,
-    /// Langevin steps; 0 shows where the chains start [default: the model's recipe, `mnist-small`: 500]
+    /// Langevin steps; 0 shows where the chains start [default: the model's recipe]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
     steps: Option<u32>,
     /// What a step is: `noise-first`, `noise-last`, or `theory` and `mala` (accepted or rejected, so that the
-    /// density is exact), which have a temperature and no --noise [default: the model's recipe, `mnist-small`:
-    /// noise-first]
+    /// density is exact), which have a temperature and no --noise; or `annealed`, for models of noise levels [default: the
+    /// model's recipe]
     #[arg(long, value_name = "FORM")]
     form: Option<String>,
-    /// What the energy's gradient is multiplied by in a step, in `theory` and `mala` half of it [default: the model's recipe,
-    /// `mnist-small`: 20]
+    /// What the energy's gradient is multiplied by in a step, in `theory` and `mala` half of it [default: the model's recipe]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     step_size: Option<f64>,
-    /// Standard deviation of the Gaussian noise added in a step [default: the model's recipe, `mnist-small`: 0.005]
+    /// Standard deviation of the Gaussian noise added in a step of `noise-first` and `noise-last`; the noise level that
+    /// `annealed` chains start from [default: the model's recipe]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 10.0))]
     noise: Option<f64>,
-    /// Temperature T in `theory` and `mala`, whose chains tend to exp(-E/T) [default: the model's recipe, `mnist-small`: 1]
+    /// Temperature T in `theory` and `mala`, whose chains tend to exp(-E/T); in `annealed` it scales the noise of each level
+    /// [default: the model's recipe]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(1e-12, 1e6))]
     temperature: Option<f64>,
-    /// Each element of the energy's gradient is clamped to +- this; 0 = off [default: the model's recipe,
-    /// `mnist-small`: 0.03]
+    /// Each element of the energy's gradient is clamped to +- this; 0 = off [default: the model's recipe]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     gradient_clip: Option<f64>,
-    /// Each value of a sample is clamped to +- this; 0 = off [default: the model's recipe, `mnist-small`: 1]
+    /// Each value of a sample is clamped to +- this; 0 = off [default: the model's recipe]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     clamp: Option<f64>,
     /// Where chains start: `noise` (the recipe's: uniform or normal), the newest images of the checkpoint's replay
-    /// `buffer`, or the first images or points of a file or folder (IDX, .npy, PNG, JPEG, CIFAR-10's .bin, CSV)
-    #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE")]
+    /// `buffer`, the first images or points of a file or folder (IDX, .npy, .npz, PNG, JPEG, CIFAR-10's .bin, CSV), or those
+    /// held out of a built-in set (`digits`, or a toy set as for `train --data`)
+    #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE|NAME")]
     init: String,
+    #[command(flatten)]
+    range: super::RangeOption,
     /// Seed of all random numbers: same seed, same device, same samples
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -73,26 +81,31 @@ pub struct Arguments {
     /// workgroup memory), by `layers`, or what suits it
     #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
     chain_path: ChainPath,
-    /// Picture of all samples, each with its energy under it [default: grid.png; none for more than 10,000 samples]; of
-    /// sequences, the first 100 as curves; for points in the plane, the energy landscape with them on it [default:
-    /// landscape.png]
+    /// Picture of all samples, each with its energy under it; of sequences, the first 100 as curves; for points in the
+    /// plane, the energy landscape with them on it [default: grid.png, or of points landscape.png, in the current folder; if
+    /// that is there, the next free of grid-1.png, grid-2.png, ...; none for more than 10,000 samples]. A file that is named
+    /// is replaced
     #[arg(long, value_name = "FILE.png")]
-    out: Option<PathBuf>,
-    /// Picture of the first 8 chains on their way, at steps 0, 1, 3, 5, 10, 30, 50, 100, 300 and the last [default:
-    /// none]
+    out: Option<OutputFile>,
+    /// Picture of the first 8 chains on their way, from the first step to the last in nine columns; of `annealed` chains, what
+    /// they most likely blur at eight noise levels, and the samples [default: none]
     #[arg(long, value_name = "FILE.png")]
-    film: Option<PathBuf>,
+    film: Option<OutputFile>,
     /// For points in the plane: picture of the first 8 chains on the energy landscape, step by step, once with each of
     /// --step-sizes [default: none]
     #[arg(long, value_name = "FILE.png")]
-    trajectory: Option<PathBuf>,
+    trajectory: Option<OutputFile>,
     /// Step sizes of --trajectory
     #[arg(long, default_value = "0.001,0.01,0.1", value_name = "X,X,...", value_delimiter = ',', requires = "trajectory",
           allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     step_sizes: Vec<f64>,
-    /// The samples as numbers in [-1, 1]: f32, [n, channels, height, width] [default: none]
+    /// The samples as numbers: f32, [n, channels, height, width], of points [n, d], of sequences [n, time, d] [default:
+    /// none]
     #[arg(long, value_name = "FILE.npy")]
-    npy: Option<PathBuf>,
+    npy: Option<OutputFile>,
+    /// The samples' energies: .npy (f32, [n]) or .csv (`index,energy`) [default: none]
+    #[arg(long, value_name = "FILE.npy|FILE.csv")]
+    energies: Option<OutputFile>,
 }
 
 /// Samples that a grid shows, at most: more make a picture that hardly any program opens.
@@ -103,31 +116,37 @@ const MAX_POINTS: usize = 2000;
 const MAX_STEP_SIZES: usize = 8;
 /// Chains in a film, or in a picture of trajectories.
 const MAX_FILM: usize = 8;
-/// When a film looks at its chains, besides the last step.
-const FILM_STEPS: [u32; 9] = [0, 1, 3, 5, 10, 30, 50, 100, 300];
+/// Columns of a film, besides that of the samples.
+const FILM_COLUMNS: u32 = 8;
 /// Steps between two looks at how the chains are getting on.
 const SEGMENT: u32 = 100;
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let picture_path = check(&arguments)?;
-    let count = arguments.count;
-    let (path, network) = (arguments.model.as_deref(), arguments.network.as_deref());
-    let (model, recipe) = open_model(path, network, &arguments.weights)?;
+    let (count, seed) = (arguments.count, arguments.seed);
+    let network = arguments.network.as_deref();
+    let path = model_path(arguments.model.as_deref(), network)?;
+    let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
     let picture_path = check_shape(&arguments, model.network.input, picture_path)?;
+    let warnings = warnings(&arguments, &recipe);
+    let reading = arguments.range.reading(model.network.input, &recipe);
     let numbers = numbers(&arguments, recipe)?;
+    check_form(&arguments, numbers.form)?;
     let steps = numbers.steps;
-    let start = start_images(&arguments, &model)?;
-    let device = Device::open_with(&arguments.device, arguments.chain_path).await?;
-    let mut sampler = Sampler::new(&device, &model, count as usize, &numbers, arguments.seed).await?;
-    if let Some(images) = &start {
+    let start = start_images(&arguments, path.as_deref(), &model, &reading)?;
+    let device = super::open_device(&arguments.device, arguments.chain_path).await?;
+    let mut sampler = Sampler::new(&device, &model, count as usize, &numbers, seed).await?;
+    if let Some((images, _)) = &start {
         sampler.start_from(images)?;
     }
+    warnings.iter().for_each(|text| warn(text));
 
     let began = Instant::now();
     let bar = steps_bar(steps);
+    let first_energies = sampler.energies().await?;
     let mut frames = Vec::new();
-    for moment in moments(steps, arguments.film.is_some()) {
+    for moment in moments(&numbers, arguments.film.is_some()) {
         while sampler.steps() < moment {
             sampler.run(SEGMENT.min(moment - sampler.steps()))?;
             // Reading something keeps the device from being sent more than it can do in a while.
@@ -138,26 +157,26 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         if arguments.film.is_some() {
             let mut frame = sampler.images().await?;
             frame.values.truncate(MAX_FILM * frame.shape.len());
-            frames.push((moment as usize, frame));
+            frames.push((moment, frame));
         }
     }
     let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
+    let accepted = sampler.accepted().await?;
     let seconds = began.elapsed().as_secs_f64();
     bar.finish_and_clear();
 
-    let from = &arguments.init;
-    say(format_args!(
-        "{count} samples after {steps} steps from {from}, seed {}, on {device}",
-        arguments.seed
-    ));
+    let from = start.as_ref().map_or("noise", |(_, what)| what);
+    say(format_args!("{count} samples after {steps} steps from {from}, seed {seed}, on {device}"));
+    say(described(&numbers));
     let Summary { mean, min, max, .. } = Summary::of(&energies);
     say(format_args!("energy: mean {mean:.6}, min {min:.6}, max {max:.6}"));
-    if let Some(acceptance) = sampler.acceptance().await? {
-        say(format_args!("{:.1} % of the proposals were accepted.", 100.0 * acceptance));
+    if let Some(accepted) = &accepted {
+        say_accepted(accepted, steps);
     }
     let rate = f64::from(count) * f64::from(steps) / seconds;
     say(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
 
+    let mut diverged = Vec::new(); // step sizes of trajectories
     if model.network.input == plane::POINT {
         let mut energy_model = EnergyModel::new(&device, &model).await?;
         if let Some(path) = picture_path {
@@ -170,16 +189,22 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         if let Some(path) = &arguments.trajectory {
             let sizes: Vec<f32> = arguments.step_sizes.iter().map(|size| *size as f32).collect();
             let n = MAX_FILM.min(count as usize);
-            let start = start.map(|mut images| {
+            let start = start.map(|(mut images, _)| {
                 images.values.truncate(n * images.shape.len());
                 images
             });
-            let seed = arguments.seed;
             let chains =
                 plane::trajectories(&device, &model, n, start.as_ref(), &numbers, &sizes, seed).await?;
             let map = plane::landscape(&mut energy_model, plot::Trajectories::square(&chains)).await?;
             save_png(path, &plot::trajectories(&map, &chains))?;
             say(format_args!("Wrote {}: {n} chains with {} step sizes.", path.display(), sizes.len()));
+            let is_lost = |chains: &plot::Trajectories| {
+                chains.frames.last().is_some_and(|end| {
+                    !end.points.iter().flatten().chain(&end.energies).all(|value| value.is_finite())
+                })
+            };
+            let lost = chains.iter().zip(&sizes).filter(|(chains, _)| is_lost(chains));
+            diverged.extend(lost.map(|(_, size)| *size));
         }
     } else if let (Some(path), Some(picture)) = (picture_path, picture(&samples, &energies)) {
         save_png(&path, &picture)?;
@@ -191,6 +216,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     if let Some(path) = &arguments.film {
         let titles = energy_titles(&energies[..energies.len().min(MAX_FILM)]);
+        let frames = film_frames(&device, &model, &numbers, frames).await?;
         save_png(path, &film(&frames, &titles))?;
         say(format_args!("Wrote {}: {} chains on their way.", path.display(), titles.len()));
     }
@@ -198,14 +224,147 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         let dims = write_npy(path, &samples)?;
         say(format_args!("Wrote {}: f32, shape {dims:?}.", path.display()));
     }
-    Ok(())
+    if let Some(path) = &arguments.energies {
+        write_energies(path, &energies, &[])?;
+        say(format_args!("Wrote {}: {count} energies.", path.display()));
+    }
+    if !diverged.is_empty() {
+        let sizes: Vec<_> = diverged.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "--trajectory: chains ended at values that are not finite with step size {}: give smaller ones (--step-sizes)",
+            sizes.join(", ")
+        );
+        if diverged.len() == arguments.step_sizes.len() {
+            return Err(Error::Diverged(text));
+        }
+        warn(&text);
+    }
+    let (first_energies, accepted) = (Some(&first_energies[..]), accepted.as_deref());
+    let (numbers, images, energies) = (&numbers, &samples, &energies[..]);
+    Ends { numbers, steps, images, energies, first_energies, accepted, names: Names::Options }.judge()
+}
+
+/// The columns of a film: of annealed chains what each frame most likely blurs, under its noise level, and the samples as
+/// they are; of others the chains as they are, under the step.
+async fn film_frames(
+    device: &Device,
+    model: &Model,
+    numbers: &SamplerNumbers,
+    frames: Vec<(u32, Images)>,
+) -> Result<Vec<(String, Images)>> {
+    let mut energy_model = EnergyModel::new(device, model).await?;
+    let mut titled = Vec::new();
+    for (i, (step, images)) in frames.into_iter().enumerate() {
+        titled.push(match noise_level(numbers, step) {
+            Some(_) if step == numbers.steps => ("sample".to_owned(), images),
+            Some(level) => {
+                let images = denoised(&mut energy_model, images, numbers, level).await?;
+                (format!("sigma {level:.2}"), images)
+            }
+            None => (format!("{}{step}", if i == 0 { "step " } else { "" }), images),
+        });
+    }
+    Ok(titled)
+}
+
+/// The numbers that chains go by, in one line.
+fn described(numbers: &SamplerNumbers) -> String {
+    let n = numbers;
+    let limit = |value: f32| if value > 0.0 { format!("+-{}", short(value)) } else { "none".to_owned() };
+    let noise = match (n.form, n.change) {
+        (Form::NoiseFirst | Form::NoiseLast, _) => format!("noise {}", short(n.noise)),
+        (Form::Theory | Form::Mala, _) => format!("temperature {}", short(n.temperature)),
+        (Form::Annealed, Some(change)) => format!("levels {} to {}", n.noise, change.noise_end),
+        (Form::Annealed, None) => format!("level {}", n.noise),
+    };
+    let form = serde_json::to_value(n.form).ok().and_then(|form| form.as_str().map(str::to_owned));
+    format!(
+        "{}: step size {}, {noise}, clip {}, clamp {}",
+        form.unwrap_or_default(),
+        short(n.step_size),
+        limit(n.gradient_clip),
+        limit(n.clamp)
+    )
+}
+
+/// What does not go with what the model was trained for, and gives samples all the same.
+fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
+    let levels = trained_levels(recipe);
+    let own = recipe.sample_numbers().form;
+    let is_annealed = match &arguments.form {
+        Some(form) => form == "annealed",
+        None => own == Form::Annealed,
+    };
+    let mut texts = Vec::new();
+    match (is_annealed, levels) {
+        (true, None) => texts.push(
+            "`annealed` chains go through noise levels, and this model was not trained for any (score.target=velocity): \
+             take another --form"
+                .to_owned(),
+        ),
+        (true, Some([low, high])) => {
+            let level = arguments.noise.unwrap_or(recipe.sample.noise);
+            if level < low * 0.999 || level > high * 1.001 {
+                texts.push(format!(
+                    "--noise {level}: the model was trained for noise levels from {low} to {high}, and beyond them its energy \
+                     is whatever came out"
+                ));
+            }
+            if recipe.sample.noise_end > 0.0 && level < recipe.sample.noise_end {
+                texts.push(format!(
+                    "--noise {level}: chains end at noise level {}, so that they gain noise on their way; start above it",
+                    recipe.sample.noise_end
+                ));
+            }
+        }
+        (false, Some([low, high])) => texts.push(format!(
+            "this model's energy is of images at noise levels from {low} to {high}, which `annealed` chains go through; \
+             exp(-E) is no density of images, and chains of another form draw none"
+        )),
+        (false, None) => {}
+    }
+    texts
+}
+
+/// The lowest and highest noise level that a model was trained for, if it is one that annealed chains sample.
+pub fn trained_levels(recipe: &Config) -> Option<[f64; 2]> {
+    match recipe.score_objective() {
+        Some(ScoreObjective::Denoising { velocity: true, levels, .. }) => {
+            let highest = if levels > 1 { recipe.score.sigma_max } else { recipe.score.sigma };
+            Some([recipe.score.sigma, highest])
+        }
+        _ => None,
+    }
+}
+
+/// Refuses options that have no part in the form.
+fn check_form(arguments: &Arguments, form: Form) -> Result<()> {
+    let wrong = match form {
+        Form::Theory | Form::Mala if arguments.noise.is_some() => {
+            "--noise has no part in `theory` and `mala`, whose noise goes by step size and temperature: set --temperature"
+        }
+        Form::NoiseFirst | Form::NoiseLast if arguments.temperature.is_some() => {
+            "--temperature has no part in `noise-first` and `noise-last`: set --noise, or take --form theory"
+        }
+        Form::Annealed if arguments.step_sizes.iter().any(|x| *x > 0.5) && arguments.trajectory.is_some() => {
+            "--step-sizes: 0.5 is what renews all of an `annealed` chain's noise; take less"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(wrong.to_owned()))
 }
 
 /// The recipe's numbers for sampling, but for those that options give.
 fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<SamplerNumbers> {
     if let Some(form) = &arguments.form {
-        recipe.set(&format!("chain.form={form}"))?;
+        let was_annealed = recipe.sample_numbers().form == Form::Annealed;
+        let set = recipe.set(&format!("chain.form={form}"));
+        set.map_err(|error| Error::Usage(format!("--form {form}: {error}")))?;
         recipe.sample.form = SampleForm::Chain;
+        if was_annealed && recipe.chain.form != Form::Annealed {
+            // These are noise levels, and no noise of a step.
+            (recipe.sample.noise, recipe.sample.noise_end) = (recipe.chain.noise, 0.0);
+        }
     }
     let (sample, chain) = (&mut recipe.sample, &mut recipe.chain);
     sample.steps = arguments.steps.map_or(sample.steps, |steps| steps as usize);
@@ -219,6 +378,15 @@ fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<SamplerNumbers> 
         *setting = option.unwrap_or(*setting);
     }
     recipe.check_annealed()?;
+    let given = [
+        ("--noise", "sample.noise", arguments.noise.is_some()),
+        ("--temperature", "sample.temperature", arguments.temperature.is_some()),
+    ];
+    for (option, setting, is_given) in given {
+        if let Some(problem) = recipe.unused(setting).filter(|_| is_given) {
+            return Err(Error::Usage(format!("{option}: {problem}")));
+        }
+    }
     Ok(recipe.sample_numbers())
 }
 
@@ -233,10 +401,10 @@ fn check(arguments: &Arguments) -> Result<Option<PathBuf>> {
                 path.display()
             )));
         }
-        Some(path) => Some(path.clone()),
-        None => (count <= MAX_GRID).then(|| PathBuf::from("grid.png")),
+        Some(path) => Some(path.to_path_buf()),
+        None => (count <= MAX_GRID).then(|| free_picture("grid")),
     };
-    let others = [&arguments.film, &arguments.trajectory, &arguments.npy];
+    let others = [&arguments.film, &arguments.trajectory, &arguments.npy, &arguments.energies];
     if grid_path.is_none() && others.iter().all(|path| path.is_none()) {
         let text =
             format!("--count {count}: too many for a picture, the most is {MAX_GRID}; add --npy FILE.npy");
@@ -249,13 +417,8 @@ fn check(arguments: &Arguments) -> Result<Option<PathBuf>> {
     }
     let npy = arguments.npy.as_deref();
     npy.map_or(Ok(()), |path| check_output("--npy", path, &["npy"]))?;
-    check_distinct(&[
-        outputs[0],
-        outputs[1],
-        outputs[2],
-        ("--npy", npy),
-        ("--model", arguments.model.as_deref()),
-    ])?;
+    let energies = arguments.energies.as_deref();
+    energies.map_or(Ok(()), |path| check_output("--energies", path, &["npy", "csv"]))?;
     let n_sizes = arguments.step_sizes.len();
     if n_sizes > MAX_STEP_SIZES {
         let text = format!("--step-sizes: {n_sizes} of them; a picture shows {MAX_STEP_SIZES} at most");
@@ -278,9 +441,9 @@ fn check_shape(arguments: &Arguments, shape: ImageShape, path: Option<PathBuf>) 
         return Ok(path);
     }
     if is_plane {
-        return Ok(path.map(|_| PathBuf::from("landscape.png")));
+        return Ok(path.map(|_| free_picture("landscape")));
     }
-    if arguments.out.is_some() || arguments.npy.is_none() {
+    if arguments.out.is_some() || (arguments.npy.is_none() && arguments.energies.is_none()) {
         let text =
             format!("there is no picture of samples of {shape}; leave out --out and add --npy FILE.npy");
         return Err(Error::Usage(text));
@@ -288,13 +451,18 @@ fn check_shape(arguments: &Arguments, shape: ImageShape, path: Option<PathBuf>) 
     Ok(None)
 }
 
-/// The images that chains start from; none for noise.
-fn start_images(arguments: &Arguments, model: &Model) -> Result<Option<Images>> {
+/// The images that chains start from, and what to call them; none for noise.
+fn start_images(
+    arguments: &Arguments,
+    path: Option<&Path>,
+    model: &Model,
+    reading: &Reading,
+) -> Result<Option<(Images, String)>> {
     let (count, input) = (arguments.count as usize, model.network.input);
     Ok(match arguments.init.as_str() {
         "noise" => None,
-        "buffer" => match &arguments.model {
-            Some(path) => Some(replay_images(path, input, count)?),
+        "buffer" => match path {
+            Some(path) => Some((replay_images(path, input, count)?, "buffer".to_owned())),
             None => {
                 return Err(Error::Usage(
                     "--init buffer: an analytic energy has no replay buffer".to_owned(),
@@ -303,24 +471,31 @@ fn start_images(arguments: &Arguments, model: &Model) -> Result<Option<Images>> 
         },
         name => {
             let path = Path::new(name);
-            if matches!(path.try_exists(), Ok(false)) {
-                let text = "there is no such file or folder; --init takes `noise`, `buffer`, or images or points (IDX, .npy, PNG, CSV)";
+            if !is_built_in(name) && matches!(npz::split(path).0.try_exists(), Ok(false)) {
+                let text = "there is no such file or folder; --init takes `noise`, `buffer`, images or points (IDX, .npy, .npz, \
+                            PNG, CSV), or a built-in set (`digits`, a toy set)";
                 return Err(Error::file(path, text));
             }
-            let mut images = read_fitting(path, input)?;
+            let (mut images, what) = read_input("--init", name, input, reading)?;
             if images.count() < count {
                 let text =
                     format!("holds {} images to start {count} chains from; lower --count", images.count());
                 return Err(Error::file(path, text));
             }
             images.values.truncate(count * images.shape.len());
-            Some(images)
+            Some((images, what))
         }
     })
 }
 
-/// The steps after which the chains are looked at, the last one included, ascending.
-fn moments(steps: u32, film: bool) -> Vec<u32> {
-    let early = FILM_STEPS.into_iter().filter(|step| film && *step < steps);
-    early.chain([steps]).collect()
+/// The steps after which the chains are looked at, the last one included, ascending: for a film evenly spread. The last step
+/// of annealed chains ends at what the last level most likely blurs, which so is the sample.
+fn moments(numbers: &SamplerNumbers, film: bool) -> Vec<u32> {
+    let steps = numbers.steps;
+    let last = if numbers.form == Form::Annealed { steps.saturating_sub(1) } else { steps };
+    let at = |column: u32| (f64::from(last) * f64::from(column) / f64::from(FILM_COLUMNS)).round() as u32;
+    let mut moments: Vec<u32> = if film { (0..FILM_COLUMNS).map(at).collect() } else { Vec::new() };
+    moments.push(steps);
+    moments.dedup();
+    moments
 }

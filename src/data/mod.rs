@@ -5,18 +5,23 @@
 //! columns as it has moments.
 
 pub mod cifar;
+mod folder;
 pub mod idx;
 pub mod npy;
+pub mod npz;
 pub mod picture_file;
+pub mod reading;
 pub mod rows;
+pub mod standard;
 pub mod toy;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::nearest;
+use crate::source::{Content, Known, Source};
 use crate::{Error, Result};
+use npz::Wanted;
+use reading::{Found, Reading, Takes};
 use toy::Toy;
 
 /// 10,000 digits; `assets/README.md` says whose, and how the file was made.
@@ -26,10 +31,7 @@ const DIGITS_HELD_OUT: usize = 1_000;
 
 /// The most bytes one file's images may take: a damaged header that promises more is told by this at once.
 const MAX_BYTES: u64 = 4 << 30;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const NPY_MAGIC: [u8; 6] = *b"\x93NUMPY";
-const PNG_MAGIC: [u8; 4] = *b"\x89PNG";
-const JPEG_MAGIC: [u8; 3] = [0xff, 0xd8, 0xff];
 
 /// The shape of one image: channels, height, width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -132,6 +134,14 @@ impl Examples {
         }
     }
 
+    /// [`Self::to_images`] of what is not needed any more: floats are not copied.
+    pub fn into_images(self) -> Images {
+        match self {
+            Self::Floats(images) => images,
+            other => other.to_images(),
+        }
+    }
+
     /// Those of these numbers, as floats ([`Self::to_images`]).
     ///
     /// # Panics
@@ -176,6 +186,30 @@ pub struct Dataset {
     pub held_out: Images,
     /// The toy set it is of, fresh or not.
     pub toy: Option<Toy>,
+    /// The class of each image, where pictures lie in a folder a class.
+    pub labels: Option<Labels>,
+}
+
+/// Classes of images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// Names of the classes, sorted.
+    pub names: Vec<String>,
+    /// Which class each training image is of, as a place in `names`.
+    pub train: Vec<u32>,
+    /// The same of the held-out images.
+    pub held_out: Vec<u32>,
+}
+
+/// A data set, and what a user should know about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opened {
+    /// The data set.
+    pub dataset: Dataset,
+    /// Names of a table's columns, as many as a point has numbers; or none.
+    pub columns: Vec<String>,
+    /// How the file was understood, where that is worth a word: a sentence or two each.
+    pub notes: Vec<String>,
 }
 
 /// A byte's place in [-1, 1]: `(v - 127.5) / 127.5`.
@@ -259,59 +293,95 @@ impl Images {
     }
 }
 
-/// Reads images from an IDX file (gzipped or not), an `.npy` file, a PNG or JPEG file, a CIFAR-10 batch, a folder of IDX
-/// files or CIFAR-10 batches under their usual names (the test images if there are any, or else the training images), or a
-/// folder of PNG and JPEG files, by name.
-///
-/// The content tells what a file is, but for CSV (`*.csv`) and CIFAR-10 (`*.bin`). Values are in [-1, 1].
+/// Reads images from an IDX file, an `.npy` or `.npz` file, a PNG or JPEG file, a CIFAR batch, or a folder as
+/// [`Dataset::open`] takes it: the held-out images if it says which those are, or else the training images, by name. See
+/// [`read_for`], which also says how they were understood.
 ///
 /// # Errors
-/// [`Error::Io`] if something can't be read; [`Error::File`] if it is none of these, or a bad one.
+/// Those of [`read_for`].
 pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
     let path = path.as_ref();
-    Ok(if path.is_dir() {
-        match folder_of(path) {
-            Folder::Idx { train, test } => {
-                let file = test.or(train).ok_or_else(|| Error::file(path, "holds no images"))?;
-                idx::read_images(file)?
-            }
-            Folder::Cifar { train, test } => {
-                cifar::read_images(if test.is_empty() { &train } else { &test })?
-            }
-            Folder::Pictures => picture_file::read_folder(path)?,
-        }
-        .to_images()
-    } else {
-        match kind_of(path)? {
-            Kind::Idx => idx::read_images(path)?.to_images(),
-            Kind::Npy => npy::read_images(path)?,
-            Kind::Picture => picture_file::read_file(path)?.to_images(),
-            Kind::Cifar => cifar::read_images(&[path.to_owned()])?.to_images(),
-            Kind::Csv => {
-                return Err(Error::file(path, "is a CSV file: its rows are points, and images are needed"));
-            }
-        }
-    })
+    let (images, _) = read_for(path, &Reading { takes: Takes::Images, ..Reading::default() })?;
+    Ok(images)
 }
 
-/// Reads points or sequences, from a CSV file or an `.npy` file: `[n, d]` or `[n, time, d]`, `f4` or `f8`.
+/// Reads points or sequences, from a table of text (CSV) or an `.npy` or `.npz` file: `[n, d]` or `[n, time, d]`.
 ///
 /// # Errors
-/// [`Error::Io`] if the file can't be read; [`Error::File`] if it is none of these, or a bad one.
+/// Those of [`read_for`], and images.
 pub fn read_points(path: impl AsRef<Path>) -> Result<Images> {
     let path = path.as_ref();
-    let problem = "holds images; points are needed: a CSV file, or .npy of floats, [n, d] or [n, time, d]";
+    let (points, _) = read_for(path, &Reading::default())?;
+    if !points.shape.is_points() {
+        return Err(Error::file(path, HOLDS_IMAGES));
+    }
+    Ok(points)
+}
+
+const HOLDS_IMAGES: &str =
+    "holds images; points are needed: a CSV file, or .npy of floats, [n, d] or [n, time, d]";
+
+/// Reads examples for a network: images, points or sequences, as it takes them. Gives notes for the user, on how the file
+/// was understood, too. Images' values are in [-1, 1], unless the file goes beyond that and [`Reading::clamp`] allows it.
+///
+/// The content tells what a file is, but for CIFAR (`*.bin`).
+///
+/// # Errors
+/// [`Error::Io`] if something can't be read; [`Error::File`] if it is none of these, a bad one, or not what the network
+/// takes.
+pub fn read_for(path: &Path, reading: &Reading) -> Result<(Images, Vec<String>)> {
+    let takes_images = matches!(reading.takes, Takes::Images | Takes::Anything);
+    let images = |(examples, notes): (Examples, Vec<String>)| Ok((examples.into_images(), notes));
     if path.is_dir() {
-        return Err(Error::file(path, problem));
+        if !takes_images {
+            return Err(Error::file(path, HOLDS_IMAGES));
+        }
+        return images(folder::read(path, reading.input)?);
     }
     match kind_of(path)? {
-        Kind::Csv => rows::read_csv(path),
-        Kind::Npy => match npy::read_examples(path)? {
-            Examples::Floats(points) if points.shape.is_points() => Ok(points),
-            _ => Err(Error::file(path, problem)),
-        },
-        _ => Err(Error::file(path, problem)),
+        kind @ (Kind::Npy | Kind::Npz | Kind::Csv) => {
+            let (found, _) = read_numbers(path, kind, Wanted::HeldOut, reading)?;
+            Ok((found.examples.into_images(), found.notes))
+        }
+        kind if takes_images => images(read_stored(path, kind, reading.input)?),
+        _ => Err(Error::file(path, HOLDS_IMAGES)),
     }
+}
+
+/// Reads a file that can hold nothing but images.
+fn read_stored(path: &Path, kind: Kind, input: Option<ImageShape>) -> Result<(Examples, Vec<String>)> {
+    match kind {
+        Kind::Picture => {
+            let pictures = picture_file::read_files(&[path.to_owned()], input)?;
+            Ok((Examples::Bytes(pictures.images), pictures.notes))
+        }
+        Kind::Cifar => Ok((Examples::Bytes(cifar::read_images(&[path.to_owned()])?), Vec::new())),
+        _ => idx::read_examples(path).map(|(images, note)| (images, note.into_iter().collect())),
+    }
+}
+
+/// Reads arrays and tables: what to train with, and what to hold out, if the file says.
+fn read_numbers(
+    path: &Path,
+    kind: Kind,
+    wanted: Wanted,
+    reading: &Reading,
+) -> Result<(Found, Option<Found>)> {
+    if kind == Kind::Npz {
+        let (file, name) = npz::split(path);
+        return npz::read(&file, name.as_deref(), wanted, reading);
+    }
+    let mut source = Source::open(path, MAX_BYTES)?;
+    if kind == Kind::Csv {
+        if reading.takes == Takes::Images && !reading.trains {
+            return Err(Error::file(path, "is a table (CSV): its rows are points, and images are needed"));
+        }
+        return Ok((rows::parse_csv(path, source)?, None));
+    }
+    let layout = npy::parse_header(path, &mut source)?;
+    source.check_promise(layout.bytes())?;
+    let available = (!source.is_packed()).then(|| source.length());
+    Ok((npy::parse_elements(path, source, available, &layout, reading)?, None))
 }
 
 /// The shape of an array of `count` images, points or sequences as files have it: `[n, channels, height, width]`, `[n, d]`
@@ -338,16 +408,14 @@ pub fn write_npy(path: impl AsRef<Path>, images: &Images) -> Result<Vec<usize>> 
     Ok(dims)
 }
 
-/// The files that [`read_images`] makes images of, one each, where `path` is a folder of picture files; none elsewhere.
+/// The files that [`read_images`] makes images of, one each, where `path` is a folder of picture files or of folders of
+/// them; none elsewhere.
 ///
 /// # Errors
-/// [`Error::Io`] if the folder can't be read.
+/// [`Error::Io`] if the folder can't be read; [`Error::File`] if it holds no images.
 pub fn picture_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let path = path.as_ref();
-    if !path.is_dir() || !matches!(folder_of(path), Folder::Pictures) {
-        return Ok(Vec::new());
-    }
-    picture_file::files(path)
+    if path.is_dir() { folder::picture_files(path) } else { Ok(Vec::new()) }
 }
 
 impl Dataset {
@@ -357,62 +425,97 @@ impl Dataset {
     /// - a toy set ([`toy::TOYS`]), such as `rings`: fresh points every training step, 10,000 of which count as an epoch;
     ///   `rings:5000` is a fixed set of 5,000 points. A tenth as many others are held out;
     /// - a folder of IDX files, gzipped or not, under their usual names (`train-images-idx3-ubyte`,
-    ///   `t10k-images-idx3-ubyte`, also with `.idx3`): the `t10k` images are held out, or, without them, the last tenth;
-    /// - a folder of CIFAR-10's binary batches under their usual names; `test_batch.bin` is held out;
-    /// - a folder of PNG and JPEG files of one shape, a CSV file of numbers, an IDX file, a CIFAR-10 batch, or an `.npy`
-    ///   file (bytes, or floats in [-1, 1] of shape `[n, channels, height, width]`, are images; other floats are points
-    ///   `[n, d]` or sequences `[n, time, d]`): the last tenth (at least one) is held out.
+    ///   `t10k-images-idx3-ubyte`, also with dots or the name of a set in front): the `t10k` or `test` images are held out,
+    ///   or, without them, the last tenth;
+    /// - a folder of CIFAR-10's or CIFAR-100's binary batches under their usual names; `test_batch.bin` or `test.bin` is
+    ///   held out;
+    /// - a folder in which torchvision has one such set (`MNIST/raw`, `cifar-10-batches-bin`);
+    /// - a folder of PNG and JPEG files of one size: the last tenth (at least one) is held out; a folder with a folder of
+    ///   such files for each class: the last tenth of each class (at least one in all) is held out; a folder `train` of
+    ///   either kind, and `test`, `val` or `valid`, which is held out;
+    /// - a CSV file of numbers, an IDX file, a CIFAR batch, or an `.npy` file (bytes, or floats in [-1, 1] of shape
+    ///   `[n, channels, height, width]`, are images; other floats are points `[n, d]` or sequences `[n, time, d]`): the last
+    ///   tenth (at least one) is held out.
     ///
     /// # Errors
     /// [`Error::Io`] if something can't be read; [`Error::File`] if it is not there, none of these, a bad one, or has
     /// fewer than 2 examples to share out.
     pub fn open(spec: &str) -> Result<Self> {
+        Self::open_for(spec, &Reading::default()).map(|opened| opened.dataset)
+    }
+
+    /// [`Self::open`] for a network, of which `reading` tells what it takes; with what a user should know besides.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_for(spec: &str, reading: &Reading) -> Result<Opened> {
         let path = Path::new(spec);
+        let plain = |dataset| Opened { dataset, columns: Vec::new(), notes: Vec::new() };
+        let (mut columns, mut notes, mut labels) = (Vec::new(), Vec::new(), None);
         let (name, number) = spec.split_once(':').map_or((spec, None), |(name, n)| (name, Some(n)));
         if let Some(toy) = Toy::named(name) {
-            return Self::toy(spec, toy, number);
+            return Self::toy(spec, toy, number).map(plain);
         }
         let (mut train, held_out) = if spec == "digits" {
             let mut digits = idx::parse_images(path, DIGITS)?;
             let held_out = digits.split_off_last(DIGITS_HELD_OUT);
             (Examples::Bytes(digits), Some(held_out.to_images()))
         } else if path.is_dir() {
-            Self::open_folder(path)?
-        } else if matches!(path.try_exists(), Ok(false)) {
+            let sets = folder::open(path, reading.input)?;
+            (labels, notes) = (sets.labels, sets.notes);
+            (sets.train, sets.held_out.map(|images| images.to_images()))
+        } else if matches!(npz::split(path).0.try_exists(), Ok(false)) {
             let toys = toy::TOYS.map(Toy::name);
             let known: Vec<_> = ["digits"].into_iter().chain(toys).collect();
             let hint = nearest(spec, &known).map_or(String::new(), |hint| format!("; {hint}"));
             let problem = format!(
                 "there is no such file or folder{hint}. Give `digits` (ships with the program), a toy set ({}), a folder \
-                 of IDX files under their usual names (train-images-idx3-ubyte.gz ...), of CIFAR-10's binary batches or \
-                 of PNG and JPEG files, an IDX file, an .npy file, or a CSV file",
+                 of IDX files under their usual names (train-images-idx3-ubyte.gz ...), of CIFAR's binary batches or of PNG \
+                 and JPEG files (also in a folder for each class), an IDX file, an .npy or .npz file, or a CSV file",
                 toys.join(", ")
             );
             return Err(Error::file(path, problem));
         } else {
-            let train = match kind_of(path)? {
-                Kind::Idx => Examples::Bytes(idx::read_images(path)?),
-                Kind::Npy => npy::read_examples(path)?,
-                Kind::Cifar => Examples::Bytes(cifar::read_images(&[path.to_owned()])?),
-                Kind::Csv => Examples::Floats(rows::read_csv(path)?),
+            match kind_of(path)? {
                 Kind::Picture => {
                     let problem = "is one picture; a data set is a folder of them, or of IDX files, an IDX or an .npy file";
                     return Err(Error::file(path, problem));
                 }
-            };
-            (train, None)
+                kind @ (Kind::Npy | Kind::Npz | Kind::Csv) => {
+                    let (train, held_out) = read_numbers(path, kind, Wanted::Both, reading)?;
+                    (columns, notes) = (train.columns, train.notes);
+                    let held_out = held_out.map(|found| found.examples.into_images());
+                    if let Some(images) =
+                        held_out.as_ref().filter(|images| images.shape != train.examples.shape())
+                    {
+                        let problem = format!(
+                            "its held-out array has examples of {}, and the one to train with of {}",
+                            images.shape,
+                            train.examples.shape()
+                        );
+                        return Err(Error::file(path, problem));
+                    }
+                    (train.examples, held_out)
+                }
+                kind => {
+                    let (images, said) = read_stored(path, kind, None)?;
+                    notes = said;
+                    (images, None)
+                }
+            }
         };
         let held_out = match held_out {
-            Some(images) => images,
-            None if train.count() < 2 => {
+            Some(images) if train.count() > 0 => images,
+            None if train.count() >= 2 => train.split_off_last((train.count() / 10).max(1)).into_images(),
+            _ => {
                 return Err(Error::file(
                     path,
                     "holds 1 example; at least 2 are needed, to train on and to hold out",
                 ));
             }
-            None => train.split_off_last((train.count() / 10).max(1)).to_images(),
         };
-        Ok(Self { name: spec.to_owned(), train, held_out, toy: None })
+        let dataset = Self { name: spec.to_owned(), train, held_out, toy: None, labels };
+        Ok(Opened { dataset, columns, notes })
     }
 
     fn toy(spec: &str, toy: Toy, number: Option<&str>) -> Result<Self> {
@@ -431,123 +534,57 @@ impl Dataset {
             }
         };
         let held_out = toy.points((count / 10).max(1), 0, HELD_OUT);
-        Ok(Self { name: spec.to_owned(), train, held_out, toy: Some(toy) })
-    }
-
-    fn open_folder(path: &Path) -> Result<(Examples, Option<Images>)> {
-        let (train, held_out) = match folder_of(path) {
-            Folder::Idx { train: None, .. } => {
-                let names = idx_names("train").join(", ");
-                return Err(Error::file(path, format!("holds no training images; looked for {names}")));
-            }
-            Folder::Idx { train: Some(train_path), test } => {
-                let train = idx::read_images(&train_path)?;
-                let held_out = test.map(|path| Ok((idx::read_images(&path)?, path))).transpose()?;
-                if let Some((images, held_out_path)) = &held_out
-                    && images.shape != train.shape
-                {
-                    let problem = format!(
-                        "holds images of {}, but {} of {}",
-                        images.shape,
-                        train_path.display(),
-                        train.shape
-                    );
-                    return Err(Error::file(held_out_path, problem));
-                }
-                (train, held_out.map(|(images, _)| images))
-            }
-            Folder::Cifar { train, .. } if train.is_empty() => {
-                return Err(Error::file(
-                    path,
-                    "holds no training images; looked for data_batch_1.bin to data_batch_5.bin",
-                ));
-            }
-            Folder::Cifar { train, test } => {
-                let held_out = (!test.is_empty()).then(|| cifar::read_images(&test)).transpose()?;
-                (cifar::read_images(&train)?, held_out)
-            }
-            Folder::Pictures if picture_file::files(path)?.is_empty() => {
-                let names = idx_names("train").join(", ");
-                return Err(Error::file(
-                    path,
-                    format!(
-                        "holds no training images; looked for {names}, data_batch_1.bin, and PNG and JPEG files"
-                    ),
-                ));
-            }
-            Folder::Pictures => (picture_file::read_folder(path)?, None),
-        };
-        Ok((Examples::Bytes(train), held_out.map(|images| images.to_images())))
+        Ok(Self { name: spec.to_owned(), train, held_out, toy: Some(toy), labels: None })
     }
 }
 
-/// What a folder holds.
-enum Folder {
-    /// IDX files under their usual names.
-    Idx { train: Option<PathBuf>, test: Option<PathBuf> },
-    /// CIFAR-10's binary batches.
-    Cifar { train: Vec<PathBuf>, test: Vec<PathBuf> },
-    /// Neither, so perhaps pictures.
-    Pictures,
-}
-
-fn folder_of(path: &Path) -> Folder {
-    let [train, test] = ["train", "t10k"].map(|split| find_idx(path, split));
-    if train.is_some() || test.is_some() {
-        return Folder::Idx { train, test };
-    }
-    let [train, test] = cifar::find(path);
-    if train.is_empty() && test.is_empty() { Folder::Pictures } else { Folder::Cifar { train, test } }
-}
-
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Idx,
     Npy,
+    Npz,
     Picture,
     Cifar,
     Csv,
 }
 
-/// What a file is, told by its first bytes; by its name where those don't tell (CSV, CIFAR-10), and to say what is wrong
+/// What a file is, told by its first bytes; by its name where those don't tell (CSV, CIFAR), and to say what is wrong
 /// with a file that is none of these.
 fn kind_of(path: &Path) -> Result<Kind> {
-    let mut start = Vec::new();
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    file.take(8).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    let has_extension = |wanted| path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case(wanted));
-    if start.starts_with(&NPY_MAGIC) || has_extension("npy") {
-        Ok(Kind::Npy)
-    } else if start.starts_with(&PNG_MAGIC) || start.starts_with(&JPEG_MAGIC) || has_extension("png") {
-        Ok(Kind::Picture)
-    } else if has_extension("csv") {
-        Ok(Kind::Csv)
-    } else if has_extension("bin") {
-        Ok(Kind::Cifar)
-    } else if start.starts_with(&GZIP_MAGIC) || start.starts_with(&[0, 0]) {
-        Ok(Kind::Idx)
-    } else if start.is_empty() {
-        Err(Error::file(path, "is empty; expected an IDX, .npy, PNG, JPEG or CSV file, or a CIFAR-10 batch"))
-    } else {
-        let problem = format!(
-            "is neither an IDX, an .npy, a PNG nor a JPEG file: it starts with {start:02x?}; CSV files are known by \
-             their name, *.csv, and CIFAR-10's by *.bin"
-        );
-        Err(Error::file(path, problem))
+    if npz::split(path).1.is_some() {
+        return Ok(Kind::Npz);
     }
-}
-
-/// The names under which the images of a split, `train` or `t10k`, are looked for, in this order.
-fn idx_names(split: &str) -> [String; 4] {
-    ["-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte", "-images.idx3-ubyte.gz"]
-        .map(|end| format!("{split}{end}"))
-}
-
-fn find_idx(folder: &Path, split: &str) -> Option<PathBuf> {
-    idx_names(split).into_iter().map(|name| folder.join(name)).find(|path| path.is_file())
-}
-
-/// Whether a decoder's `io::Error` is about what it decoded, not about reading it.
-fn is_bad_content(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+    let source = Source::open(path, MAX_BYTES)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let problem = match source.content() {
+        // A record begins with a label.
+        _ if name.ends_with(".bin") && source.start().first().is_none_or(|label| *label < 20) => return Ok(Kind::Cifar),
+        Content::Known(Known::Idx) => return Ok(Kind::Idx),
+        Content::Known(Known::Npy) => return Ok(Kind::Npy),
+        Content::Known(Known::Png | Known::Jpeg) => return Ok(Kind::Picture),
+        Content::Known(Known::Npz) => return Ok(Kind::Npz),
+        Content::Known(Known::Safetensors) => {
+            "is a safetensors file of weights, and data are needed: weights are given with --model; save data as .npy"
+                .to_owned()
+        }
+        Content::Foreign(foreign) => format!("is {}; {}", foreign.what, foreign.as_data),
+        Content::Empty => {
+            "is empty; expected an IDX, .npy, .npz, PNG, JPEG or CSV file, or a batch of CIFAR's".to_owned()
+        }
+        // The parser of what the name promises says best what is wrong with it.
+        _ if name.ends_with(".csv") => return Ok(Kind::Csv),
+        _ if name.ends_with(".npy") => return Ok(Kind::Npy),
+        _ if [".png", ".jpg", ".jpeg"].iter().any(|end| name.ends_with(end)) => return Ok(Kind::Picture),
+        _ if name.ends_with("idx") || name.contains("idx3-ubyte") => return Ok(Kind::Idx),
+        Content::Text => return Ok(Kind::Csv),
+        _ if name.ends_with(".bin") => return Ok(Kind::Cifar),
+        _ if source.start().starts_with(&[0, 0]) || name.contains("idx") => return Ok(Kind::Idx),
+        Content::Unknown => format!(
+            "is neither text (CSV), an IDX, an .npy, a PNG nor a JPEG file: it starts with {:02x?}; CIFAR's batches are known by \
+             their names, *.bin",
+            &source.start()[..source.start().len().min(8)]
+        ),
+    };
+    Err(Error::file(path, problem))
 }

@@ -27,7 +27,7 @@
 //! sums and everything else in double precision. An exponent of magnitude 1e5 is known to about 0.01.
 
 use super::mixing::{effective_size, split_r_hat};
-use super::{Subject, last_level};
+use super::{Subject, last_level, wrapped};
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
@@ -275,8 +275,9 @@ impl Annealing {
         let tilt = if tilted { 1.0 } else { 0.0 };
         let numbers = AnnealingNumbers { temperature, tilt, bound: base.bound, leapfrogs, rungs };
         let target = device.target(chains);
-        let plan = annealing_plan(&model.network, chains, &numbers, &LENGTHS, target);
-        let mut machine = Machine::new(device, plan.plan.clone()).await?;
+        let make = |at_once| annealing_plan(&model.network, (chains, at_once), &numbers, &LENGTHS, target);
+        let (mut machine, plan, _) =
+            Machine::in_shares(device, (chains, target.lanes), make, |plan| &plan.plan).await?;
         machine.write_floats(plan.pass.parameters, &model.parameters);
         machine.write_floats(plan.base, bytemuck::cast_slice(&base.features()));
         machine.run(plan.start)?;
@@ -456,9 +457,11 @@ impl Annealing {
 
     fn write_images(&mut self, images: &Images) {
         let shape = self.base.shape;
-        let blocks =
-            self.machine.plan().to_blocks(&images.values, shape.channels, shape.height * shape.width);
-        self.machine.write_floats(self.plan.pass.x, &blocks);
+        for share in &self.plan.shares {
+            let values = &images.values[share.images.start * shape.len()..share.images.end * shape.len()];
+            let blocks = self.machine.plan().to_blocks(values, shape.channels, shape.height * shape.width);
+            self.machine.write_floats(share.kept[0], &blocks);
+        }
     }
 
     fn write_schedule(&mut self, first: u32, rungs: &[Rung]) {
@@ -478,26 +481,35 @@ impl Annealing {
     async fn run(&mut self, purpose: Purpose, first: u32, steps: u32) -> Result<Vec<Record>> {
         let seed = self.settings.seed;
         let mut all = vec![Record::default(); self.settings.chains];
-        let mut done = 0;
-        for (length, program) in self.plan.steps.clone().into_iter().rev() {
-            while steps - done >= length {
-                let state = State {
-                    step: purpose as u32,
-                    seed_low: seed as u32,
-                    seed_high: (seed >> 32) as u32,
-                    chain_base: first + done,
-                    ..State::default()
-                };
-                self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
-                self.machine.run(program)?;
-                done += length;
-                let blocks = self.machine.read_floats(self.plan.record).await?;
-                let records = self.machine.plan().from_blocks(&blocks, all.len(), RECORD, 1);
-                for (all, r) in all.iter_mut().zip(records.chunks_exact(RECORD)) {
-                    (all.energy, all.base_energy) = (r[0].into(), r[1].into());
-                    all.log_weight += f64::from(r[2]);
-                    all.accepted += f64::from(r[4]);
+        for share in &self.plan.shares {
+            if let Some(turn) = share.turn {
+                self.machine.run(turn.load)?;
+            }
+            let mut done = 0;
+            for (length, program) in self.plan.steps.iter().rev() {
+                while steps - done >= *length {
+                    let state = State {
+                        step: purpose as u32,
+                        seed_low: seed as u32,
+                        seed_high: (seed >> 32) as u32,
+                        chain_base: first + done,
+                        first_image: share.images.start as u32,
+                        ..State::default()
+                    };
+                    self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
+                    self.machine.run(*program)?;
+                    done += length;
+                    let blocks = self.machine.read_floats(self.plan.record).await?;
+                    let records = self.machine.plan().from_blocks(&blocks, share.images.len(), RECORD, 1);
+                    for (all, r) in all[share.images.clone()].iter_mut().zip(records.chunks_exact(RECORD)) {
+                        (all.energy, all.base_energy) = (r[0].into(), r[1].into());
+                        all.log_weight += f64::from(r[2]);
+                        all.accepted += f64::from(r[4]);
+                    }
                 }
+            }
+            if let Some(turn) = share.turn {
+                self.machine.run(turn.store)?;
             }
         }
         Ok(all)
@@ -505,9 +517,16 @@ impl Annealing {
 
     async fn images(&self) -> Result<Images> {
         let shape = self.base.shape;
-        let blocks = self.machine.read_floats(self.plan.pass.x).await?;
-        let pixels = shape.height * shape.width;
-        let values = self.machine.plan().from_blocks(&blocks, self.settings.chains, shape.channels, pixels);
+        let (pixels, mut values) = (shape.height * shape.width, Vec::new());
+        for share in &self.plan.shares {
+            let blocks = self.machine.read_floats(share.kept[0]).await?;
+            values.extend(self.machine.plan().from_blocks(
+                &blocks,
+                share.images.len(),
+                shape.channels,
+                pixels,
+            ));
+        }
         Ok(Images { shape, values })
     }
 }
@@ -803,50 +822,51 @@ impl std::fmt::Display for Annealed {
         let Self { density, temperature, base, dimensions, steps, chains, leapfrogs, settling, .. } = self;
         let is_blurred = density.contains("|x|");
         let level = if is_blurred { "noise level" } else { "temperature" };
-        writeln!(
-            f,
-            "{density} / Z at {level} T = {temperature:.4e}, {dimensions} values; annealed over {steps} steps of {leapfrogs} \
-             leapfrog steps, {chains} chains; base {base}"
-        )?;
-        writeln!(f, "{:24}{:>14}{:>10}{:>10}{:>10}", "nats", "", "+-", "chains", "accepted")?;
+        writeln!(f, "{density} / Z at {level} T = {temperature:.4e}, {dimensions} values;")?;
+        writeln!(f, "annealed over {steps} steps of {leapfrogs} leapfrog steps, {chains} chains;")?;
+        writeln!(f, "base {base}")?;
+        writeln!(f, "{:26}{:>14}{:>10}{:>9}{:>10}{:>8}", "nats", "", "+-", "chains", "accepted", "least")?;
         let upper = if self.upper_holds() { "log Z, upper bound" } else { "log Z, back: NO bound" };
         let bounds = [("log Z, lower bound", &self.log_z_lower), (upper, &self.log_z_upper)];
         for (name, e) in bounds {
             let Estimate { log_z, standard_error, effective_chains, acceptance, least_acceptance } = e;
+            let (mean, least) = (100.0 * acceptance, 100.0 * least_acceptance);
             writeln!(
                 f,
-                "{name:24}{log_z:>14.3}{standard_error:>10.3}{effective_chains:>10.1}{:>8.1} % (least {:.1} %)",
-                100.0 * acceptance,
-                100.0 * least_acceptance
+                "{name:26}{log_z:>14.3}{standard_error:>10.3}{effective_chains:>9.1}{mean:>9.1}%{least:>7.1}%"
             )?;
         }
         let LogLikelihood { count, outside, lower, upper, standard_error, lower_bits, upper_bits } =
             &self.log_likelihood;
-        let name = if is_blurred { "log-likelihood, blurred" } else { "log-likelihood, held out" };
-        let bound = if self.upper_holds() { "lower bound" } else { "NO bound" };
-        writeln!(f, "{name:24}{lower:>14.3}{standard_error:>10.3}  {bound}, {lower_bits:.4} bits a value")?;
-        writeln!(
-            f,
-            "{name:24}{upper:>14.3}{standard_error:>10.3}  upper bound, {upper_bits:.4} bits a value"
-        )?;
+        if *count > 0 {
+            let name = if is_blurred { "log-likelihood, blurred" } else { "log-likelihood, held out" };
+            let bound = if self.upper_holds() { "lower bound" } else { "NO bound" };
+            for (value, bound, bits) in [(lower, bound, lower_bits), (upper, "upper bound", upper_bits)] {
+                writeln!(f, "{name:26}{value:>14.3}{standard_error:>10.3}  {bound}, {bits:.4} bits/value")?;
+            }
+        }
         if *outside > 0 {
-            writeln!(f, "{outside} of {count} held-out images lie outside of the box, and are left out.")?;
+            writeln!(
+                f,
+                "{}",
+                wrapped(&format!(
+                    "{outside} of {count} held-out examples lie outside of the box, and are left out."
+                ))
+            )?;
         }
         let Settling { steps, acceptance, first_energy, last_energy, r_hat, .. } = settling;
-        write!(
-            f,
-            "Chains from training images, {steps} steps, mean exponent {first_energy:.3} to {last_energy:.3}, {:.1} % accepted: \
-             its R-hat is {r_hat:.3}, so that ",
-            100.0 * acceptance
-        )?;
-        if self.upper_holds() {
-            write!(f, "the upper bound on log Z is one.")
+        let from = if *count > 0 { "training data" } else { "the model's own samples" };
+        writeln!(f, "Chains from {from}, {steps} steps, {:.1} % accepted:", 100.0 * acceptance)?;
+        writeln!(f, "mean exponent {first_energy:.3} to {last_energy:.3}, its R-hat is {r_hat:.3}, so that")?;
+        let so = if self.upper_holds() {
+            "the upper bound on log Z is one.".to_owned()
         } else {
-            write!(
-                f,
-                "they are not the model's own, and what comes back from them is NO bound: take a higher {level}, or more steps."
+            format!(
+                "they are not the model's own, and what comes back from them is NO bound: take a higher {level}, or more \
+                 steps."
             )
-        }
+        };
+        write!(f, "{}", wrapped(&so))
     }
 }
 

@@ -34,6 +34,7 @@ const LOGITS_LAYER: usize = 4;
 pub struct Classifier {
     machine: Machine,
     plan: FeaturesPlan,
+    at_once: usize,
 }
 
 /// What the classifier makes of images.
@@ -64,11 +65,13 @@ impl Classifier {
         let path = Path::new("classifier.safetensors");
         let (_, tensors) = read_tensors(WEIGHTS, WEIGHTS.len() as u64, path)?;
         let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), "")?;
-        let plan = features_plan(&network, BATCH, device.target(BATCH));
-        let mut machine = Machine::new(device, plan.plan.clone()).await?;
+        let target = device.target(BATCH);
+        let make = |at_once| features_plan(&network, at_once, target);
+        let (mut machine, plan, at_once) =
+            Machine::in_shares(device, (BATCH, target.lanes), make, |plan| &plan.plan).await?;
         machine.write_floats(plan.pass.parameters, &parameters);
         machine.run(plan.start)?;
-        Ok(Self { machine, plan })
+        Ok(Self { machine, plan, at_once })
     }
 
     /// Looks at images, which are padded to [`INPUT`].
@@ -78,7 +81,7 @@ impl Classifier {
     pub async fn look(&mut self, images: &Images) -> Result<Seen> {
         let images = images.padded_to(INPUT)?;
         let (mut features, mut logits) = (Vec::new(), Vec::new());
-        for batch in images.values.chunks(BATCH * INPUT.len()) {
+        for batch in images.values.chunks(self.at_once * INPUT.len()) {
             let n = batch.len() / INPUT.len();
             let blocks = self.machine.plan().to_blocks(batch, INPUT.channels, INPUT.height * INPUT.width);
             self.machine.write_floats(self.plan.pass.x, &blocks);

@@ -10,10 +10,11 @@
 //! compares with held-out images. Before, energies are of the images with their noise, and tell nothing of how chains mix.
 
 use super::mixing::{effective_size, split_r_hat};
-use super::{Subject, last_level};
+use super::{Subject, figure, last_level, wrapped};
 use crate::data::Images;
 use crate::kernels::dynamics::Form;
 use crate::plan::{SamplerChange, SamplerNumbers};
+use crate::sample::denoised;
 use crate::{EnergyModel, Error, Result, Sampler};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -32,8 +33,10 @@ pub struct LongRun {
     pub chains: usize,
     /// Steps of a chain in training, or else in sampling.
     pub training_steps: u32,
-    /// The held-out images, to compare with.
+    /// The held-out images, to compare with; NaN where there are none.
     pub held_out: Figures,
+    /// Whether chains are clamped to a box, or are of images, so that values have a wall to be at.
+    pub has_wall: bool,
     /// What chains have come to, for each of [`MULTIPLES`].
     pub lengths: Vec<Length>,
     /// The chains' energies on their way.
@@ -56,6 +59,8 @@ pub struct Figures {
     pub saturated: f64,
     /// Share of values that are not finite; the other figures leave these out.
     pub not_finite: f64,
+    /// Share of energies that are not finite.
+    pub energies_not_finite: f64,
     /// Fréchet distance of the classifier's features to the held-out images'; if there is a classifier for them. Compare it
     /// with those of as many images alone ([`super::features::frechet`]).
     pub fid: Option<f64>,
@@ -75,6 +80,8 @@ pub struct Length {
     pub r_hat: f64,
     /// [`effective_size`] of these.
     pub effective_size: f64,
+    /// Share of MALA's chains that have accepted no proposal so far, and are where they started; `None` of other forms.
+    pub unmoved: Option<f64>,
     /// How many draws of all chains these are of; none where annealed chains are on their way through noise levels.
     pub draws: usize,
 }
@@ -128,6 +135,7 @@ pub async fn measure(
         _ => is_annealed,
     };
     let bound = if numbers.clamp > 0.0 { numbers.clamp } else { 1.0 };
+    let has_wall = numbers.clamp > 0.0 || !model.network.input.is_points();
     let mut energy_model = EnergyModel::new(device, model).await?;
     let held_out = figures(held_out, &energy_model.energies(held_out).await?, bound, None);
 
@@ -141,8 +149,8 @@ pub async fn measure(
     for step in seen {
         sampler.run(step - sampler.steps())?;
         let mut images = sampler.images().await?;
-        if is_level(step) {
-            images = cleaned(&mut energy_model, images, &numbers).await?;
+        if let Some((_, level)) = last_level(&numbers).filter(|_| is_level(step)) {
+            images = denoised(&mut energy_model, images, &numbers, level).await?;
         }
         let now = energy_model.energies(&images).await?;
         progress(step, last);
@@ -156,8 +164,11 @@ pub async fn measure(
             own.map(|(_, energies)| f64::from(energies[chain])).collect()
         };
         let of_chains: Vec<Vec<f64>> = (0..chains).map(of_chain).collect();
+        let accepted = sampler.accepted().await?;
+        let share = |counts: Vec<u32>| counts.iter().filter(|n| **n == 0).count() as f64 / chains as f64;
         lengths.push(Length {
             multiple: *multiple,
+            unmoved: accepted.map(share),
             steps: step,
             figures: figures(&images, now, bound, fid(&images).await?),
             r_hat: split_r_hat(&of_chains),
@@ -166,7 +177,7 @@ pub async fn measure(
         });
         frames.push((step, images));
     }
-    Ok((LongRun { chains, training_steps, held_out, lengths, moments }, frames))
+    Ok((LongRun { chains, training_steps, held_out, has_wall, lengths, moments }, frames))
 }
 
 /// The steps that mixing is judged by: at equal distances in the second half of a length, the last one included.
@@ -182,26 +193,25 @@ fn early(last: u32) -> impl Iterator<Item = u32> {
         .take_while(move |step| *step <= last)
 }
 
-/// What images at the last noise level of annealed chains most likely blur: `alpha x - s dE/dx`, see [`Form::Annealed`].
-async fn cleaned(model: &mut EnergyModel, mut images: Images, numbers: &SamplerNumbers) -> Result<Images> {
-    let Some((alpha, sigma)) = last_level(numbers) else { return Ok(images) };
-    let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
-    let (clip, bound) = (or_infinite(numbers.gradient_clip), or_infinite(numbers.clamp));
-    let (_, gradients) = model.energies_and_gradients(&images).await?;
-    for (x, g) in images.values.iter_mut().zip(&gradients.values) {
-        *x = (alpha * *x - sigma * alpha * g.clamp(-clip, clip)).clamp(-bound, bound);
-    }
-    Ok(images)
-}
-
 fn figures(images: &Images, energies: &[f32], bound: f32, fid: Option<f64>) -> Figures {
     let finite = || images.values.iter().copied().filter(|x| x.is_finite());
     let n = finite().count() as f64;
     let [energy_mean, energy_std] = moments_of(energies.iter().copied().filter(|e| e.is_finite()));
     let [pixel_mean, pixel_std] = moments_of(finite());
     let saturated = finite().filter(|x| x.abs() >= bound * (1.0 - WALL)).count() as f64 / n;
-    let not_finite = 1.0 - n / images.values.len() as f64;
-    Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid }
+    let not_finite = if n == 0.0 { 1.0 } else { 1.0 - n / images.values.len() as f64 };
+    let lost = energies.iter().filter(|e| !e.is_finite()).count();
+    let energies_not_finite = if lost == 0 { 0.0 } else { lost as f64 / energies.len() as f64 };
+    Figures {
+        energy_mean,
+        energy_std,
+        pixel_mean,
+        pixel_std,
+        saturated,
+        not_finite,
+        energies_not_finite,
+        fid,
+    }
 }
 
 /// Mean and standard deviation of the values themselves; NaN of none.
@@ -225,38 +235,59 @@ impl std::fmt::Display for LongRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{:24}{:>10}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>8}{:>16}",
+            "{:20}{:>9}{:>11}{:>9}{:>8}{:>8}{:>8}{:>7}",
             format!("{} chains, long", self.chains),
             "steps",
             "E",
             "std",
-            "pixel",
+            "value",
             "std",
             "at wall",
-            "FID",
-            "R-hat",
-            "ESS of draws"
+            "FID"
         )?;
         let figures = |f: &mut std::fmt::Formatter<'_>, name: &str, steps: &str, of: &Figures| {
             let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, fid, .. } = of;
+            write!(f, "\n{name:20}{steps:>9}{:>11}", figure(*energy_mean, 3))?;
             write!(
                 f,
-                "\n{name:24}{steps:>10}{energy_mean:>12.4}{energy_std:>10.4}{pixel_mean:>10.3}{pixel_std:>10.3}"
+                "{:>9}{:>8}{:>8}",
+                figure(*energy_std, 2),
+                figure(*pixel_mean, 3),
+                figure(*pixel_std, 3)
             )?;
-            let fid = fid.map_or("-".to_owned(), |fid| format!("{fid:.2}"));
-            write!(f, "{:>8.1} %{fid:>10}", 100.0 * saturated)
+            let wall = if self.has_wall { format!("{:.1}%", 100.0 * saturated) } else { "-".to_owned() };
+            let fid = fid.map_or("-".to_owned(), |fid| format!("{fid:.1}"));
+            write!(f, "{wall:>8}{fid:>7}")
         };
-        figures(f, "held-out images", "-", &self.held_out)?;
+        if self.held_out.not_finite < 1.0 {
+            figures(f, "held out", "-", &self.held_out)?;
+        }
+        let name = |length: &Length| format!("{} x the recipe's", length.multiple);
         for length in &self.lengths {
-            let Length { multiple, steps, r_hat, effective_size, draws, .. } = length;
-            figures(f, &format!("{multiple} x the recipe's"), &steps.to_string(), &length.figures)?;
+            figures(f, &name(length), &length.steps.to_string(), &length.figures)?;
+        }
+        write!(f, "\n\n{:20}{:>9}{:>11}{:>9}", "mixing of E", "R-hat", "ESS", "draws")?;
+        for length in &self.lengths {
+            let Length { r_hat, effective_size, draws, .. } = length;
             match draws {
-                0 => write!(f, "{:>8}{:>16}", "-", "-")?,
-                _ => write!(f, "{r_hat:>8.3}{:>16}", format!("{effective_size:.0} of {draws}"))?,
+                0 => write!(f, "\n{:20}{:>9}{:>11}{:>9}", name(length), "-", "-", "-")?,
+                _ => write!(f, "\n{:20}{r_hat:>9.3}{effective_size:>11.0}{draws:>9}", name(length))?,
             }
-            if length.figures.not_finite > 0.0 {
-                write!(f, "  {:.1} % of the values are not finite", 100.0 * length.figures.not_finite)?;
+        }
+        let bad = self.lengths.iter().filter(|length| length.figures.not_finite > 0.0);
+        for length in bad {
+            let share = 100.0 * length.figures.not_finite;
+            write!(f, "\n{}: {share:.1} % of the values are not finite, and left out.", name(length))?;
+        }
+        for length in &self.lengths {
+            if let Some(share) = length.unmoved.filter(|share| *share > 0.0) {
+                write!(f, "\n{}: {:.1} % of the chains never moved.", name(length), 100.0 * share)?;
             }
+        }
+        if self.lengths.iter().any(|length| length.draws > 0 && length.r_hat.is_nan()) {
+            let why = "R-hat and ESS are NaN where there are fewer than 4 draws of a chain, where an energy is not finite, \
+                       or where all energies are the same.";
+            write!(f, "\n{}", wrapped(why))?;
         }
         Ok(())
     }

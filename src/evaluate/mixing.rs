@@ -51,24 +51,30 @@ pub fn split_r_hat(chains: &[Vec<f64>]) -> f64 {
 }
 
 /// Effective sample size: so many independent draws would tell the mean as well as all chains' draws do (equations 10 to 13
-/// of Vehtari et al.). Autocorrelations are summed up in pairs, as long as these are positive, and no pair counts for more
-/// than the one before (Geyer 1992, <https://doi.org/10.1214/ss/1177011137>). At most `s log10(s)` for `s` draws. NaN
-/// where [`split_r_hat`] is NaN or infinite.
+/// of Vehtari et al.), as ArviZ's `ess(method="mean")` and Stan reckon it. Autocorrelations are summed in pairs for as long
+/// as these are positive, and no pair counts for more than the one before (Geyer 1992,
+/// <https://doi.org/10.1214/ss/1177011137>); of the pair after the last, the even one counts once if it is positive. At most
+/// `s log10(s)` for `s` draws. NaN where [`split_r_hat`] is NaN or infinite.
 pub fn effective_size(chains: &[Vec<f64>]) -> f64 {
     let Some(h) = Halves::of(chains).filter(|h| h.within > 0.0) else { return f64::NAN };
-    let correlation = |distance: usize| {
-        let covariance = h.autocovariance(distance) * h.n as f64 / (h.n - 1) as f64;
-        1.0 - (h.within - covariance) / h.marginal
-    };
-    let (mut sum, mut least) = (0.0, f64::INFINITY);
-    for distance in (0..h.n - 1).step_by(2) {
-        let pair = correlation(distance) + correlation(distance + 1);
-        if pair <= 0.0 {
-            break;
-        }
-        least = pair.min(least);
-        sum += least;
+    // With the covariances of all distances over n, as they are in Stan: they shrink by themselves as fewer pairs are left.
+    let correlation = |distance: usize| 1.0 - (h.within - h.autocovariance(distance)) / h.marginal;
+    let mut pair = [1.0, correlation(1)];
+    let mut pairs = vec![pair];
+    let mut distance = 2;
+    while distance + 1 < h.n - 1 && pair[0] + pair[1] > 0.0 {
+        pair = [correlation(distance), correlation(distance + 1)];
+        pairs.push(pair);
+        distance += 2;
     }
+    // The last pair is not positive, or the chains end there: its first counts alone, and once.
+    pairs.pop();
+    let last = if pair[0] > 0.0 || pair[0] + pair[1] >= 0.0 { pair[0] } else { 0.0 };
+    let sums = pairs.iter().scan(f64::INFINITY, |least, [even, odd]| {
+        *least = least.min(even + odd);
+        Some(*least)
+    });
     let draws = (h.n * h.halves.len()) as f64;
-    draws / (2.0 * sum - 1.0).max(1.0 / draws.log10())
+    let tau = 2.0 * sums.sum::<f64>() - 1.0 + last;
+    draws / tau.max(1.0 / draws.log10())
 }

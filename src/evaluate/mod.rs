@@ -1,10 +1,11 @@
-//! How good a model of images is: what `thalweg evaluate` measures.
+//! How good a model is: what `thalweg evaluate` measures.
 //!
 //! What goes where:
 //!
 //! * [`outliers`]: whether energies, and gradients, tell data from what is none;
 //! * [`classifier`]: features and classes of images, by a small network that ships with the program;
 //! * [`features`]: how alike two sets of features are;
+//! * [`points`]: samples of points and sequences against held-out ones;
 //! * [`samples`]: samples against held-out images, in the classifier's features and in pixels;
 //! * [`annealed`]: log Z and log-likelihood by annealed importance sampling;
 //! * [`long_run`]: chains that go on for longer than in training;
@@ -19,6 +20,7 @@ pub mod features;
 pub mod long_run;
 pub mod mixing;
 pub mod outliers;
+pub mod points;
 pub mod samples;
 
 use crate::data::Images;
@@ -28,6 +30,7 @@ use crate::{Device, Model};
 use annealed::Annealed;
 use long_run::LongRun;
 use outliers::Outliers;
+use points::Points;
 use samples::Samples;
 use serde::Serialize;
 
@@ -36,11 +39,11 @@ use serde::Serialize;
 pub struct Subject<'a> {
     /// Where everything is computed.
     pub device: &'a Device,
-    /// The model; its input is images.
+    /// The model.
     pub model: &'a Model,
     /// How it is sampled ([`crate::Config::sample_numbers`]).
     pub numbers: &'a SamplerNumbers,
-    /// Images of its kind that it never saw in training, of the shape of its input.
+    /// Images, or points, of its kind that it never saw in training, of the shape of its input; none where there are no data.
     pub held_out: &'a Images,
     /// Seed of all random numbers.
     pub seed: u64,
@@ -51,16 +54,18 @@ pub struct Subject<'a> {
 pub struct Report {
     /// The network's name.
     pub network: String,
-    /// The data set's name.
-    pub data: String,
+    /// The data set's name; `None` of an energy with a formula and no data.
+    pub data: Option<String>,
     /// What computed it.
     pub device: String,
     /// Seed of all random numbers.
     pub seed: u64,
-    /// Samples against held-out images.
-    pub samples: Samples,
-    /// Whether energies and gradients tell held-out images from others.
-    pub outliers: Outliers,
+    /// Samples against held-out images; of models of images.
+    pub samples: Option<Samples>,
+    /// Samples against held-out points or sequences; of models of these.
+    pub points: Option<Points>,
+    /// Whether energies and gradients tell held-out images, or points, from others.
+    pub outliers: Option<Outliers>,
     /// log Z, and log-likelihoods; if asked for.
     pub annealed: Option<Annealed>,
     /// Chains that go on for longer than in training; if asked for.
@@ -82,12 +87,50 @@ pub fn spread(all: usize, count: usize) -> impl Iterator<Item = usize> {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { network, data, device, seed, samples, outliers, annealed, long_run } = self;
-        write!(
-            f,
-            "`{network}` against held-out images of {data}, seed {seed}, on {device}\n\n{samples}\n\n{outliers}"
-        )?;
-        annealed.as_ref().map_or(Ok(()), |annealed| write!(f, "\n\n{annealed}"))?;
-        long_run.as_ref().map_or(Ok(()), |long_run| write!(f, "\n\n{long_run}"))
+        let Self { network, data, device, seed, samples, points, outliers, annealed, long_run } = self;
+        let against = data.as_ref().map_or("no data".to_owned(), |data| format!("held-out data of {data}"));
+        let title = format!("`{network}` against {against}, seed {seed}, on {device}");
+        write!(f, "{}", wrapped(&title))?;
+        let parts: [Option<&dyn std::fmt::Display>; 5] = [
+            samples.as_ref().map(|part| part as _),
+            points.as_ref().map(|part| part as _),
+            outliers.as_ref().map(|part| part as _),
+            annealed.as_ref().map(|part| part as _),
+            long_run.as_ref().map(|part| part as _),
+        ];
+        parts.into_iter().flatten().try_for_each(|part| write!(f, "\n\n{part}"))
+    }
+}
+
+/// Text in lines of 80 characters at most, but for words that are longer.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.len() - 1;
+        match lines[line].chars().count() {
+            0 => lines[line] += word,
+            n if n + 1 + word.chars().count() <= 80 => lines[line] += &format!(" {word}"),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+/// A number with so many decimals, or in powers of ten where it would not fit a table.
+fn figure(value: f64, decimals: usize) -> String {
+    if value.is_finite() && value.abs() >= 1e6 {
+        format!("{value:.2e}")
+    } else {
+        format!("{value:.decimals$}")
+    }
+}
+
+/// A name in so many characters at most: its end, as folders say less than the file.
+fn shortened(name: &str, most: usize) -> String {
+    let n = name.chars().count();
+    if n <= most {
+        name.to_owned()
+    } else {
+        format!("...{}", name.chars().skip(n - most + 3).collect::<String>())
     }
 }

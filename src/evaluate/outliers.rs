@@ -3,7 +3,7 @@
 //! A model that annealed chains sample is asked about images as it learned them, shrunk as its chains' last noise level does
 //! ([`super::last_level`]): `E(alpha x)`, the energy of the mean of all that the image may be blurred to.
 
-use super::{Subject, last_level};
+use super::{Subject, last_level, shortened, wrapped};
 use crate::data::{ImageShape, Images};
 use crate::kernels::random::{Philox, Stream};
 use crate::metrics::auc;
@@ -12,9 +12,16 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
+/// Characters of a set's name that a table shows, at most.
+const NAME: usize = 50;
+/// Images of either side below which an AUROC is mostly chance.
+const FEW: usize = 20;
+
 /// Figures of each set of outliers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outliers {
+    /// How many images are held out.
+    pub held_out: usize,
     /// One for each set.
     pub sets: Vec<Outlier>,
 }
@@ -59,7 +66,7 @@ pub async fn measure(subject: &Subject<'_>, sets: &[(String, Images)]) -> Result
             auroc_gradient: auc(&held_out.1, &lengths),
         });
     }
-    Ok(Outliers { sets: outliers })
+    Ok(Outliers { held_out: subject.held_out.count(), sets: outliers })
 }
 
 /// As many images of uniform noise in [-1, 1] as `like` has, and of their shape.
@@ -112,11 +119,22 @@ pub fn made(images: &Images, padded: &Images, seed: u64) -> Vec<(String, Images)
 
 impl std::fmt::Display for Outliers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let width = self.sets.iter().map(|set| set.name.chars().count()).max().unwrap_or(0).max(24);
-        write!(f, "{:width$}{:>7}{:>9}{:>10}", "AUROC, held-out against", "images", "E", "|dE/dx|")?;
+        let name = |set: &Outlier| shortened(&set.name, NAME);
+        let width = self.sets.iter().map(|set| name(set).chars().count()).max().unwrap_or(0).max(24);
+        write!(f, "{:width$}{:>7}{:>9}{:>10}", "AUROC, held-out against", "count", "E", "|dE/dx|")?;
         for set in &self.sets {
-            let Outlier { name, count, auroc_energy, auroc_gradient } = set;
-            write!(f, "\n{name:width$}{count:>7}{auroc_energy:>9.4}{auroc_gradient:>10.4}")?;
+            let Outlier { count, auroc_energy, auroc_gradient, .. } = set;
+            write!(f, "\n{:width$}{count:>7}{auroc_energy:>9.4}{auroc_gradient:>10.4}", name(set))?;
+        }
+        if self.sets.iter().any(|set| set.auroc_energy.is_nan() || set.auroc_gradient.is_nan()) {
+            write!(
+                f,
+                "\n{}",
+                wrapped("AUROC is NaN where an energy or a gradient is NaN, or where there is no image.")
+            )?;
+        }
+        if self.held_out < FEW || self.sets.iter().any(|set| set.count < FEW) {
+            write!(f, "\nAUROC with fewer than {FEW} examples on either side is mostly chance.")?;
         }
         Ok(())
     }

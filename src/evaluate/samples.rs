@@ -6,7 +6,7 @@
 
 use super::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
 use super::features::{Manifolds, NEIGHBOURS, frechet, kernel_distance};
-use super::{Subject, spread};
+use super::{Subject, spread, wrapped};
 use crate::data::{Examples, ImageShape, Images};
 use crate::kernels::random::{Philox, Stream};
 use crate::{Result, Sampler};
@@ -38,6 +38,8 @@ pub struct Set {
     pub name: String,
     /// How many there are.
     pub count: usize,
+    /// How many of them hold a value that is not finite: then distances and classes of the set are NaN.
+    pub not_finite: usize,
     /// How far they are from the held-out images; none of these themselves.
     pub distances: Option<Distances>,
     /// What the classifier takes them for.
@@ -130,6 +132,7 @@ pub async fn measure(
         figures.push(Set {
             name: (*name).to_owned(),
             count: images.count(),
+            not_finite: not_finite(images),
             distances: pair.map(|(held_out, own)| Distances::of(held_out, own)),
             classes: seen.get(i).map(Classes::of),
             nearest,
@@ -142,6 +145,10 @@ pub async fn measure(
 /// both.
 pub fn buffer_seed(seed: u64) -> u64 {
     Philox::new(seed, Stream::BufferChains).next_u64()
+}
+
+fn not_finite(images: &Images) -> usize {
+    images.values.chunks(images.shape.len()).filter(|image| image.iter().any(|x| !x.is_finite())).count()
 }
 
 /// Why the classifier can't look at images of a shape, if so.
@@ -294,42 +301,61 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 impl std::fmt::Display for Samples {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let cell = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        };
         write!(
             f,
-            "{:24}{:>7}{:>9}{:>10}{:>7}{:>8}{:>7}{:>9}{:>8}{:>9}",
+            "{:24}{:>7}{:>10}{:>10}{:>8}{:>8}",
             format!("{} Langevin steps", self.steps),
             "images",
             "FID",
             "KID",
             "prec.",
             "recall",
-            "conf.",
-            "entropy",
-            "rarest",
-            "nearest",
         )?;
-        let cell = |value: Option<f64>, digits: usize| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-        };
-        for set in &self.sets {
-            let (d, c) = (set.distances, set.classes);
+        for Set { name, count, distances: d, .. } in &self.sets {
             write!(
                 f,
-                "\n{:24}{:>7}{:>9}{:>10}{:>7}{:>8}{:>7}{:>9}{:>8}{:>9}",
-                set.name,
-                set.count,
+                "\n{name:24}{count:>7}{:>10}{:>10}{:>8}{:>8}",
                 cell(d.map(|d| d.fid), 3),
                 cell(d.map(|d| d.kid), 4),
                 cell(d.map(|d| d.manifolds.precision), 3),
                 cell(d.map(|d| d.manifolds.recall), 3),
+            )?;
+        }
+        write!(f, "\n\n{:24}{:>7}{:>10}{:>10}{:>8}", "", "conf.", "entropy", "rarest", "nearest")?;
+        for Set { name, classes: c, nearest, .. } in &self.sets {
+            write!(
+                f,
+                "\n{name:24}{:>7}{:>10}{:>10}{:>8}",
                 cell(c.map(|c| c.confidence), 3),
                 cell(c.map(|c| c.entropy), 3),
                 cell(c.map(|c| c.rarest), 3),
-                cell(set.nearest.map(|n| n.ratio), 3),
+                cell(nearest.map(|n| n.ratio), 3),
             )?;
         }
+        for Set { name, count, not_finite, .. } in self.sets.iter().filter(|set| set.not_finite > 0) {
+            let why = format!(
+                "{not_finite} of {count} {name} hold numbers that are not finite: no figure of them is a number."
+            );
+            write!(f, "\n{}", wrapped(&why))?;
+        }
+        let fewest = self.sets.iter().map(|set| set.count).min().unwrap_or(0);
         if let Some(why) = &self.classifier_left_out {
-            write!(f, "\nFID to rarest are left out: {why}.")?;
+            write!(f, "\n{}", wrapped(&format!("FID to rarest are left out: {why}.")))?;
+        } else if fewest <= NEIGHBOURS {
+            let why = format!(
+                "FID and KID need at least 2 images of each set, prec. and recall {}; there are {fewest}, so that some are \
+                 NaN: hold out more, or raise --count.",
+                NEIGHBOURS + 1
+            );
+            write!(f, "\n{}", wrapped(&why))?;
+        } else if fewest <= FEATURES {
+            let why = format!(
+                "{fewest} images are few: FID is of {FEATURES} features and takes more than that to mean much."
+            );
+            write!(f, "\n{}", wrapped(&why))?;
         }
         Ok(())
     }

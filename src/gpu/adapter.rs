@@ -7,6 +7,8 @@ pub struct Adapter {
     pub name: String,
     /// Vulkan, Metal or DX12.
     pub backend: String,
+    /// What compiles its shaders, where a system has several that do: DXC or FXC, of DX12.
+    pub compiler: Option<&'static str>,
     /// Driver and version.
     pub driver: String,
     /// `discrete GPU`, `integrated GPU`, `virtual GPU`, `software` or `other`.
@@ -24,29 +26,30 @@ pub struct Adapter {
     pub(super) handle: wgpu::Adapter,
 }
 
+/// All that wgpu has and that runs on a GPU. OpenGL is left out on purpose: on a bare machine it would offer a software
+/// renderer as the only "GPU".
+const BACKENDS: wgpu::Backends =
+    wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
+
 impl Adapter {
     /// Whether it is a GPU, and not the processor in disguise.
     pub fn is_gpu(&self) -> bool {
         matches!(self.kind, "discrete GPU" | "integrated GPU" | "virtual GPU")
     }
-}
 
-/// All adapters of Vulkan, Metal and DX12: discrete GPUs first, then integrated ones, virtual ones, others, software.
-///
-/// OpenGL is left out on purpose: on a bare machine it would offer a software renderer as the only "GPU".
-pub async fn adapters() -> Vec<Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = Vec::new();
-    for handle in instance.enumerate_adapters(wgpu::Backends::all()).await {
+    /// Its name and its backend: several of one GPU differ in the latter.
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.name, self.backend)
+    }
+
+    fn new(handle: wgpu::Adapter, compiler: Option<&'static str>) -> Self {
         let (info, limits, features) = (handle.get_info(), handle.limits(), handle.features());
-        let (rank, kind) = match info.device_type {
-            wgpu::DeviceType::DiscreteGpu => (0, "discrete GPU"),
-            wgpu::DeviceType::IntegratedGpu => (1, "integrated GPU"),
-            wgpu::DeviceType::VirtualGpu => (2, "virtual GPU"),
-            wgpu::DeviceType::Other => (3, "other"),
-            wgpu::DeviceType::Cpu => (4, "software"),
+        let kind = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+            wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+            wgpu::DeviceType::VirtualGpu => "virtual GPU",
+            wgpu::DeviceType::Other => "other",
+            wgpu::DeviceType::Cpu => "software",
         };
         let named = [
             ("timestamps", wgpu::Features::TIMESTAMP_QUERY),
@@ -54,9 +57,10 @@ pub async fn adapters() -> Vec<Adapter> {
             ("f16", wgpu::Features::SHADER_F16),
             ("int64", wgpu::Features::SHADER_INT64),
         ];
-        let adapter = Adapter {
+        Self {
             name: info.name,
-            backend: format!("{:?}", info.backend),
+            backend: backend_name(info.backend).to_owned(),
+            compiler,
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             kind,
             max_binding: limits.max_storage_buffer_binding_size,
@@ -65,9 +69,88 @@ pub async fn adapters() -> Vec<Adapter> {
             subgroup: (info.subgroup_min_size, info.subgroup_max_size),
             features: named.iter().filter(|(_, f)| features.contains(*f)).map(|(name, _)| *name).collect(),
             handle,
-        };
-        adapters.push((rank, adapter));
+        }
     }
-    adapters.sort_by_key(|(rank, _)| *rank);
-    adapters.into_iter().map(|(_, adapter)| adapter).collect()
+}
+
+/// What a backend is called here.
+fn backend_name(backend: wgpu::Backend) -> &'static str {
+    match backend {
+        wgpu::Backend::Vulkan => "Vulkan",
+        wgpu::Backend::Metal => "Metal",
+        wgpu::Backend::Dx12 => "DX12",
+        wgpu::Backend::Gl => "OpenGL",
+        _ => "other",
+    }
+}
+
+/// All adapters of Vulkan, Metal and DX12, or of those of them that the environment variable `WGPU_BACKEND` names: discrete
+/// GPUs first, then integrated ones, virtual ones, others, software. Several entries of one GPU stand together, Vulkan and
+/// Metal before DX12. DX12's shaders are compiled by DXC where `dxcompiler.dll` is found, else by FXC, or by what
+/// `WGPU_DX12_COMPILER` says.
+pub async fn adapters() -> Vec<Adapter> {
+    let backends = wgpu::Backends::from_env().unwrap_or(BACKENDS) & BACKENDS;
+    let mut adapters = enumerate(backends - wgpu::Backends::DX12, None).await;
+    if cfg!(windows) && backends.contains(wgpu::Backends::DX12) {
+        let asked = wgpu::Dx12Compiler::from_env();
+        let (dxc, fxc) = (wgpu::Dx12Compiler::default_dynamic_dxc(), wgpu::Dx12Compiler::Fxc);
+        let compilers = match asked {
+            None | Some(wgpu::Dx12Compiler::Auto) => vec![dxc, fxc],
+            Some(compiler) => vec![compiler],
+        };
+        for compiler in compilers {
+            let of_dx12 = enumerate(wgpu::Backends::DX12, Some(compiler)).await;
+            if !of_dx12.is_empty() {
+                adapters.extend(of_dx12);
+                break;
+            }
+        }
+    }
+    in_order(adapters)
+}
+
+async fn enumerate(backends: wgpu::Backends, compiler: Option<wgpu::Dx12Compiler>) -> Vec<Adapter> {
+    if backends.is_empty() {
+        return Vec::new();
+    }
+    let name = compiler.as_ref().map(|compiler| match compiler {
+        wgpu::Dx12Compiler::Fxc => "FXC",
+        _ => "DXC",
+    });
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends;
+    if let Some(compiler) = compiler {
+        descriptor.backend_options.dx12.shader_compiler = compiler;
+    }
+    let instance = wgpu::Instance::new(descriptor);
+    let handles = instance.enumerate_adapters(backends).await;
+    handles.into_iter().map(|handle| Adapter::new(handle, name)).collect()
+}
+
+fn in_order(mut adapters: Vec<Adapter>) -> Vec<Adapter> {
+    let ids: Vec<_> =
+        adapters.iter().map(|a| a.handle.get_info()).map(|info| (info.vendor, info.device)).collect();
+    let key = |adapter: &Adapter| {
+        let info = adapter.handle.get_info();
+        let rank = ["discrete GPU", "integrated GPU", "virtual GPU", "other"]
+            .iter()
+            .position(|k| *k == adapter.kind);
+        let gpu = ids.iter().position(|id| *id == (info.vendor, info.device));
+        (rank.unwrap_or(4), gpu, adapter.backend == "DX12")
+    };
+    adapters.sort_by_key(key);
+    adapters
+}
+
+/// What the environment hides, if it may be the reason that an adapter is missing.
+pub fn hidden() -> Option<String> {
+    let asked = std::env::var("WGPU_BACKEND").ok()?;
+    let backends = wgpu::Backends::from_comma_list(&asked) & BACKENDS;
+    Some(if backends.is_empty() {
+        format!(
+            "WGPU_BACKEND is `{asked}`, which hides every GPU: it takes vulkan, metal and dx12, or unset it"
+        )
+    } else {
+        format!("WGPU_BACKEND is `{asked}`: adapters of other backends are hidden")
+    })
 }

@@ -22,7 +22,7 @@ pub struct Machine {
     gpu: Arc<Gpu>,
     plan: Arc<Plan>,
     buffers: Vec<wgpu::Buffer>,
-    programs: Vec<Vec<Dispatch>>,
+    programs: Vec<Program>,
     counts: Arc<Counts>,
 }
 
@@ -48,13 +48,21 @@ struct Counts {
     waits: AtomicU64,
 }
 
-/// One launch, compiled.
+/// A program, compiled.
+#[derive(Debug)]
+struct Program {
+    dispatches: Vec<Dispatch>,
+    launches: Vec<Range<usize>>, // the dispatches of each
+}
+
+/// One launch, or a part of one that is cut ([`Launch::cut`]), compiled.
 #[derive(Debug)]
 struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
     uniform_offset: u32,
     workgroups: [u32; 3],
+    flop: usize,
 }
 
 impl Dispatch {
@@ -70,22 +78,11 @@ impl Machine {
     /// Makes pipelines, bind groups and buffers, all zero.
     ///
     /// # Errors
-    /// [`Error::Device`] where a buffer or a launch is beyond the adapter's limits, or there is not enough memory.
+    /// [`Error::Device`] where a buffer or a launch is beyond the adapter's limits; [`Error::Memory`] where there is not enough
+    /// memory.
     pub async fn new(gpu: Arc<Gpu>, plan: Arc<Plan>) -> Result<Self> {
-        let limits = gpu.device.limits();
-        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        for (i, spec) in plan.buffers.iter().enumerate() {
-            let bytes = 4 * plan.len_of(BufferId(i)) as u64;
-            if bytes > most {
-                return Err(Error::Device(format!(
-                    "{} is too small for this batch: buffer `{}` needs {} MiB, and it binds {} MiB at most. \
-                     Choose a smaller batch (`--set train.batch=...`, `--count`), or `--device cpu`",
-                    gpu.adapter.name,
-                    spec.name,
-                    bytes >> 20,
-                    most >> 20
-                )));
-            }
+        if let Some(excess) = plan.excess(&gpu.limits.room()) {
+            return Err(excess.error(&gpu.adapter.name, excess.cause.advice()));
         }
         let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = |label: &str, words: usize, usage| {
@@ -105,7 +102,11 @@ impl Machine {
         // Every different uniform struct once, in one buffer.
         let mut uniforms: Vec<u8> = Vec::new();
         let mut offsets: HashMap<Vec<u8>, u32> = HashMap::new();
-        for launch in plan.launches() {
+        let cut = |launch: &Launch| launch.cut(plan.lanes, gpu.limits.dispatch_flop);
+        let programs: Vec<Vec<Vec<Launch>>> =
+            plan.programs.iter().map(|launches| launches.iter().map(cut).collect()).collect();
+        let parts = || programs.iter().flatten().flatten();
+        for launch in parts() {
             let bytes = launch.kernel.uniform(&launch.flat_blocks());
             offsets.entry(bytes).or_insert_with_key(|bytes| {
                 let offset = uniforms.len();
@@ -116,29 +117,17 @@ impl Machine {
         }
         let uniform_buffer = buffer("uniforms", uniforms.len() / 4, wgpu::BufferUsages::UNIFORM);
         if let Some(error) = memory.pop().await {
-            return Err(Error::Device(format!(
-                "{} has not enough memory for this batch ({error}). Choose a smaller one \
-                 (`--set train.batch=...`, `--count`), or `--device cpu`",
-                gpu.adapter.name
-            )));
+            let lack = plan.lacks_memory(&format!("and the driver says: {error}"));
+            return Err(lack.error(&gpu.adapter.name, lack.cause.advice()));
         }
         gpu.queue.write_buffer(&uniform_buffer, 0, &uniforms);
 
-        let kernels: Vec<_> = plan.launches().map(|l| &l.kernel).collect();
+        let kernels: Vec<_> = parts().map(|l| &l.kernel).collect();
         let mut pipelines = gpu.pipelines(&kernels)?.into_iter();
         let mut groups: HashMap<(&'static str, Vec<BufferId>, usize), wgpu::BindGroup> = HashMap::new();
-        let mut compile = |launch: &Launch, pipeline: Pipeline| -> Result<Dispatch> {
+        let mut compile = |launch: &Launch, pipeline: Pipeline| {
             let uniform = launch.kernel.uniform(&launch.flat_blocks());
             let workgroups = launch.kernel.workgroups(&launch.flat_blocks());
-            let most = limits.max_compute_workgroups_per_dimension;
-            if workgroups.iter().any(|n| *n > most) {
-                return Err(Error::Device(format!(
-                    "{} is too small for this batch: kernel {} needs {workgroups:?} workgroups, and it takes \
-                     {most} a dimension. Choose a smaller batch (`--set train.batch=...`, `--count`)",
-                    gpu.adapter.name,
-                    launch.kernel.name()
-                )));
-            }
             let key = (launch.kernel.name(), launch.bindings.clone(), uniform.len());
             let bindings = groups.entry(key).or_insert_with(|| {
                 let size = wgpu::BufferSize::new(uniform.len().next_multiple_of(16) as u64);
@@ -157,21 +146,26 @@ impl Machine {
                     entries: &entries,
                 })
             });
-            Ok(Dispatch {
+            Dispatch {
                 pipeline: pipeline.pipeline,
                 bindings: bindings.clone(),
                 uniform_offset: offsets[&uniform],
                 workgroups,
-            })
+                flop: launch.flop(plan.lanes),
+            }
         };
-        let mut programs = Vec::new();
-        for launches in &plan.programs {
-            let dispatches: Result<Vec<_>> =
-                launches.iter().zip(pipelines.by_ref()).map(|(l, p)| compile(l, p)).collect();
-            programs.push(dispatches?);
+        let mut compiled = Vec::new();
+        for launches in &programs {
+            let (mut dispatches, mut of_launch) = (Vec::new(), Vec::new());
+            for parts in launches {
+                let first = dispatches.len();
+                dispatches.extend(parts.iter().zip(pipelines.by_ref()).map(|(l, p)| compile(l, p)));
+                of_launch.push(first..dispatches.len());
+            }
+            compiled.push(Program { dispatches, launches: of_launch });
         }
         gpu.check()?;
-        Ok(Self { gpu, plan, buffers, programs, counts: Arc::default() })
+        Ok(Self { gpu, plan, buffers, programs: compiled, counts: Arc::default() })
     }
 
     /// The plan.
@@ -198,26 +192,32 @@ impl Machine {
     }
 
     /// Submits programs, each so many times, and after them the reading of some words of some buffers, one behind the
-    /// other. One submission; nothing is waited for.
+    /// other. One submission, or as few as [`super::Limits::submission_flop`] allows; nothing is waited for.
     pub fn run(
         &mut self,
         programs: &[(ProgramId, u32)],
         readings: &[(BufferId, Range<usize>)],
     ) -> Result<Option<Reading>> {
         let runs: Vec<_> =
-            programs.iter().map(|(id, times)| (self.programs[id.0].as_slice(), *times)).collect();
+            programs.iter().map(|(id, times)| (self.programs[id.0].dispatches.as_slice(), *times)).collect();
         self.submit(&runs, readings)
     }
 
     /// Submits launch number `launch` of a program, once.
     pub fn run_launch(&mut self, program: ProgramId, launch: usize) -> Result<()> {
-        self.submit(&[(&self.programs[program.0][launch..=launch], 1)], &[]).map(|_| ())
+        let Program { dispatches, launches } = &self.programs[program.0];
+        self.submit(&[(&dispatches[launches[launch].clone()], 1)], &[]).map(|_| ())
     }
 
     /// Seconds that each launch of a program takes: by timestamps around a pass of its own where the device has them,
     /// else by the host's clock around a submission of its own.
     pub async fn time_launches(&mut self, program: ProgramId) -> Result<Vec<f64>> {
-        let dispatches = &self.programs[program.0];
+        let Program { dispatches, launches } = &self.programs[program.0];
+        let times = self.time_dispatches(dispatches).await?;
+        Ok(launches.iter().map(|parts| times[parts.clone()].iter().sum()).collect())
+    }
+
+    async fn time_dispatches(&self, dispatches: &[Dispatch]) -> Result<Vec<f64>> {
         let mut times = Vec::new();
         if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             let word = BufferId(0);
@@ -288,13 +288,23 @@ impl Machine {
         readings: &[(BufferId, Range<usize>)],
     ) -> Result<Option<Reading>> {
         self.gpu.check()?;
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        if !runs.is_empty() {
+        let new_encoder =
+            || self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = new_encoder();
+        let times = runs.iter().flat_map(|(dispatches, times)| (0..*times).map(move |_| *dispatches));
+        let mut dispatches = times.flatten().peekable();
+        while let Some(first) = dispatches.next() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for (dispatches, times) in runs {
-                for _ in 0..*times {
-                    dispatches.iter().for_each(|dispatch| dispatch.record(&mut pass));
-                }
+            first.record(&mut pass);
+            let mut left = self.gpu.limits.submission_flop.saturating_sub(first.flop);
+            while let Some(dispatch) = dispatches.next_if(|dispatch| dispatch.flop <= left) {
+                dispatch.record(&mut pass);
+                left -= dispatch.flop;
+            }
+            drop(pass);
+            if dispatches.peek().is_some() {
+                self.counts.submissions.fetch_add(1, Ordering::Relaxed);
+                self.gpu.queue.submit([std::mem::replace(&mut encoder, new_encoder()).finish()]);
             }
         }
         let staging = (!readings.is_empty()).then(|| {

@@ -3,20 +3,53 @@
 mod adapter;
 mod machine;
 
-pub use adapter::{Adapter, adapters};
+pub use adapter::{Adapter, adapters, hidden};
 pub use machine::{Counters, Machine, Reading};
 
 use crate::kernels::Kernel;
+use crate::plan::{DISPATCH_FLOP, Room, SUBMISSION_FLOP};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is asked of an adapter at once, at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a buffer.
+    pub buffer: u64,
+    /// Workgroups of a dispatch, in each dimension.
+    pub workgroups: u32,
+    /// Floating-point operations of a dispatch, about, if it can be cut.
+    pub dispatch_flop: usize,
+    /// Floating-point operations of a submission, about.
+    pub submission_flop: usize,
+}
+
+impl Limits {
+    /// What an adapter can do, and what a desktop bears.
+    pub fn of(adapter: &Adapter) -> Self {
+        Self {
+            buffer: adapter.max_binding.min(adapter.max_buffer),
+            workgroups: wgpu::Limits::default().max_compute_workgroups_per_dimension,
+            dispatch_flop: DISPATCH_FLOP,
+            submission_flop: SUBMISSION_FLOP,
+        }
+    }
+
+    /// As plans are held against.
+    pub fn room(&self) -> Room {
+        Room { buffer: self.buffer, workgroups: self.workgroups, ..Room::ENDLESS }
+    }
+}
 
 /// An open GPU: its queue and the pipelines made so far.
 #[derive(Debug)]
 pub struct Gpu {
     /// What it is.
     pub adapter: Adapter,
+    /// What is asked of it at once, at most.
+    pub limits: Limits,
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
@@ -52,11 +85,21 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
     pub async fn open(adapter: Adapter) -> Result<Arc<Self>> {
-        let limits = adapter.handle.limits();
+        let limits = Limits::of(&adapter);
+        Self::open_within(adapter, limits).await
+    }
+
+    /// [`Self::open`], as if it were a smaller adapter: for tests.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    #[doc(hidden)]
+    pub async fn open_within(adapter: Adapter, limits: Limits) -> Result<Arc<Self>> {
         let required_limits = wgpu::Limits {
-            max_buffer_size: limits.max_buffer_size,
-            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
-            max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,
+            max_buffer_size: adapter.max_buffer,
+            max_storage_buffer_binding_size: adapter.max_binding.min(limits.buffer),
+            max_compute_workgroup_storage_size: adapter.workgroup_memory,
+            max_compute_workgroups_per_dimension: limits.workgroups,
             ..wgpu::Limits::default()
         };
         let mut optional = wgpu::Features::TIMESTAMP_QUERY;
@@ -74,7 +117,7 @@ impl Gpu {
             .handle
             .request_device(&descriptor)
             .await
-            .map_err(|e| Error::Device(format!("{} could not be opened: {e}", adapter.name)))?;
+            .map_err(|e| Error::Device(format!("{} could not be opened: {e}", adapter.label())))?;
         let fault = Arc::new(Mutex::new(None));
         let note = |fault: &Arc<Mutex<Option<String>>>| {
             let fault = fault.clone();
@@ -86,11 +129,15 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| on_error(error.to_string())));
         device.set_device_lost_callback(move |reason, text| {
             if reason != wgpu::DeviceLostReason::Destroyed {
-                on_loss(format!("the device was lost ({text})"));
+                on_loss(format!(
+                    "the device was lost ({text}): its driver crashed, was reset, or ended work that took too long. What was \
+                     saved before is whole: go on from there, on this device or another. If it happens again, try another \
+                     driver, smaller batches, or the CPU"
+                ));
             }
         });
         let pipelines = Mutex::default();
-        Ok(Arc::new(Self { adapter, device, queue, pipelines, fault }))
+        Ok(Arc::new(Self { adapter, limits, device, queue, pipelines, fault }))
     }
 
     /// Whether its shaders may use 64-bit integers.
@@ -168,7 +215,8 @@ impl Gpu {
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &kernel.overrides(),
-                ..Default::default()
+                // Every shader writes what it reads of it; on DX12 one invocation would set all of it to 0.
+                zero_initialize_workgroup_memory: false,
             },
             cache: None,
         });

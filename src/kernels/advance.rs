@@ -40,6 +40,6 @@ impl Describe for Advance {
         next.step += 1;
         next.ring_head = (next.ring_head + self.batch) % self.capacity;
         next.ring_length = (next.ring_length + self.batch).min(self.capacity);
-        state.words_mut()[..8].copy_from_slice(bytemuck::cast_slice(&[next]));
+        state.words_mut()[..State::WORDS].copy_from_slice(bytemuck::cast_slice(&[next]));
     }
 }

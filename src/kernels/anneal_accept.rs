@@ -124,7 +124,7 @@ impl Describe for AnnealAccept {
             let beta = f64::from(now.beta);
             let fall = beta * (f64::from(x_energy) - f64::from(energy))
                 + (1.0 - beta) * (f64::from(x_base) - base_energy);
-            let image = index * self.lanes + lane as u32;
+            let image = state.first_image + index * self.lanes + lane as u32;
             let at = counter(Stream::AnnealAccept, 0, image, step, state.step);
             let u = ((philox(at, state.key())[0] >> 8) + 1) as f32 * (1.0 / 16_777_216.0);
             let accepted = f64::from(log_unit(u)) <= fall + kinetic;

@@ -199,7 +199,7 @@ impl Describe for AnnealPropose {
         };
         let Rung { beta, step_size } = schedule[step as usize + 1];
         for lane in 0..lanes {
-            let image = index * self.lanes + lane as u32;
+            let image = state.first_image + index * self.lanes + lane as u32;
             let mut noise = [0.0; 4];
             for (feature, base) in base.iter().enumerate() {
                 let i = feature * lanes + lane;

@@ -3,20 +3,32 @@
 use super::{Access, Binding, Describe, Parts, State, WORKGROUP_SIZE};
 use std::ops::Range;
 
-/// Moves the average on: `average = decay average + (1 - decay) parameter`.
+/// Moves the average on: `average = kept average + (1 - kept) parameter`, where `kept = min(decay, (1 + t) / (10 + t))` in
+/// training step `t`, counted from 0: TensorFlow's rule for averages that begin early
+/// (`tf.train.ExponentialMovingAverage` with `num_updates`, <https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage>).
+/// Until `decay` is the smaller, the average is of about the last tenth of all steps, and of the initial weights next to
+/// nothing is left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AverageWeights {
     /// Length of the parameter vector.
     pub n_parameters: usize,
-    /// Share of itself that the average keeps.
+    /// Share of itself that the average keeps, at most.
     pub decay: f64,
+}
+
+impl AverageWeights {
+    /// The shares of average and parameter in training step `step`, counted from 0.
+    pub fn shares(&self, step: u32) -> [f32; 2] {
+        let t = step as f32;
+        [(self.decay as f32).min((1.0 + t) / (10.0 + t)), ((1.0 - self.decay) as f32).max(9.0 / (10.0 + t))]
+    }
 }
 
 /// `Params` of `shaders/average_weights.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    /// Share of itself that the average keeps.
+    /// Share of itself that the average keeps, at most.
     pub decay: f32,
     /// `1 - decay`.
     pub one_minus_decay: f32,
@@ -51,12 +63,13 @@ impl Describe for AverageWeights {
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [state, parameters, average] = bindings else { panic!("{} takes three bindings", Self::NAME) };
-        if State::of(state.words()).halted != 0 {
+        let State { step, halted, .. } = State::of(state.words());
+        if halted != 0 {
             return;
         }
-        let (decay, share) = (self.decay as f32, (1.0 - self.decay) as f32);
+        let [kept, share] = self.shares(step);
         for (average, parameter) in average.floats_mut().iter_mut().zip(&parameters.floats()[first..]) {
-            *average = decay * *average + share * parameter;
+            *average = kept * *average + share * parameter;
         }
     }
 }

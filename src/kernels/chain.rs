@@ -37,6 +37,8 @@ pub enum Hidden {
 pub struct Chain {
     /// Images in a block.
     pub lanes: u32,
+    /// The first image that moves, counted from the first of [`Self::first_block`]: a multiple of the lanes.
+    pub first_image: u32,
     /// Images that move.
     pub n_images: u32,
     /// The layers, first to last.
@@ -235,7 +237,11 @@ pub struct Params {
     pub first_block: u32,
     pub chain_step: u32,
     pub n_steps: u32,
-    pub spare: u32,
+    pub first_image: u32,
+    pub n_layers: u32,
+    pub spare0: u32,
+    pub spare1: u32,
+    pub spare2: u32,
     pub layers: [LayerParams; MAX_LAYERS],
 }
 
@@ -343,7 +349,11 @@ impl Describe for Chain {
             first_block: self.first_block,
             chain_step: self.first_step,
             n_steps: self.n_steps,
-            spare: 0,
+            first_image: self.first_image,
+            n_layers: self.layers.len() as u32,
+            spare0: 0,
+            spare1: 0,
+            spare2: 0,
             layers: self.layer_params(),
         };
         bytemuck::bytes_of(&params).to_vec()
@@ -364,8 +374,11 @@ impl Describe for Chain {
             self.layers.iter().map(|l| vec![0.0; l.shape.out_len() * lanes]).collect();
         let mut slopes = values.clone();
         let n_blocks = self.n_images.div_ceil(self.lanes);
-        let blocks = x.floats_mut().chunks_exact_mut(features * lanes).skip(self.first_block as usize);
-        for (index, x) in blocks.take(n_blocks as usize).enumerate() {
+        let first = self.first_image / self.lanes;
+        let blocks = x.floats_mut().chunks_exact_mut(features * lanes);
+        let blocks = blocks.skip((self.first_block + first) as usize).take(n_blocks as usize);
+        for (number, x) in blocks.enumerate() {
+            let index = first + number as u32;
             let untouched = x.to_vec();
             for step in self.first_step..self.first_step + self.n_steps {
                 let langevin = |moves, perturbs| Langevin {
@@ -378,7 +391,7 @@ impl Describe for Chain {
                 let noise_first = self.dynamics.form == Form::NoiseFirst;
                 if noise_first {
                     // No gradient has come yet: anything of its size will do.
-                    langevin(false, Some(step)).block(&state, index as u32, &untouched, x);
+                    langevin(false, Some(step)).block(&state, index, &untouched, x);
                 }
                 let mut input: &[f32] = x;
                 for (layer, (value, slope)) in self.layers.iter().zip(values.iter_mut().zip(&mut slopes)) {
@@ -407,10 +420,10 @@ impl Describe for Chain {
                     gradient = to;
                 }
                 let noise = if noise_first { None } else { Some(step) };
-                langevin(true, noise).block(&state, index as u32, &gradient, x);
+                langevin(true, noise).block(&state, index, &gradient, x);
             }
             // Lanes beyond the last image have no workgroup.
-            let n = (self.n_images as usize - index * lanes).min(lanes);
+            let n = (self.n_images as usize - number * lanes).min(lanes);
             for (x, before) in x.chunks_exact_mut(lanes).zip(untouched.chunks_exact(lanes)) {
                 x[n..].copy_from_slice(&before[n..]);
             }

@@ -44,7 +44,7 @@ impl Describe for CheckState {
         if now.halted == 0 && total > 0.0 {
             now.halted = Reason::Stored as u32;
             (remembered.value, remembered.usual) = (total, 0.0);
-            state.words_mut()[..8].copy_from_slice(bytemuck::cast_slice(&[now]));
+            state.words_mut()[..State::WORDS].copy_from_slice(bytemuck::cast_slice(&[now]));
             memory.floats_mut().copy_from_slice(bytemuck::cast_slice(&[remembered]));
         }
         let is_good = remembered.steps == 0.0 || remembered.calm >= self.interval as f32;

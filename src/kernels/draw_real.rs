@@ -71,6 +71,9 @@ pub struct DrawReal {
     pub batch: u32,
     /// Images in the data set.
     pub n_images: u32,
+    /// Numbers of the images in the bound part of the data set; a launch leaves those of others alone. All of them where it
+    /// lies in one buffer.
+    pub part: Range<u32>,
     /// Shape of the network's input.
     pub shape: ImageShape,
     /// Shape of the data set's images: not larger; what is missing is padded with -1, evenly, the odd one behind.
@@ -89,6 +92,10 @@ pub struct Params {
     pub first_block: u32,
     /// Standard deviation of the noise.
     pub noise: f32,
+    /// The first image of the bound part of the data set.
+    pub first_image: u32,
+    /// The first image beyond it.
+    pub end_image: u32,
 }
 
 impl DrawReal {
@@ -129,7 +136,9 @@ impl Describe for DrawReal {
     }
 
     fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { first_block: blocks.start, noise: self.noise }).to_vec()
+        let Range { start: first_image, end: end_image } = self.part;
+        let params = Params { first_block: blocks.start, noise: self.noise, first_image, end_image };
+        bytemuck::bytes_of(&params).to_vec()
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -146,12 +155,47 @@ impl DrawReal {
     /// One block; inlined into callers that allow wider SIMD instructions.
     #[inline(always)]
     pub(crate) fn block(&self, state: &State, index: u32, data: &Binding, x: &mut [f32]) {
+        if self.part == (0..self.n_images) {
+            return self.whole_block(state, index, data, x, |number| number as usize);
+        }
+        // As if every image were in this part; then only those that are count. Lanes without an image are the first part's.
+        let mut all = vec![0.0; x.len()];
+        let in_part =
+            |number: u32| number.saturating_sub(self.part.start).min(self.part.end - self.part.start - 1);
+        self.whole_block(state, index, data, &mut all, |number| in_part(number) as usize);
+        let epoch = Epoch::of(state.step, self.n_images, self.batch);
+        for lane in 0..self.lanes {
+            let image = index * self.lanes + lane;
+            let number = if image < epoch.n_real {
+                permute(epoch.position + image, self.n_images, epoch.number, state.key())
+            } else {
+                0
+            };
+            if self.part.contains(&number) {
+                let lanes = self.lanes as usize;
+                for (row, values) in x.chunks_mut(lanes).zip(all.chunks(lanes)) {
+                    row[lane as usize] = values[lane as usize];
+                }
+            }
+        }
+    }
+
+    /// One block of images that are all in the bound part, where `place` finds them by their numbers.
+    #[inline(always)]
+    fn whole_block(
+        &self,
+        state: &State,
+        index: u32,
+        data: &Binding,
+        x: &mut [f32],
+        place: impl Fn(u32) -> usize,
+    ) {
         let epoch = Epoch::of(state.step, self.n_images, self.batch);
         let lanes = self.lanes as usize;
         let present = (epoch.n_real.saturating_sub(index * self.lanes) as usize).min(lanes);
-        let place = epoch.position + index * self.lanes;
-        let numbers: Vec<usize> = (place..place + present as u32)
-            .map(|place| permute(place, self.n_images, epoch.number, state.key()) as usize)
+        let first = epoch.position + index * self.lanes;
+        let numbers: Vec<usize> = (first..first + present as u32)
+            .map(|at| place(permute(at, self.n_images, epoch.number, state.key())))
             .collect();
         x.fill(-1.0);
         if self.floats {

@@ -331,7 +331,7 @@ impl Describe for Guard {
             now.halted = reason as u32;
             Memory { value, usual, ..before }
         });
-        state.words_mut()[..8].copy_from_slice(bytemuck::cast_slice(&[now]));
+        state.words_mut()[..State::WORDS].copy_from_slice(bytemuck::cast_slice(&[now]));
         memory.floats_mut().copy_from_slice(bytemuck::cast_slice(&[after]));
     }
 }

@@ -70,7 +70,7 @@ impl Langevin {
             }
             let Some(step) = self.perturbs else { continue };
             for first in (0..lanes).step_by(CHUNK) {
-                let image = index * self.lanes + first as u32;
+                let image = state.first_image + index * self.lanes + first as u32;
                 let at = counter(Stream::Langevin, quad as u32, image, state.chain_base + step, state.step);
                 let noise = normals(&quads::<CHUNK>(at, state.key()));
                 for (row, noise) in xs.chunks_mut(lanes).zip(&noise) {

@@ -108,7 +108,7 @@ impl Describe for MalaAccept {
             }
             let fall = f64::from(x_energies[lane]) - f64::from(energies[lane]);
             let log_ratio = (fall - 0.25 * sum) / f64::from(self.dynamics.temperature);
-            let image = index * self.lanes + lane as u32;
+            let image = state.first_image + index * self.lanes + lane as u32;
             let at = counter(Stream::Accept, 0, image, state.chain_base + step, state.step);
             let u = ((philox(at, state.key())[0] >> 8) + 1) as f32 * (1.0 / 16_777_216.0);
             let accepted = inside && f64::from(log_unit(u)) <= log_ratio;

@@ -78,7 +78,7 @@ impl Describe for MalaPropose {
         let (y, x, x_gradient) = (y.floats_mut(), x.floats_mut(), x_gradient.floats_mut());
         let (clip, now) = (self.dynamics.gradient_clip, self.dynamics.at(state.step));
         for (lane, decision) in decisions[..lanes].iter().enumerate() {
-            let image = index * self.lanes + lane as u32;
+            let image = state.first_image + index * self.lanes + lane as u32;
             let mut noise = [0.0; 4];
             for feature in 0..self.features {
                 if let (0, Some(step)) = (feature % 4, self.perturbs) {

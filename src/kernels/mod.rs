@@ -507,16 +507,27 @@ pub struct State {
     pub retries: u32,
     /// Why training was halted ([`guard::Reason`]); 0 while it goes on.
     pub halted: u32,
+    /// The number of the plan's first image among all that are drawn: 0 but where [`crate::Sampler`] takes so many images at a
+    /// time. Random numbers go by an image's number among all.
+    pub first_image: u32,
 }
 
 impl State {
+    /// Words on a device.
+    pub const WORDS: usize = 9;
+    /// Those of them that files hold: the others are 0 in training.
+    pub const SAVED: usize = 8;
+
     /// The generator's key.
     pub fn key(&self) -> [u32; 2] {
         [self.seed_low, self.seed_high]
     }
 
-    /// Reads the bound state.
+    /// Reads the bound state, or one from a file.
     pub fn of(words: &[u32]) -> Self {
-        bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words[..8]))
+        let mut all = [0; Self::WORDS];
+        let n = words.len().min(Self::WORDS);
+        all[..n].copy_from_slice(&words[..n]);
+        bytemuck::cast(all)
     }
 }

@@ -385,7 +385,7 @@ impl Random {
         let lanes = self.lanes as usize;
         for (quad, rows) in output.chunks_mut(4 * lanes).enumerate() {
             for first in (0..lanes).step_by(CHUNK) {
-                let image = index * self.lanes + first as u32;
+                let image = state.first_image + index * self.lanes + first as u32;
                 let at = counter(self.stream, quad as u32, image, state.chain_base, state.step);
                 let mut words = quads::<CHUNK>(at, state.key());
                 match self.distribution {

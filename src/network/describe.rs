@@ -16,11 +16,14 @@
 //! `[top, bottom, left, right]`. A stack of LSTM layers over a sequence, whose input is `[channels, 1, time]`, is
 //! `{ lstm = 128, layers = 2, bidirectional = true }`. With `spectral = true` or a number a layer of any of these three kinds
 //! keeps the spectral norm of its weights at or below 1 or that number. `{ analytic = "double-well" }` is an energy with a formula
-//! ([`Analytic`]), and the only layer then.
+//! ([`Analytic`]), and the only layer then. `mean` and `deviation`, a list each with a number for every channel, say what
+//! points are standardised by before the first layer.
 
 use super::{ANALYTIC, Activation, Analytic, Initialisation, LayerSpec, Network, NetworkSpec, Padding};
 use crate::data::ImageShape;
+use crate::data::standard::Standard;
 use crate::error::nearest;
+use crate::source::read_text;
 use crate::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -49,9 +52,11 @@ impl From<String> for Fault {
     }
 }
 
+/// The most bytes of a TOML file: a description of as many layers as there may be takes a tenth.
+pub(crate) const MAX_TOML: u64 = 256 << 10;
 /// Layers that a description may have.
 const MAX_LAYERS: usize = 256;
-const KEYS: [&str; 4] = ["name", "input", "initialisation", "layers"];
+const KEYS: [&str; 6] = ["name", "input", "initialisation", "layers", "mean", "deviation"];
 const LAYERS: [&str; 6] = ["conv", "dense", "lstm", "pool", "flatten", "analytic"];
 const CONV_KEYS: [&str; 6] = ["conv", "kernel", "stride", "padding", "activation", "spectral"];
 const DENSE_KEYS: [&str; 3] = ["dense", "activation", "spectral"];
@@ -287,7 +292,30 @@ impl NetworkSpec {
             layers.push(layer(value).map_err(fault)?);
             layers.extend(spectral(value).map_err(fault)?);
         }
-        Ok(Self { name: text("name", "custom")?, input, initialisation, layers })
+        let column_numbers = |key: &str| {
+            let value = keys.get(key)?;
+            let numbers = value
+                .as_array()
+                .and_then(|items| items.iter().map(Value::as_f64).collect::<Option<Vec<_>>>());
+            let good = |number: &f64| number.is_finite() && (key == "mean" || *number > 0.0);
+            let numbers =
+                numbers.filter(|numbers| numbers.len() == input.channels && numbers.iter().all(good));
+            Some(numbers.ok_or_else(|| {
+                let n = input.channels;
+                let bound = if key == "mean" { "" } else { " above 0" };
+                format!("`{key}` must be a list of {n} numbers{bound}, one for each of the input's channels")
+            }))
+        };
+        let standard = match (column_numbers("mean").transpose()?, column_numbers("deviation").transpose()?) {
+            (Some(mean), Some(deviation)) => Some(Standard { mean, deviation }),
+            (None, None) => None,
+            _ => {
+                return Err("`mean` and `deviation` belong together: give both, or neither"
+                    .to_owned()
+                    .into());
+            }
+        };
+        Ok(Self { name: text("name", "custom")?, input, initialisation, layers, standard })
     }
 
     fn to_value(&self) -> Value {
@@ -305,12 +333,16 @@ impl NetworkSpec {
                 (keys, _) => layers.push(keys),
             }
         }
-        json!({
+        let mut value = json!({
             "name": self.name,
             "input": [channels, height, width],
             "initialisation": initialisation,
             "layers": layers,
-        })
+        });
+        if let Some(Standard { mean, deviation }) = &self.standard {
+            (value["mean"], value["deviation"]) = (json!(mean), json!(deviation));
+        }
+        value
     }
 
     /// Reads a TOML file that is a description, or has one in its section `[network]`.
@@ -319,7 +351,7 @@ impl NetworkSpec {
     /// A file that can't be read, or whose text is no description.
     pub fn from_toml_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = read_text(path, MAX_TOML, "a TOML file that describes a network")?;
         let mut keys: Map<String, Value> = toml::from_str(&text)
             .map_err(|e| Error::file(path, e.to_string().trim_end().replace('\n', "; ")))?;
         let value = keys.remove("network").unwrap_or(Value::Object(keys));
@@ -367,6 +399,7 @@ impl Network {
             input,
             initialisation: Initialisation::Glorot,
             layers: Vec::new(),
+            standard: None,
         };
         Builder { spec, fault: None }
     }

@@ -8,13 +8,14 @@ mod lstm;
 mod presets;
 
 use crate::data::ImageShape;
+use crate::data::standard::Standard;
 use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
 use crate::{Error, Result};
 use rand::RngExt;
 
 pub use analytic::{ANALYTIC, Analytic};
 pub use describe::Builder;
-pub(crate) use describe::Fault;
+pub(crate) use describe::{Fault, MAX_TOML};
 pub use lstm::{LstmCell, LstmShape};
 pub use presets::{PRESETS, named, preset, preset_for};
 
@@ -108,6 +109,8 @@ pub struct NetworkSpec {
     pub initialisation: Initialisation,
     /// The layers, first to last.
     pub layers: Vec<LayerSpec>,
+    /// What its input is standardised by, if it is.
+    pub standard: Option<Standard>,
 }
 
 impl NetworkSpec {
@@ -117,7 +120,15 @@ impl NetworkSpec {
     /// Those of [`Network::new`].
     pub fn build(&self) -> Result<Network> {
         let network = Network::new(&self.name, self.input, &self.layers)?;
-        Ok(Network { initialisation: self.initialisation, ..network })
+        if let Some(Standard { mean, deviation }) = &self.standard
+            && (mean.len() != self.input.channels || deviation.len() != self.input.channels)
+        {
+            let (name, n) = (&self.name, self.input.channels);
+            return Err(Error::Network(format!(
+                "`{name}`: `mean` and `deviation` have a number for each of the input's {n} channels"
+            )));
+        }
+        Ok(Network { initialisation: self.initialisation, standard: self.standard.clone(), ..network })
     }
 }
 
@@ -392,6 +403,9 @@ pub struct Network {
     pub layers: Vec<Layer>,
     /// Length of the flat parameter vector.
     pub n_parameters: usize,
+    /// What points are standardised by before its layers take them, if they are; layers, plans and machines know nothing
+    /// of it.
+    pub standard: Option<Standard>,
 }
 
 impl Network {
@@ -617,6 +631,7 @@ impl Network {
             specs: specs.to_vec(),
             layers,
             n_parameters: offset,
+            standard: None,
         };
         Ok((network, shape))
     }
@@ -628,6 +643,7 @@ impl Network {
             input: self.input,
             initialisation: self.initialisation,
             layers: self.specs.clone(),
+            standard: self.standard.clone(),
         }
     }
 

@@ -59,6 +59,11 @@ pub fn preset(name: &str) -> Result<Network> {
 pub fn preset_for(name: &str, data: ImageShape) -> Result<Network> {
     let ImageShape { channels, height, width } = data;
     match name {
+        "sequence" if !data.is_sequence() => Err(Error::Network(format!(
+            "`sequence` takes sequences, an .npy file of an array [n, time, channels] (`--data FILE.npy`), and \
+             the data are {} {data} (channels x height x width)",
+            if data.is_points() { "points," } else { "images," }
+        ))),
         // Convolutions on points: the preset's own input, which data does not fit.
         "digits" | "mnist-small" | "mnist-deep" | "conv-pool" | "image-leaky" if data.is_points() => {
             preset(name)

@@ -1,6 +1,8 @@
 //! Annealed importance sampling: chains through the densities between a base and a model.
 
+use super::shares::{Share, shares};
 use super::{BufferId, Launch, NetworkPass, Plan, ProgramId, Target};
+use crate::kernels::State;
 use crate::kernels::anneal_accept::AnnealAccept;
 use crate::kernels::anneal_propose::{Anneal, AnnealPropose, CHAIN, Part, RECORD};
 use crate::network::Network;
@@ -42,20 +44,24 @@ pub struct AnnealingPlan {
     pub record: BufferId,
     /// The network's buffers.
     pub pass: NetworkPass,
+    /// The chains that have their turn together: see [`super::sampler_plan_in_shares`].
+    pub shares: Vec<Share>,
 }
 
-/// Plans `count` annealed chains; `lengths` are the numbers of steps that one run may do at once.
+/// Plans `count` annealed chains, of which `at_once` are worked on at a time; `lengths` are the numbers of steps that one run
+/// may do at once.
 pub fn annealing_plan(
     network: &Network,
-    count: usize,
+    (count, at_once): (usize, usize),
     numbers: &AnnealingNumbers,
     lengths: &[u32],
     target: Target,
 ) -> AnnealingPlan {
+    let (all, count) = (count, count.min(at_once));
     let n_blocks = target.blocks(count);
     let mut plan = Plan::new(target.lanes, n_blocks);
     let (lanes, features, blocks) = (target.lanes, network.input.len(), 0..n_blocks);
-    let state = plan.integers("state", 8);
+    let state = plan.integers("state", State::WORDS);
     let schedule = plan.flat("schedule", 2 * numbers.rungs);
     let base = plan.flat("base", 4 * features);
     let pass = NetworkPass::new(&mut plan, network, target);
@@ -98,5 +104,6 @@ pub fn annealing_plan(
     let mut energies = Vec::new();
     pass.forward(&mut energies, &blocks);
     let energies = plan.program(energies);
-    AnnealingPlan { plan, start, steps, energies, state, schedule, base, record, pass }
+    let shares = shares(&mut plan, all, count, state, &[pass.x]);
+    AnnealingPlan { plan, start, steps, energies, state, schedule, base, record, pass, shares }
 }

@@ -4,25 +4,31 @@
 //! the recipe; every size and launch count is settled here and can be tested with no device at all.
 
 mod annealing;
+mod cut;
 mod guard_pass;
 mod jet_pass;
 mod kl_pass;
 mod lstm_pass;
 mod network_pass;
 mod programs;
+mod room;
 mod score_pass;
+mod shares;
 mod tangent_pass;
 
 pub use annealing::{AnnealingNumbers, AnnealingPlan, annealing_plan};
+pub use cut::SUBMISSION_FLOP;
 pub use guard_pass::{GuardNumbers, GuardPass};
 pub use jet_pass::JetPass;
 pub use kl_pass::KlPass;
 pub use network_pass::NetworkPass;
 pub use programs::{
-    EnergyPlan, FeaturesPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan, Source,
-    SpectralPlan, Starts, TrainingNumbers, TrainingPlan, energy_plan, features_plan, peak_plan, sampler_plan,
-    training_plan,
+    DataPart, EnergyPlan, FeaturesPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan,
+    Source, SpectralPlan, Starts, TrainingNumbers, TrainingPlan, energy_plan, features_plan, peak_plan,
+    sampler_plan, sampler_plan_in_shares, training_plan,
 };
+pub use room::{Cause, Excess, Room};
+pub use shares::{Share, Turn, fewer_at_once};
 
 pub use score_pass::{Derivatives, EXACT_TRACE, ScoreObjective, ScorePass};
 pub use tangent_pass::TangentPass;
@@ -224,7 +230,13 @@ pub struct Target {
     pub fused_steps: u32,
     /// Where the fused chain keeps what its layers hand on.
     pub fused_hidden: Hidden,
+    /// Floating-point operations of one dispatch of the fused chain, about, at most ([`DISPATCH_FLOP`]).
+    pub dispatch_flop: usize,
 }
+
+/// Floating-point operations of one dispatch, at most, if it can be cut: a desktop stays responsive, and a driver's watchdog
+/// (about 2 s on Windows) far away, on a GPU that does 100 GFLOP/s.
+pub const DISPATCH_FLOP: usize = 40_000_000_000;
 
 impl Target {
     /// For the CPU executor, whatever its registers: a block is one of AVX-512 wide, two of AVX2, four of SSE2 or NEON.
@@ -240,6 +252,7 @@ impl Target {
         chunk_blocks: 4,
         fused_steps: 0,
         fused_hidden: Hidden::Scratch,
+        dispatch_flop: DISPATCH_FLOP,
     };
 
     /// For the CPU executor with registers of `width` floats, to work on `images` at a time: 16, which would be one
@@ -270,6 +283,7 @@ impl Target {
             chunk_blocks: 1,
             fused_steps: 0,
             fused_hidden: Hidden::Scratch,
+            dispatch_flop: DISPATCH_FLOP,
         }
     }
 

@@ -314,13 +314,24 @@ impl NetworkPass {
     }
 
     /// Partial sums of the parameter gradient, after [`Self::to_layers`] over all blocks of `chunks`.
-    pub(super) fn to_parameters(&self, launches: &mut Vec<Launch>, chunks: Chunks, partials: BufferId) {
+    ///
+    /// Where the loss is the same at every level of the energies (`levels` is false), the last layer's bias, which shifts
+    /// them all, has no gradient. The sum of the seeds would be 0 but for its rounding, of which Adam makes whole steps.
+    pub(super) fn to_parameters(
+        &self,
+        launches: &mut Vec<Launch>,
+        chunks: Chunks,
+        partials: BufferId,
+        levels: bool,
+    ) {
         let mut input = self.x;
-        for (layer, buffers) in self.layers() {
+        let last = self.layers().count().saturating_sub(1);
+        for (number, (layer, buffers)) in self.layers().enumerate() {
             if let OwnBuffers::Lstm(lstm) = &buffers.own {
                 lstm.to_parameters(launches, input, chunks, self.network.n_parameters, partials);
             }
-            if let Some(kernel) = self.weight_kernel((layer, buffers), chunks, 1) {
+            let streams = u32::from(levels || number < last);
+            if let Some(kernel) = self.weight_kernel((layer, buffers), chunks, streams) {
                 launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials]));
             }
             input = buffers.output;

@@ -1,10 +1,13 @@
 //! Whole plans: a training step, a sampler's chain, energies of given images.
 
+use super::cut::fused_share;
 use super::guard_pass::{GuardNumbers, GuardPass, Judged};
 use super::score_pass::{Batch, ScoreObjective, ScorePass};
+use super::shares::{Share, shares};
 use super::{BufferId, KlPass, Launch, NetworkPass, Plan, ProgramId, Target};
 use crate::data::ImageShape;
 use crate::data::toy::Toy;
+use crate::kernels::State;
 use crate::kernels::adam::{Adam, Schedule};
 use crate::kernels::add_penalty::AddPenalty;
 use crate::kernels::advance::Advance;
@@ -138,6 +141,8 @@ pub struct TrainingNumbers {
     pub source: Source,
     /// Images in the data set; fresh ones that count as an epoch.
     pub n_images: u32,
+    /// Images of the data set that one buffer holds, at most; 0 for all.
+    pub data_part: u32,
     /// Shape of the data set's images.
     pub data_shape: ImageShape,
     /// Standard deviation of the noise on real images.
@@ -211,6 +216,7 @@ impl Default for TrainingNumbers {
             batch: 128,
             source: Source::Bytes,
             n_images: 0,
+            data_part: 0,
             data_shape: ImageShape { channels: 1, height: 28, width: 28 },
             data_noise: 0.005,
             chain: SamplerNumbers::default(),
@@ -240,10 +246,6 @@ impl Default for TrainingNumbers {
     }
 }
 
-/// Floating-point operations of one dispatch of the fused chain, at most: a desktop stays responsive, and a driver's
-/// watchdog (about 2 s on Windows) far away, on a GPU that does 100 GFLOP/s.
-const DISPATCH_FLOP: usize = 40_000_000_000;
-
 /// Where and how a plan's chains run.
 #[derive(Clone, Debug)]
 struct ChainPass {
@@ -267,7 +269,8 @@ struct AdjustedPass {
 /// The fused chain's own buffers.
 #[derive(Clone, Debug)]
 struct FusedPass {
-    steps: u32, // of one launch, at most
+    images: u32, // of one launch, at most
+    steps: u32,
     hidden: Hidden,
     layers: Vec<ChainLayer>,
     weights: BufferId,
@@ -293,13 +296,18 @@ impl ChainPass {
         });
         let fuses = target.fused_steps > 0 && adjusted.is_none();
         let layers = if fuses { chain_layers(network) } else { None };
-        let fused = layers.map(|layers| FusedPass {
-            steps: target.fused_steps,
-            hidden: target.fused_hidden,
-            weights: plan.flat("chain's packed weights", packed_len(&layers)),
-            scratch: plan
-                .flat("chain's scratch", n_images as usize * scratch_len(&layers, target.fused_hidden)),
-            layers,
+        let fused = layers.map(|layers| {
+            let flop = network.langevin_flop();
+            let (images, steps) = fused_share(n_images, flop, target.fused_steps, &target);
+            FusedPass {
+                images,
+                steps,
+                hidden: target.fused_hidden,
+                weights: plan.flat("chain's packed weights", packed_len(&layers)),
+                scratch: plan
+                    .flat("chain's scratch", images as usize * scratch_len(&layers, target.fused_hidden)),
+                layers,
+            }
         });
         Self { state, blocks: blocks.clone(), n_images, fused, adjusted, counts_anew: true }
     }
@@ -327,17 +335,20 @@ impl ChainPass {
         let dynamics = numbers.dynamics();
         let mut steps = 0..numbers.steps; // by layers
         if let Some(fused) = &self.fused {
-            let flop = network.langevin_flop() * self.n_images as usize;
-            let at_once = ((DISPATCH_FLOP / flop).max(1) as u32).min(fused.steps);
             steps.start = if kl.is_some() { numbers.steps.saturating_sub(1) } else { numbers.steps };
-            for first_step in (0..steps.start).step_by(at_once as usize) {
+            let images = (0..self.n_images).step_by(fused.images as usize);
+            let first_steps = || (0..steps.start).step_by(fused.steps as usize);
+            for (first_image, first_step) in
+                images.flat_map(|image| first_steps().map(move |step| (image, step)))
+            {
                 let kernel = Chain {
                     lanes,
-                    n_images: self.n_images,
+                    first_image,
+                    n_images: (self.n_images - first_image).min(fused.images),
                     layers: fused.layers.clone(),
                     hidden: fused.hidden,
                     first_step,
-                    n_steps: (steps.start - first_step).min(at_once),
+                    n_steps: (steps.start - first_step).min(fused.steps),
                     dynamics,
                     first_block: self.blocks.start,
                 };
@@ -421,8 +432,8 @@ pub struct TrainingPlan {
     pub update: ProgramId,
     /// [`crate::kernels::State`].
     pub state: BufferId,
-    /// The data set, as [`TrainingNumbers::source`] says; none where there is none.
-    pub data: Option<BufferId>,
+    /// The data set, as [`TrainingNumbers::source`] says, in parts ([`TrainingNumbers::data_part`]); none where there is none.
+    pub data: Vec<DataPart>,
     /// The replay ring `[slot][pixel][channel]`.
     pub ring: BufferId,
     /// [`METRIC_ROWS`] rows of [`METRICS`] floats; step `s` writes row `s mod METRIC_ROWS`.
@@ -447,6 +458,15 @@ pub struct TrainingPlan {
     pub guard: Option<GuardPass>,
     /// Blocks of each half.
     pub half_blocks: u32,
+}
+
+/// Some images of the data set, in a buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataPart {
+    /// Their numbers.
+    pub images: Range<u32>,
+    /// Where they are.
+    pub buffer: BufferId,
 }
 
 /// How the spectral norms of weights are bounded.
@@ -528,6 +548,27 @@ pub fn training_plan(network: &Network, numbers: &TrainingNumbers, target: Targe
     TrainingPlan { plan, start, step, update, ..buffers }
 }
 
+/// The data set's buffers, as few as hold it.
+fn data_parts(plan: &mut Plan, numbers: &TrainingNumbers) -> Vec<DataPart> {
+    let n_images = numbers.n_images;
+    let at_once = if numbers.data_part == 0 { n_images } else { numbers.data_part.min(n_images) };
+    if let Source::Fresh(_) = numbers.source {
+        return Vec::new();
+    }
+    let mut part = |first: u32| {
+        let images = first..n_images.min(first.saturating_add(at_once));
+        let len = images.len() * numbers.data_shape.len();
+        let name =
+            if at_once == n_images { "data".to_owned() } else { format!("data from image {first} on") };
+        let buffer = match numbers.source {
+            Source::Bytes => plan.integers(name, len.div_ceil(4)),
+            _ => plan.flat(name, len),
+        };
+        DataPart { images, buffer }
+    };
+    (0..n_images.max(1)).step_by(at_once.max(1) as usize).map(&mut part).collect()
+}
+
 /// A training step in the making.
 struct Training<'a> {
     plan: Plan,
@@ -554,7 +595,6 @@ impl<'a> Training<'a> {
         };
         let mut plan = Plan::new(target.lanes, parts * half_blocks);
         let (features, n_parameters) = (network.input.len(), network.n_parameters);
-        let data_len = numbers.n_images as usize * numbers.data_shape.len();
         let has_kl = numbers.score.is_none() && numbers.kl > 0.0 && numbers.chain.form.has_kl();
         let mut n_chunks = target.chunks(parts * half_blocks).count();
         if let Some(objective) = numbers.score {
@@ -563,12 +603,8 @@ impl<'a> Training<'a> {
         if has_kl {
             n_chunks += target.chunks(half_blocks).count();
         }
-        let state = plan.integers("state", 8);
-        let data = match numbers.source {
-            Source::Bytes => Some(plan.integers("data", data_len.div_ceil(4))),
-            Source::Floats => Some(plan.flat("data", data_len)),
-            Source::Fresh(_) => None,
-        };
+        let state = plan.integers("state", State::WORDS);
+        let data = data_parts(&mut plan, numbers);
         let ring = plan.flat("replay ring", numbers.ring_capacity as usize * features);
         let metrics = plan.flat("metrics", METRIC_ROWS as usize * METRICS);
         let first_moment = plan.flat("first moment", n_parameters);
@@ -653,24 +689,22 @@ impl<'a> Training<'a> {
     fn draw(&self, launches: &mut Vec<Launch>) {
         let TrainingPlan { state, data, pass, .. } = &self.buffers;
         let (lanes, real, noise) = (self.target.lanes, self.real(), self.numbers.data_noise);
-        launches.push(match (self.numbers.source, *data) {
-            (Source::Fresh(toy), _) => {
-                Launch::per_block(DrawToy { lanes, toy, noise }, &real, &[*state, pass.x])
-            }
-            (source, Some(data)) => {
-                let draw = DrawReal {
-                    lanes,
-                    batch: self.numbers.batch,
-                    n_images: self.numbers.n_images,
-                    shape: self.network.input,
-                    data_shape: self.numbers.data_shape,
-                    floats: source == Source::Floats,
-                    noise,
-                };
-                Launch::per_block(draw, &real, &[*state, data, pass.x])
-            }
-            (_, None) => unreachable!("a data set has a buffer"),
-        });
+        if let Source::Fresh(toy) = self.numbers.source {
+            launches.push(Launch::per_block(DrawToy { lanes, toy, noise }, &real, &[*state, pass.x]));
+        }
+        for part in data {
+            let draw = DrawReal {
+                lanes,
+                batch: self.numbers.batch,
+                n_images: self.numbers.n_images,
+                part: part.images.clone(),
+                shape: self.network.input,
+                data_shape: self.numbers.data_shape,
+                floats: self.numbers.source == Source::Floats,
+                noise,
+            };
+            launches.push(Launch::per_block(draw, &real, &[*state, part.buffer, pass.x]));
+        }
     }
 
     /// What the guard looks at before the chains are run.
@@ -759,7 +793,7 @@ impl<'a> Training<'a> {
         let pass = &self.buffers.pass;
         let chunks = self.target.chunks(self.plan.n_blocks);
         pass.to_layers(launches, &self.all());
-        pass.to_parameters(launches, chunks, self.partials);
+        pass.to_parameters(launches, chunks, self.partials, self.numbers.alpha != 0.0);
         let mut n_chunks = chunks.count();
         if let Some(kl) = &self.buffers.kl {
             let (first_block, first_chunk) = (self.fake().start, n_chunks);
@@ -873,6 +907,8 @@ pub struct SamplerPlan {
     pub decisions: Option<BufferId>,
     /// The network's buffers.
     pub pass: NetworkPass,
+    /// The chains that have their turn together: one share has all of [`sampler_plan`]'s.
+    pub shares: Vec<Share>,
 }
 
 /// Plans a sampler of `count` chains; `lengths` are the numbers of Langevin steps that one run may do at once.
@@ -883,10 +919,23 @@ pub fn sampler_plan(
     lengths: &[u32],
     target: Target,
 ) -> SamplerPlan {
+    sampler_plan_in_shares(network, (count, count), numbers, lengths, target)
+}
+
+/// [`sampler_plan`] of `count` chains, of which only `at_once`, whole blocks of them, are worked on at a time. Each share is
+/// loaded before a program of its turn, and stored after it; [`crate::kernels::State::first_image`] is its first chain.
+pub fn sampler_plan_in_shares(
+    network: &Network,
+    (count, at_once): (usize, usize),
+    numbers: &SamplerNumbers,
+    lengths: &[u32],
+    target: Target,
+) -> SamplerPlan {
+    let (all, count) = (count, count.min(at_once));
     let n_blocks = target.blocks(count);
     let mut plan = Plan::new(target.lanes, n_blocks);
     let (lanes, features, blocks) = (target.lanes, network.input.len(), 0..n_blocks);
-    let state = plan.integers("state", 8);
+    let state = plan.integers("state", State::WORDS);
     let pass = NetworkPass::new(&mut plan, network, target);
     let mut chain = ChainPass::new(&mut plan, network, state, &blocks, count as u32, numbers.form, target);
     chain.counts_anew = false;
@@ -908,7 +957,9 @@ pub fn sampler_plan(
     pass.forward(&mut energies, &blocks);
     let energies = plan.program(energies);
     let decisions = chain.adjusted.map(|adjusted| adjusted.decisions);
-    SamplerPlan { plan, start, noise, chains, energies, state, decisions, pass }
+    let live: Vec<_> = [pass.x].into_iter().chain(decisions).collect();
+    let shares = shares(&mut plan, all, count, state, &live);
+    SamplerPlan { plan, start, noise, chains, energies, state, decisions, pass, shares }
 }
 
 /// Energies and input gradients of given images.

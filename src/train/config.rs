@@ -3,8 +3,8 @@
 //! A setting is named `section.key`, on the command line (`--set chain.steps=60`), in a TOML file (`[chain]`,
 //! `steps = 60`) and in messages. [`Config::describe`] lists them all.
 //!
-//! A file that lacks a setting takes its default. That is also how a checkpoint from before a setting existed is read:
-//! the default of a new setting has to be what was done without it.
+//! A file that lacks a setting takes that of `mnist-small`. That is also how a checkpoint from before a setting existed is
+//! read: what `mnist-small` has of a new setting has to be what was done without it.
 
 use std::path::Path;
 
@@ -16,13 +16,15 @@ use crate::error::nearest;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
 use crate::kernels::random::Distribution;
-use crate::network::{Analytic, Fault, Network, NetworkSpec, preset, preset_for};
+use crate::network::{Analytic, Fault, MAX_TOML, Network, NetworkSpec, preset, preset_for};
 use crate::plan::{GuardNumbers, SamplerChange, SamplerNumbers, ScoreObjective};
+use crate::source::read_text;
 use crate::{Error, Result};
 
-/// Everything that decides what a run computes, besides the data and the device.
+/// Everything that decides what a run computes, besides the data and the device. The default is the preset `digits`, as it
+/// is of `thalweg train`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default = "mnist_small", deny_unknown_fields)]
 pub struct Config {
     /// The network and its recipe, by name; it decides the defaults of all other settings.
     pub preset: String,
@@ -100,6 +102,52 @@ pub struct Train {
 pub struct Data {
     /// Standard deviation of the Gaussian noise added to real images, whose values lie in [-1, 1].
     pub noise: f64,
+    /// What float images hold: values in [-1, 1], [0, 1] or [0, 255]; `auto` = what their lowest and highest value say.
+    pub range: Range,
+    /// Whether the columns of points, and the channels of sequences, are brought to mean 0 and deviation 1 for the network; the checkpoint keeps both, and all commands speak the data's units.
+    pub standardize: Standardize,
+}
+
+/// What float images hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Range {
+    /// What their lowest and highest value say: [0, 1] if no value is below 0 and none above 1, [0, 255] if no value is below
+    /// 0 and the largest is from 2 to 255, and [-1, 1] otherwise, or where all are 0.
+    #[default]
+    Auto,
+    /// Values in [-1, 1].
+    Signed,
+    /// Values in [0, 1].
+    Unit,
+    /// Values in [0, 255].
+    Bytes,
+}
+
+impl Range {
+    /// The names of all.
+    pub const NAMES: &[&str] = &["auto", "signed", "unit", "bytes"];
+}
+
+impl std::str::FromStr for Range {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let all = [Self::Auto, Self::Signed, Self::Unit, Self::Bytes];
+        let found = Self::NAMES.iter().position(|name| *name == text);
+        found.map(|ix| all[ix]).ok_or_else(|| format!("must be one of {}", Self::NAMES.join(", ")))
+    }
+}
+
+/// What is brought to mean 0 and deviation 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standardize {
+    /// Nothing.
+    #[default]
+    None,
+    /// The columns of points, and the channels of sequences.
+    Columns,
 }
 
 /// The Langevin chains of training.
@@ -407,29 +455,33 @@ pub enum SampleForm {
     Annealed,
 }
 
-// Recipe R1, `mnist-small`.
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            preset: "mnist-small".into(),
-            objective: Objective::Replay,
-            seed: 0,
-            train: Train::default(),
-            data: Data::default(),
-            chain: Chain::default(),
-            replay: Replay::default(),
-            cd: Cd::default(),
-            pcd: Pcd::default(),
-            augment: Augment::default(),
-            score: Score::default(),
-            loss: Loss::default(),
-            adam: Adam::default(),
-            schedule: Schedule::default(),
-            ema: Ema::default(),
-            guard: Guard::default(),
-            sample: Sample::default(),
-            network: None,
-        }
+        digits(Self { preset: "digits".into(), ..mnist_small() })
+    }
+}
+
+/// Recipe R1, which the others are told from. All sections' defaults are its.
+fn mnist_small() -> Config {
+    Config {
+        preset: "mnist-small".into(),
+        objective: Objective::Replay,
+        seed: 0,
+        train: Train::default(),
+        data: Data::default(),
+        chain: Chain::default(),
+        replay: Replay::default(),
+        cd: Cd::default(),
+        pcd: Pcd::default(),
+        augment: Augment::default(),
+        score: Score::default(),
+        loss: Loss::default(),
+        adam: Adam::default(),
+        schedule: Schedule::default(),
+        ema: Ema::default(),
+        guard: Guard::default(),
+        sample: Sample::default(),
+        network: None,
     }
 }
 
@@ -441,7 +493,7 @@ impl Default for Train {
 
 impl Default for Data {
     fn default() -> Self {
-        Self { noise: 0.005 }
+        Self { noise: 0.005, range: Range::Auto, standardize: Standardize::None }
     }
 }
 
@@ -583,6 +635,13 @@ impl std::fmt::Display for Values {
     }
 }
 
+/// Whether a number is 0 on devices, which would take it for `off` where that is what 0 means.
+fn vanishes(value: f64) -> bool {
+    value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE)
+}
+
+const VANISHES: &str = "must be 0, or large enough for single precision (1.2e-38)";
+
 /// `1e-12` rather than `0.000000000001`.
 fn short(value: f64) -> String {
     if value != 0.0 && value.abs() < 1e-4 { format!("{value:e}") } else { value.to_string() }
@@ -617,6 +676,8 @@ const SETTINGS: &[Setting] = &[
     ("train.batch", Whole(1, 1 << 20), "Real images, and chains, in a training step."),
     ("train.steps", Whole(0, 1_000_000_000), "Training steps in all, whatever `train.epochs` says; 0 = by epochs."),
     ("data.noise", NOISE, "Standard deviation of the Gaussian noise added to real images, whose values lie in [-1, 1]."),
+    ("data.range", Choice(Range::NAMES), "What float images hold: values in [-1, 1], [0, 1] or [0, 255]; `auto` = what their lowest and highest value say."),
+    ("data.standardize", Choice(&["none", "columns"]), "Whether the columns of points, and the channels of sequences, are brought to mean 0 and deviation 1 for the network; the checkpoint keeps both, and all commands speak the data's units."),
     ("chain.steps", CHAIN_STEPS, "Langevin steps that refine each chain in a training step."),
     ("chain.form", FORM, "What a Langevin step is (see `docs/objectives.md`)."),
     ("chain.step_size", POSITIVE, "What the energy's gradient is multiplied by in a Langevin step; in `theory` and `mala` half of it."),
@@ -686,7 +747,7 @@ impl Config {
     /// # Errors
     /// [`Error::Setting`] if there is none of that name.
     pub fn preset(name: &str) -> Result<Self> {
-        let base = Self { preset: name.to_owned(), ..Self::default() };
+        let base = Self { preset: name.to_owned(), ..mnist_small() };
         Ok(match name {
             "digits" => digits(base),
             "mnist-small" => base,
@@ -728,7 +789,7 @@ impl Config {
             Analytic::TwentyFiveGaussians => (0.01, 4.0, 0.0),
         };
         let steps = if energy == Analytic::Rosenbrock { 5000 } else { 1000 };
-        let base = mlp(Self::default(), 40);
+        let base = mlp(mnist_small(), 40);
         Self {
             chain: Chain { form: Form::Mala, step_size, clamp, ..base.chain },
             replay: Replay { start: Start::Uniform, start_scale, ..base.replay },
@@ -757,12 +818,15 @@ impl Config {
     /// file that is not the base's takes its place first. Values are checked one by one, so call
     /// [`validate`](Self::validate) at the end.
     pub fn from_toml_file(path: impl AsRef<Path>, base: Self) -> Result<Self> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let fault = |offset: usize, problem: String| {
-            let line = text.bytes().take(offset).filter(|&b| b == b'\n').count() + 1;
-            Error::file(path, format!("line {line}: {problem}"))
-        };
+        Ok(Self::read_toml(path.as_ref(), base)?.0)
+    }
+
+    /// The same, with the names of the settings in the file and their lines.
+    pub(super) fn read_toml(path: &Path, base: Self) -> Result<(Self, Vec<(String, usize)>)> {
+        let text = read_text(path, MAX_TOML, "a TOML file of settings")?;
+        let line = |offset: usize| text.bytes().take(offset).filter(|&b| b == b'\n').count() + 1;
+        let fault =
+            |offset: usize, problem: String| Error::file(path, format!("line {}: {problem}", line(offset)));
         let table = DeTable::parse(&text)
             .map_err(|e| fault(e.span().map_or(0, |span| span.start), e.message().replace('\n', ", ")))?;
         let network = described_network(&text, table.get_ref())
@@ -771,7 +835,7 @@ impl Config {
         flatten("", table.get_ref(), &mut entries);
         entries.retain(|(name, ..)| name != "network" && !name.starts_with("network."));
         entries.sort_by_key(|(name, offset, _)| (name != "preset", *offset));
-        let mut config = base;
+        let (mut config, mut lines) = (base, Vec::new());
         for (name, offset, value) in entries {
             let result = match value {
                 DeValue::String(preset) if name == "preset" && *preset != *config.preset => {
@@ -780,9 +844,10 @@ impl Config {
                 _ => toml_text(&name, value).and_then(|text| config.assign(&name, &text)),
             };
             result.map_err(|problem| fault(offset, format!("setting `{name}`: {problem}")))?;
+            lines.push((name, line(offset)));
         }
         config.network = network.or(config.network);
-        Ok(config)
+        Ok((config, lines))
     }
 
     /// Changes one setting, given as on the command line: `chain.steps=60`.
@@ -816,6 +881,9 @@ impl Config {
                 _ => return Err(wrong(values)),
             },
             values @ Real(min, max) => match text.parse::<f64>() {
+                Ok(x) if min <= x && x <= max && vanishes(x) => {
+                    return Err(format!("{VANISHES}, not `{text}`"));
+                }
                 Ok(x) if min <= x && x <= max => Value::from(x),
                 _ => return Err(wrong(values)),
             },
@@ -839,6 +907,9 @@ impl Config {
             };
             if !ok {
                 return Err(Error::setting(name, format!("must be {values}, not {value}")));
+            }
+            if value.as_f64().is_some_and(vanishes) {
+                return Err(Error::setting(name, format!("{VANISHES}, not {value}")));
             }
         }
         let geometric = self.chain.course == Course::Geometric && self.chain.noise_end > 0.0;
@@ -946,12 +1017,26 @@ impl Config {
     /// Every setting: name, value, description.
     pub fn describe(&self) -> Vec<(&'static str, String, &'static str)> {
         let tree = serde_json::to_value(self).expect("plain fields");
-        let text = |name: &str| match tree.pointer(&pointer(name)) {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(value) if value.is_f64() => short(value.as_f64().unwrap_or(f64::NAN)),
-            value => value.map_or(String::new(), ToString::to_string),
-        };
-        SETTINGS.iter().map(|&(name, _, doc)| (name, text(name), doc)).collect()
+        SETTINGS.iter().map(|&(name, _, doc)| (name, text_of(&tree, name), doc)).collect()
+    }
+
+    /// A setting's value as it would stand on the command line; empty for a name that is none.
+    pub fn value(&self, name: &str) -> String {
+        text_of(&serde_json::to_value(self).expect("plain fields"), name)
+    }
+
+    /// The values that a setting can have: a range, or names to choose from. `None` if there is no such setting.
+    pub fn allowed(name: &str) -> Option<String> {
+        find(name).ok().map(|(_, values, _)| values.to_string())
+    }
+
+    /// The names that a setting is chosen from; none of a number.
+    pub fn choices(name: &str) -> &'static [&'static str] {
+        match find(name) {
+            Ok((_, Preset, _)) => PRESETS,
+            Ok((_, Choice(names), _)) => names,
+            _ => &[],
+        }
     }
 
     /// The objective, if it is one that fits the score.
@@ -1070,7 +1155,7 @@ fn digits(base: Config) -> Config {
     Config {
         objective: Objective::DenoisingScoreMatching,
         train: Train { steps: 10_000, batch: 64, ..base.train },
-        data: Data { noise: 0.0 },
+        data: Data { noise: 0.0, ..base.data },
         chain: Chain { gradient_clip: 0.0, clamp: 0.0, ..base.chain },
         replay: Replay { start: Start::Normal, ..base.replay },
         score: Score {
@@ -1115,7 +1200,7 @@ fn conv_pool(base: Config) -> Config {
     Config {
         train: Train { epochs: 50, ..base.train },
         chain: Chain { steps: 60, form: Form::NoiseLast, step_size: 0.01, gradient_clip: 0.0, ..base.chain },
-        data: Data { noise: 0.0 },
+        data: Data { noise: 0.0, ..base.data },
         replay: Replay { capacity: 10_000, ..base.replay },
         loss: Loss { energy_l2: 0.01, energy_l2_form: EnergyL2Form::SquareOfMeans, ..base.loss },
         adam: Adam { epsilon: 1e-8, gradient_norm_clip: 1.0, ..base.adam },
@@ -1136,7 +1221,7 @@ fn torchebm(base: Config) -> Config {
             clamp: 0.0,
             ..base.chain
         },
-        data: Data { noise: 0.0 },
+        data: Data { noise: 0.0, ..base.data },
         replay: Replay { start: Start::Normal, ..base.replay },
         loss: Loss { energy_l2: 0.0, ..base.loss },
         adam: Adam { epsilon: 1e-8, ..base.adam },
@@ -1235,6 +1320,15 @@ fn toml_text(name: &str, value: &DeValue<'_>) -> std::result::Result<String, Str
         },
         (Whole(..) | Real(..), DeValue::Float(x)) => Ok(x.as_str().to_owned()),
         (values, other) => Err(format!("must be {values}, not a TOML {}", other.type_str())),
+    }
+}
+
+/// The value of a setting in a configuration's tree.
+fn text_of(tree: &serde_json::Value, name: &str) -> String {
+    match tree.pointer(&pointer(name)) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(value) if value.is_f64() => short(value.as_f64().unwrap_or(f64::NAN)),
+        value => value.map_or(String::new(), ToString::to_string),
     }
 }
 

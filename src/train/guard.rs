@@ -27,7 +27,7 @@ pub struct Halt {
 impl Halt {
     /// From words read from the device: a [`State`] and a [`Memory`]. `None` while training goes on.
     pub(super) fn of(words: &[u32], in_a_row: u64) -> Option<Self> {
-        let (state, memory) = (State::of(words), Memory::of(&words[8..8 + guard::MEMORY]));
+        let (state, memory) = (State::of(words), Memory::of(&words[State::WORDS..][..guard::MEMORY]));
         let reason = Reason::of(state.halted)?;
         let step = u64::from(state.step) + u64::from(reason != Reason::Stored);
         Some(Self { step, reason, value: memory.value, usual: memory.usual, in_a_row, state, memory })

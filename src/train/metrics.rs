@@ -1,6 +1,7 @@
 //! What a training step reports, means of it over many steps, and the file that keeps it.
 
 use crate::files::write_atomically;
+use crate::source::Source;
 use crate::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -68,16 +69,15 @@ pub const METRICS_HEADER: &str =
 /// The first line of a metrics file from before there was an acceptance.
 const HEADER_BEFORE: &str = "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds";
 
+/// The first line of a file of held-out figures.
+pub const HELD_OUT_HEADER: &str = "step,epoch,loss,cdiv,energy_real,energy_noise,seconds";
+
 /// `metrics.csv` in a run's folder: one row a training step.
 ///
 /// Floats are written such that reading them gives the same bits; NaN is `nan`. A row goes to the operating system
 /// whole and at once, so a killed process loses no row that was appended before.
 #[derive(Debug)]
-pub struct MetricsFile {
-    path: PathBuf,
-    file: File,
-    seconds: f64,
-}
+pub struct MetricsFile(RowsFile);
 
 impl MetricsFile {
     /// Begins a new file.
@@ -86,15 +86,7 @@ impl MetricsFile {
     /// [`Error::File`] if there is something at `path` already, which is left as it is; [`Error::Io`] if it can't be
     /// written.
     pub fn create(path: &Path) -> Result<Self> {
-        let mut file =
-            OpenOptions::new().append(true).create_new(true).open(path).map_err(|e| match e.kind() {
-                ErrorKind::AlreadyExists => {
-                    Error::file(path, "is there already: resume that run, or choose another folder")
-                }
-                _ => Error::io("create", path)(e),
-            })?;
-        file.write_all(format!("{METRICS_HEADER}\n").as_bytes()).map_err(Error::io("write", path))?;
-        Ok(Self { path: path.to_owned(), file, seconds: 0.0 })
+        RowsFile::create(path, METRICS_HEADER).map(Self)
     }
 
     /// Goes on with the file of a run that resumes after `step`: drops the rows of later steps, and a last line that
@@ -103,30 +95,17 @@ impl MetricsFile {
     /// # Errors
     /// [`Error::File`] if it is not a metrics file (it is left as it is); [`Error::Io`] if it can't be read or written.
     pub fn resume(path: &Path, step: u64) -> Result<Self> {
-        let old = match std::fs::read(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Self::create(path),
-            old => old.map_err(Error::io("read", path))?,
-        };
-        let (kept, seconds) = rows_until(&old, step).map_err(|problem| Error::file(path, problem))?;
-        write_atomically(path, |w| w.write_all(kept.as_bytes()))?;
-        let file = OpenOptions::new().append(true).open(path).map_err(Error::io("open", path))?;
-        Ok(Self { path: path.to_owned(), file, seconds })
+        RowsFile::resume(path, METRICS_HEADER, step).map(Self)
     }
 
     /// Appends one row. `seconds` is how long the run has trained, counted by the caller over all its parts.
     ///
     /// # Errors
-    /// [`Error::Io`] if it can't be written, as on a full disk.
+    /// [`Error::Io`] if it can't be written, as on a full disk: then the row is kept, and written with the next.
     pub fn append(&mut self, step: u64, epoch: u64, metrics: &StepMetrics, seconds: f64) -> Result<()> {
         let m = metrics;
         let figures = [m.loss, m.divergence, m.regularisation, m.energy_real, m.energy_fake, m.gradient_norm];
-        let mut row = format!("{step},{epoch}");
-        for value in figures.into_iter().chain([m.acceptance]) {
-            row += &if value.is_nan() { ",nan".to_owned() } else { format!(",{value}") };
-        }
-        row += &format!(",{seconds:.3}\n");
-        self.seconds = seconds;
-        self.file.write_all(row.as_bytes()).map_err(Error::io("write", &self.path))
+        self.0.append(step, epoch, figures.into_iter().chain([m.acceptance]), seconds)
     }
 
     /// Drops the rows of steps after `step`: training went back there.
@@ -134,8 +113,7 @@ impl MetricsFile {
     /// # Errors
     /// Those of [`Self::resume`].
     pub fn rewind(&mut self, step: u64) -> Result<()> {
-        *self = Self { seconds: self.seconds, ..Self::resume(&self.path, step)? };
-        Ok(())
+        self.0.rewind(step)
     }
 
     /// The mean over the rows of an epoch, but of `n_real`, which no row has.
@@ -143,7 +121,7 @@ impl MetricsFile {
     /// # Errors
     /// [`Error::Io`] if the file can't be read.
     pub fn mean_of(&self, epoch: u64) -> Result<MetricsMean> {
-        let text = std::fs::read_to_string(&self.path).map_err(Error::io("read", &self.path))?;
+        let text = std::fs::read_to_string(&self.0.path).map_err(Error::io("read", &self.0.path))?;
         let mut mean = MetricsMean::default();
         for row in text.lines().skip(1) {
             let cells: Vec<&str> = row.split(',').collect();
@@ -162,62 +140,225 @@ impl MetricsFile {
 
     /// The seconds of the last row, 0 without one: where a resumed run's clock goes on.
     pub fn seconds(&self) -> f64 {
-        self.seconds
+        self.0.seconds
     }
 }
 
-/// The header and the rows up to `step` of a metrics file's content, and the seconds of the last of them; or what is
-/// wrong with it.
-fn rows_until(content: &[u8], step: u64) -> std::result::Result<(String, f64), String> {
+/// `held_out.csv` in a run's folder: one row an epoch, written and resumed as [`MetricsFile`] is.
+#[derive(Debug)]
+pub struct HeldOutFile(RowsFile);
+
+/// Held-out images against uniform noise, which no chain has touched.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeldOutFigures {
+    /// `divergence` plus the penalty on large energies.
+    pub loss: f32,
+    /// Mean energy of the images less that of the noise.
+    pub divergence: f32,
+    /// Mean energy of the images.
+    pub energy_real: f32,
+    /// Mean energy of the noise.
+    pub energy_noise: f32,
+}
+
+impl HeldOutFile {
+    /// Begins a new file.
+    ///
+    /// # Errors
+    /// Those of [`MetricsFile::create`].
+    pub fn create(path: &Path) -> Result<Self> {
+        RowsFile::create(path, HELD_OUT_HEADER).map(Self)
+    }
+
+    /// Goes on with the file of a run that resumes after `step`.
+    ///
+    /// # Errors
+    /// Those of [`MetricsFile::resume`].
+    pub fn resume(path: &Path, step: u64) -> Result<Self> {
+        RowsFile::resume(path, HELD_OUT_HEADER, step).map(Self)
+    }
+
+    /// Appends the row of the epoch that ended after `step`, if there is none yet.
+    ///
+    /// # Errors
+    /// Those of [`MetricsFile::append`].
+    pub fn append(&mut self, step: u64, epoch: u64, figures: &HeldOutFigures, seconds: f64) -> Result<()> {
+        if self.0.last_step >= Some(step) {
+            return Ok(());
+        }
+        let HeldOutFigures { loss, divergence, energy_real, energy_noise } = *figures;
+        self.0.append(step, epoch, [loss, divergence, energy_real, energy_noise], seconds)
+    }
+
+    /// Drops the rows of steps after `step`.
+    ///
+    /// # Errors
+    /// Those of [`MetricsFile::resume`].
+    pub fn rewind(&mut self, step: u64) -> Result<()> {
+        self.0.rewind(step)
+    }
+
+    /// The step of the last row.
+    pub fn last_step(&self) -> Option<u64> {
+        self.0.last_step
+    }
+}
+
+/// A CSV file whose rows are a step, an epoch, floats, and seconds, as its header names them.
+#[derive(Debug)]
+struct RowsFile {
+    path: PathBuf,
+    header: &'static str,
+    file: File,
+    /// Bytes of whole rows in the file, and rows that could not be written yet.
+    length: u64,
+    waiting: String,
+    last_step: Option<u64>,
+    seconds: f64,
+}
+
+impl RowsFile {
+    fn create(path: &Path, header: &'static str) -> Result<Self> {
+        let mut file =
+            OpenOptions::new().append(true).create_new(true).open(path).map_err(|e| match e.kind() {
+                ErrorKind::AlreadyExists => {
+                    Error::file(path, "is there already: resume that run, or choose another folder")
+                }
+                _ => Error::io("create", path)(e),
+            })?;
+        let text = format!("{header}\n");
+        file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
+        let length = text.len() as u64;
+        Ok(Self {
+            path: path.to_owned(),
+            header,
+            file,
+            length,
+            waiting: String::new(),
+            last_step: None,
+            seconds: 0.0,
+        })
+    }
+
+    fn resume(path: &Path, header: &'static str, step: u64) -> Result<Self> {
+        let old = match read(path) {
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Self::create(path, header);
+            }
+            old => old?,
+        };
+        let kept = rows_until(&old, header, step).map_err(|problem| Error::file(path, problem))?;
+        if kept.text.as_bytes() != old {
+            write_atomically(path, |w| w.write_all(kept.text.as_bytes()))?;
+        }
+        let file = OpenOptions::new().append(true).open(path).map_err(Error::io("open", path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            header,
+            file,
+            length: kept.text.len() as u64,
+            waiting: String::new(),
+            last_step: kept.last_step,
+            seconds: kept.seconds,
+        })
+    }
+
+    fn append(
+        &mut self,
+        step: u64,
+        epoch: u64,
+        figures: impl IntoIterator<Item = f32>,
+        seconds: f64,
+    ) -> Result<()> {
+        let had_failed = !self.waiting.is_empty();
+        self.waiting += &format!("{step},{epoch}");
+        for value in figures {
+            self.waiting += &if value.is_nan() { ",nan".to_owned() } else { format!(",{value}") };
+        }
+        self.waiting += &format!(",{seconds:.3}\n");
+        (self.last_step, self.seconds) = (Some(step), seconds);
+        let mut write = || {
+            if had_failed {
+                self.file.set_len(self.length)?; // a part of a row may be there
+            }
+            self.file.write_all(self.waiting.as_bytes())
+        };
+        write().map_err(Error::io("write", &self.path))?;
+        self.length += self.waiting.len() as u64;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    fn rewind(&mut self, step: u64) -> Result<()> {
+        *self = Self { seconds: self.seconds, ..Self::resume(&self.path, self.header, step)? };
+        Ok(())
+    }
+}
+
+/// What is kept of a file.
+struct Kept {
+    text: String,
+    last_step: Option<u64>,
+    seconds: f64,
+}
+
+/// The header and the rows up to `step` of a file's content, and step and seconds of the last of them; or what is wrong with
+/// it.
+fn rows_until(content: &[u8], header: &str, step: u64) -> std::result::Result<Kept, String> {
+    let mut kept = Kept { text: format!("{header}\n"), last_step: None, seconds: 0.0 };
     let whole = content.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
     let begins = |header: &str| header.as_bytes().starts_with(content);
-    if whole == 0 && (begins(METRICS_HEADER) || begins(HEADER_BEFORE)) {
-        return Ok((format!("{METRICS_HEADER}\n"), 0.0)); // killed before the header was written
+    let before = (header == METRICS_HEADER).then_some(HEADER_BEFORE);
+    if whole == 0 && (begins(header) || before.is_some_and(begins)) {
+        return Ok(kept); // killed before the header was written
     }
     let text = String::from_utf8_lossy(&content[..whole]);
     let mut lines = text.lines();
     let is_old = match lines.next() {
-        Some(METRICS_HEADER) => false,
-        Some(HEADER_BEFORE) => true,
+        Some(first) if first == header => false,
+        Some(first) if Some(first) == before => true,
         _ => {
-            return Err(format!(
-                "line 1 is not `{METRICS_HEADER}`, so this is no metrics file of this program"
-            ));
+            return Err(format!("line 1 is not `{header}`, so this is no such file of this program"));
         }
     };
-    let mut kept = format!("{METRICS_HEADER}\n");
-    let mut seconds = 0.0;
+    let n_cells = header.split(',').count();
     for (ix, row) in lines.enumerate() {
         let row = match row.rsplit_once(',') {
             Some((figures, seconds)) if is_old => format!("{figures},nan,{seconds}"),
             _ => row.to_owned(),
         };
-        let parsed = parse_row(&row);
-        let (row_step, row_seconds) = parsed.ok_or_else(|| {
-            format!("line {} is not ten numbers, `{METRICS_HEADER}`; mend it, or move the file away", ix + 2)
+        let (row_step, row_seconds) = parse_row(&row, n_cells).ok_or_else(|| {
+            format!("line {} is not {n_cells} numbers, `{header}`; mend it, or move the file away", ix + 2)
         })?;
         if row_step <= step {
-            kept += &row;
-            kept.push('\n');
-            seconds = row_seconds;
+            kept.text += &row;
+            kept.text.push('\n');
+            (kept.last_step, kept.seconds) = (Some(row_step), row_seconds);
         }
     }
-    Ok((kept, seconds))
+    Ok(kept)
 }
 
 /// A row's step and seconds, if it is a row.
-fn parse_row(row: &str) -> Option<(u64, f64)> {
+fn parse_row(row: &str, n_cells: usize) -> Option<(u64, f64)> {
     let cells: Vec<&str> = row.split(',').collect();
     let [step, epoch, figures @ .., seconds] = cells.as_slice() else { return None };
     epoch.parse::<u64>().ok()?;
-    let numbers = figures.iter().filter(|cell| cell.parse::<f32>().is_ok()).count();
-    (figures.len() == 7 && numbers == 7).then_some((step.parse().ok()?, seconds.parse().ok()?))
+    let is_row = cells.len() == n_cells && figures.iter().all(|cell| cell.parse::<f32>().is_ok());
+    is_row.then_some((step.parse().ok()?, seconds.parse().ok()?))
 }
 
 /// What stands in a `metrics.csv`, column by column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricsTable {
     columns: Vec<(String, Vec<f64>)>,
+}
+
+/// The most bytes of a metrics file; a million steps take some 100 MB.
+const MAX_FILE: u64 = 2 << 30;
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    Source::open(path, MAX_FILE)?.read_all()
 }
 
 impl MetricsTable {
@@ -229,7 +370,7 @@ impl MetricsTable {
     /// length than the first line, or a cell that is no number: with the line, and the column's name.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let content = std::fs::read(path).map_err(Error::io("read", path))?;
+        let content = read(path)?;
         Self::parse(&content).map_err(|problem| Error::file(path, problem))
     }
 

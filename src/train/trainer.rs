@@ -1,10 +1,13 @@
 //! The training run: a plan on a device, advanced step by step, saved and resumed.
 
-use super::config::{CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule};
+use super::config::{
+    CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule, Standardize,
+};
 use super::guard::{Halt, Rollback, retry_seed};
 use super::metrics::StepMetrics;
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
 use crate::compare::{Report, compare};
+use crate::data::standard::Standard;
 use crate::data::{Dataset, Examples, Images};
 use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
@@ -17,7 +20,8 @@ use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_
 use crate::model::{AVERAGE, Model, header_network, ring_images, take_parameters};
 use crate::network::Network;
 use crate::plan::{
-    BufferId, JetPass, METRIC_ROWS, Source, Starts, TrainingNumbers, TrainingPlan, training_plan,
+    BufferId, Cause, JetPass, METRIC_ROWS, ProgramId, Source, Starts, TrainingNumbers, TrainingPlan,
+    training_plan,
 };
 use crate::{Error, Result};
 use rand::RngExt;
@@ -37,6 +41,7 @@ pub struct Trainer {
     config: Config,
     network: Network,
     data: String,
+    data_source: String,
     n_images: u32,
     machine: Machine,
     plan: TrainingPlan,
@@ -47,8 +52,8 @@ pub struct Trainer {
 #[derive(Debug)]
 pub struct PendingMetrics {
     steps: Range<u64>,
-    reading: Reading,
-    guard: Option<u64>, // `guard.collapse_steps`, where there is a guard
+    parts: Vec<(Range<u64>, Reading)>, // of as many steps as the table of metrics has rows, at most
+    guard: Option<u64>,                // `guard.collapse_steps`, where there is a guard
 }
 
 /// What submitted steps came to.
@@ -68,7 +73,7 @@ impl PendingMetrics {
 
     /// Whether they are there, so that awaiting them takes no time.
     pub fn is_ready(&self) -> bool {
-        self.reading.is_ready()
+        self.parts.iter().all(|(_, reading)| reading.is_ready())
     }
 
     /// The metrics, one for each step.
@@ -90,17 +95,22 @@ impl PendingMetrics {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn outcome(self) -> Result<Outcome> {
-        let words = self.reading.words().await?;
-        let (table, of_guard) = words.split_at(METRIC_ROWS as usize * METRICS);
-        let table: Vec<StepMetrics> = table
-            .chunks_exact(METRICS)
-            .map(|row| bytemuck::pod_read_unaligned(bytemuck::cast_slice(row)))
-            .collect();
-        let halt = self.guard.and_then(|in_a_row| Halt::of(of_guard, in_a_row));
-        let end =
-            halt.as_ref().map_or(self.steps.end, |halt| halt.step.clamp(self.steps.start, self.steps.end));
-        let row = |step| table[(step % u64::from(METRIC_ROWS)) as usize];
-        Ok(Outcome { metrics: (self.steps.start..end).map(row).collect(), halt })
+        let mut metrics = Vec::new();
+        for (steps, reading) in self.parts {
+            let words = reading.words().await?;
+            let (table, of_guard) = words.split_at(METRIC_ROWS as usize * METRICS);
+            let table: Vec<StepMetrics> = table
+                .chunks_exact(METRICS)
+                .map(|row| bytemuck::pod_read_unaligned(bytemuck::cast_slice(row)))
+                .collect();
+            let halt = self.guard.and_then(|in_a_row| Halt::of(of_guard, in_a_row));
+            let end = halt.as_ref().map_or(steps.end, |halt| halt.step.clamp(steps.start, steps.end));
+            metrics.extend((steps.start..end).map(|step| table[(step % u64::from(METRIC_ROWS)) as usize]));
+            if halt.is_some() {
+                return Ok(Outcome { metrics, halt });
+            }
+        }
+        Ok(Outcome { metrics, halt: None })
     }
 }
 
@@ -110,7 +120,7 @@ impl Trainer {
     /// # Errors
     /// A configuration that is not valid, a data set whose images do not fit the network, a device that can't hold it.
     pub async fn new(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
-        let mut trainer = Self::empty(device, config, dataset).await?;
+        let mut trainer = Self::empty(device, config, dataset, None).await?;
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
         let (capacity, initial) = trainer.config.ring();
         let mut parameters = trainer.network.initial_parameters(seed);
@@ -157,15 +167,21 @@ impl Trainer {
         let path = path.as_ref();
         let header = checkpoint.header;
         let device = device.going_on(&header.device, header.chain_path);
-        let mut trainer = Self::empty(&device, &header.config, dataset).await?;
-        let (of, network) = (header_network(path, &header)?, &trainer.network);
+        let of = header_network(path, &header)?;
+        let mut trainer = Self::empty(&device, &header.config, dataset, of.standard.clone()).await?;
+        let network = &trainer.network;
         if of.layers != network.layers || of.input != network.input {
             let text = format!("is a checkpoint of network `{}`, not of `{}`", of.name, network.name);
             return Err(Error::file(path, text));
         }
         if trainer.data != header.data {
             let (was, is) = (&header.data, &trainer.data);
-            let text = format!("was trained on other data ({was}) than this ({is}): give `--data` as it was");
+            let from = match header.data_source.as_str() {
+                "" => String::new(),
+                source => format!(", from {source}"),
+            };
+            let text =
+                format!("was trained on other data ({was}{from}) than this ({is}): give `--data` as it was");
             return Err(Error::file(path, text));
         }
         let mut tensors = Tensors::new(path, checkpoint.tensors);
@@ -203,7 +219,7 @@ impl Trainer {
             }
             buffers.push((spectral.vectors, vectors));
         }
-        let state = tensors.take_u32(&format!("{prefix}state"), &[8])?;
+        let state = tensors.take_u32(&format!("{prefix}state"), &[State::SAVED])?;
         let State { ring_head, ring_length, halted, .. } = State::of(&state);
         let (length, capacity) = (ring_length as usize, self.config.ring().0);
         if !(1..=capacity).contains(&length) || ring_head as usize >= capacity || halted != 0 {
@@ -219,9 +235,15 @@ impl Trainer {
         Ok(Stored { buffers, state })
     }
 
-    async fn empty(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
+    /// `standard` is what points were standardised by before, in a run that goes on.
+    async fn empty(
+        device: &Device,
+        config: &Config,
+        dataset: &Dataset,
+        standard: Option<Standard>,
+    ) -> Result<Self> {
         config.validate()?;
-        let network = config.network(dataset.train.shape())?;
+        let mut network = config.network(dataset.train.shape())?;
         let (examples, input) = (&dataset.train, network.input);
         let shape = examples.shape();
         let is_points = matches!(examples, Examples::Floats(_)) && shape.is_points();
@@ -237,6 +259,18 @@ impl Trainer {
                 network.name, dataset.name
             )));
         }
+        if config.data.standardize == Standardize::Columns {
+            let Examples::Floats(points) = examples else {
+                let text = "is of points and sequences, of a fixed set: leave it `none`, or give a file, or a fixed set of a \
+                            toy (`rings:10000`)";
+                return Err(Error::setting("data.standardize", text));
+            };
+            if !shape.is_points() {
+                let text = "is of points and sequences, and these are images: leave it `none`";
+                return Err(Error::setting("data.standardize", text));
+            }
+            network.standard = Some(standard.unwrap_or_else(|| Standard::of(points)));
+        }
         if let Some(objective) = config.score_objective() {
             objective.check(&network)?;
         }
@@ -250,27 +284,53 @@ impl Trainer {
         let target = device.chain_target(&network, config.train.batch);
         let steps = total_steps(config, n_images);
         if steps > u64::from(u32::MAX) {
-            return Err(Error::setting("train.steps", format!("{steps} steps in all are more than 2^32")));
+            let name = if config.train.steps == 0 { "train.epochs" } else { "train.steps" };
+            return Err(Error::setting(
+                name,
+                format!("comes to {steps} steps in all, and the most is 2^32 - 1"),
+            ));
         }
-        let plan = training_plan(&network, &numbers(config, examples), target);
+        let (room, numbers) = (device.room(), numbers(config, examples));
+        let of_image = shape.len() as u64 * if numbers.source == Source::Bytes { 1 } else { 4 };
+        let data_part = u32::try_from(room.buffer / of_image).unwrap_or(u32::MAX) / 4 * 4; // whole words
+        let data_part = if data_part < n_images { data_part.max(4) } else { 0 };
+        let plan = training_plan(&network, &TrainingNumbers { data_part, ..numbers }, target);
+        if let Some(excess) = plan.plan.excess(&room) {
+            let advice = match (excess.cause, config.objective) {
+                (Cause::Ring, Objective::Replay) => "Choose a smaller `replay.capacity`",
+                (Cause::Ring, Objective::Pcd) => "Choose a smaller `pcd.chains`",
+                (Cause::Ring, _) => Cause::Images.advice(),
+                (cause, _) => cause.advice(),
+            };
+            return Err(excess.error(&device.name(), advice));
+        }
         let mut trainer = Self {
             device: device.clone(),
             config: config.clone(),
             data: fingerprint(dataset),
+            data_source: source(dataset),
             n_images,
             machine: Machine::new(device, plan.plan.clone()).await?,
             plan,
             network,
             step: 0,
         };
-        if let Some(data) = trainer.plan.data {
+        for part in &trainer.plan.data {
+            let values = part.images.start as usize * shape.len()..part.images.end as usize * shape.len();
             match examples {
                 Examples::Bytes(images) => {
-                    let mut bytes = images.bytes.clone();
+                    let mut bytes = images.bytes[values].to_vec();
                     bytes.resize(bytes.len().next_multiple_of(4), 0);
-                    trainer.machine.write(data, 0, &bytemuck::pod_collect_to_vec(&bytes));
+                    trainer.machine.write(part.buffer, 0, &bytemuck::pod_collect_to_vec(&bytes));
                 }
-                Examples::Floats(images) => trainer.machine.write_floats(data, &images.values),
+                Examples::Floats(images) => match &trainer.network.standard {
+                    Some(standard) => {
+                        let mut points = Images { shape, values: images.values[values].to_vec() };
+                        standard.to_network(&mut points);
+                        trainer.machine.write_floats(part.buffer, &points.values);
+                    }
+                    None => trainer.machine.write_floats(part.buffer, &images.values[values]),
+                },
                 Examples::Fresh(..) => {}
             }
         }
@@ -289,12 +349,22 @@ impl Trainer {
 
     /// What the run is likely to go wrong by, if something.
     pub fn warning(&self) -> Option<String> {
-        let objective = self.config.score_objective()?;
-        let layer = objective.kinked(&self.network)?;
-        Some(format!(
-            "{layer}'s activation is made of straight lines, whose second derivative is 0, so that the loss lacks most of \
-             its trace term: choose a smooth activation (swish, softplus, tanh), or `denoising-score-matching`"
-        ))
+        let (batch, n_images) = (self.config.train.batch, self.n_images);
+        let is_large = batch as u64 > u64::from(n_images);
+        let of_batch = is_large.then(|| {
+            format!(
+                "train.batch is {batch}, and there are {n_images} examples: every step takes all of them, and is an epoch"
+            )
+        });
+        let kinked = self.config.score_objective().and_then(|objective| objective.kinked(&self.network));
+        let of_layer = kinked.map(|layer| {
+            format!(
+                "{layer}'s activation is made of straight lines, whose second derivative is 0, so that the loss lacks most \
+                 of its trace term: choose a smooth activation (swish, softplus, tanh), or `denoising-score-matching`"
+            )
+        });
+        let all: Vec<_> = of_batch.into_iter().chain(of_layer).collect();
+        (!all.is_empty()).then(|| all.join(". "))
     }
 
     /// The network.
@@ -317,42 +387,52 @@ impl Trainer {
         total_steps(&self.config, self.n_images)
     }
 
-    /// Submits some training steps, at most [`METRIC_ROWS`], and the reading of their metrics. On a GPU that is one
-    /// submission, which is not waited for; the CPU executor returns when they are done. Once the guard has halted
-    /// training, steps do nothing until [`Self::roll_back`].
+    /// Submits some training steps, and the reading of their metrics: up to [`METRIC_ROWS`] steps at a time, and more one
+    /// after the other. On a GPU these are submissions that are not waited for; the CPU executor returns when they are done.
+    /// Once the guard has halted training, steps do nothing until [`Self::roll_back`].
     ///
     /// # Errors
-    /// [`Error::Device`] if the device was lost.
+    /// [`Error::Device`] if the device was lost; [`Error::Usage`] for more steps in all than can be counted, 2^32.
     pub fn submit(&mut self, steps: u32) -> Result<PendingMetrics> {
         let first = self.step;
-        let steps = first..first + u64::from(steps.clamp(1, METRIC_ROWS));
-        let mut programs = Vec::new();
-        match &self.plan.guard {
-            None => programs.push((self.plan.step, (steps.end - first) as u32)),
-            Some(guard) => {
-                // Snapshots are taken after the same steps, however many are submitted at once.
-                let interval = self.config.guard.snapshot_every;
-                let mut step = first;
-                while step < steps.end {
-                    let next = (step + 1).next_multiple_of(interval).min(steps.end);
-                    programs.push((self.plan.step, (next - step) as u32));
-                    if next.is_multiple_of(interval) {
-                        programs.push((guard.keep, 1));
-                    }
-                    step = next;
-                }
-            }
+        let end = first + u64::from(steps);
+        if end > u64::from(u32::MAX) {
+            return Err(Error::Usage(format!("{end} training steps are more than can be counted, 2^32")));
         }
-        let reading = self.machine.submit(&programs, &self.readings())?;
-        self.step = steps.end;
-        Ok(PendingMetrics { steps, reading, guard: self.guard() })
+        let mut parts = Vec::new();
+        while self.step < end {
+            let steps = self.step..end.min(self.step + u64::from(METRIC_ROWS));
+            let reading = self.machine.submit(&self.programs(&steps), &self.readings())?;
+            self.step = steps.end;
+            parts.push((steps, reading));
+        }
+        Ok(PendingMetrics { steps: first..end, parts, guard: self.guard() })
+    }
+
+    /// What training steps run, and how many times. Snapshots are taken after the same steps, however many are submitted
+    /// at once.
+    fn programs(&self, steps: &Range<u64>) -> Vec<(ProgramId, u32)> {
+        let Some(guard) = &self.plan.guard else {
+            return vec![(self.plan.step, (steps.end - steps.start) as u32)];
+        };
+        let interval = self.config.guard.snapshot_every;
+        let (mut programs, mut step) = (Vec::new(), steps.start);
+        while step < steps.end {
+            let next = (step + 1).next_multiple_of(interval).min(steps.end);
+            programs.push((self.plan.step, (next - step) as u32));
+            if next.is_multiple_of(interval) {
+                programs.push((guard.keep, 1));
+            }
+            step = next;
+        }
+        programs
     }
 
     /// What is read after every submission: the metrics, and what the guard says.
     fn readings(&self) -> Vec<(BufferId, Range<usize>)> {
         let mut readings = vec![(self.plan.metrics, 0..METRIC_ROWS as usize * METRICS)];
         if let Some(guard) = &self.plan.guard {
-            readings.extend([(self.plan.state, 0..8), (guard.memory, 0..MEMORY)]);
+            readings.extend([(self.plan.state, 0..State::WORDS), (guard.memory, 0..MEMORY)]);
         }
         readings
     }
@@ -370,7 +450,9 @@ impl Trainer {
     pub async fn check(&mut self) -> Result<Option<Halt>> {
         let Some(guard) = &self.plan.guard else { return Ok(None) };
         let reading = self.machine.submit(&[(guard.check, 1)], &self.readings())?;
-        let pending = PendingMetrics { steps: self.step..self.step, reading, guard: self.guard() };
+        let steps = self.step..self.step;
+        let pending =
+            PendingMetrics { steps: steps.clone(), parts: vec![(steps, reading)], guard: self.guard() };
         Ok(pending.outcome().await?.halt)
     }
 
@@ -463,7 +545,11 @@ impl Trainer {
         let ring = self.machine.read_floats(self.plan.ring).await?;
         let (head, length) = (state.ring_head as usize, state.ring_length as usize);
         let newest: Vec<usize> = (1..=count.min(length)).map(|i| (head + length - i) % length).collect();
-        Ok(ring_images(&ring, self.network.input, &newest))
+        let mut images = ring_images(&ring, self.network.input, &newest);
+        if let Some(standard) = &self.network.standard {
+            standard.to_data(&mut images);
+        }
+        Ok(images)
     }
 
     /// Everything that a resumed run needs. `metrics` goes into the header as it is.
@@ -495,6 +581,7 @@ impl Trainer {
             device: self.device.name(),
             chain_path: self.device.chain_path(&self.network),
             data: self.data.clone(),
+            data_source: self.data_source.clone(),
             metrics,
         };
         Ok(Checkpoint { header, tensors })
@@ -522,15 +609,16 @@ impl Trainer {
                 tensors.insert(format!("{prefix}{SPECTRAL}{}", tensor.name), part);
             }
         }
-        let words = self.machine.read(at(plan.state)).await?;
+        let mut words = self.machine.read(at(plan.state)).await?;
         let state = State::of(&words);
+        words.truncate(State::SAVED);
         let shape = self.network.input;
         let mut ring = self.machine.read_floats(at(plan.ring)).await?;
         let length = state.ring_length as usize;
         ring.truncate(length * shape.len());
         let ring = Tensor::f32(&[length, shape.height, shape.width, shape.channels], ring);
         tensors.insert(format!("{prefix}{RING}"), ring);
-        tensors.insert(format!("{prefix}state"), Tensor::u32(&[8], words));
+        tensors.insert(format!("{prefix}state"), Tensor::u32(&[State::SAVED], words));
         if let Some(guard) = &plan.guard {
             let memory = self.machine.read_floats(at(guard.memory)).await?;
             tensors.insert(format!("{prefix}{GUARD}"), Tensor::f32(&[MEMORY], memory));
@@ -627,6 +715,7 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
             Examples::Fresh(toy, _) => Source::Fresh(*toy),
         },
         n_images,
+        data_part: 0,
         data_shape: examples.shape(),
         data_noise: config.data.noise as f32,
         chain: config.chain_numbers(training_steps),
@@ -666,6 +755,15 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
         score: config.score_objective(),
         guard: config.guard_numbers(),
     }
+}
+
+/// What a data set was opened by, such that it can be opened again from another folder.
+fn source(dataset: &Dataset) -> String {
+    let name = &dataset.name;
+    if dataset.toy.is_some() || name == "digits" {
+        return name.clone();
+    }
+    std::path::absolute(name).map_or_else(|_| name.clone(), |path| path.to_string_lossy().into_owned())
 }
 
 /// What tells one training set from another: its count, its shape, a checksum.

@@ -725,6 +725,7 @@ pub fn random_target(rng: &mut Rng) -> Target {
     Target {
         fused_steps: 0,
         fused_hidden: Hidden::Scratch,
+        dispatch_flop: thalweg::plan::DISPATCH_FLOP,
         lanes: rng.pick(&[4, 5, 8, 16]),
         tile_channels,
         tile_pixels: 1 + rng.below(4),

@@ -1,0 +1,48 @@
+//! Samples of points or sequences against held-out ones: the figures that training tells of them ([`crate::metrics`]).
+
+use super::{Subject, wrapped};
+use crate::Result;
+use crate::metrics::{Figures, Judge};
+use serde::Serialize;
+
+/// Figures of a model of points or sequences.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Points {
+    /// Langevin steps of each chain, from uniform noise on the box.
+    pub steps: u32,
+    /// Samples.
+    pub count: usize,
+    /// Lowest and highest value of each coordinate in the box.
+    pub limits: Vec<[f32; 2]>,
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// Draws `count` samples as the model's recipe does, and measures them.
+///
+/// # Errors
+/// Those of [`Judge::judge`].
+pub async fn measure(subject: &Subject<'_>, judge: &Judge, count: usize) -> Result<Points> {
+    let Subject { device, model, numbers, seed, .. } = *subject;
+    let figures = judge.judge(device, model, count, numbers, seed).await?;
+    Ok(Points { steps: numbers.steps, count, limits: judge.limits().to_vec(), figures })
+}
+
+impl Points {
+    /// Whether samples and energies were finite, as far as figures tell.
+    pub fn is_finite(&self) -> bool {
+        self.figures.sliced_wasserstein.is_finite() && self.figures.auc.is_finite()
+    }
+}
+
+impl std::fmt::Display for Points {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { steps, count, figures, .. } = self;
+        write!(f, "{}", wrapped(&format!("{count} samples after {steps} Langevin steps: {figures}")))?;
+        if figures.mmd.is_nan() && self.is_finite() {
+            write!(f, "\nMMD^2 needs at least 2 samples and 2 held-out points.")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! The plans whose pipelines `tests/shaders.rs` checks and `examples/export_shaders.rs` writes for other compilers.
+
+use crate::common;
+use std::collections::BTreeSet;
+use thalweg::data::ImageShape;
+use thalweg::data::toy::TOYS;
+use thalweg::kernels::Kernel;
+use thalweg::kernels::augment_starts::Augment;
+use thalweg::kernels::chain::Hidden;
+use thalweg::kernels::draw_negatives::Noise;
+use thalweg::kernels::dynamics::Form;
+use thalweg::kernels::random::{Distribution, Random, Stream};
+use thalweg::network::{ANALYTIC, Network, PRESETS, preset};
+use thalweg::plan::{
+    AnnealingNumbers, GuardNumbers, JetPass, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
+    TrainingNumbers, annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
+};
+
+/// The different kernels of `plans`, each with the name of the first plan that has it.
+pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
+    let mut seen = BTreeSet::new();
+    let of_plans =
+        plans.iter().flat_map(|(name, plan)| plan.launches().map(move |l| (name.as_str(), &l.kernel)));
+    of_plans.filter(|(_, k)| seen.insert((k.name(), k.source(), format!("{:?}", k.overrides())))).collect()
+}
+
+/// Every kind of plan that a network can take.
+pub fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
+    let chain = SamplerNumbers { steps: 2, ..SamplerNumbers::default() };
+    let smaller = ImageShape {
+        height: network.input.height.max(2) - 1,
+        width: network.input.width.max(5) - 4,
+        ..network.input
+    };
+    let numbers = TrainingNumbers {
+        batch: 19,
+        source,
+        n_images: 1000,
+        data_shape: if source == Source::Bytes { smaller } else { network.input },
+        data_noise: 0.005,
+        chain,
+        ring_capacity: 100,
+        fresh: 0.05,
+        alpha: 0.1,
+        learning_rate: 1e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+        gradient_norm_clip: 0.1,
+        guard: Some(GuardNumbers::default()),
+        ..TrainingNumbers::default()
+    };
+    let full = TrainingNumbers { batch: 128, n_images: 60_000, ring_capacity: 8192, ..numbers.clone() };
+    let mala = SamplerNumbers { form: Form::Mala, ..chain };
+    let normal = Noise { distribution: Distribution::Normal, scale: 0.5, bound: f32::INFINITY };
+    let penalties = TrainingNumbers {
+        starts: Starts::Data,
+        smoothness: 0.1,
+        weight_l2: 0.001,
+        average_decay: 0.99,
+        chain: mala,
+        ..numbers.clone()
+    };
+    let augment = Augment { probability: 0.5, shift: 2, flip: 0.5, rescale: 0.1 };
+    let kl = if JetPass::check(network).is_ok() { 0.3 } else { 0.0 };
+    let persistent =
+        TrainingNumbers { starts: Starts::Persistent, noise: normal, augment, kl, ..numbers.clone() };
+    let signs = Distribution::Signs;
+    let objectives = [
+        ScoreObjective::Matching { probes: 2 },
+        ScoreObjective::Sliced { probes: 2, distribution: signs, reduces_variance: false },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 1.0,
+            levels: 10,
+            velocity: false,
+            from_noise: 0.0,
+        },
+    ];
+    let anneal = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
+    let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok()).map(|objective| {
+        training_plan(network, &TrainingNumbers { score: Some(objective), ..numbers.clone() }, target).plan
+    });
+    let mut plans = vec![
+        training_plan(network, &numbers, target).plan,
+        training_plan(network, &penalties, target).plan,
+        training_plan(network, &persistent, target).plan,
+        sampler_plan(network, 10_000, &mala, &[2], target).plan,
+        training_plan(network, &full, target).plan,
+        sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
+        energy_plan(network, 1000, target).plan,
+        annealing_plan(network, (1000, 1000), &anneal, &[2], target).plan,
+    ];
+    plans.extend(of_score);
+    plans
+}
+
+/// Every plan that is there, of networks of every kind.
+pub fn all_plans() -> Vec<(String, Plan)> {
+    let mut all = Vec::new();
+    let presets = ["mnist-small", "conv-pool"].map(|name| preset(name).unwrap());
+    let networks = presets.into_iter().chain([common::odd_network()]).chain(common::lstm_networks());
+    for network in networks.collect::<Vec<_>>() {
+        for images in [16, 128] {
+            let fused = [(0, Hidden::Scratch), (u32::MAX, Hidden::Scratch), (u32::MAX, Hidden::Workgroup)];
+            for (fused_steps, fused_hidden) in fused {
+                let wide = Target { int64: true, ..Target::software(images, 8) };
+                let software = Target::software(images, 8);
+                for (on, target) in
+                    [("", Target::gpu(images)), (" in software", software), (" in software", wide)]
+                {
+                    for plan in plans(&network, Source::Bytes, Target { fused_steps, fused_hidden, ..target })
+                    {
+                        all.push((format!("{}, {images} images{on}", network.name), plan));
+                    }
+                }
+            }
+        }
+    }
+    let network = common::point_network(2);
+    for source in TOYS.map(Source::Fresh).into_iter().chain([Source::Floats]) {
+        for plan in plans(&network, source, Target::gpu(128)) {
+            all.push((format!("points from {source:?}"), plan));
+        }
+    }
+    for network in common::edge_networks() {
+        let target = Target::gpu(16);
+        all.push((network.name.clone(), energy_plan(&network, 3, target).plan));
+    }
+    for energy in ANALYTIC {
+        let network = preset(&format!("analytic:{}", energy.name())).unwrap();
+        all.push((network.name.clone(), energy_plan(&network, 128, Target::gpu(128)).plan));
+    }
+    all.push(("peak".to_owned(), peak_plan().plan));
+    all
+}
+
+/// Every plan of every preset in full size, as a GPU runs it, by each path of its chains.
+pub fn preset_plans() -> Vec<(String, Plan)> {
+    let mut all = Vec::new();
+    for name in PRESETS {
+        let network = preset(name).unwrap();
+        let source = match network.input {
+            ImageShape { height: 1, .. } => Source::Floats,
+            _ => Source::Bytes,
+        };
+        for (path, target) in gpu_paths(128) {
+            for plan in plans(&network, source, target) {
+                all.push((format!("{name}, {path}"), plan));
+            }
+        }
+    }
+    all
+}
+
+/// What a first run takes on a GPU: `train` (which learns `digits` by denoising), `sample` and `energy`, and the same with
+/// chains (`mnist-small`), by each path of theirs. `tile` is empty, or lanes, channels and pixels of another tile than
+/// [`Target::gpu`]'s.
+pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
+    let denoising =
+        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 5.0, levels: 64, velocity: true, from_noise: 0.0 };
+    let mut all = Vec::new();
+    for (name, score) in [("digits", Some(denoising)), ("mnist-small", None)] {
+        let network = preset(name).unwrap();
+        for (path, mut target) in gpu_paths(128) {
+            if let [lanes, tile_channels, tile_pixels] = *tile {
+                let tile_area = tile_channels * tile_pixels;
+                target = Target { lanes: lanes as u32, tile_channels, tile_pixels, tile_area, ..target };
+            }
+            let numbers = TrainingNumbers {
+                batch: 128,
+                n_images: 60_000,
+                data_shape: ImageShape { channels: 1, height: 28, width: 28 },
+                data_noise: 0.005,
+                ring_capacity: 8192,
+                fresh: 0.05,
+                alpha: 0.1,
+                average_decay: 0.999,
+                guard: Some(GuardNumbers::default()),
+                score,
+                ..TrainingNumbers::default()
+            };
+            let sampling = SamplerNumbers { form: Form::NoiseLast, ..SamplerNumbers::default() };
+            all.extend([
+                (format!("train {name}, {path}"), training_plan(&network, &numbers, target).plan),
+                (
+                    format!("sample {name}, {path}"),
+                    sampler_plan(&network, 64, &sampling, &[1, 100], target).plan,
+                ),
+                (format!("energy {name}, {path}"), energy_plan(&network, 128, target).plan),
+            ]);
+        }
+    }
+    all
+}
+
+/// How a GPU may run chains.
+fn gpu_paths(images: usize) -> [(&'static str, Target); 3] {
+    let layers = Target::gpu(images);
+    let fused = Target { fused_steps: u32::MAX, ..layers };
+    [
+        ("layers", layers),
+        ("fused", fused),
+        ("fused-workgroup", Target { fused_hidden: Hidden::Workgroup, ..fused }),
+    ]
+}
+
+/// Kernels of random numbers that no plan has.
+pub fn lone_kernels() -> Vec<Kernel> {
+    let random = |distribution| {
+        Random { lanes: 64, features: 5, stream: Stream::RingStart, distribution, scale: 1.0, bound: 1.0 }
+            .into()
+    };
+    [Distribution::Bits, Distribution::Uniform, Distribution::Normal, Distribution::Signs].map(random).into()
+}
