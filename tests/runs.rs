@@ -379,7 +379,6 @@ fn a_second_signal_loses_nothing() {
     // Long pictures: 5,000 points at the end, 20,000 steps each.
     let mut arguments = train(&["--steps=100000"]);
     arguments.push("--set=sample.steps=20000");
-    arguments.push("--set=train.epochs=1");
     arguments.push("--set=train.batch=1"); // 36 steps an epoch, and none of them shown
     let running = start(folder.path(), &arguments);
     wait_for_rows(&run, 40);

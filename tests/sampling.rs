@@ -415,8 +415,16 @@ fn samples_that_diverge_fail_evaluate_and_plot() {
     let facts = ["not finite", "step_size"];
     let stdout = ends(folder, 2, &[&["plot"], &model[..]].concat(), &facts);
     assert!(stdout.contains("landscape.png") && stdout.contains("histograms.png"), "{stdout}");
-    let sample = ["sample", "--count=4", "--steps=3", "--npy=s.npy", "--form=theory", "--clamp=0"];
-    ends(folder, 2, &[&sample, &model[..]].concat(), &["of 4 chains", "not finite", "--init"]);
+    let sample = [
+        "sample",
+        "--count=4",
+        "--steps=3",
+        "--npy=s.npy",
+        "--form=theory",
+        "--clamp=0",
+        "--gradient-clip=0",
+    ];
+    ends(folder, 2, &[&sample[..], &model].concat(), &["of 4 chains", "not finite", "--init"]);
     assert!(folder.join("s.npy").exists());
     let long = ["evaluate", "--long-run", "--long-run-chains=4", "--json=f.json", "--picture=l.png"];
     let stdout = ends(folder, 2, &[&long, &model[..]].concat(), &facts);

@@ -3,6 +3,7 @@
 use super::folder::{
     CHECKPOINT, FIGURES, FIRST_CHECKPOINT, HELD_OUT, METRICS, RECIPE, RunFolder, check_free,
 };
+use super::given::is_built_in;
 use super::paths::{OutputFolder, check_data};
 use super::plot::{draw_curves, draw_plane, draw_samples};
 use super::progress::{EpochFigures, Progress};
@@ -176,7 +177,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         say(note);
     }
     let recipe = folder.join(RECIPE);
-    screen::write_recipe(&recipe, trainer.config(), &dataset.name, &device.to_string())?;
+    screen::write_recipe(&recipe, trainer.config(), &place_of(&data), &device.to_string())?;
     screen::say_recipe(trainer.config(), &recipe);
     say(format_args!(
         "{} parameters, {} {} ({} held out) from {}, on {device}",
@@ -305,6 +306,14 @@ fn data_of(arguments: &Arguments, header: &Header) -> Result<String> {
             }
             Ok(data_source.clone())
         }
+    }
+}
+
+/// The name of a data set from anywhere: a built-in set's, or an absolute path.
+fn place_of(data: &str) -> String {
+    match std::path::absolute(data) {
+        Ok(path) if !is_built_in(data) => path.display().to_string(),
+        _ => data.to_owned(),
     }
 }
 
