@@ -424,7 +424,7 @@ fn samples_that_diverge_fail_evaluate_and_plot() {
         "--clamp=0",
         "--gradient-clip=0",
     ];
-    ends(folder, 2, &[&sample[..], &model].concat(), &["of 4 chains", "not finite", "--init"]);
+    ends(folder, 2, &[&sample[..], &model].concat(), &["4 of 4 chains", "not finite", "--step-size"]);
     assert!(folder.join("s.npy").exists());
     let long = ["evaluate", "--long-run", "--long-run-chains=4", "--json=f.json", "--picture=l.png"];
     let stdout = ends(folder, 2, &[&long, &model[..]].concat(), &facts);
