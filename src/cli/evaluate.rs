@@ -116,6 +116,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let path = model_path(arguments.model.as_deref(), network)?;
     let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
     check_level(&arguments, &recipe)?;
+    if arguments.ais && model.network.standard.is_some() {
+        let text = "--ais: the model standardises its columns (data.standardize), and annealed importance sampling does not map \
+                    points to its units yet: standardise the columns beforehand, and train on these";
+        return Err(Error::Usage(text.to_owned()));
+    }
     let reading = arguments.range.reading(model.network.input, &recipe);
     let dataset = open_data(&arguments, &model, &reading)?;
     let has_images = dataset.as_ref().is_some_and(|set| !is_points(set));
