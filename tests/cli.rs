@@ -1347,7 +1347,7 @@ fn help_names_every_option_and_its_default() {
                 ("--raw-weights", "moving average"),
                 ("--ignore-extra-tensors", "does not have"),
                 ("--network", "[default: the one"),
-                ("--data", "[default: digits;"),
+                ("--data", "[default: what the checkpoint"),
                 ("--ood", "any number of times"),
                 ("--range", "[default: the model's recipe]"),
                 ("--count", "[default: 1000]"),

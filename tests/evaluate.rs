@@ -562,6 +562,17 @@ fn command_prints_a_table_and_writes_it_all_as_json() {
         outliers.iter().map(|set| set["count"].as_u64().unwrap()).collect::<Vec<_>>(),
         [12, 12, 12, 12, 9, 120]
     );
+    // Where none are named, the data are those that the checkpoint learned from.
+    let few = ["--count=4", "--device=cpu"];
+    let named = works(folder, &[&model[..], &few[..1]].concat());
+    let found = works(folder, &[&model[..3], &few].concat());
+    let source = found.lines().find(|line| line.starts_with("Data: ")).unwrap();
+    assert!(source.contains("digits.idx, which the model learned from"), "{found}");
+    let figures = |text: &str| {
+        text.lines().filter(|line| line.contains("samples from")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(figures(&named), figures(&found));
+    assert!(!named.contains("Data: "), "{named}");
     // What is printed is what is written.
     let fid = format!("{:.3}", sets[2]["distances"]["fid"].as_f64().unwrap());
     let row = table.lines().find(|line| line.starts_with("samples from noise")).unwrap();

@@ -1,15 +1,16 @@
 //! `thalweg evaluate`: how good a model is.
 
 use super::ends::{are_many, warn};
-use super::given::{model_path, read_input};
+use super::given::{is_built_in, model_path, read_input};
 use super::paths::OutputFile;
 use super::sample::trained_levels;
 use super::{check_output, open_model, real, say, say_notes, steps_bar};
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use thalweg::checkpoint::Archive;
 use thalweg::data::reading::Reading;
-use thalweg::data::{Examples, Opened};
+use thalweg::data::{Examples, Opened, npz};
 use thalweg::evaluate::annealed::{self, Annealed, BaseKind, temperature_of};
 use thalweg::evaluate::long_run::{self, LongRun};
 use thalweg::evaluate::samples::{self, Fid};
@@ -37,8 +38,8 @@ pub struct Arguments {
     #[command(flatten)]
     weights: super::WeightsOption,
     /// What the model was trained on: `digits`, a toy set, a folder or a file, as for `thalweg train`; the model is held
-    /// against what it holds out [default: digits; for points in the plane five-gaussians, for a mixture with a formula the
-    /// set of its name]
+    /// against what it holds out [default: what the checkpoint says; of weights alone digits, for points in the plane
+    /// five-gaussians, for a mixture with a formula the set of its name]
     #[arg(long, value_name = "NAME|DIR|FILE")]
     data: Option<String>,
     /// Images, or points, that are none of the kind, for the model to tell from held-out ones: a folder or file (IDX, .npy,
@@ -122,7 +123,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         return Err(Error::Usage(text.to_owned()));
     }
     let reading = arguments.range.reading(model.network.input, &recipe);
-    let dataset = open_data(&arguments, &model, &reading)?;
+    let dataset = open_data(&arguments, path.as_deref(), &model, &reading)?;
     let has_images = dataset.as_ref().is_some_and(|set| !is_points(set));
     let report = if has_images || !model.network.input.is_points() {
         let dataset = dataset.ok_or_else(|| Error::Usage("--data is missing".to_owned()))?;
@@ -159,14 +160,38 @@ fn is_points(dataset: &Dataset) -> bool {
     !matches!(dataset.train, Examples::Bytes(_)) && dataset.train.shape().is_points()
 }
 
+/// The data that a checkpoint's model learned from, if it says so; it is said when they are no built-in set.
+fn data_of(path: &Path) -> Result<Option<String>> {
+    let Some(data) = Archive::open(path)?.header.map(|header| header.data_source) else { return Ok(None) };
+    if data.is_empty() || is_built_in(&data) {
+        return Ok(Some(data).filter(|data| !data.is_empty()));
+    }
+    if !npz::split(Path::new(&data)).0.exists() {
+        let text =
+            "the model learned from what was here, and nothing is here now: say with --data where it is";
+        return Err(Error::file(&data, text));
+    }
+    say(format_args!("Data: {data}, which the model learned from (--data takes others)."));
+    Ok(Some(data))
+}
+
 /// The data that the model is held against; none for an energy with a formula that no data set has.
-fn open_data(arguments: &Arguments, model: &Model, reading: &Reading) -> Result<Option<Dataset>> {
+fn open_data(
+    arguments: &Arguments,
+    path: Option<&Path>,
+    model: &Model,
+    reading: &Reading,
+) -> Result<Option<Dataset>> {
     let input = model.network.input;
+    let own = match (&arguments.data, path) {
+        (None, Some(path)) => data_of(path)?,
+        _ => None,
+    };
     let analytic = match model.network.layers[0].operation {
         Operation::Analytic(energy) => Some(energy),
         _ => None,
     };
-    let name = match (&arguments.data, analytic) {
+    let name = match (arguments.data.as_ref().or(own.as_ref()), analytic) {
         (Some(name), _) => name.as_str(),
         (None, Some(energy)) if energy.mixture().is_some() => Analytic::name(energy),
         (None, Some(_)) => return Ok(None),
