@@ -3,4 +3,4 @@
 # it on a quiet machine. Arguments go to the test program: a test's name, for example.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec cargo test --release --locked --test speed -- --ignored --nocapture --test-threads=1 "$@"
+exec cargo test --release --locked --test main -- speed:: --ignored --nocapture --test-threads=1 "$@"

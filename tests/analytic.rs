@@ -2,7 +2,7 @@
 //! wrong step size, a missing factor of the noise, a wrong temperature, and generators that are biased, of another shape or
 //! dependent.
 
-mod common;
+use crate::common;
 
 use common::{Failures, Rng, largest, to_f64};
 use std::f64::consts::{E, PI, TAU};

@@ -1,7 +1,7 @@
 //! Annealed importance sampling against constants that are known: Gaussians in several dimensions, and, by quadrature in
 //! the plane, a double well, a mixture, wells in a box, and a network.
 
-mod common;
+use crate::common;
 
 use common::{Failures, Rng};
 use std::f64::consts::{PI, TAU};

@@ -1,7 +1,5 @@
 //! Chains of bfloat16 on the processor ([`Isa::Bf16`]): near those of floats, and nothing but chains.
 
-mod common;
-
 use thalweg::compare::compare;
 use thalweg::cpu::Isa;
 use thalweg::device::{Device, Machine};

@@ -1,6 +1,6 @@
 //! The fused chain: against its twin, and against the chain by layers, whose kernels have tests of their own.
 
-mod common;
+use crate::common;
 
 use thalweg::compare::compare;
 use thalweg::data::ImageShape;

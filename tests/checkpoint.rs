@@ -1,13 +1,12 @@
 //! Checkpoint files: exact round trips, an error for each kind of damage, whole after a kill, and a fuzzed loader.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::allocator::peak;
 use serde_json::json;
 use thalweg::checkpoint::{
     Checkpoint, FORMAT, Header, Tensor, TensorData, Tensors, load_tensors, read_tensors,
@@ -15,43 +14,6 @@ use thalweg::checkpoint::{
 use thalweg::device::ChainPath;
 use thalweg::train::config::Config;
 use thalweg::{Error, files};
-
-/// Counts what each thread has allocated, and the most it had at once.
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(bytes: isize) {
-    LIVE.set(LIVE.get() + bytes);
-    PEAK.set(PEAK.get().max(LIVE.get()));
-}
-
-// SAFETY: all the work is the system allocator's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What `work` gives, and the most bytes it had allocated at once on this thread.
-fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    let before = LIVE.get();
-    PEAK.set(before);
-    let result = work();
-    (result, (PEAK.get() - before) as usize)
-}
 
 /// splitmix64.
 struct Random(u64);

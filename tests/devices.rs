@@ -13,7 +13,7 @@ use thalweg::network::preset;
 use thalweg::plan::{SamplerNumbers, Target, energy_plan, sampler_plan, sampler_plan_in_shares};
 use thalweg::{Config, Dataset, EnergyModel, Error, Model, Network, Sampler, Trainer};
 
-mod common;
+use crate::common;
 
 use common::{bits, checkpoint, steps};
 

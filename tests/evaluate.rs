@@ -16,7 +16,7 @@ use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::{SamplerChange, SamplerNumbers};
 use thalweg::{Dataset, Device, EnergyModel, Images, Model, Sampler};
 
-mod common;
+use crate::common;
 use common::{Failures, Rng, gpu};
 
 // ---- the classifier

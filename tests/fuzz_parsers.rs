@@ -6,64 +6,18 @@
 //!
 //! To add a parser: write a function that returns a [`Parser`], and a test that calls [`check`] on it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use crate::allocator::peak;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use thalweg::data::reading::{Reading, Takes};
 use thalweg::data::{Examples, cifar, idx, npy, npz, picture_file, rows};
 use thalweg::source::Source;
 use thalweg::train::config::Range;
 
-// ---- memory: what this thread holds, and the most it held
-
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(change: isize) {
-    // `try_with`: a thread still frees memory when its locals are gone.
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + change);
-        PEAK.with(|peak| peak.set(peak.get().max(held.get())));
-    });
-}
-
-// SAFETY: all is passed on to the system's allocator; counting neither allocates nor panics.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new may both be there while the content moves.
-        count(size as isize);
-        count(-(layout.size() as isize));
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-const MAX_MEMORY: isize = 64 << 20;
+const MAX_MEMORY: usize = 64 << 20;
 /// Parsing takes microseconds; this much is left for a machine that is busy with other things.
 const MAX_SECONDS: u64 = 60;
 
@@ -148,11 +102,8 @@ fn fuzz(parser: &Parser, n: u64) -> Result<u64, Found> {
 
 /// Whether the input was accepted, or what went wrong.
 fn run(parser: &Parser, input: &[u8]) -> Result<bool, String> {
-    let before = HELD.get();
-    PEAK.set(before);
     let start = std::time::Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| (parser.parse)(input)));
-    let took = PEAK.get() - before;
+    let (result, took) = peak(|| catch_unwind(AssertUnwindSafe(|| (parser.parse)(input))));
     match result {
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();

@@ -14,7 +14,7 @@ use thalweg::plan::{
     SamplerNumbers, Source, Target, TrainingNumbers, energy_plan, sampler_plan, training_plan,
 };
 
-mod common;
+use crate::common;
 
 struct Golden {
     tensors: BTreeMap<String, Tensor>,

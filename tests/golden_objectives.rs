@@ -17,7 +17,7 @@ use thalweg::plan::{
     Derivatives, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, training_plan,
 };
 
-mod common;
+use crate::common;
 
 const N: usize = 5;
 

@@ -1,7 +1,7 @@
 //! Gradients: the CPU twins, in f64, against central differences of plain models; packed weights; and the twins as they
 //! are launched, in f32, against those in f64.
 
-mod common;
+use crate::common;
 
 use common::{
     ACTIVATIONS, Failures, Machine32, Machine64, Rng, difference, edge_networks, from_blocks, largest,

@@ -15,7 +15,7 @@ use thalweg::train::metrics::StepMetrics;
 use thalweg::train::{Halt, Rollback};
 use thalweg::{Config, Dataset, Error, Network, Trainer};
 
-mod common;
+use crate::common;
 
 use common::{bits, checkpoint, steps};
 

@@ -1,7 +1,7 @@
 //! Second-order objectives: the jets' twins, in f64, against differences of plain models, through whole networks; their
 //! loss and seeds in f32; whole training steps on every device against the reference.
 
-mod common;
+use crate::common;
 
 use common::{
     ACTIVATIONS, Failures, Machine32, Machine64, Rng, edge_networks, largest, plain_energy, random_network,

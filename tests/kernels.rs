@@ -78,7 +78,7 @@ use thalweg::kernels::{Kernel, Slope, State, activate};
 use thalweg::network::{ANALYTIC, Activation, ConvShape, DenseShape, LstmShape, Padding, PoolShape};
 use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
 
-mod common;
+use crate::common;
 
 /// A NaN that no arithmetic makes.
 const GUARD: u32 = 0x7fc0_beef;

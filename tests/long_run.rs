@@ -1,6 +1,6 @@
 //! How well chains mix, on chains that it is known of; and chains that run for longer than in training.
 
-mod common;
+use crate::common;
 
 use common::{Failures, Rng};
 use std::f64::consts::PI;

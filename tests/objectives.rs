@@ -1,7 +1,7 @@
 //! Chains and objectives: where chains start and end, MALA's density, averages of weights, and whole steps on both
 //! executors, resumed and uninterrupted.
 
-mod common;
+use crate::common;
 
 use common::{bits, checkpoint, steps};
 

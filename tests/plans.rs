@@ -1,6 +1,6 @@
 //! Plans and networks as data: sizes, offsets, what launches bind, and what can't be.
 
-mod common;
+use crate::common;
 
 use common::{Failures, Rng, edge_networks, from_blocks, odd_network, point_network, random_network};
 use common::{to_blocks, to_f64};

@@ -10,7 +10,7 @@ use thalweg::plan::SamplerNumbers;
 use thalweg::train::config::{Objective, RateSchedule};
 use thalweg::{Config, Device, EnergyModel, Model, Network, Sampler, Trainer};
 
-mod common;
+use crate::common;
 
 /// Normal points (sums of 12 uniform numbers) of deviation 1.
 fn normals(n: usize, d: usize, seed: u64) -> Vec<f32> {

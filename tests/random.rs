@@ -2,7 +2,7 @@
 //!
 //! Everything is deterministic, so a bound of five standard errors costs nothing: it is passed for good, or not at all.
 
-mod common;
+use crate::common;
 
 use common::{Failures, Rng};
 use rand::TryRng;

@@ -7,7 +7,7 @@
 //! exchangeable, so that is the same in distribution; the model takes the ring's order, and
 //! [`ages_are_those_of_the_recipes_own_order`] takes the recipe's.
 
-mod common;
+use crate::common;
 
 use common::Failures;
 use std::collections::{BTreeMap, BTreeSet};

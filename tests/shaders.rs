@@ -1,9 +1,9 @@
 //! Every pipeline of every plan, with no device: naga validates it against base WebGPU, writes it for Vulkan, Metal and
 //! DX12, and the host's view of its bindings, overrides, uniform and resident structs is held against the shader's.
 
-mod all_plans;
-mod common;
-mod uniformity;
+use crate::all_plans;
+use crate::common;
+use crate::uniformity;
 
 use all_plans::{all_plans, first_plans, kernels, lone_kernels, plans, preset_plans};
 use common::Failures;

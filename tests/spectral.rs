@@ -1,7 +1,7 @@
 //! Bounded spectral norms: the power iteration on the device against singular values in double precision, the projection,
 //! and that training keeps the bounds and goes on where it stopped.
 
-mod common;
+use crate::common;
 
 use common::{Rng, bits, checkpoint, steps};
 use thalweg::checkpoint::Checkpoint;

@@ -1,7 +1,7 @@
 //! The speed gate, `benches/speed_gate.sh`: ratios inside one run, each held to what this processor's own units can do. Tests
 //! that measure time are ignored by `cargo test`: other processes must not be able to fail it.
 
-mod common;
+use crate::common;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! Toy sets: points lie where the definitions say, as often as they say, and densities are those of the points.
 
-mod common;
+use crate::common;
 
 use common::Failures;
 use std::f64::consts::{PI, TAU};

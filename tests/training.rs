@@ -12,7 +12,7 @@ use thalweg::kernels::random::{Philox, Stream};
 use thalweg::train::metrics::StepMetrics;
 use thalweg::{Config, Dataset, EnergyModel, Trainer};
 
-mod common;
+use crate::common;
 
 use common::{bits, checkpoint, steps};
 

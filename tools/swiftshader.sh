@@ -2,7 +2,7 @@
 # Runs a command with SwiftShader, Google's Vulkan driver for processors, as the only Vulkan driver: a second opinion beside
 # Mesa's. It comes out of Debian's `chromium-common`, which is fetched but not installed.
 #
-#   tools/swiftshader.sh cargo test --release --locked --test golden
+#   tools/swiftshader.sh cargo test --release --locked --test main -- golden::
 set -euo pipefail
 
 at=${XDG_CACHE_HOME:-$HOME/.cache}/thalweg-swiftshader
