@@ -8,7 +8,7 @@
 //! A checkpoint names its network; for weights alone the third argument does.
 
 use std::path::Path;
-use thalweg::model::Weights;
+use thalweg::checkpoint::Weights;
 use thalweg::picture::{GridOptions, grid, save_png};
 use thalweg::{Device, Error, Model, Result, Sampler};
 

@@ -1,7 +1,7 @@
 //! What the engine reaches on a device, measured in one run: `thalweg bench`.
 
-use crate::calibration::Calibration;
 use crate::data::{Examples, Images};
+use crate::device::calibration::Calibration;
 use crate::device::{ChainPath, Chains, Device, Machine};
 use crate::gpu::Adapter;
 use crate::kernels::State;
@@ -10,7 +10,7 @@ use crate::kernels::dynamics::Form;
 use crate::kernels::random::{Philox, Stream};
 use crate::network::preset;
 use crate::plan::{ProgramId, SamplerNumbers, SamplerPlan, peak_plan, sampler_plan};
-use crate::train::Config;
+use crate::recipe::Config;
 use crate::{Dataset, Error, Network, Result, Trainer};
 use rand::RngExt;
 use serde::Serialize;

@@ -3,36 +3,31 @@
 #![warn(missing_docs)]
 
 pub mod bench;
-pub mod calibration;
 pub mod checkpoint;
-pub mod compare;
 pub mod cpu;
 pub mod data;
 pub mod device;
-pub mod energy;
 pub mod error;
 pub mod evaluate;
 pub mod files;
 pub mod gpu;
 pub mod kernels;
-pub mod metrics;
-pub mod model;
 pub mod network;
 pub mod picture;
 pub mod plan;
-pub mod plane;
-pub mod sample;
+pub mod recipe;
+pub mod sampling;
 pub mod source;
 pub mod train;
 
+pub use checkpoint::Model;
 pub use data::{Dataset, Images};
 pub use device::Device;
-pub use energy::EnergyModel;
 pub use error::{Error, Result};
-pub use model::Model;
 pub use network::Network;
-pub use sample::Sampler;
-pub use train::{Config, Trainer};
+pub use recipe::Config;
+pub use sampling::{EnergyModel, Sampler};
+pub use train::Trainer;
 
 /// The README's code compiles.
 #[cfg(doctest)]

@@ -7,7 +7,7 @@ use common::{Failures, Rng};
 use std::f64::consts::{PI, TAU};
 use thalweg::data::{ImageShape, Images};
 use thalweg::evaluate::Subject;
-use thalweg::evaluate::annealed::{
+use thalweg::evaluate::ais::{
     Annealing, Base, BaseKind, Estimate, Options, Passage, Settings, measure, temperature_of,
 };
 use thalweg::kernels::dynamics::{Form, Path};

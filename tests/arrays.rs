@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use thalweg::data::reading::{Reading, Takes};
 use thalweg::data::standard::{Standard, unscaled};
 use thalweg::data::{Dataset, Examples, ImageShape, Images, Opened, npy, read_for};
-use thalweg::train::config::Range;
+use thalweg::recipe::Range;
 
 // ---- helpers
 

@@ -1,7 +1,7 @@
 //! Chains of bfloat16 on the processor ([`Isa::Bf16`]): near those of floats, and nothing but chains.
 
-use thalweg::compare::compare;
 use thalweg::cpu::Isa;
+use thalweg::device::compare::compare;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::dynamics::Form;

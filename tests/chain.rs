@@ -2,8 +2,8 @@
 
 use crate::common;
 
-use thalweg::compare::compare;
 use thalweg::data::ImageShape;
+use thalweg::device::compare::compare;
 use thalweg::device::{ChainPath, Chains, Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::chain::{Hidden, chain_layers, workgroup_memory};

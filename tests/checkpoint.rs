@@ -12,7 +12,7 @@ use thalweg::checkpoint::{
     Checkpoint, FORMAT, Header, Tensor, TensorData, Tensors, load_tensors, read_tensors,
 };
 use thalweg::device::ChainPath;
-use thalweg::train::config::Config;
+use thalweg::recipe::Config;
 use thalweg::{Error, files};
 
 /// splitmix64.

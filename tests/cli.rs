@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
+use thalweg::checkpoint::replay_images;
 use thalweg::checkpoint::{Checkpoint, Tensor, TensorData, load_tensors};
 use thalweg::data::{ByteImages, Dataset, Examples, Images, npy};
-use thalweg::model::replay_images;
 use thalweg::network::preset;
 use thalweg::picture::plot::{curves, sequences};
 use thalweg::picture::{GridOptions, film, grid};
 use thalweg::plan::SamplerNumbers;
-use thalweg::train::metrics::MetricsTable;
+use thalweg::train::log::MetricsTable;
 use thalweg::{Config, Device, EnergyModel, Model, Sampler};
 
 // ---- helpers

@@ -5,7 +5,7 @@ use thalweg::Error;
 use thalweg::kernels::dynamics::{Form, Path as Course};
 use thalweg::kernels::random::Distribution;
 use thalweg::plan::ScoreObjective;
-use thalweg::train::config::{Config, EnergyL2Form, Objective, PRESETS, RateSchedule, ScoreTarget};
+use thalweg::recipe::{Config, EnergyL2Form, Objective, PRESETS, RateSchedule, ScoreTarget};
 
 fn small() -> Config {
     Config::preset("mnist-small").unwrap()
@@ -67,7 +67,7 @@ fn table_and_struct_agree() {
         leaves.iter().map(|l| l.0.as_str()).collect::<Vec<_>>(),
         table.iter().map(|t| t.0).collect::<Vec<_>>()
     );
-    let source = include_str!("../src/train/config.rs");
+    let source = include_str!("../src/recipe/config.rs");
     for ((name, value), (_, default, doc)) in leaves.iter().zip(table) {
         match value {
             Value::String(text) => assert_eq!(*text, default, "{name}"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use thalweg::data::{Examples, Images};
 use thalweg::device::{ChainPath, Chains, Device, Machine};
-use thalweg::evaluate::annealed::{Annealing, Base, Settings};
+use thalweg::evaluate::ais::{Annealing, Base, Settings};
 use thalweg::gpu::{Gpu, Limits, adapters};
 use thalweg::kernels::State;
 use thalweg::kernels::dynamics::Form;

@@ -14,8 +14,8 @@ use crate::allocator::peak;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use thalweg::data::reading::{Reading, Takes};
 use thalweg::data::{Examples, cifar, idx, npy, npz, picture_file, rows};
+use thalweg::recipe::Range;
 use thalweg::source::Source;
-use thalweg::train::config::Range;
 
 const MAX_MEMORY: usize = 64 << 20;
 /// Parsing takes microseconds; this much is left for a machine that is busy with other things.

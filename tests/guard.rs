@@ -11,7 +11,7 @@ use thalweg::kernels::State;
 use thalweg::kernels::guard::{Memory, Reason};
 use thalweg::network::{Activation, NetworkSpec};
 use thalweg::plan::BufferId;
-use thalweg::train::metrics::StepMetrics;
+use thalweg::train::log::StepMetrics;
 use thalweg::train::{Halt, Rollback};
 use thalweg::{Config, Dataset, Error, Network, Trainer};
 

@@ -7,12 +7,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{GrayImage, ImageBuffer, Luma, RgbImage};
 use tempfile::TempDir;
+use thalweg::checkpoint::LoadOptions;
 use thalweg::checkpoint::load_tensors;
 use thalweg::data::picture_file::{self, read_files};
 use thalweg::data::reading::{Reading, Takes};
 use thalweg::data::{self, Dataset, Examples, ImageShape, byte_to_value, idx, read_for};
 use thalweg::error::printable;
-use thalweg::model::LoadOptions;
 use thalweg::source::{Content, Known, Source, read_text};
 use thalweg::{Images, Model};
 

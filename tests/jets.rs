@@ -7,9 +7,9 @@ use common::{
     ACTIVATIONS, Failures, Machine32, Machine64, Rng, edge_networks, largest, plain_energy, random_network,
     random_parameters, random_target, to_blocks,
 };
-use thalweg::compare::compare;
 use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
+use thalweg::device::compare::compare;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::activation_jet::{ActivationJet, Jet, curves};
 use thalweg::kernels::activation_jet_backward::ActivationJetBackward;

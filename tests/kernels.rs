@@ -2,7 +2,7 @@
 //!
 //! Cases are launches of mini plans. Everything that a launch must not read or write is a NaN with a payload of its own:
 //! blocks outside its range, the padding of packed weights, parameters of other layers, empty lanes. After each launch
-//! `thalweg::compare` holds all its outputs against the twin's, so a guard word that changes is an error, and a NaN that
+//! `thalweg::device::compare` holds all its outputs against the twin's, so a guard word that changes is an error, and a NaN that
 //! leaks is one, too. That the twin itself writes what it should, and only that, is checked in [`Bench::written`].
 //! How far floats may be off stands, with its reasons, at `Tolerance::of`.
 
@@ -12,10 +12,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::ops::Range;
 use std::sync::OnceLock;
-use thalweg::compare::{Place, Tolerance, compare, compare_with, differences};
 use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
 use thalweg::data::toy::TOYS;
+use thalweg::device::compare::{Place, Tolerance, compare, compare_with, differences};
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::activation_jet::{ActivationJet, Jet};
 use thalweg::kernels::activation_jet_backward::ActivationJetBackward;

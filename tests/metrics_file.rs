@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use thalweg::Error;
-use thalweg::train::metrics::{METRICS_HEADER, MetricsFile, MetricsMean, StepMetrics};
+use thalweg::train::log::{METRICS_HEADER, MetricsFile, MetricsMean, StepMetrics};
 
 fn place() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();

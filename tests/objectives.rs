@@ -6,6 +6,7 @@ use crate::common;
 use common::{bits, checkpoint, steps};
 
 use thalweg::checkpoint::Checkpoint;
+use thalweg::checkpoint::{Model, Weights};
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, ImageShape, Images};
 use thalweg::device::{Device, Machine};
@@ -15,10 +16,9 @@ use thalweg::kernels::draw_real::permute_of;
 use thalweg::kernels::dynamics::{Dynamics, Form, Path};
 use thalweg::kernels::random::{Distribution, Stream};
 use thalweg::kernels::{Binding, Kernel, State};
-use thalweg::model::{Model, Weights};
 use thalweg::network::{Activation, LayerSpec, Network, preset};
 use thalweg::plan::{SamplerNumbers, Starts, Target, TrainingNumbers, training_plan};
-use thalweg::train::metrics::StepMetrics;
+use thalweg::train::log::StepMetrics;
 use thalweg::{Config, Dataset, EnergyModel, Sampler, Trainer};
 
 /// Batches of 20, of 50 images: the third step of an epoch has 10.

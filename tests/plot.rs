@@ -5,13 +5,14 @@ use std::fs;
 use thalweg::data::{ImageShape, Images};
 use thalweg::network::{Activation, LayerSpec};
 use thalweg::picture::NOT_FINITE;
+use thalweg::picture::plane;
 use thalweg::picture::plot::{
     Axis, Frame, Histogram, Landscape, Point, Square, Trajectories, curves, decimate, histograms, landscape,
     monitor, sequences, thinned, ticks, trajectories,
 };
 use thalweg::plan::SamplerNumbers;
-use thalweg::train::metrics::{METRICS_HEADER, MetricsFile, MetricsTable, StepMetrics};
-use thalweg::{Device, EnergyModel, Error, Model, Network, plane};
+use thalweg::train::log::{METRICS_HEADER, MetricsFile, MetricsTable, StepMetrics};
+use thalweg::{Device, EnergyModel, Error, Model, Network};
 
 /// Where a landscape's panel stands on its page, its side, and the column in the middle of its colour bar.
 const MAP: (u32, u32, u32) = (66, 40, 560);

@@ -4,10 +4,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use thalweg::data::toy::{POINT, Toy};
 use thalweg::data::{self, Dataset, Examples, ImageShape, Images};
-use thalweg::metrics::{Figures, Judge, auc, coverage, mmd, sliced_wasserstein};
+use thalweg::evaluate::point_metrics::{Figures, Judge, auc, coverage, mmd, sliced_wasserstein};
 use thalweg::network::{Activation, Initialisation};
 use thalweg::plan::SamplerNumbers;
-use thalweg::train::config::{Objective, RateSchedule};
+use thalweg::recipe::{Objective, RateSchedule};
 use thalweg::{Config, Device, EnergyModel, Model, Network, Sampler, Trainer};
 
 use crate::common;

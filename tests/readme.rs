@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+use thalweg::checkpoint::Weights;
 use thalweg::checkpoint::{TensorData, load_tensors};
 use thalweg::data::{Dataset, Images, npy};
-use thalweg::model::Weights;
 use thalweg::{Device, EnergyModel, Model};
 
 const README: &str = include_str!("../README.md");

@@ -8,8 +8,8 @@ use thalweg::cpu::Isa;
 use thalweg::data::{Examples, ImageShape, Images};
 use thalweg::kernels::Kernel;
 use thalweg::network::{Activation, Network, NetworkSpec};
-use thalweg::train::Settings;
-use thalweg::train::config::PRESETS;
+use thalweg::recipe::PRESETS;
+use thalweg::recipe::Settings;
 use thalweg::{Config, Dataset, Device, Error, Result, Sampler, Trainer};
 
 // ---- helpers

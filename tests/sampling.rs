@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use thalweg::data::{Dataset, ImageShape, Images, npy, write_npy};
 use thalweg::picture::film;
 use thalweg::plan::{SamplerChange, SamplerNumbers};
-use thalweg::sample::{denoised, noise_level};
+use thalweg::sampling::{denoised, noise_level};
 use thalweg::{Config, Device, EnergyModel, Model, Sampler};
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
@@ -243,7 +243,7 @@ fn a_film_of_annealed_chains_shows_what_they_blur() {
     let (model, recipe) = Model::load_with_recipe(
         folder.join("run/checkpoint.safetensors"),
         None,
-        thalweg::model::Weights::Average,
+        thalweg::checkpoint::Weights::Average,
     )
     .unwrap();
     let mut recipe: Config = recipe;

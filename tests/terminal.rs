@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use thalweg::Config;
 use thalweg::checkpoint::{Checkpoint, Tensor};
-use thalweg::train::config::PRESETS;
+use thalweg::recipe::PRESETS;
 
 const COMMANDS: [&str; 9] =
     ["train", "sample", "energy", "evaluate", "plot", "export", "devices", "bench", "compare"];

@@ -9,7 +9,7 @@ use thalweg::data::{Examples, Images};
 use thalweg::device::{Device, Machine};
 use thalweg::gpu::Counters;
 use thalweg::kernels::random::{Philox, Stream};
-use thalweg::train::metrics::StepMetrics;
+use thalweg::train::log::StepMetrics;
 use thalweg::{Config, Dataset, EnergyModel, Trainer};
 
 use crate::common;

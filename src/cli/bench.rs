@@ -4,9 +4,9 @@ use super::paths::OutputFile;
 use super::{check_output, say};
 use std::time::Instant;
 use thalweg::bench::{Figures, calibrate, measure};
-use thalweg::calibration;
 use thalweg::cpu::describe_bf16;
 use thalweg::device::ChainPath;
+use thalweg::device::calibration;
 use thalweg::files::{check_writable, write_atomically};
 use thalweg::{Config, Error, Result};
 

@@ -2,10 +2,10 @@
 
 use super::say;
 use std::process::ExitCode;
-use thalweg::compare::Report;
 use thalweg::cpu::Isa;
 use thalweg::device::ChainPath;
-use thalweg::train::Settings;
+use thalweg::device::compare::Report;
+use thalweg::recipe::Settings;
 use thalweg::{Config, Dataset, Device, Result, Trainer};
 
 /// Options of `thalweg compare`.

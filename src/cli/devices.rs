@@ -1,9 +1,9 @@
 //! `thalweg devices`: what is there, what of it matters, and what `auto` takes.
 
 use super::say;
-use thalweg::calibration::Calibration;
 use thalweg::cpu::{Isa, bf16_rate, describe_bf16};
 use thalweg::device::auto;
+use thalweg::device::calibration::Calibration;
 use thalweg::gpu::{Adapter, adapters, hidden};
 use thalweg::{Device, Result};
 

@@ -9,16 +9,16 @@ use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thalweg::checkpoint::Archive;
+use thalweg::checkpoint::newest_replay_images;
 use thalweg::data::reading::Reading;
 use thalweg::data::{Examples, Opened, npz};
-use thalweg::evaluate::annealed::{self, Annealed, BaseKind, temperature_of};
+use thalweg::evaluate::ais::{self, Annealed, BaseKind, temperature_of};
 use thalweg::evaluate::long_run::{self, LongRun};
+use thalweg::evaluate::point_metrics::{Judge, POINTS};
 use thalweg::evaluate::samples::{self, Fid};
 use thalweg::evaluate::{Report, Subject, outliers, points, spread};
 use thalweg::files::write_atomically;
 use thalweg::kernels::dynamics::Form;
-use thalweg::metrics::{Judge, POINTS};
-use thalweg::model::newest_replay_images;
 use thalweg::network::{Analytic, Operation};
 use thalweg::picture::{plot, save_png};
 use thalweg::plan::SamplerNumbers;
@@ -196,7 +196,7 @@ fn open_data(
         (None, Some(energy)) if energy.mixture().is_some() => Analytic::name(energy),
         (None, Some(_)) => return Ok(None),
         (None, None) if !input.is_points() => "digits",
-        (None, None) if input == thalweg::plane::POINT => "five-gaussians",
+        (None, None) if input == thalweg::picture::plane::POINT => "five-gaussians",
         (None, None) => {
             return Err(Error::Usage(format!(
                 "--data is missing: say which points or sequences the model learned from; it takes {input}"
@@ -408,7 +408,7 @@ async fn anneal(
         let text = "--ais: the model's chains have no noise, so no temperature; add --temperature X";
         return Err(Error::Usage(text.to_owned()));
     };
-    let options = annealed::Options {
+    let options = ais::Options {
         temperature,
         base: match arguments.ais_base {
             Base::Nearer => BaseKind::Nearer,
@@ -421,7 +421,7 @@ async fn anneal(
     };
     let spinner = ProgressBar::new_spinner();
     spinner.enable_steady_tick(Duration::from_millis(200));
-    let figures = annealed::measure(&subject, train, &options, |stage| {
+    let figures = ais::measure(&subject, train, &options, |stage| {
         spinner.set_message(format!("annealed importance sampling: {stage}"));
     })
     .await?;

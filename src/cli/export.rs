@@ -3,8 +3,8 @@
 use super::paths::OutputFile;
 use super::{WeightsOption, check_output, say};
 use std::path::PathBuf;
+use thalweg::checkpoint::{AVERAGE, Weights};
 use thalweg::checkpoint::{Checkpoint, Tensor};
-use thalweg::model::{AVERAGE, Weights};
 use thalweg::{Model, Result};
 
 /// Options of `thalweg export`.

@@ -21,14 +21,14 @@ pub mod train;
 use image::RgbImage;
 pub use screen::steps_bar;
 use std::path::Path;
+use thalweg::checkpoint::{LoadOptions, Loaded, Weights};
 use thalweg::data::reading::Reading;
 use thalweg::data::{ImageShape, Images, read_for};
 use thalweg::device::ChainPath;
 use thalweg::error::printable;
-use thalweg::model::{LoadOptions, Loaded, Weights};
 use thalweg::picture::plot::sequences;
 use thalweg::picture::{GridOptions, grid};
-use thalweg::train::config::Range;
+use thalweg::recipe::Range;
 use thalweg::{Config, Device, Error, Model, Result};
 
 /// Which weights of a checkpoint a command is to use.

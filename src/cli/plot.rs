@@ -8,10 +8,11 @@ use super::{open_model, picture, say, say_notes};
 use std::path::{Path, PathBuf};
 use thalweg::data::reading::Reading;
 use thalweg::data::{Images, Opened};
+use thalweg::picture::plane;
 use thalweg::picture::plot::{Point, Square, curves, histograms, landscape, thinned};
 use thalweg::picture::save_png;
-use thalweg::train::metrics::MetricsTable;
-use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sampler, plane};
+use thalweg::train::log::MetricsTable;
+use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sampler};
 
 /// Options of `thalweg plot`.
 #[derive(clap::Args)]

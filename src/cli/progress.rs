@@ -4,7 +4,7 @@ use super::{say, screen};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::time::{Duration, Instant};
-use thalweg::train::metrics::{HeldOutFigures, StepMetrics};
+use thalweg::train::log::{HeldOutFigures, StepMetrics};
 
 /// How a run is getting on. The bar and the plain lines go to stderr, what is printed with [`Self::println`] to stdout.
 pub struct Progress {

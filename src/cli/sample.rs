@@ -7,17 +7,18 @@ use super::paths::OutputFile;
 use super::{Summary, check_output, energy_titles, open_model, picture, real, say, steps_bar};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use thalweg::checkpoint::replay_images;
 use thalweg::data::reading::Reading;
 use thalweg::data::{ImageShape, Images, npz, write_npy};
 use thalweg::device::ChainPath;
 use thalweg::kernels::dynamics::Form;
-use thalweg::model::replay_images;
+use thalweg::picture::plane;
 use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
 use thalweg::picture::{film, save_png};
 use thalweg::plan::{SamplerNumbers, ScoreObjective};
-use thalweg::sample::{denoised, noise_level};
-use thalweg::train::config::SampleForm;
-use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler, plane};
+use thalweg::recipe::SampleForm;
+use thalweg::sampling::{denoised, noise_level};
+use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]

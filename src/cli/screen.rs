@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use textwrap::{Options, WordSeparator, WordSplitter};
 use thalweg::data::ImageShape;
 use thalweg::files::write_atomically;
-use thalweg::train::settings::Setting;
+use thalweg::recipe::Setting;
 use thalweg::{Config, Result};
 
 /// Options of every command.
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn help_knows_every_preset_objective_and_section() {
         let names: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, thalweg::train::config::PRESETS);
+        assert_eq!(names, thalweg::recipe::PRESETS);
         let settings = Config::default().settings();
         let objective = settings.iter().find(|setting| setting.name == "objective").unwrap();
         let names: Vec<_> = OBJECTIVES.iter().map(|(name, _)| *name).collect();

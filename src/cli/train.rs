@@ -18,19 +18,19 @@ use thalweg::data::standard::{Standard, unscaled};
 use thalweg::data::{Examples, ImageShape, Images, Opened, npz};
 use thalweg::device::ChainPath;
 use thalweg::error::printable;
+use thalweg::evaluate::point_metrics::{Judge, POINTS};
 use thalweg::files::write_atomically;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Philox, Stream};
-use thalweg::metrics::{Judge, POINTS};
+use thalweg::picture::plane;
 use thalweg::picture::plot::{Square, monitor, thinned};
 use thalweg::picture::save_png;
 use thalweg::plan::METRIC_ROWS;
+use thalweg::recipe::Settings;
 use thalweg::source::read_text;
-use thalweg::train::metrics::{
-    HeldOutFigures, HeldOutFile, MetricsFile, MetricsMean, MetricsTable, StepMetrics,
-};
-use thalweg::train::{Halt, Outcome, PendingMetrics, Settings};
-use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Trainer, plane};
+use thalweg::train::log::{HeldOutFigures, HeldOutFile, MetricsFile, MetricsMean, MetricsTable, StepMetrics};
+use thalweg::train::{Halt, Outcome, PendingMetrics};
+use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Trainer};
 
 /// Options of `thalweg train`.
 #[derive(clap::Args)]

@@ -2,8 +2,8 @@
 
 use super::{Examples, ImageShape};
 use crate::network::NetworkSpec;
-use crate::train::Config;
-use crate::train::config::Range;
+use crate::recipe::Config;
+use crate::recipe::Range;
 
 /// How far outside [-1, 1], or whatever an image's range is, a float may lie, for the sake of others' rounding.
 const SLACK: f64 = 1e-3;

@@ -6,10 +6,10 @@
 //! (`assets/make_classifier.py`), none of which the program ships as `digits`; `assets/README.md` says how well.
 
 use crate::Result;
+use crate::checkpoint::take_parameters;
 use crate::checkpoint::{Tensors, read_tensors};
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
-use crate::model::take_parameters;
 use crate::network::{Activation, Network};
 use crate::plan::{FeaturesPlan, features_plan};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! How alike two sets of feature vectors are. A set is `[n][d]`, row-major; all figures are NaN where a set is too small
 //! for them or holds a number that is not finite.
 
-use crate::metrics::unbiased_mmd;
+use crate::evaluate::point_metrics::unbiased_mmd;
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rayon::prelude::*;
 use serde::Serialize;

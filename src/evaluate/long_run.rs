@@ -14,7 +14,7 @@ use super::{Subject, figure, last_level, wrapped};
 use crate::data::Images;
 use crate::kernels::dynamics::Form;
 use crate::plan::{SamplerChange, SamplerNumbers};
-use crate::sample::denoised;
+use crate::sampling::denoised;
 use crate::{EnergyModel, Error, Result, Sampler};
 use serde::Serialize;
 use std::collections::BTreeSet;

@@ -14,12 +14,13 @@
 //! Each measures a [`Subject`] and returns figures that serialise to JSON and have a table ([`std::fmt::Display`]) of
 //! their own; [`Report`] holds them all, one field each, and the command prints it and writes it.
 
-pub mod annealed;
+pub mod ais;
 pub mod classifier;
 pub mod features;
 pub mod long_run;
 pub mod mixing;
 pub mod outliers;
+pub mod point_metrics;
 pub mod points;
 pub mod samples;
 
@@ -27,7 +28,7 @@ use crate::data::Images;
 use crate::kernels::dynamics::Form;
 use crate::plan::SamplerNumbers;
 use crate::{Device, Model};
-use annealed::Annealed;
+use ais::Annealed;
 use long_run::LongRun;
 use outliers::Outliers;
 use points::Points;

@@ -1,8 +1,8 @@
-//! Samples of points or sequences against held-out ones: the figures that training tells of them ([`crate::metrics`]).
+//! Samples of points or sequences against held-out ones: the figures that training tells of them ([`crate::evaluate::point_metrics`]).
 
 use super::{Subject, wrapped};
 use crate::Result;
-use crate::metrics::{Figures, Judge};
+use crate::evaluate::point_metrics::{Figures, Judge};
 use serde::Serialize;
 
 /// Figures of a model of points or sequences.

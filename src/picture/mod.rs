@@ -5,6 +5,7 @@
 
 mod film;
 mod grid;
+pub mod plane;
 pub mod plot;
 mod text;
 

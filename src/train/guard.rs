@@ -1,9 +1,9 @@
 //! What the guard tells: why training was halted, and what was done about it.
 
-use super::config::Config;
 use crate::kernels::guard::{Memory, Reason};
 use crate::kernels::random::{Stream, counter, philox};
 use crate::kernels::{State, guard};
+use crate::recipe::Config;
 use std::fmt;
 
 /// Divergence or collapse, found on the device in the step in which it came up. Nothing of that step was kept, and nothing

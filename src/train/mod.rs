@@ -1,12 +1,8 @@
 //! Training: its configuration, its loop, its figures.
 
-pub mod config;
 pub mod guard;
-pub mod metrics;
-pub mod settings;
+pub mod log;
 mod trainer;
 
-pub use config::Config;
 pub use guard::{Halt, Rollback};
-pub use settings::Settings;
 pub use trainer::{Outcome, PendingMetrics, Trainer};

@@ -1,14 +1,12 @@
 //! The training run: a plan on a device, advanced step by step, saved and resumed.
 
-use super::config::{
-    CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule, Standardize,
-};
 use super::guard::{Halt, Rollback, retry_seed};
-use super::metrics::StepMetrics;
+use super::log::StepMetrics;
+use crate::checkpoint::{AVERAGE, Model, header_network, ring_images, take_parameters};
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
-use crate::compare::{Report, compare};
 use crate::data::standard::Standard;
 use crate::data::{Dataset, Examples, Images};
+use crate::device::compare::{Report, compare};
 use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
 use crate::kernels::adam::{Decay, Schedule};
@@ -17,11 +15,13 @@ use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
-use crate::model::{AVERAGE, Model, header_network, ring_images, take_parameters};
 use crate::network::Network;
 use crate::plan::{
     BufferId, Cause, JetPass, METRIC_ROWS, ProgramId, Source, Starts, TrainingNumbers, TrainingPlan,
     training_plan,
+};
+use crate::recipe::{
+    CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule, Standardize,
 };
 use crate::{Error, Result};
 use rand::RngExt;

@@ -16,7 +16,7 @@ use thalweg::kernels::score_direction::DirectionInputs;
 use thalweg::kernels::{Access, Binding, Kernel};
 use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, LstmShape, Network, Operation, Padding};
 use thalweg::plan::{BufferId, Launch, Layout, Plan, Target};
-use thalweg::train::metrics::StepMetrics;
+use thalweg::train::log::StepMetrics;
 
 /// The first adapter, be it software: tests of the GPU path never pass for want of one.
 pub fn gpu() -> Device {

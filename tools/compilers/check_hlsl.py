@@ -4,7 +4,7 @@
 
 COMPILER_FOLDER holds hlsl_compile.exe (hlsl_compile.c) and the DLLs. Exits with 1 where a pipeline does not compile, or takes
 more than 5 seconds of CPU time. The fused chain takes FXC half a minute, which is why `auto` never gives it one
-(`Chains::path_and_why` in src/device.rs): `first` leaves it out, and with `all` it has a minute.
+(`Chains::path_and_why` in src/device/mod.rs): `first` leaves it out, and with `all` it has a minute.
 """
 
 import json

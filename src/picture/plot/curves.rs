@@ -2,7 +2,7 @@
 
 use super::axis::rounded;
 use super::*;
-use crate::train::metrics::MetricsTable;
+use crate::train::log::MetricsTable;
 
 /// Neighbouring steps of a curve, put together.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,8 @@
 //! Where plans run: the CPU executor or a GPU.
 
-use crate::calibration::Calibration;
+pub mod calibration;
+pub mod compare;
+
 use crate::cpu::{self, Isa};
 use crate::error::nearest;
 use crate::gpu::{self, Adapter, Gpu};
@@ -8,6 +10,7 @@ use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::network::Network;
 use crate::plan::{BufferId, Cause, Plan, ProgramId, Room, Target, fewer_at_once};
 use crate::{Error, Result};
+use calibration::Calibration;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,7 +28,7 @@ pub enum Device {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChainPath {
-    /// What `bench --calibrate` found faster ([`crate::calibration`]). Where it was not run: fused on a GPU where the network
+    /// What `bench --calibrate` found faster ([`crate::device::calibration`]). Where it was not run: fused on a GPU where the network
     /// allows it, by layers on a software renderer, which is faster that way.
     #[default]
     Auto,

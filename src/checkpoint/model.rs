@@ -3,7 +3,7 @@
 use crate::checkpoint::{Archive, Header, Tensors};
 use crate::data::{ImageShape, Images};
 use crate::network::{Network, NetworkSpec, Operation, named, preset};
-use crate::train::Config;
+use crate::recipe::Config;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

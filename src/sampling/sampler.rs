@@ -1,11 +1,11 @@
 //! Samples: Langevin chains from noise or from given images.
 
+use crate::checkpoint::Model;
 use crate::data::standard::Standard;
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
 use crate::kernels::dynamics::Form;
-use crate::model::Model;
 use crate::plan::{SamplerNumbers, SamplerPlan, Share, sampler_plan_in_shares};
 use crate::{EnergyModel, Error, Result};
 

@@ -18,8 +18,8 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::device::ChainPath;
+use crate::recipe::Config;
 use crate::source::{Content, Known, Source};
-use crate::train::config::Config;
 use crate::{Error, Result, files};
 
 /// What [`Header::format`] says in the files that this version reads and writes.

@@ -28,13 +28,13 @@
 
 use super::mixing::{effective_size, split_r_hat};
 use super::{Subject, last_level, wrapped};
+use crate::checkpoint::Model;
 use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
 use crate::kernels::anneal_propose::{BaseFeature, RECORD, Rung};
 use crate::kernels::dynamics::Form;
 use crate::kernels::random::{Philox, Stream, normal_of, uniform_of};
-use crate::model::Model;
 use crate::plan::{AnnealingNumbers, AnnealingPlan, SamplerNumbers, annealing_plan};
 use crate::{EnergyModel, Error, Result};
 use rand::Rng;

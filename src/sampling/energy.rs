@@ -1,10 +1,10 @@
 //! Energies of given images, and their gradients.
 
 use crate::Result;
+use crate::checkpoint::Model;
 use crate::data::Images;
 use crate::data::standard::Standard;
 use crate::device::{Device, Machine};
-use crate::model::Model;
 use crate::plan::{EnergyPlan, energy_plan};
 
 /// Images that are evaluated at a time, at most: fewer where the device can't hold what so many need.
