@@ -1,4 +1,5 @@
-//! The README's commands run, top to bottom, on what a clone holds; the documented PyTorch code loads what `export` writes.
+//! The commands of the README and of the guide run, top to bottom, on what a clone holds; links lead somewhere; the documented
+//! PyTorch code loads what `export` writes.
 //!
 //! Everything runs in temporary folders on the CPU. What takes long is scaled down by options at the end of a command.
 
@@ -14,7 +15,7 @@ use thalweg::data::{Dataset, Images, npy};
 use thalweg::{Device, EnergyModel, Model};
 
 const README: &str = include_str!("../README.md");
-const PYTORCH: &str = include_str!("../docs/pytorch.md");
+const GUIDE: &str = include_str!("../docs/guide.md");
 
 /// The blocks of code of a language in a Markdown text.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
@@ -80,11 +81,11 @@ fn works(folder: &Path, words: &[&str]) -> String {
     stdout
 }
 
-#[test]
-fn every_command_of_the_readme_runs() {
+/// Runs every command of a text in one folder; returns which they were, and the folder.
+fn every_command_runs(text: &str) -> (BTreeSet<String>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let (mut ran, mut is_installed) = (Vec::new(), false);
-    for words in blocks(README, "sh").into_iter().flat_map(commands) {
+    let (mut ran, mut is_installed) = (BTreeSet::new(), false);
+    for words in blocks(text, "sh").into_iter().flat_map(commands) {
         let Some(ours) = own(&words) else {
             // What a test cannot do: install, or run itself.
             assert!(words == ["./test.sh"] || words.starts_with(&["cargo", "install"]), "{words:?}");
@@ -93,27 +94,79 @@ fn every_command_of_the_readme_runs() {
         };
         assert!(is_installed || words[0] == "cargo", "`{}` stands before `cargo install`", words.join(" "));
         works(folder.path(), &[ours, &quick(ours)].concat());
-        for output in ours.iter().filter(|word| !word.starts_with('-') && word.contains('.')) {
+        for output in ours.iter().filter(|word| word.contains('.') && !word.contains('=')) {
             let is_number = output.split(',').all(|part| part.parse::<f64>().is_ok());
             let is_there = folder.path().join(output).exists();
             assert!(is_number || is_there, "{words:?}: no {output}");
         }
-        ran.push(ours[0].to_owned());
+        ran.insert(ours[0].to_owned());
     }
-    let kinds: BTreeSet<_> = ran.iter().map(String::as_str).collect();
+    (ran, folder)
+}
+
+#[test]
+fn every_command_of_the_readme_runs() {
+    let (ran, folder) = every_command_runs(README);
     for kind in ["train", "sample", "energy", "evaluate", "plot", "export"] {
-        assert!(kinds.contains(kind), "the README does not show `{kind}`: {ran:?}");
+        assert!(ran.contains(kind), "the README does not show `{kind}`: {ran:?}");
     }
     // Of the first command: what the README says of it.
-    for name in ["checkpoint.safetensors", "metrics.csv", "curves.png", "config.toml", "samples-0001.png"] {
+    for name in [
+        "checkpoint.safetensors",
+        "metrics.csv",
+        "held_out.csv",
+        "curves.png",
+        "config.toml",
+        "samples-0001.png",
+    ] {
         assert!(folder.path().join("run").join(name).is_file(), "{name}");
     }
+    assert!(README.lines().count() <= 120);
+}
+
+#[test]
+fn every_command_of_the_guide_runs() {
+    let (ran, _) = every_command_runs(GUIDE);
+    assert!(ran.contains("devices") && ran.contains("evaluate"), "{ran:?}");
+}
+
+/// What a heading's anchor is on the usual hosts.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn links_of_the_documentation_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("README.md"), root.join("CONTRIBUTING.md"), root.join("CHANGELOG.md")];
+    for folder in ["docs", "docs/notes"] {
+        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(entries.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
+    }
+    let (mut n, mut broken) = (0, Vec::new());
+    for file in &files {
+        let text = fs::read_to_string(file).unwrap();
+        let targets = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        for target in targets.filter(|target| !target.starts_with("http")) {
+            let (path, part) = target.split_once('#').unwrap_or((target, ""));
+            let at = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
+            let has_part = |text: String| text.lines().any(|l| l.starts_with('#') && anchor(l) == part);
+            let is_right = at.exists() && (part.is_empty() || fs::read_to_string(&at).is_ok_and(has_part));
+            n += 1;
+            if !is_right {
+                broken.push(format!("{}: {target}", file.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty() && n > 20, "{n} links, broken: {broken:#?}");
 }
 
 #[test]
 fn the_readme_says_what_has_to_be_there() {
     for fact in
-        ["build-essential", "xcode-select --install", "Build Tools", "rustup", "t10k-images-idx3-ubyte.gz"]
+        ["build-essential", "xcode-select --install", "Build Tools", "rustup"]
     {
         assert!(README.contains(fact), "{fact}");
     }
@@ -244,7 +297,7 @@ fn the_documented_pytorch_code_gets_the_same_energies() {
         csv.lines().skip(1).map(|row| row.split(',').nth(1).unwrap().parse().unwrap()).collect();
     assert_eq!(ours.len(), 10);
 
-    let code = blocks(PYTORCH, "python");
+    let code = blocks(GUIDE, "python");
     assert_eq!(code.len(), 1);
     let has_torch = python().args(["-c", "import torch, safetensors, numpy"]).output();
     if !has_torch.is_ok_and(|output| output.status.success()) {
