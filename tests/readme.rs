@@ -165,9 +165,7 @@ fn links_of_the_documentation_lead_somewhere() {
 
 #[test]
 fn the_readme_says_what_has_to_be_there() {
-    for fact in
-        ["build-essential", "xcode-select --install", "Build Tools", "rustup"]
-    {
+    for fact in ["build-essential", "xcode-select --install", "Build Tools", "rustup"] {
         assert!(README.contains(fact), "{fact}");
     }
     // Crates that its Rust code uses.

@@ -5,6 +5,7 @@
 
 mod annealing;
 mod cut;
+mod display;
 mod guard_pass;
 mod jet_pass;
 mod kl_pass;
