@@ -9,7 +9,8 @@
 @group(0) @binding(3) var<storage, read_write> g: array<vec4f>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let stream = stream_len();
     if (id.x >= stream) {
         return;

@@ -21,7 +21,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> slope: array<vec4f>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let len = params.features * (LANES / 4u);
     if (id.x >= len) {
         return;

@@ -75,7 +75,8 @@ fn factor() -> f32 {
 const MOST_RETRIES: u32 = 1000u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let i = id.x;
     if (i >= N_PARAMETERS || state.halted != 0u) {
         return;

@@ -23,7 +23,8 @@ struct Params {
 const TAU: f32 = 6.283185307179586;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     if (id.x >= LANES) {
         return;
     }

@@ -34,7 +34,8 @@ struct Params {
 const MOMENTUM: u32 = 20u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let lane = id.x % LANES;
     let quad = id.x / LANES;
     if (quad * 4u >= FEATURES) {

@@ -32,7 +32,8 @@ fn below(bits: u32, n: u32) -> u32 {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let features = CHANNELS * HEIGHT * WIDTH;
     let lane = id.x % LANES;
     let quad = id.x / LANES;

@@ -16,7 +16,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> average: array<f32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     if (id.x < N_PARAMETERS && state.halted == 0u) {
         let t = f32(state.step);
         let kept = min(params.decay, (1.0 + t) / (10.0 + t));

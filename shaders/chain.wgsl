@@ -342,7 +342,8 @@ fn perturb(index: u32, number: u32, step: u32, noise_scale: f32) {
 }
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     let image = params.first_image + group.x;
     let number = state.first_image + image;
     let base = group.x * SCRATCH;

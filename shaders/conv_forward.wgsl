@@ -60,7 +60,9 @@ fn next_value(at: u32, inside: f32) -> vec4f {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u, @builtin(workgroup_id) group_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
+    let group = group_here + FIRST_GROUP;
     let tiles_x = (OUT_WIDTH + TILE_PIXELS - 1u) / TILE_PIXELS;
     let fours = LANES / 4u;
     let four = id.x % fours;

@@ -189,7 +189,9 @@ fn folded(four: u32, item: u32, block: u32) {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u, @builtin(workgroup_id) group_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
+    let group = group_here + FIRST_GROUP;
     if (FOLDED == 1u) {
         let fours = LANES / 4u;
         folded(id.x % fours, id.x / fours, params.first_block + group.z);

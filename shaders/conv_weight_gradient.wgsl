@@ -84,7 +84,8 @@ fn store(lane: u32, group: vec3u, oc: u32, ic: u32, is_wanted: bool, sum: mat4x4
 }
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     let fours = LANES / 4u;
     let four = lane % fours;
     let taps = KERNEL_HEIGHT * KERNEL_WIDTH;

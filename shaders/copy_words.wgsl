@@ -16,7 +16,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> copy: array<u32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     if (keep[0] == 0.0 && !ALWAYS) {
         return;
     }

@@ -13,7 +13,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> counts: array<f32>;
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     let share = (LENGTH + GROUPS - 1u) / GROUPS;
     let end = min((group.x + 1u) * share, LENGTH);
     var count = 0u;

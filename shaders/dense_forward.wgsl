@@ -36,7 +36,8 @@ fn store(base: u32, unit: u32, value: f32, derivative: f32) {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let lane = id.x % LANES;
     let tile = id.x / LANES;
     let unit = tile * TILE_VECTORS * 4u;

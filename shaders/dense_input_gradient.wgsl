@@ -37,7 +37,8 @@ fn store(base: u32, channel: u32, value: f32) {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let pixels = FEATURES / CHANNELS;
     let tiles = (CHANNELS + TILE_VECTORS * 4u - 1u) / (TILE_VECTORS * 4u);
     let lane = id.x % LANES;

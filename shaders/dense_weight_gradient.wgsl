@@ -32,7 +32,8 @@ var<workgroup> lane_sums: array<mat4x4f, LANES>;
 const FOUR = vec4u(0u, 1u, 2u, 3u);
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     let fours = LANES / 4u;
     let unit = group.y * 4u;
     let units = min(unit + FOUR, vec4u(UNITS - 1u)) * fours + lane % fours;

@@ -38,7 +38,8 @@ const DATA_NOISE: u32 = 5u;
 const PERMUTATION: u32 = 6u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let features = CHANNELS * HEIGHT * WIDTH;
     let lane = id.x % LANES;
     let quad = id.x / LANES;

@@ -63,7 +63,8 @@ fn point(words: vec4u, normal: vec2f) -> vec2f {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     if (id.x >= LANES) {
         return;
     }

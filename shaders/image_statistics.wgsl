@@ -41,7 +41,8 @@ fn of_half(first_block: u32, feature: u32, n: u32) -> vec2f {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let feature = id.x;
     if (feature >= FEATURES) {
         return;

@@ -24,7 +24,9 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> residual: array<f32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u, @builtin(workgroup_id) group_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
+    let group = group_here + FIRST_GROUP;
     let lane = id.x;
     if (lane >= LANES) {
         return;

@@ -57,7 +57,8 @@ fn store_input(base: u32, channel: u32, value: f32) {
 }
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     let block = params.first_block + group.z;
     let part = HIDDEN * LANES; // words from one of the trace's parts to the next
     let in_tiles = (IN_CHANNELS + 3u) / 4u;

@@ -50,7 +50,8 @@ fn products(w: u32, v: vec4f) -> vec4f {
 }
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     let block = params.first_block + group.z;
     for (var n = 0u; n < params.n_steps; n++) {
         let step = params.first_step + n;

@@ -29,7 +29,8 @@ fn weight(row: u32, k: u32, is_hidden: bool) -> f32 {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let units = TILE / 4u;
     let in_rows = (IN_CHANNELS + 3u) / 4u * 4u;
     let rows = in_rows + (HIDDEN + 3u) / 4u * 4u;

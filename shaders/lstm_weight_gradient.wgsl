@@ -30,7 +30,8 @@ struct Params {
 var<workgroup> lane_sums: array<mat4x4f, LANES>;
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     let row = group.x * 4u;
     let in_fours = (IN_CHANNELS + 3u) / 4u;
     let hidden_fours = (HIDDEN + 3u) / 4u;

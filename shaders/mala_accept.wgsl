@@ -32,7 +32,8 @@ struct Params {
 const ACCEPT: u32 = 11u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let lane = id.x;
     if (lane >= LANES) {
         return;

@@ -30,7 +30,8 @@ fn sixteen_times(v: mat4x4f) -> mat4x4f {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let start = vec4f(0.0, 1.0, 2.0, 3.0) + f32(id.x % 64u);
     var v = mat4x4f(start, start + 4.0, start + 8.0, start + 12.0);
     for (var turn = 0u; turn < params.turns; turn++) {

@@ -25,7 +25,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> packed: array<f32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     let tiled = select(OUT_CHANNELS, IN_CHANNELS, BACKWARD == 1u);
     let others = select(IN_CHANNELS, OUT_CHANNELS, BACKWARD == 1u);
     let tiles = (tiled + TILE - 1u) / TILE;

@@ -21,7 +21,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> norms: array<f32>;
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     var squares = vec4f(0.0); // of v, and of t
     for (var column = index; column < COLUMNS; column += SIZE) {
         squares.x += v[column] * v[column];

@@ -17,7 +17,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> v: array<f32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) id_here: vec3u) {
+    let id = id_here + FIRST_GROUP * vec3u(WORKGROUP_SIZE, 1u, 1u);
     if (id.x < COLUMNS) {
         var sum = 0.0;
         for (var row = 0u; row < ROWS; row++) {

@@ -14,7 +14,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> t: array<f32>;
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     var sum = 0.0;
     for (var column = index; column < COLUMNS; column += SIZE) {
         sum += parameters[WEIGHT_OFFSET + group.x * COLUMNS + column] * v[column];

@@ -12,7 +12,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> partial: array<f32>;
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3u) {
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group_here: vec3u) {
+    let group = group_here + FIRST_GROUP;
     var sum = 0.0;
     for (var i = 0u; i < 4u; i++) {
         let at = (group.x * 4u + i) * SIZE + index;

@@ -89,10 +89,21 @@ fn check_paths(matches: &clap::ArgMatches) -> thalweg::Result<()> {
     command.find_subcommand(name).map_or(Ok(()), |command| cli::paths::check(command, matches))
 }
 
-/// Has a test's run lose its device, after so many calls to it.
+/// Loses the device after so many calls to it, for tests of what a run leaves then. docs/design.md names the variable.
 fn lose_device() {
-    let calls = std::env::var("THALWEG_TEST_LOSE_DEVICE_AFTER").ok().and_then(|calls| calls.parse().ok());
-    thalweg::device::fault::lose_after(calls);
+    const NAME: &str = "THALWEG_TEST_LOSE_DEVICE_AFTER";
+    let Ok(value) = std::env::var(NAME) else { return };
+    match value.parse() {
+        Ok(calls) => {
+            screen::warn(format_args!(
+                "{NAME} is set: the device will be lost after {calls} calls, as if its driver had crashed."
+            ));
+            thalweg::device::fault::lose_after(Some(calls));
+        }
+        Err(_) => screen::warn(format_args!(
+            "{NAME} is set, but `{value}` is no number of calls: nothing comes of it."
+        )),
+    }
 }
 
 /// Mesa's device-select layer asks Wayland which GPU it likes; with no session to ask, as on a server, libwayland

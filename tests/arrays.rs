@@ -10,7 +10,11 @@ use tempfile::TempDir;
 use thalweg::data::reading::{Reading, Takes};
 use thalweg::data::standard::{Standard, unscaled};
 use thalweg::data::{Dataset, Examples, ImageShape, Images, Opened, npy, read_for};
+use thalweg::kernels::dynamics::Form;
+use thalweg::plan::SamplerNumbers;
 use thalweg::recipe::Range;
+use thalweg::sampling::denoised;
+use thalweg::{Device, EnergyModel, Model};
 
 // ---- helpers
 
@@ -554,6 +558,15 @@ fn memory_is_taken_for_what_is_there() {
     fs::File::options().append(true).open(&wide).unwrap().set_len(length).unwrap();
     // Refused by its shape before any of it is read.
     refused(&wide, &for_input(shape(1, 28, 28)), &["1x32x32", "1x28x28"]);
+    // Of 4 GB of points, those that are wanted are read.
+    let header = npy_file("'<f4'", false, "(500000000, 2)", &le(&[1.0, 2.0, 3.0, 4.0]));
+    let points = put(&folder, "points.npy", &header);
+    let length = header.len() as u64 - 16 + 4_000_000_000;
+    fs::File::options().append(true).open(&points).unwrap().set_len(length).unwrap();
+    let first = Reading { most: Some(2), ..for_input(shape(2, 1, 1)) };
+    assert_eq!(read(&points, &first).0.values, [1.0, 2.0, 3.0, 4.0]);
+    fs::File::options().append(true).open(&points).unwrap().set_len(length - 1).unwrap();
+    refused(&points, &first, &["truncated"]);
 }
 
 // ---- standardised columns
@@ -644,12 +657,44 @@ fn all_commands_speak_the_units_of_the_data() {
     let by_steps: f32 = floats(&at("m.npy")).iter().zip(&energies).map(|(a, b)| (a - b) / step).sum();
     let by_gradient: f32 = gradient.iter().skip(1).step_by(2).sum();
     assert!((by_steps - by_gradient).abs() < 0.1 * by_gradient.abs().max(0.5), "{by_steps} {by_gradient}");
+    // Annealed importance sampling does not map points to the network's units, and says so.
+    let output = thalweg(folder.path(), &["evaluate", model, "--device=cpu", "--data=geyser.csv", "--ais"]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && stderr.contains("data.standardize"), "{stderr}");
     // A run that went on is the run that was never stopped.
     let last = |run: &str| fs::read_to_string(at(run).join("metrics.csv")).unwrap();
     let figures = |text: String| -> Vec<String> {
         text.lines().map(|line| line.rsplit_once(',').map_or(line, |(all, _)| all).to_owned()).collect()
     };
     assert_eq!(figures(last("run")), figures(last("whole")));
+}
+
+/// The long run of `evaluate` and film strips denoise annealed chains.
+#[test]
+fn annealed_points_are_denoised_in_the_networks_units() {
+    pollster::block_on(async {
+        let network = thalweg::network::preset("mlp").unwrap();
+        let plain = Model { parameters: network.initial_parameters(1), network };
+        let mut own = plain.clone();
+        let standard = Standard { mean: vec![3.0, -70.0], deviation: vec![0.5, 12.0] };
+        own.network.standard = Some(standard.clone());
+        let numbers = SamplerNumbers { form: Form::Annealed, ..SamplerNumbers::default() };
+        let points = Images { shape: shape(2, 1, 1), values: vec![0.3, -0.6, 0.9, 0.1, -0.2, 0.7] };
+        let mut in_data = points.clone();
+        standard.to_data(&mut in_data);
+        let device = Device::cpu();
+        let mut energies = EnergyModel::new(&device, &plain).await.unwrap();
+        let expected = denoised(&mut energies, points.clone(), &numbers, 0.5).await.unwrap();
+        let mut energies = EnergyModel::new(&device, &own).await.unwrap();
+        let mut found = denoised(&mut energies, in_data, &numbers, 0.5).await.unwrap();
+        standard.to_network(&mut found);
+        for ((found, expected), before) in found.values.iter().zip(&expected.values).zip(&points.values) {
+            assert!(
+                (found - expected).abs() < 1e-4 && (expected - before).abs() > 1e-3,
+                "{found} {expected} {before}"
+            );
+        }
+    });
 }
 
 #[test]

@@ -939,6 +939,20 @@ fn devices_are_listed_and_wrong_ones_refused() {
     for fact in ["cpu: ", "threads", "`auto` takes", "subgroup sizes", "workgroup memory", "features"] {
         assert!(stdout.contains(fact), "{fact}: {stdout}");
     }
+    works(folder.path(), &["devices", "--json=devices.json"]);
+    let json = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(folder.path().join(name)).unwrap()).unwrap()
+    };
+    let list = json("devices.json");
+    let found =
+        list["adapters"].as_array().unwrap().iter().find(|a| a["name"] == adapter.name.as_str()).unwrap();
+    assert_eq!(found["max_binding"], adapter.max_binding);
+    assert!(list["auto"].is_string() && list["cpu"]["instructions"].is_string(), "{list}");
+    let small = ["--set=train.batch=2", "--set=chain.steps=1", "--json=compare.json"];
+    works(folder.path(), &[&["compare", "--device=cpu"], &small[..]].concat());
+    let found = json("compare.json");
+    assert!(found[0]["report"]["worst"]["adam"]["launches"].as_u64() > Some(0), "{found}");
+    assert_eq!(found[0]["report"]["partings"], serde_json::json!([]));
     let mut refusals = Refusals::new(folder.path());
     for device in ["GeForce 9999", "99", " "] {
         let facts = ["nothing here matches", device.trim(), "auto cpu", &adapter.name];
@@ -1402,7 +1416,7 @@ fn help_names_every_option_and_its_default() {
                 ("--out", ""),
             ],
         ),
-        ("devices", &[]),
+        ("devices", &[("--json", "[default: none]")]),
         (
             "bench",
             &[
@@ -1423,6 +1437,7 @@ fn help_names_every_option_and_its_default() {
                 ("--chain-path", "[default: auto]"),
                 ("--steps", "[default: 1]"),
                 ("--set", "on top of train.batch=32"),
+                ("--json", "[default: none]"),
             ],
         ),
     ];

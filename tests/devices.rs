@@ -222,6 +222,59 @@ fn what_is_cut_comes_to_the_same_bits() {
     });
 }
 
+/// `tiny`, with another network.
+fn with_network(layers: &str) -> Config {
+    let mut config = tiny();
+    let spec = format!("name = \"split\"\ninput = [1, 28, 28]\nlayers = [{layers}]");
+    config.network = Some(toml::from_str(&spec).unwrap());
+    config
+}
+
+#[test]
+fn launches_of_too_many_workgroups_are_split_and_come_to_the_same_bits() {
+    pollster::block_on(async {
+        let config = with_network(
+            "{ conv = 12, kernel = 3, stride = 2 }, { pool = true }, { dense = 80 }, { dense = 1 }",
+        );
+        let mut ends = Vec::new();
+        for workgroups in [None, Some(12)] {
+            let device = limited(ChainPath::Layers, |limits| {
+                limits.workgroups = workgroups.unwrap_or(limits.workgroups);
+            })
+            .await;
+            let mut trainer = Trainer::new(&device, &config, &digits()[0]).await.unwrap();
+            let most = most_workgroups(&trainer);
+            assert!(most[0] > 24 && most[1] > 12, "{most:?}");
+            let metrics = steps(&mut trainer, &[2]).await;
+            ends.push((bits(&checkpoint(&trainer).await), format!("{metrics:?}")));
+        }
+        assert!(ends[0] == ends[1]);
+    });
+}
+
+/// The most workgroups that a launch of a training step has, in each dimension.
+fn most_workgroups(trainer: &Trainer) -> [u32; 3] {
+    let plan = &trainer.plan().plan;
+    let all = plan.launches().map(|launch| launch.kernel.workgroups(&launch.flat_blocks()));
+    all.fold([0; 3], |most, groups| std::array::from_fn(|i| most[i].max(groups[i])))
+}
+
+/// 4.2 million parameters, of 64 in a workgroup, are more than the 65,535 workgroups that a dispatch may have.
+#[test]
+fn a_network_of_more_parameters_than_a_dispatch_has_invocations_trains() {
+    pollster::block_on(async {
+        let mut config = with_network("{ dense = 5400 }, { dense = 1 }");
+        for setting in ["train.batch=4", "chain.steps=1", "replay.capacity=16", "replay.initial=4"] {
+            config.set(setting).unwrap();
+        }
+        let device = limited(ChainPath::Layers, |_| {}).await;
+        let mut trainer = Trainer::new(&device, &config, &digits()[0]).await.unwrap();
+        assert!(most_workgroups(&trainer)[0] > 65_535);
+        let report = trainer.compare_step().await.unwrap();
+        assert!(report.parted().is_none(), "{report}");
+    });
+}
+
 #[test]
 fn what_is_too_large_names_its_own_setting() {
     pollster::block_on(async {

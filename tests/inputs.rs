@@ -598,7 +598,7 @@ fn emnist_is_put_upright() {
 fn idx_of_other_elements_and_in_colour() {
     let folder = tempfile::tempdir().unwrap();
     let read = |kind: u8, dims: &[u32], bytes: &[u8]| {
-        idx::read_examples(file(&folder, "a.idx", &idx_file(kind, dims, bytes)))
+        idx::read_examples(file(&folder, "a.idx", &idx_file(kind, dims, bytes)), &Reading::default())
     };
     let of_bytes = |examples: Examples| match examples {
         Examples::Bytes(images) => (images.shape, images.bytes),
@@ -633,6 +633,30 @@ fn idx_of_other_elements_and_in_colour() {
     // A header that promises what so small a file cannot hold.
     let bomb = file(&folder, "bomb.gz", &gzip(&idx_file(8, &[4_000_000, 28, 28], &[0; 100])));
     assert_says(idx::read_images(bomb), &["unpacks to more than 64 MiB"]);
+}
+
+/// Sparse files of 4 GB.
+#[test]
+fn idx_files_are_read_as_far_as_the_network_takes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let sparse = |name: &str, dims: &[u32], length: u64| {
+        let path = file(&folder, name, &idx_file(8, dims, &[7; 4]));
+        let header = 4 + 4 * dims.len() as u64;
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(header + length).unwrap();
+        path
+    };
+    let small = Reading { input: Some(shape(1, 28, 28)), takes: Takes::Images, ..Reading::default() };
+    let large = sparse("large.idx", &[1_000_000, 64, 64], 4_096_000_000);
+    assert_says(read_for(&large, &small), &["1x64x64", "1x28x28", "shrunk"]);
+    let colour = sparse("colour.idx", &[100_000, 28, 28, 3], 235_200_000);
+    assert_says(read_for(&colour, &small), &["3x28x28", "1x28x28"]);
+    // The first images alone are read, and what is wrong with the others' number is found without reading them.
+    let first = Reading { most: Some(3), ..small };
+    let many = sparse("many.idx", &[5_000_000, 28, 28], 3_920_000_000);
+    let (images, _) = read_for(&many, &first).unwrap();
+    assert_eq!((images.count(), images.values[3]), (3, byte_to_value(7)));
+    let short = sparse("short.idx", &[50_000, 28, 28], 39_199_999);
+    assert_says(read_for(&short, &first), &["truncated", "only 39199999 found"]);
 }
 
 #[test]

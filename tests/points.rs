@@ -189,6 +189,23 @@ fn a_judge_knows_the_truth() {
 
 /// A model is judged by chains from noise on the box and by its own energies.
 #[test]
+fn one_held_out_point_has_no_mmd_and_the_figures_say_why() {
+    let figures = Figures {
+        sliced_wasserstein: 0.5,
+        sliced_wasserstein_of_truth: None,
+        mmd: f64::NAN,
+        coverage: None,
+        auc: 0.75,
+        auc_of_truth: None,
+    };
+    let text = figures.to_string();
+    assert!(text.contains("no MMD^2 (it needs 2 held-out points") && !text.contains("NaN"), "{text}");
+    // Lost samples are not passed over.
+    let text = Figures { sliced_wasserstein: f64::NAN, ..figures }.to_string();
+    assert!(text.contains("MMD^2 NaN"), "{text}");
+}
+
+#[test]
 fn a_model_is_judged() {
     let judge = Judge::new(&Dataset::open("five-gaussians").unwrap(), 3).unwrap();
     let device = Device::cpu();

@@ -1,13 +1,13 @@
 //! `thalweg bench`: what the engine reaches here, in numbers that anyone can reproduce.
 
 use super::paths::OutputFile;
-use super::{check_output, say};
+use super::{check_output, say, write_json};
 use std::time::Instant;
 use thalweg::bench::{Figures, calibrate, measure};
 use thalweg::cpu::describe_bf16;
 use thalweg::device::ChainPath;
 use thalweg::device::calibration;
-use thalweg::files::{check_writable, write_atomically};
+use thalweg::files::check_writable;
 use thalweg::{Config, Error, Result};
 
 /// Options of `thalweg bench`.
@@ -75,9 +75,7 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
     let figures = measure(&device, &config, process_start, arguments.runs as usize).await?;
     print(&figures);
     if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&figures)
-            .map_err(|e| Error::Usage(format!("the figures can't be written as JSON: {e}")))?;
-        write_atomically(path, |file| file.write_all(json.as_bytes()))?;
+        write_json(path, &figures)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `thalweg compare`: whole training steps launch by launch, on a device and on the reference, and where they part.
 
-use super::say;
+use super::paths::OutputFile;
+use super::{check_output, say, write_json};
 use std::process::ExitCode;
 use thalweg::cpu::Isa;
 use thalweg::device::ChainPath;
@@ -25,10 +26,15 @@ pub struct Arguments {
     /// One setting of training, on top of train.batch=32 and chain.steps=3; `thalweg train --set help` lists them all
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Write what was found to a JSON file, too: for each device the errors of each kernel, and all partings [default: none]
+    #[arg(long, value_name = "FILE.json")]
+    json: Option<OutputFile>,
 }
 
 /// Runs the command: code 0 if nothing parts, 1 if something does.
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let json = arguments.json.as_deref();
+    json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let mut config = Config::preset("mnist-small")?;
     for setting in ["train.batch=32", "chain.steps=3"] {
         config.set(setting)?;
@@ -45,7 +51,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         device => vec![device],
     };
-    let mut parted = false;
+    let (mut parted, mut found) = (false, Vec::new());
     for device in devices {
         let mut trainer = Trainer::new(&device, &config, &dataset).await?;
         let mut report = Report::default();
@@ -57,6 +63,11 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             config.train.batch, arguments.steps
         ));
         parted |= report.parted().is_some();
+        if json.is_some() {
+            let batch = config.train.batch;
+            found.push(serde_json::json!({ "device": device.to_string(), "batch": batch, "steps": arguments.steps, "report": report }));
+        }
     }
+    json.map_or(Ok(()), |path| write_json(path, &found))?;
     Ok(if parted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -1,19 +1,34 @@
 //! `thalweg devices`: what is there, what of it matters, and what `auto` takes.
 
-use super::say;
+use super::paths::OutputFile;
+use super::{check_output, say, write_json};
 use thalweg::cpu::{Isa, bf16_rate, describe_bf16};
 use thalweg::device::auto;
 use thalweg::device::calibration::Calibration;
 use thalweg::gpu::{Adapter, adapters, hidden};
 use thalweg::{Device, Result};
 
-/// Options of `thalweg devices`: none.
+/// Options of `thalweg devices`.
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Write the list to a JSON file, too [default: none]
+    #[arg(long, value_name = "FILE.json")]
+    json: Option<OutputFile>,
+}
 
 /// Runs the command.
-pub async fn run(_: Arguments) -> Result<()> {
+pub async fn run(arguments: Arguments) -> Result<()> {
+    arguments.json.as_deref().map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let adapters = adapters().await;
+    if let Some(path) = arguments.json.as_deref() {
+        let isas: Vec<_> = Isa::available().iter().map(Isa::to_string).collect();
+        let list = serde_json::json!({
+            "adapters": adapters,
+            "cpu": { "name": Device::cpu().to_string(), "instructions": Isa::best().to_string(), "available": isas },
+            "auto": auto(&adapters).map_or("cpu".to_owned(), Adapter::label),
+        });
+        write_json(path, &list)?;
+    }
     say(
         "Each can be named after --device, by its number, a part of its name, or a backend and a name (dx12:radeon).\n",
     );

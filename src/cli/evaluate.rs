@@ -4,7 +4,7 @@ use super::ends::{are_many, warn};
 use super::given::{is_built_in, model_path, read_input};
 use super::paths::OutputFile;
 use super::sample::trained_levels;
-use super::{check_output, open_model, real, say, say_notes, steps_bar};
+use super::{check_output, open_model, real, say, say_notes, steps_bar, write_json};
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,6 @@ use thalweg::evaluate::long_run::{self, LongRun};
 use thalweg::evaluate::point_metrics::{Judge, POINTS};
 use thalweg::evaluate::samples::{self, Fid};
 use thalweg::evaluate::{Report, Subject, outliers, points, spread};
-use thalweg::files::write_atomically;
 use thalweg::kernels::dynamics::Form;
 use thalweg::network::{Analytic, Operation};
 use thalweg::picture::{plot, save_png};
@@ -133,9 +132,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     };
     say(&report);
     if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|e| Error::Usage(format!("the figures can't be written as JSON: {e}")))?;
-        write_atomically(path, |file| file.write_all(text.as_bytes()))?;
+        write_json(path, &report)?;
         say(format_args!("\nWrote {}: all figures.", path.display()));
     }
     check_ends(&report)

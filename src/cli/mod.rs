@@ -145,6 +145,13 @@ pub fn check_output(option: &str, path: &Path, endings: &[&str]) -> Result<()> {
     thalweg::files::check_writable(path)
 }
 
+/// Writes figures to a JSON file.
+pub fn write_json(path: &Path, figures: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(figures)
+        .map_err(|error| Error::Usage(format!("the figures can't be written as JSON: {error}")))?;
+    thalweg::files::write_atomically(path, |file| file.write_all(text.as_bytes()))
+}
+
 /// Reads images, points or sequences that the network can take, and says how they were understood.
 pub fn read_fitting(path: &Path, input: ImageShape, reading: &Reading) -> Result<Images> {
     let (images, notes) = read_for(path, reading)?;

@@ -477,7 +477,8 @@ fn start_images(
                             PNG, CSV), or a built-in set (`digits`, a toy set)";
                 return Err(Error::file(path, text));
             }
-            let (mut images, what) = read_input("--init", name, input, reading)?;
+            let first = Reading { most: Some(count), ..reading.clone() };
+            let (mut images, what) = read_input("--init", name, input, &first)?;
             if images.count() < count {
                 let text =
                     format!("holds {} images to start {count} chains from; lower --count", images.count());

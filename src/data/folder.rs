@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::picture_file::{self, Pictures};
-use super::{Examples, ImageShape, Labels, cifar, idx};
+use super::reading::Reading;
+use super::{Examples, Labels, cifar, idx};
 use crate::{Error, Result};
 
 /// The most entries of a folder that are looked at.
@@ -21,16 +22,16 @@ pub(super) struct Sets {
     pub notes: Vec<String>,
 }
 
-/// Reads a folder as a data set. `input` is as in [`picture_file::read_files`]. Of classes without a folder that is held out, the last tenth of each is held out.
+/// Reads a folder as a data set. Of classes without a folder that is held out, the last tenth of each is held out.
 ///
 /// # Errors
 /// [`Error::Io`] if something can't be read; [`Error::File`] for a folder without training images, a bad file, or sets of
 /// different shapes.
-pub(super) fn open(path: &Path, input: Option<ImageShape>) -> Result<Sets> {
+pub(super) fn open(path: &Path, reading: &Reading) -> Result<Sets> {
     let (train, held_out, labels, notes) = match look(path)? {
         Folder::Idx([Some(train), test]) => {
-            let (images, note) = idx::read_examples(&train)?;
-            let held_out = test.map(|path| Ok((idx::read_examples(&path)?.0, path))).transpose()?;
+            let (images, note) = idx::read_examples(&train, reading)?;
+            let held_out = test.map(|path| Ok((idx::read_examples(&path, reading)?.0, path))).transpose()?;
             if let Some((others, held_out_path)) = &held_out
                 && others.shape() != images.shape()
             {
@@ -51,7 +52,7 @@ pub(super) fn open(path: &Path, input: Option<ImageShape>) -> Result<Sets> {
                 None => (train.hold_out(), PictureList::default()),
             };
             train.files.extend(test.files);
-            let Pictures { mut images, notes } = picture_file::read_files(&train.files, input)?;
+            let Pictures { mut images, notes } = picture_file::read_files(&train.files, reading.input)?;
             let held_out = (n_held_out > 0).then(|| images.split_off_last(n_held_out));
             train.class_of.extend(test.class_of);
             let held_out_labels = train.class_of.split_off(train.class_of.len().saturating_sub(n_held_out));
@@ -71,17 +72,15 @@ pub(super) fn open(path: &Path, input: Option<ImageShape>) -> Result<Sets> {
     Ok(Sets { train, held_out, labels, notes })
 }
 
-/// Reads the images of a folder that are to be held out, or, if there are none, those for training. `input` is as in
-/// [`picture_file::read_files`].
+/// Reads the images of a folder that are to be held out, or, if there are none, those for training.
 ///
 /// # Errors
 /// As [`open`], but for missing training images.
-pub(super) fn read(path: &Path, input: Option<ImageShape>) -> Result<(Examples, Vec<String>)> {
+pub(super) fn read(path: &Path, reading: &Reading) -> Result<(Examples, Vec<String>)> {
     Ok(match look(path)? {
         Folder::Idx([train, test]) => match test.or(train) {
-            Some(file) => {
-                idx::read_examples(file).map(|(images, note)| (images, note.into_iter().collect()))?
-            }
+            Some(file) => idx::read_examples(file, reading)
+                .map(|(images, note)| (images, note.into_iter().collect()))?,
             None => return Err(Error::file(path, "holds no images")),
         },
         Folder::Cifar([train, test]) => {
@@ -89,8 +88,9 @@ pub(super) fn read(path: &Path, input: Option<ImageShape>) -> Result<(Examples, 
             (Examples::Bytes(cifar::read_images(&batches)?), Vec::new())
         }
         Folder::Pictures([train, test]) => {
-            let files = test.or(train).unwrap_or_default().files;
-            let Pictures { images, notes } = picture_file::read_files(&files, input)?;
+            let mut files = test.or(train).unwrap_or_default().files;
+            files.truncate(reading.most.unwrap_or(usize::MAX));
+            let Pictures { images, notes } = picture_file::read_files(&files, reading.input)?;
             (Examples::Bytes(images), notes)
         }
     })

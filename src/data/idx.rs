@@ -4,6 +4,7 @@
 use std::io::BufRead;
 use std::path::Path;
 
+use super::reading::Reading;
 use super::{ByteImages, Examples, ImageShape, Images, MAX_BYTES};
 use crate::source::{Content, Known, Source};
 use crate::{Error, Result};
@@ -28,10 +29,10 @@ const TYPES: [(u8, &str, u64); 6] = [
 /// # Errors
 /// [`Error::Io`] if the file can't be read. [`Error::File`] if it is not such a file: another magic number (labels are
 /// named as such), no or empty images, less or more data than the header promises, data after the end, broken gzip,
-/// values outside those ranges.
-pub fn read_examples(path: impl AsRef<Path>) -> Result<(Examples, Option<String>)> {
+/// values outside those ranges; images that a network of [`Reading::input`] does not take, which are not read at all.
+pub fn read_examples(path: impl AsRef<Path>, reading: &Reading) -> Result<(Examples, Option<String>)> {
     let path = path.as_ref();
-    let (mut images, note) = parse(path, &mut Source::open(path, MAX_BYTES)?)?;
+    let (mut images, note) = parse(path, &mut Source::open(path, MAX_BYTES)?, reading)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let shape = images.shape();
     if !name.starts_with("emnist") || shape.height != shape.width || shape.channels != 1 {
@@ -63,7 +64,7 @@ fn transpose<T>(image: &mut [T], n: usize) {
 /// As [`read_examples`], and for floats.
 pub fn read_images(path: impl AsRef<Path>) -> Result<ByteImages> {
     let path = path.as_ref();
-    bytes_of(path, read_examples(path)?.0)
+    bytes_of(path, read_examples(path, &Reading::default())?.0)
 }
 
 /// Reads an IDX file of labels, `[count]` (`idx1-ubyte`).
@@ -80,7 +81,7 @@ pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`read_images`].
 pub fn parse_images(path: &Path, source: impl BufRead) -> Result<ByteImages> {
-    bytes_of(path, parse(path, &mut in_memory(path, source)?)?.0)
+    bytes_of(path, parse(path, &mut in_memory(path, source)?, &Reading::default())?.0)
 }
 
 /// [`read_labels`] from any source; `path` is only named in errors.
@@ -112,7 +113,7 @@ fn labels(path: &Path, source: &mut Source) -> Result<Vec<u8>> {
     elements(path, source, &header, "labels")
 }
 
-fn parse(path: &Path, source: &mut Source) -> Result<(Examples, Option<String>)> {
+fn parse(path: &Path, source: &mut Source, reading: &Reading) -> Result<(Examples, Option<String>)> {
     let what = "images";
     let header = header(path, source, what, &[3, 4])?;
     let (shape, channels_last) = match header.dims[..] {
@@ -128,7 +129,19 @@ fn parse(path: &Path, source: &mut Source) -> Result<(Examples, Option<String>)>
             return Err(Error::file(path, problem));
         }
     };
-    let bytes = elements(path, source, &header, what)?;
+    if let Some(input) = reading.input
+        && (shape.channels != input.channels || shape.height > input.height || shape.width > input.width)
+    {
+        let problem = format!(
+            "holds images of {shape} (channels x height x width), by its header, and the network takes {input}; images can be \
+             padded to a larger height and width, but neither shrunk nor given other channels"
+        );
+        return Err(Error::file(path, problem));
+    }
+    let bytes = match reading.most.filter(|most| header.kind == 0x08 && *most < header.dims[0]) {
+        Some(most) => first_elements(path, source, &header, most * shape.len())?,
+        None => elements(path, source, &header, what)?,
+    };
     let (mut examples, note) = if header.kind == 0x08 {
         (Examples::Bytes(ByteImages { shape, bytes }), None)
     } else {
@@ -305,6 +318,33 @@ fn header(path: &Path, source: &mut Source, what: &str, ranks: &[u8]) -> Result<
     Ok(header)
 }
 
+/// The first bytes that follow the header of a file of images.
+fn first_elements(path: &Path, source: &mut Source, header: &Header, wanted: usize) -> Result<Vec<u8>> {
+    // The length of a plain file tells without reading it whether it is whole.
+    let (length, whole) = (source.length(), header.length + header.promised);
+    if !source.is_packed() && length < whole {
+        return Err(truncated(path, header, "images", length.saturating_sub(header.length)));
+    }
+    if !source.is_packed() && length > whole {
+        return elements(path, source, header, "images");
+    }
+    let bytes = source.read_up_to(wanted as u64)?;
+    if bytes.len() < wanted {
+        return Err(truncated(path, header, "images", bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+fn truncated(path: &Path, header: &Header, what: &str, found: u64) -> Error {
+    let Header { promised, length, .. } = *header;
+    let shown = header.shown();
+    let problem = format!(
+        "truncated: its header promises {promised} bytes of {what} ({shown}) from offset {length}, only {found} found; fetch or \
+         copy the file again"
+    );
+    Error::file(path, problem)
+}
+
 /// What follows the header, if it is as much as that promises.
 fn elements(path: &Path, source: &mut Source, header: &Header, what: &str) -> Result<Vec<u8>> {
     let Header { promised, length, .. } = *header;
@@ -313,11 +353,7 @@ fn elements(path: &Path, source: &mut Source, header: &Header, what: &str) -> Re
     let bytes = source.read_up_to(promised + 1)?;
     let found = bytes.len() as u64;
     if found < promised {
-        let problem = format!(
-            "truncated: its header promises {promised} bytes of {what} ({shown}) from offset {length}, only {found} \
-             found; fetch or copy the file again"
-        );
-        return Err(Error::file(path, problem));
+        return Err(truncated(path, header, what, found));
     }
     if found > promised {
         let problem = format!(

@@ -107,6 +107,21 @@ pub enum Examples {
 }
 
 impl Examples {
+    /// Keeps the first `n`, and no more memory than they take.
+    pub fn truncate(&mut self, n: usize) {
+        match self {
+            Self::Bytes(ByteImages { shape, bytes }) => {
+                bytes.truncate(n.saturating_mul(shape.len()));
+                bytes.shrink_to_fit();
+            }
+            Self::Floats(Images { shape, values }) => {
+                values.truncate(n.saturating_mul(shape.len()));
+                values.shrink_to_fit();
+            }
+            Self::Fresh(_, count) => *count = n.min(*count),
+        }
+    }
+
     /// How many there are, or count as an epoch.
     pub fn count(&self) -> usize {
         match self {
@@ -331,32 +346,38 @@ const HOLDS_IMAGES: &str =
 /// takes.
 pub fn read_for(path: &Path, reading: &Reading) -> Result<(Images, Vec<String>)> {
     let takes_images = matches!(reading.takes, Takes::Images | Takes::Anything);
-    let images = |(examples, notes): (Examples, Vec<String>)| Ok((examples.into_images(), notes));
+    let first = |mut examples: Examples| {
+        if let Some(most) = reading.most {
+            examples.truncate(most); // before bytes become four times as many
+        }
+        examples.into_images()
+    };
+    let images = |(examples, notes): (Examples, Vec<String>)| Ok((first(examples), notes));
     if path.is_dir() {
         if !takes_images {
             return Err(Error::file(path, HOLDS_IMAGES));
         }
-        return images(folder::read(path, reading.input)?);
+        return images(folder::read(path, reading)?);
     }
     match kind_of(path)? {
         kind @ (Kind::Npy | Kind::Npz | Kind::Csv) => {
             let (found, _) = read_numbers(path, kind, Wanted::HeldOut, reading)?;
-            Ok((found.examples.into_images(), found.notes))
+            Ok((first(found.examples), found.notes))
         }
-        kind if takes_images => images(read_stored(path, kind, reading.input)?),
+        kind if takes_images => images(read_stored(path, kind, reading)?),
         _ => Err(Error::file(path, HOLDS_IMAGES)),
     }
 }
 
 /// Reads a file that can hold nothing but images.
-fn read_stored(path: &Path, kind: Kind, input: Option<ImageShape>) -> Result<(Examples, Vec<String>)> {
+fn read_stored(path: &Path, kind: Kind, reading: &Reading) -> Result<(Examples, Vec<String>)> {
     match kind {
         Kind::Picture => {
-            let pictures = picture_file::read_files(&[path.to_owned()], input)?;
+            let pictures = picture_file::read_files(&[path.to_owned()], reading.input)?;
             Ok((Examples::Bytes(pictures.images), pictures.notes))
         }
         Kind::Cifar => Ok((Examples::Bytes(cifar::read_images(&[path.to_owned()])?), Vec::new())),
-        _ => idx::read_examples(path).map(|(images, note)| (images, note.into_iter().collect())),
+        _ => idx::read_examples(path, reading).map(|(images, note)| (images, note.into_iter().collect())),
     }
 }
 
@@ -461,7 +482,7 @@ impl Dataset {
             let held_out = digits.split_off_last(DIGITS_HELD_OUT);
             (Examples::Bytes(digits), Some(held_out.to_images()))
         } else if path.is_dir() {
-            let sets = folder::open(path, reading.input)?;
+            let sets = folder::open(path, reading)?;
             (labels, notes) = (sets.labels, sets.notes);
             (sets.train, sets.held_out.map(|images| images.to_images()))
         } else if matches!(npz::split(path).0.try_exists(), Ok(false)) {
@@ -498,7 +519,7 @@ impl Dataset {
                     (train.examples, held_out)
                 }
                 kind => {
-                    let (images, said) = read_stored(path, kind, None)?;
+                    let (images, said) = read_stored(path, kind, reading)?;
                     notes = said;
                     (images, None)
                 }

@@ -168,6 +168,15 @@ pub fn parse_elements(
     if let Some(available) = available.filter(|available| *available < promised + layout.start) {
         return Err(truncated(path, layout, available.saturating_sub(layout.start)));
     }
+    // Points and sequences are taken as they are, so that the first ones do not depend on the others.
+    let is_whole = available.is_none_or(|available| available == promised + layout.start);
+    let most = reading.most.filter(|most| *most < layout.dims[0]);
+    let first = most.filter(|_| is_whole && !meaning.is_images && !layout.fortran).map(|most| {
+        let dims = [&[most], &layout.dims[1..]].concat();
+        Layout { dims, ..layout.clone() }
+    });
+    let source = source.take(first.as_ref().map_or(u64::MAX, Layout::bytes));
+    let layout = first.as_ref().unwrap_or(layout);
     let mut notes: Vec<String> = meaning.note.into_iter().collect();
     let examples = if meaning.is_images && !layout.element.is_float() {
         let mut pixels: Vec<u8> = Vec::new();

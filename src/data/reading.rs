@@ -35,11 +35,20 @@ pub struct Reading {
     pub clamp: f64,
     /// Whether it is for training, where images that leave [-1, 1] are worth a word.
     pub trains: bool,
+    /// The most examples that are wanted, the first ones; `None` for all.
+    pub most: Option<usize>,
 }
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { takes: Takes::Anything, input: None, range: Range::Auto, clamp: 1.0, trains: false }
+        Self {
+            takes: Takes::Anything,
+            input: None,
+            range: Range::Auto,
+            clamp: 1.0,
+            trains: false,
+            most: None,
+        }
     }
 }
 
@@ -52,7 +61,7 @@ impl Reading {
             _ => Takes::Images,
         };
         let (range, clamp) = (recipe.data.range, recipe.chain.clamp);
-        Self { takes, input: Some(input), range, clamp, trains: false }
+        Self { takes, input: Some(input), range, clamp, trains: false, most: None }
     }
 
     /// For training by this recipe.

@@ -53,6 +53,11 @@ impl Standard {
         self.each(gradient, |v, _, deviation| v / deviation);
     }
 
+    /// Derivatives by the data's own numbers, as those by what the network takes.
+    pub fn gradient_to_network(&self, gradient: &mut Images) {
+        self.each(gradient, |v, _, deviation| v * deviation);
+    }
+
     fn each(&self, points: &mut Images, change: impl Fn(f64, f64, f64) -> f64) {
         let ImageShape { channels, height, width } = points.shape;
         for (ix, run) in points.values.chunks_exact_mut((height * width).max(1)).enumerate() {

@@ -129,7 +129,7 @@ impl Tolerance {
 }
 
 /// Where an element lies in its buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Place {
     /// In a buffer of blocks.
     Block {
@@ -171,7 +171,7 @@ impl fmt::Display for Place {
 }
 
 /// An element that is further from the reference's than its kernel's [`Tolerance`] allows: the first of its launch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Parting {
     /// The launch's number in its program.
     pub launch: usize,
@@ -213,7 +213,7 @@ impl fmt::Display for Parting {
 }
 
 /// What became of all launches of one kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct KernelErrors {
     /// Launches.
     pub launches: usize,
@@ -225,7 +225,7 @@ pub struct KernelErrors {
 }
 
 /// What [`compare`] found.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Report {
     /// Launches that were compared.
     pub launches: usize,

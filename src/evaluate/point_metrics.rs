@@ -276,7 +276,12 @@ impl std::fmt::Display for Figures {
         let of_truth =
             |value: Option<f64>| value.map_or(String::new(), |value| format!(" (true points: {value:.4})"));
         write!(f, "sliced Wasserstein {:.4}", self.sliced_wasserstein)?;
-        write!(f, "{}, MMD^2 {:.5}", of_truth(self.sliced_wasserstein_of_truth), self.mmd)?;
+        write!(f, "{}", of_truth(self.sliced_wasserstein_of_truth))?;
+        let is_finite = self.sliced_wasserstein.is_finite() && self.auc.is_finite();
+        match self.mmd.is_nan() && is_finite {
+            true => write!(f, ", no MMD^2 (it needs 2 held-out points and 2 samples)")?,
+            false => write!(f, ", MMD^2 {:.5}", self.mmd)?,
+        }
         write!(f, ", AUC {:.4}{}", self.auc, of_truth(self.auc_of_truth).replace("points", "density"))?;
         if let Some(Coverage { shares, within }) = &self.coverage {
             let shares: Vec<_> = shares.iter().map(|share| format!("{:.1}", 100.0 * share)).collect();

@@ -1,7 +1,7 @@
 //! Which adapters there are.
 
 /// An adapter: a GPU, or a software renderer that looks like one, behind one of the system's graphics interfaces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Adapter {
     /// The name that its driver gives it.
     pub name: String,
@@ -23,6 +23,7 @@ pub struct Adapter {
     pub subgroup: (u32, u32),
     /// Optional features that matter here, by name.
     pub features: Vec<&'static str>,
+    #[serde(skip)]
     pub(super) handle: wgpu::Adapter,
 }
 

@@ -65,6 +65,37 @@ struct Dispatch {
     flop: usize,
 }
 
+/// What one dispatch does of a launch: all of it, unless it has more workgroups than the adapter takes at once.
+#[derive(Debug)]
+struct Part {
+    launch: Launch,
+    first_group: [u32; 3],
+    workgroups: [u32; 3],
+    of: usize, // parts
+}
+
+impl Part {
+    /// A launch in parts of at most `most` workgroups in each dimension. Workgroups do not look at each other's results, so that
+    /// the parts together do the same, to the bit.
+    fn of(launch: &Launch, most: u32) -> Vec<Self> {
+        let all = launch.kernel.workgroups(&launch.flat_blocks());
+        let firsts = all.map(|n| (0..n).step_by(most.max(1) as usize));
+        let [xs, ys, zs] = &firsts;
+        let of = firsts.iter().map(ExactSizeIterator::len).product();
+        let mut parts = Vec::new();
+        for z in zs.clone() {
+            for y in ys.clone() {
+                for x in xs.clone() {
+                    let first_group = [x, y, z];
+                    let workgroups = std::array::from_fn(|i| (all[i] - first_group[i]).min(most));
+                    parts.push(Self { launch: launch.clone(), first_group, workgroups, of });
+                }
+            }
+        }
+        parts
+    }
+}
+
 impl Dispatch {
     fn record(&self, pass: &mut wgpu::ComputePass) {
         pass.set_pipeline(&self.pipeline);
@@ -78,8 +109,7 @@ impl Machine {
     /// Makes pipelines, bind groups and buffers, all zero.
     ///
     /// # Errors
-    /// [`Error::Device`] where a buffer or a launch is beyond the adapter's limits; [`Error::Memory`] where there is not enough
-    /// memory.
+    /// [`Error::Memory`] where a buffer is beyond the adapter's limits, or there is not enough memory.
     pub async fn new(gpu: Arc<Gpu>, plan: Arc<Plan>) -> Result<Self> {
         if let Some(excess) = plan.excess(&gpu.limits.room()) {
             return Err(excess.error(&gpu.adapter.name, excess.cause.advice()));
@@ -102,11 +132,14 @@ impl Machine {
         // Every different uniform struct once, in one buffer.
         let mut uniforms: Vec<u8> = Vec::new();
         let mut offsets: HashMap<Vec<u8>, u32> = HashMap::new();
-        let cut = |launch: &Launch| launch.cut(plan.lanes, gpu.limits.dispatch_flop);
-        let programs: Vec<Vec<Vec<Launch>>> =
+        let cut = |launch: &Launch| {
+            let pieces = launch.cut(plan.lanes, gpu.limits.dispatch_flop);
+            pieces.into_iter().flat_map(|piece| Part::of(&piece, gpu.limits.workgroups)).collect()
+        };
+        let programs: Vec<Vec<Vec<Part>>> =
             plan.programs.iter().map(|launches| launches.iter().map(cut).collect()).collect();
         let parts = || programs.iter().flatten().flatten();
-        for launch in parts() {
+        for Part { launch, .. } in parts() {
             let bytes = launch.kernel.uniform(&launch.flat_blocks());
             offsets.entry(bytes).or_insert_with_key(|bytes| {
                 let offset = uniforms.len();
@@ -122,12 +155,12 @@ impl Machine {
         }
         gpu.queue.write_buffer(&uniform_buffer, 0, &uniforms);
 
-        let kernels: Vec<_> = parts().map(|l| &l.kernel).collect();
+        let kernels: Vec<_> = parts().map(|part| (&part.launch.kernel, part.first_group)).collect();
         let mut pipelines = gpu.pipelines(&kernels)?.into_iter();
         let mut groups: HashMap<(&'static str, Vec<BufferId>, usize), wgpu::BindGroup> = HashMap::new();
-        let mut compile = |launch: &Launch, pipeline: Pipeline| {
+        let mut compile = |part: &Part, pipeline: Pipeline| {
+            let launch = &part.launch;
             let uniform = launch.kernel.uniform(&launch.flat_blocks());
-            let workgroups = launch.kernel.workgroups(&launch.flat_blocks());
             let key = (launch.kernel.name(), launch.bindings.clone(), uniform.len());
             let bindings = groups.entry(key).or_insert_with(|| {
                 let size = wgpu::BufferSize::new(uniform.len().next_multiple_of(16) as u64);
@@ -150,8 +183,8 @@ impl Machine {
                 pipeline: pipeline.pipeline,
                 bindings: bindings.clone(),
                 uniform_offset: offsets[&uniform],
-                workgroups,
-                flop: launch.flop(plan.lanes),
+                workgroups: part.workgroups,
+                flop: launch.flop(plan.lanes) / part.of,
             }
         };
         let mut compiled = Vec::new();
@@ -406,5 +439,41 @@ impl Future for Mapped<'_> {
         *self.0.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
         let result = self.0.result.lock().unwrap_or_else(PoisonError::into_inner).take();
         result.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn parts_of_a_launch_cover_it_once() {
+        let network = crate::network::preset("digits").unwrap();
+        let numbers = crate::plan::TrainingNumbers { n_images: 1000, ..Default::default() };
+        let plan = crate::plan::training_plan(&network, &numbers, crate::plan::Target::gpu(128)).plan;
+        for launch in plan.launches() {
+            let all = launch.kernel.workgroups(&launch.flat_blocks());
+            for most in [7, 64, u32::MAX] {
+                let parts = Part::of(launch, most);
+                let mut groups = BTreeSet::new();
+                for part in &parts {
+                    assert!(part.workgroups.iter().all(|n| (1..=most).contains(n)) && part.of == parts.len());
+                    let [x, y, z] = std::array::from_fn(|i| {
+                        part.first_group[i]..part.first_group[i] + part.workgroups[i]
+                    });
+                    for x in x {
+                        for y in y.clone() {
+                            for z in z.clone() {
+                                assert!(groups.insert([x, y, z]), "{most}: {x}, {y}, {z} twice");
+                            }
+                        }
+                    }
+                }
+                assert_eq!(groups.len() as u64, all.iter().map(|n| u64::from(*n)).product::<u64>());
+                let last = groups.last().map(|group| group.map(|i| i + 1));
+                assert_eq!(last, Some(all));
+            }
+        }
     }
 }

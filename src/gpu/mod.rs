@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Limits {
     /// Bytes of a buffer.
     pub buffer: u64,
-    /// Workgroups of a dispatch, in each dimension.
+    /// Workgroups of a dispatch, in each dimension; a launch of more is split.
     pub workgroups: u32,
     /// Floating-point operations of a dispatch, about, if it can be cut.
     pub dispatch_flop: usize,
@@ -39,7 +39,7 @@ impl Limits {
 
     /// As plans are held against.
     pub fn room(&self) -> Room {
-        Room { buffer: self.buffer, workgroups: self.workgroups, ..Room::ENDLESS }
+        Room { buffer: self.buffer, ..Room::ENDLESS }
     }
 }
 
@@ -72,9 +72,9 @@ struct Pipeline {
 }
 
 impl PipelineKey {
-    fn of(kernel: &Kernel) -> Self {
+    fn of(kernel: &Kernel, first_group: [u32; 3]) -> Self {
         let overrides = kernel.overrides().into_iter().map(|(name, value)| (name, value.to_bits())).collect();
-        Self { name: kernel.name(), source: kernel.source(), overrides }
+        Self { name: kernel.name(), source: kernel.source_from(first_group), overrides }
     }
 }
 
@@ -151,12 +151,13 @@ impl Gpu {
         fault.map_or(Ok(()), |text| Err(Error::Device(format!("{}: {text}", self.adapter.name))))
     }
 
-    /// Makes the pipelines that are not there yet, on all cores: drivers compile in the calling thread.
-    fn pipelines(&self, kernels: &[&Kernel]) -> Result<Vec<Pipeline>> {
-        let keys: Vec<_> = kernels.iter().map(|k| PipelineKey::of(k)).collect();
+    /// Makes the pipelines that are not there yet, on all cores: drivers compile in the calling thread. Each kernel comes with
+    /// the workgroup that its dispatch begins at.
+    fn pipelines(&self, kernels: &[(&Kernel, [u32; 3])]) -> Result<Vec<Pipeline>> {
+        let keys: Vec<_> = kernels.iter().map(|(kernel, first)| PipelineKey::of(kernel, *first)).collect();
         let mut missing: HashMap<&PipelineKey, &Kernel> = HashMap::new();
         let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, kernel) in keys.iter().zip(kernels) {
+        for (key, (kernel, _)) in keys.iter().zip(kernels) {
             if !known.contains_key(key) {
                 missing.insert(key, kernel);
             }

@@ -224,7 +224,14 @@ macro_rules! kernels {
             pub fn name(&self) -> &'static str { match self { $(Self::$variant(_) => $module::$variant::NAME,)* } }
             /// The shader's text, shared functions included, prelude in front.
             pub fn source(&self) -> String {
-                match self { $(Self::$variant(k) => k.prelude() + $module::$variant::SOURCE,)* }
+                self.source_from([0; 3])
+            }
+            /// [`Self::source`] for a dispatch that begins at workgroup `first_group` of the launch: a launch of more
+            /// workgroups than an adapter takes at once is split into several dispatches.
+            pub fn source_from(&self, first_group: [u32; 3]) -> String {
+                let [x, y, z] = first_group;
+                let first = format!("const FIRST_GROUP = vec3u({x}u, {y}u, {z}u);\n");
+                match self { $(Self::$variant(k) => k.prelude() + &first + $module::$variant::SOURCE,)* }
             }
             /// Bindings 1, 2, ... in order; binding 0 is the uniform struct.
             pub fn access(&self) -> &'static [Access] { match self { $(Self::$variant(_) => $module::$variant::ACCESS,)* } }

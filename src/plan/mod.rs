@@ -54,7 +54,7 @@ pub enum Layout {
 }
 
 /// What a buffer's words are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Words {
     /// IEEE single precision.
     Floats,

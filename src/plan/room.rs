@@ -10,16 +10,14 @@ pub struct Room {
     pub buffer: u64,
     /// Bytes of all buffers together, as far as that is known.
     pub total: u64,
-    /// Workgroups of a launch, in each dimension.
-    pub workgroups: u32,
 }
 
 impl Room {
     /// No limit at all.
-    pub const ENDLESS: Self = Self { buffer: u64::MAX, total: u64::MAX, workgroups: u32::MAX };
+    pub const ENDLESS: Self = Self { buffer: u64::MAX, total: u64::MAX };
 }
 
-/// What the size of a buffer or of a launch comes from.
+/// What the size of a buffer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// How many images are worked on at a time.
@@ -90,8 +88,7 @@ impl Plan {
         }
     }
 
-    /// What is beyond a device's room, if anything: the largest buffer before launches, and these before the sum of all
-    /// buffers.
+    /// What is beyond a device's room, if anything: the largest buffer before the sum of all buffers.
     pub fn excess(&self, room: &Room) -> Option<Excess> {
         // The first of those: a ring rather than its snapshot.
         let largest = (0..self.buffers.len()).rev().map(BufferId).max_by_key(|id| self.len_of(*id))?;
@@ -102,20 +99,6 @@ impl Plan {
                 "too small for buffer `{name}`, which takes {takes} MiB; a buffer has {most} MiB at most"
             );
             return Some(Excess { cause: self.cause(largest), text });
-        }
-        for launch in self.launches() {
-            let groups = launch.kernel.workgroups(&launch.flat_blocks());
-            if groups.iter().any(|n| *n > room.workgroups) {
-                let kernel = launch.kernel.name();
-                let of_images =
-                    launch.kernel.is_per_block() || matches!(kernel, "chain" | "push_replay" | "copy_images");
-                let cause = if of_images { Cause::Images } else { Cause::Network };
-                let most = room.workgroups;
-                let text = format!(
-                    "too small for kernel {kernel}, which takes {groups:?} workgroups, of {most} at most"
-                );
-                return Some(Excess { cause, text });
-            }
         }
         let free = room.total / MIB;
         (self.bytes() > room.total).then(|| self.lacks_memory(&format!("and {free} are free")))

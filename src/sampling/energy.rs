@@ -17,7 +17,7 @@ pub struct EnergyModel {
     plan: EnergyPlan,
     shape: crate::data::ImageShape,
     at_once: usize,
-    standard: Option<Standard>,
+    pub(crate) standard: Option<Standard>,
 }
 
 impl EnergyModel {

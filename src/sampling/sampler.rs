@@ -207,7 +207,8 @@ pub fn noise_level(numbers: &SamplerNumbers, steps: u32) -> Option<f32> {
 }
 
 /// What images at a noise level of annealed chains most likely blur, `alpha x - s dE/dx`: see [`Form::Annealed`]. The
-/// gradient and the result are clipped and clamped as the chains' are.
+/// gradient and the result are clipped and clamped as the chains' are. Points come and go in the data's units; the formula holds
+/// for those of the network, where it standardises them.
 ///
 /// # Errors
 /// Those of [`EnergyModel::energies_and_gradients`].
@@ -220,9 +221,16 @@ pub async fn denoised(
     let alpha = 1.0 / (1.0 + level * level).sqrt();
     let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
     let (clip, bound) = (or_infinite(numbers.gradient_clip), or_infinite(numbers.clamp));
-    let (_, gradients) = model.energies_and_gradients(&images).await?;
+    let (_, mut gradients) = model.energies_and_gradients(&images).await?;
+    if let Some(standard) = &model.standard {
+        standard.to_network(&mut images);
+        standard.gradient_to_network(&mut gradients);
+    }
     for (x, g) in images.values.iter_mut().zip(&gradients.values) {
         *x = (alpha * *x - level * alpha * g.clamp(-clip, clip)).clamp(-bound, bound);
+    }
+    if let Some(standard) = &model.standard {
+        standard.to_data(&mut images);
     }
     Ok(images)
 }
