@@ -233,9 +233,8 @@ fn with_network(layers: &str) -> Config {
 #[test]
 fn launches_of_too_many_workgroups_are_split_and_come_to_the_same_bits() {
     pollster::block_on(async {
-        let config = with_network(
-            "{ conv = 12, kernel = 3, stride = 2 }, { pool = true }, { dense = 80 }, { dense = 1 }",
-        );
+        let config =
+            with_network("{ conv = 12, kernel = 3, stride = 2 }, \"pool\", { dense = 80 }, { dense = 1 }");
         let mut ends = Vec::new();
         for workgroups in [None, Some(12)] {
             let device = limited(ChainPath::Layers, |limits| {
