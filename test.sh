@@ -24,4 +24,5 @@ fi
 # Without a desktop session Mesa's device-select layer prints errors that look like ours.
 [ -n "${XDG_RUNTIME_DIR-}" ] || export NODEVICE_SELECT=1
 
-exec cargo test --release --locked "$@"
+# The gate runs them with debug assertions and overflow checks: THALWEG_PROFILE=gate.
+exec cargo test --profile "${THALWEG_PROFILE:-release}" --locked "$@"

@@ -24,5 +24,5 @@ if ! "$venv/bin/python" -c 'import vulkan' 2>/dev/null; then
     "$venv/bin/pip" install -q --disable-pip-version-check vulkan==1.3.275.1 >&2
 fi
 
-cargo run --release --locked --quiet --example export_shaders -- "$work" first "$@" >&2
+cargo run --profile "${THALWEG_PROFILE:-release}" --locked --quiet --example export_shaders -- "$work" first "$@" >&2
 VK_DRIVER_FILES=$driver VK_ICD_FILENAMES=$driver "$venv/bin/python" benches/gpu_stats.py table "$work" navi21 gfx1100

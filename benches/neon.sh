@@ -9,7 +9,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
 rustup target add $target
 cargo test --release --locked --target $target --test main --no-run
-binary=$(ls -t target/$target/release/deps/kernels-* | grep -v '\.d$' | head -1)
+binary=$(ls -t target/$target/release/deps/main-* | grep -v '\.d$' | head -1)
 aarch64-linux-gnu-objdump -d --no-show-raw-insn "$binary" >/tmp/thalweg-neon.s
 echo "multiply-adds: $(grep -cE 'fmla.*\.4s' /tmp/thalweg-neon.s) of four lanes, $(grep -cE 'fmadd\s+s' /tmp/thalweg-neon.s) of one"
 cargo test --release --locked --target $target --test main -- bodies_match_their_twins

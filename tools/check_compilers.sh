@@ -61,7 +61,7 @@ else
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
 fi
-cargo run --release --locked --quiet --example export_shaders -- "$work" "$set"
+cargo run --profile "${THALWEG_PROFILE:-release}" --locked --quiet --example export_shaders -- "$work" "$set"
 
 bad=0
 start=$SECONDS
