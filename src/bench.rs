@@ -8,7 +8,6 @@ use crate::kernels::State;
 use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::kernels::dynamics::Form;
 use crate::kernels::random::{Philox, Stream};
-use crate::network::preset;
 use crate::plan::{ProgramId, SamplerNumbers, SamplerPlan, peak_plan, sampler_plan};
 use crate::recipe::Config;
 use crate::{Dataset, Error, Network, Result, Trainer};
@@ -185,7 +184,7 @@ pub async fn measure(
         chain: device.explain_chain(&model.network),
         preset: config.preset.clone(),
         batch,
-        chain_steps: if config.score_objective().is_none() { config.chain.steps } else { 0 },
+        chain_steps: if config.has_chains() { config.chain.steps } else { 0 },
         langevin_step_ms: langevin_step.median,
         langevin_step,
         training_step_ms: training_step.median,
@@ -256,7 +255,7 @@ pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Cal
 
 /// How chains move that are measured: as in training, or, where that has none, as in sampling.
 fn chain_numbers(config: &Config) -> SamplerNumbers {
-    if config.score_objective().is_none() { config.chain_numbers(0) } else { config.sample_numbers() }
+    if config.has_chains() { config.chain_numbers(0) } else { config.sample_numbers() }
 }
 
 /// A chain that is there to be timed.
@@ -314,10 +313,7 @@ impl TimedChain {
 /// What a preset is measured on: the shipped digits, five Gaussians, or, for anything else, noise.
 fn examples(config: &Config) -> Result<Dataset> {
     let dataset = Dataset::open(config.default_data())?;
-    let input = match &config.network {
-        Some(spec) => spec.build()?.input,
-        None => preset(&config.preset)?.input,
-    };
+    let input = config.known_network()?.input;
     let shape = dataset.train.shape();
     if shape == input || (shape.channels == input.channels && !input.is_points()) {
         return Ok(dataset);

@@ -12,8 +12,9 @@ use thalweg::kernels::analytic_energy::AnalyticEnergy;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::Distribution;
-use thalweg::network::{ANALYTIC, Analytic, Network, preset};
+use thalweg::network::{ANALYTIC, Analytic, Network};
 use thalweg::plan::SamplerNumbers;
+use thalweg::recipe::presets::preset;
 use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Sampler, Trainer};
 
 // ---- formulas

@@ -10,7 +10,7 @@ use thalweg::evaluate::Subject;
 use thalweg::evaluate::ais::{
     Annealing, Base, BaseKind, Estimate, Options, Passage, Settings, measure, temperature_of,
 };
-use thalweg::kernels::dynamics::{Form, Path};
+use thalweg::kernels::dynamics::{Form, Interpolation};
 use thalweg::network::{Activation, Analytic, Network};
 use thalweg::plan::{SamplerChange, SamplerNumbers};
 use thalweg::{Device, Error, Model, Sampler};
@@ -680,7 +680,8 @@ fn temperatures_are_the_chains() {
     let found = temperature_of(&numbers(Form::NoiseLast, 0.01, 0.1)).unwrap();
     assert!((found - 0.5).abs() < 1e-6, "{found}");
     // Annealed: the last level.
-    let change = SamplerChange { step_size_end: 0.02, noise_end: 0.25, path: Path::Geometric, levels: 9 };
+    let change =
+        SamplerChange { step_size_end: 0.02, noise_end: 0.25, path: Interpolation::Geometric, levels: 9 };
     let annealed = SamplerNumbers { change: Some(change), ..numbers(Form::Annealed, 0.02, 5.0) };
     assert_eq!(temperature_of(&annealed), Some(0.25));
     assert_eq!(temperature_of(&numbers(Form::NoiseFirst, 1.0, 0.0)), None);

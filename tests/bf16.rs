@@ -5,8 +5,9 @@ use thalweg::device::compare::compare;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::dynamics::Form;
-use thalweg::network::{Network, preset};
+use thalweg::network::Network;
 use thalweg::plan::{SamplerNumbers, TrainingNumbers, sampler_plan, training_plan};
+use thalweg::recipe::presets::preset;
 
 const IMAGES: usize = 20;
 

@@ -7,11 +7,12 @@ use thalweg::device::compare::compare;
 use thalweg::device::{ChainPath, Chains, Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::chain::{Hidden, chain_layers, workgroup_memory};
-use thalweg::kernels::dynamics::{Form, Path};
-use thalweg::network::{Activation, LayerSpec, Network, Padding, preset};
+use thalweg::kernels::dynamics::{Form, Interpolation};
+use thalweg::network::{Activation, LayerSpec, Network, Padding};
 use thalweg::plan::{
     SamplerChange, SamplerNumbers, Source, Starts, Target, TrainingNumbers, sampler_plan, training_plan,
 };
+use thalweg::recipe::presets::preset;
 
 /// The forms that the fused chain knows, with and without a clamp.
 fn numbers(form: Form) -> SamplerNumbers {
@@ -27,7 +28,7 @@ fn numbers(form: Form) -> SamplerNumbers {
             change: Some(SamplerChange {
                 step_size_end: 0.05,
                 noise_end: 0.1,
-                path: Path::Geometric,
+                path: Interpolation::Geometric,
                 levels: 9,
             }),
             ..r1

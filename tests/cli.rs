@@ -15,10 +15,11 @@ use tempfile::TempDir;
 use thalweg::checkpoint::replay_images;
 use thalweg::checkpoint::{Checkpoint, Tensor, TensorData, load_tensors};
 use thalweg::data::{ByteImages, Dataset, Examples, Images, npy};
-use thalweg::network::preset;
 use thalweg::picture::plot::{curves, sequences};
 use thalweg::picture::{GridOptions, film, grid};
 use thalweg::plan::SamplerNumbers;
+use thalweg::recipe::Setting;
+use thalweg::recipe::presets::preset;
 use thalweg::train::log::MetricsTable;
 use thalweg::{Config, Device, EnergyModel, Model, Sampler};
 
@@ -1459,7 +1460,7 @@ fn help_names_every_option_and_its_default() {
         works(folder.path(), &["train", "--preset=conv-pool", "--set", "help", "--set=chain.steps=7"]);
     let mut config = Config::preset("conv-pool").unwrap();
     config.set("chain.steps=7").unwrap();
-    for (key, value, _) in config.describe() {
+    for Setting { name: key, value, .. } in config.settings() {
         let line = settings.lines().find(|line| line.split(' ').next() == Some(key));
         assert!(line.is_some_and(|l| l.split_whitespace().nth(1) == Some(&value)), "{key}: {settings}");
     }

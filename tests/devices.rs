@@ -9,8 +9,8 @@ use thalweg::evaluate::ais::{Annealing, Base, Settings};
 use thalweg::gpu::{Gpu, Limits, adapters};
 use thalweg::kernels::State;
 use thalweg::kernels::dynamics::Form;
-use thalweg::network::preset;
 use thalweg::plan::{SamplerNumbers, Target, energy_plan, sampler_plan, sampler_plan_in_shares};
+use thalweg::recipe::presets::preset;
 use thalweg::{Config, Dataset, EnergyModel, Error, Model, Network, Sampler, Trainer};
 
 use crate::common;

@@ -423,7 +423,7 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
             let change = SamplerChange {
                 step_size_end: 3.0,
                 noise_end: 0.75,
-                path: dynamics::Path::Geometric,
+                path: dynamics::Interpolation::Geometric,
                 levels: 7,
             };
             let annealed = SamplerNumbers {

@@ -9,10 +9,11 @@ use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::dynamics::Form;
-use thalweg::network::{Network, preset, preset_for};
+use thalweg::network::Network;
 use thalweg::plan::{
     SamplerNumbers, Source, Target, TrainingNumbers, energy_plan, sampler_plan, training_plan,
 };
+use thalweg::recipe::presets::{preset, preset_for};
 
 use crate::common;
 

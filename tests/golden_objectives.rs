@@ -16,6 +16,7 @@ use thalweg::network::{Activation, LayerSpec, Network, Padding};
 use thalweg::plan::{
     Derivatives, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, training_plan,
 };
+use thalweg::recipe::{Directions, ScoreTarget, Square};
 
 use crate::common;
 
@@ -48,22 +49,21 @@ fn networks() -> [Network; 2] {
 }
 
 fn objectives() -> [(&'static str, ScoreObjective); 6] {
-    let sliced =
-        |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
-    let denoising = |sigma, sigma_max, levels, velocity| ScoreObjective::Denoising {
+    let sliced = |directions, square| ScoreObjective::Sliced { probes: 2, directions, square };
+    let denoising = |sigma, sigma_max, levels, target| ScoreObjective::Denoising {
         sigma,
         sigma_max,
         levels,
-        velocity,
+        target,
         from_noise: 0.0,
     };
     [
         ("matching", ScoreObjective::Matching { probes: 3 }),
-        ("sliced", sliced(Distribution::Normal, false)),
-        ("sliced-reduced", sliced(Distribution::Signs, true)),
-        ("denoising", denoising(0.5, 0.5, 1, false)),
-        ("denoising-ladder", denoising(0.1, 2.0, 5, false)),
-        ("denoising-velocity", denoising(0.1, 2.0, 5, true)),
+        ("sliced", sliced(Directions::Normal, Square::Along)),
+        ("sliced-reduced", sliced(Directions::Signs, Square::Whole)),
+        ("denoising", denoising(0.5, 0.5, 1, ScoreTarget::Score)),
+        ("denoising-ladder", denoising(0.1, 2.0, 5, ScoreTarget::Score)),
+        ("denoising-velocity", denoising(0.1, 2.0, 5, ScoreTarget::Velocity)),
     ]
 }
 

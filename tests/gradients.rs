@@ -16,7 +16,7 @@ use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
 use thalweg::kernels::dense_forward::DenseForward;
 use thalweg::kernels::dense_input_gradient::DenseInputGradient;
 use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
-use thalweg::kernels::dynamics::{Dynamics, Form, Path};
+use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
 use thalweg::kernels::random::{Stream, counter, normal_of, philox};
@@ -836,7 +836,7 @@ fn langevin_follows_its_formula() {
                         step_size_end: step_size as f32,
                         noise: noise as f32,
                         noise_end: noise as f32,
-                        path: Path::Linear,
+                        interpolation: Interpolation::Linear,
                         levels: 10,
                         temperature: temperature as f32,
                         gradient_clip: clip as f32,

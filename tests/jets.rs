@@ -15,13 +15,13 @@ use thalweg::kernels::activation_jet::{ActivationJet, Jet, curves};
 use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::perturb::Perturb;
-use thalweg::kernels::random::Distribution;
 use thalweg::kernels::{Kernel, State};
 use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::{
     Derivatives, EXACT_TRACE, Layout, SamplerNumbers, ScoreObjective, Target, TrainingNumbers, TrainingPlan,
     training_plan,
 };
+use thalweg::recipe::{Directions, ScoreTarget, Square};
 
 /// A fourth-order central difference.
 fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
@@ -123,17 +123,46 @@ fn networks(rng: &mut Rng) -> Vec<Network> {
 }
 
 fn objectives() -> Vec<ScoreObjective> {
-    let sliced =
-        |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
+    let sliced = |directions, square| ScoreObjective::Sliced { probes: 2, directions, square };
     vec![
         ScoreObjective::Matching { probes: 3 },
-        sliced(Distribution::Normal, false),
-        sliced(Distribution::Signs, true),
-        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: false, from_noise: 0.0 },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 5, velocity: false, from_noise: 0.0 },
-        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: true, from_noise: 0.0 },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 3.0, levels: 5, velocity: true, from_noise: 0.0 },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 3.0, levels: 2, velocity: true, from_noise: 0.4 },
+        sliced(Directions::Normal, Square::Along),
+        sliced(Directions::Signs, Square::Whole),
+        ScoreObjective::Denoising {
+            sigma: 0.3,
+            sigma_max: 0.3,
+            levels: 1,
+            target: ScoreTarget::Score,
+            from_noise: 0.0,
+        },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 1.0,
+            levels: 5,
+            target: ScoreTarget::Score,
+            from_noise: 0.0,
+        },
+        ScoreObjective::Denoising {
+            sigma: 0.3,
+            sigma_max: 0.3,
+            levels: 1,
+            target: ScoreTarget::Velocity,
+            from_noise: 0.0,
+        },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 3.0,
+            levels: 5,
+            target: ScoreTarget::Velocity,
+            from_noise: 0.0,
+        },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 3.0,
+            levels: 2,
+            target: ScoreTarget::Velocity,
+            from_noise: 0.4,
+        },
     ]
 }
 
@@ -189,7 +218,7 @@ fn plain_loss(
             half_square(&gradient(x)) - (0..n).map(|f| second(x, &axis(f))).sum::<f64>()
         }
         ScoreObjective::Matching { probes }
-        | ScoreObjective::Sliced { probes, reduces_variance: true, .. } => {
+        | ScoreObjective::Sliced { probes, square: Square::Whole, .. } => {
             let traces = batch.drawn[i].chunks_exact(n).map(|v| second(x, v));
             half_square(&gradient(x)) - traces.sum::<f64>() / probes as f64
         }
@@ -197,7 +226,8 @@ fn plain_loss(
             let each = batch.drawn[i].chunks_exact(n).map(|v| 0.5 * first(x, v).powi(2) - second(x, v));
             each.sum::<f64>() / probes as f64
         }
-        ScoreObjective::Denoising { sigma, sigma_max, levels, velocity, from_noise } => {
+        ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise } => {
+            let velocity = target == ScoreTarget::Velocity;
             let (low, high) = (f64::from(sigma), f64::from(sigma_max));
             let rung = (0.5 * (batch.level[i] + 1.0) * f64::from(levels)).floor();
             let sigma = if levels == 1 { low } else { low * (high / low).powf(rung / f64::from(levels - 1)) };

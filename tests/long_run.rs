@@ -9,7 +9,7 @@ use thalweg::evaluate::Subject;
 use thalweg::evaluate::long_run::{Figures, LongRun, MULTIPLES, measure};
 use thalweg::evaluate::mixing::{effective_size, split_r_hat};
 use thalweg::kernels::draw_negatives::Noise;
-use thalweg::kernels::dynamics::{Form, Path};
+use thalweg::kernels::dynamics::{Form, Interpolation};
 use thalweg::kernels::random::Distribution;
 use thalweg::network::{Activation, Analytic, Network};
 use thalweg::picture::plot;
@@ -219,7 +219,7 @@ fn chains_are_those_of_the_end_of_training() {
     let model = analytic(Analytic::DoubleWell);
     let device = Device::cpu();
     let plain = numbers(1, 0.2);
-    let change = SamplerChange { step_size_end: 0.2, noise_end: 0.0, path: Path::Linear, levels: 9 };
+    let change = SamplerChange { step_size_end: 0.2, noise_end: 0.0, path: Interpolation::Linear, levels: 9 };
     let changing = SamplerNumbers { step_size: 7.0, noise: 0.3, change: Some(change), ..plain };
     let (a, frames) = run(&device, &model, &plain, 5);
     let (b, _) = run(&device, &model, &changing, 5);
@@ -236,7 +236,8 @@ fn annealed_chains_are_cleaned_of_their_last_noise() {
     let network = Network::builder("plane", [1, 4, 4]).dense(1).build().unwrap();
     let (w, sigma) = (0.1_f64, 0.5_f64);
     let model = Model { parameters: [vec![w as f32; 16], vec![0.0]].concat(), network };
-    let change = SamplerChange { step_size_end: 0.1, noise_end: 0.5, path: Path::Geometric, levels: 30 };
+    let change =
+        SamplerChange { step_size_end: 0.1, noise_end: 0.5, path: Interpolation::Geometric, levels: 30 };
     let annealed = SamplerNumbers {
         steps: 30,
         form: Form::Annealed,

@@ -13,11 +13,12 @@ use thalweg::device::{Device, Machine};
 use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::draw_real::permute_of;
-use thalweg::kernels::dynamics::{Dynamics, Form, Path};
+use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
 use thalweg::kernels::random::{Distribution, Stream};
 use thalweg::kernels::{Binding, Kernel, State};
-use thalweg::network::{Activation, LayerSpec, Network, preset};
+use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::{SamplerNumbers, Starts, Target, TrainingNumbers, training_plan};
+use thalweg::recipe::presets::preset;
 use thalweg::train::log::StepMetrics;
 use thalweg::{Config, Dataset, EnergyModel, Sampler, Trainer};
 
@@ -451,7 +452,7 @@ fn annealed_steps_go_from_level_to_level() {
         step_size_end: step_size as f32,
         noise: 4.0,
         noise_end: 0.25,
-        path: Path::Geometric,
+        interpolation: Interpolation::Geometric,
         levels: 5,
         temperature: 1.0,
         gradient_clip: f32::INFINITY,
@@ -487,7 +488,7 @@ fn step_size_and_noise_go_from_start_to_end() {
         step_size_end: 2.0,
         noise: 0.1,
         noise_end: 0.4,
-        path: Path::Linear,
+        interpolation: Interpolation::Linear,
         levels: 5,
         temperature: 1.0,
         gradient_clip: f32::INFINITY,
@@ -498,7 +499,7 @@ fn step_size_and_noise_go_from_start_to_end() {
     assert!(at(&dynamics, 0) == (8.0, 0.1));
     assert!(close(at(&dynamics, 2), (5.0, 0.25)) && close(at(&dynamics, 4), (2.0, 0.4)));
     assert_eq!(at(&dynamics, 4), at(&dynamics, 9), "beyond the end nothing changes");
-    let geometric = Dynamics { path: Path::Geometric, ..dynamics };
+    let geometric = Dynamics { interpolation: Interpolation::Geometric, ..dynamics };
     assert!(close(at(&geometric, 2), (4.0, 0.2)) && close(at(&geometric, 4), (2.0, 0.4)));
     let theory = Dynamics { form: Form::Theory, temperature: 0.5, ..geometric };
     assert!(close(at(&theory, 4), (1.0, 1.0)));

@@ -51,7 +51,7 @@ fn run(preset: &str, settings: &[&str]) -> (Config, Dataset) {
     let mut dataset =
         Dataset::open(if preset.starts_with("mlp") { "8-gaussians:50" } else { "digits" }).unwrap();
     if preset == "sequence" {
-        let shape = thalweg::network::preset(preset).unwrap().input;
+        let shape = thalweg::recipe::presets::preset(preset).unwrap().input;
         let images = |stream, n: usize| Images { shape, values: normals(stream, n * shape.len()) };
         dataset.train = Examples::Floats(images(Stream::Toy, 50));
         dataset.held_out = images(Stream::Projections, 10);

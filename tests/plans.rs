@@ -18,17 +18,18 @@ use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::guard::MEMORY;
 use thalweg::kernels::jet_start::Probes;
-use thalweg::kernels::random::Distribution;
 use thalweg::kernels::spectral_input::SpectralInput;
 use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel, Slope, State};
-use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
+use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding};
 use thalweg::plan::{
     AnnealingNumbers, BufferId, GuardNumbers, JetPass, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers,
     ScoreObjective, Source, Starts, Target, TrainingNumbers, Words, annealing_plan, energy_plan,
     sampler_plan, training_plan,
 };
+use thalweg::recipe::presets::preset;
+use thalweg::recipe::{Directions, ScoreTarget, Square};
 
 // ---- networks
 
@@ -350,13 +351,18 @@ fn training_numbers(network: &Network, batch: u32, source: Source) -> TrainingNu
 
 /// One for each of the batches of [`all_plans`], by their remainder.
 fn score_objectives() -> [ScoreObjective; 4] {
-    let sliced =
-        |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
+    let sliced = |directions, square| ScoreObjective::Sliced { probes: 2, directions, square };
     [
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10, velocity: true, from_noise: 0.0 },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 1.0,
+            levels: 10,
+            target: ScoreTarget::Velocity,
+            from_noise: 0.0,
+        },
         ScoreObjective::Matching { probes: 3 },
-        sliced(Distribution::Normal, false),
-        sliced(Distribution::Signs, true),
+        sliced(Directions::Normal, Square::Along),
+        sliced(Directions::Signs, Square::Whole),
     ]
 }
 

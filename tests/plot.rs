@@ -626,7 +626,7 @@ fn what_is_no_point_of_the_plane_is_refused() {
     let image = Images { shape: ImageShape { channels: 1, height: 28, width: 28 }, values: vec![0.0; 784] };
     let message = plane::points(&image).unwrap_err().to_string();
     assert!(message.contains("1x28x28") && message.contains("2x1x1"), "{message}");
-    let network = thalweg::network::preset("mnist-small").unwrap();
+    let network = thalweg::recipe::presets::preset("mnist-small").unwrap();
     let parameters = network.initial_parameters(0);
     pollster::block_on(async {
         let device = Device::open("cpu").await.unwrap();

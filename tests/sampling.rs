@@ -439,7 +439,7 @@ fn annealed_chains_stay_at_the_last_level() {
         change: Some(SamplerChange {
             step_size_end: 0.1,
             noise_end: 1.0,
-            path: thalweg::kernels::dynamics::Path::Geometric,
+            path: thalweg::kernels::dynamics::Interpolation::Geometric,
             levels: 3,
         }),
         ..SamplerNumbers::default()

@@ -21,8 +21,8 @@ use thalweg::kernels::{
     guard, image_statistics, kl_direction, langevin, lstm_forward, mala_accept, mala_propose,
     mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness, spectral_bound, weight_penalty,
 };
-use thalweg::network::preset;
 use thalweg::plan::{Plan, Source, Target};
+use thalweg::recipe::presets::preset;
 use uniformity::barriers_are_uniform;
 
 /// A struct's fields with their offsets. The pattern names every field, so that none can be left out.

@@ -9,8 +9,8 @@ use thalweg::bench::measure;
 use thalweg::cpu::{Isa, bf16_rate};
 use thalweg::device::Machine;
 use thalweg::kernels::State;
-use thalweg::network::preset;
 use thalweg::plan::{SamplerNumbers, Target, sampler_plan};
+use thalweg::recipe::presets::preset;
 use thalweg::{Config, Dataset, Device};
 
 /// Held while a test measures: no test is to feel another's load.

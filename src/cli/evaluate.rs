@@ -391,7 +391,7 @@ fn check_ends(report: &Report) -> Result<()> {
 
 /// The chains that a model is made for: those of training, or, where that has none, those of sampling.
 fn own_chains(recipe: &Config) -> SamplerNumbers {
-    if recipe.score_objective().is_some() { recipe.sample_numbers() } else { recipe.chain_numbers(0) }
+    if recipe.has_chains() { recipe.chain_numbers(0) } else { recipe.sample_numbers() }
 }
 
 /// log Z and log-likelihood.

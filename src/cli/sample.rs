@@ -16,7 +16,7 @@ use thalweg::picture::plane;
 use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
 use thalweg::picture::{film, save_png};
 use thalweg::plan::{SamplerNumbers, ScoreObjective};
-use thalweg::recipe::SampleForm;
+use thalweg::recipe::{SampleForm, ScoreTarget};
 use thalweg::sampling::{denoised, noise_level};
 use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler};
 
@@ -330,7 +330,7 @@ fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
 /// The lowest and highest noise level that a model was trained for, if it is one that annealed chains sample.
 pub fn trained_levels(recipe: &Config) -> Option<[f64; 2]> {
     match recipe.score_objective() {
-        Some(ScoreObjective::Denoising { velocity: true, levels, .. }) => {
+        Some(ScoreObjective::Denoising { target: ScoreTarget::Velocity, levels, .. }) => {
             let highest = if levels > 1 { recipe.score.sigma_max } else { recipe.score.sigma };
             Some([recipe.score.sigma, highest])
         }

@@ -325,10 +325,7 @@ fn shape_of_data(arguments: &Arguments) -> Result<Option<ImageShape>> {
 
 /// The name of the data that a recipe learns where none are named.
 fn default_data(config: &Config) -> Result<&'static str> {
-    let input = match &config.network {
-        Some(spec) => spec.build()?.input,
-        None => thalweg::network::preset(&config.preset)?.input,
-    };
+    let input = config.known_network()?.input;
     if input.is_sequence() {
         return Err(Error::Usage(format!(
             "`{}` learns sequences, and none ship with the program: give --data FILE.npy, floats of shape [n, time, d], \
@@ -923,7 +920,7 @@ impl<'a> Run<'a> {
 
 /// Whether there are chains in training, and so fake images.
 fn has_fakes(config: &Config) -> bool {
-    config.score_objective().is_none()
+    config.has_chains()
 }
 
 /// The most bytes of the file of figures.

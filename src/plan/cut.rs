@@ -121,8 +121,8 @@ const _: () = assert!(DISPATCH_FLOP <= SUBMISSION_FLOP);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{PRESETS, preset};
     use crate::plan::{Plan, Source, TrainingNumbers, sampler_plan, training_plan};
+    use crate::recipe::presets::{PRESETS, preset};
     use std::collections::BTreeSet;
 
     fn plans() -> Vec<Plan> {

@@ -4,6 +4,7 @@
 //! the recipe; every size and launch count is settled here and can be tested with no device at all.
 
 mod annealing;
+mod chain_config;
 mod cut;
 mod guard_pass;
 mod jet_pass;
@@ -30,7 +31,8 @@ pub use programs::{
 pub use room::{Cause, Excess, Room};
 pub use shares::{Share, Turn, fewer_at_once};
 
-pub use score_pass::{Derivatives, EXACT_TRACE, ScoreObjective, ScorePass};
+pub use crate::recipe::ScoreObjective;
+pub use score_pass::{Derivatives, EXACT_TRACE, ScorePass};
 pub use tangent_pass::TangentPass;
 
 use crate::kernels::chain::Hidden;

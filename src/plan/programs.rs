@@ -2,7 +2,7 @@
 
 use super::cut::fused_share;
 use super::guard_pass::{GuardNumbers, GuardPass, Judged};
-use super::score_pass::{Batch, ScoreObjective, ScorePass};
+use super::score_pass::{Batch, ScorePass};
 use super::shares::{Share, shares};
 use super::{BufferId, KlPass, Launch, NetworkPass, Plan, ProgramId, Target};
 use crate::data::ImageShape;
@@ -21,7 +21,7 @@ use crate::kernels::copy_images::CopyImages;
 use crate::kernels::draw_negatives::{DrawNegatives, Noise};
 use crate::kernels::draw_real::DrawReal;
 use crate::kernels::draw_toy::DrawToy;
-use crate::kernels::dynamics::{Dynamics, Form, Path};
+use crate::kernels::dynamics::{Dynamics, Form, Interpolation};
 use crate::kernels::kl_direction::KlDirection;
 use crate::kernels::langevin::Langevin;
 use crate::kernels::mala_accept::MalaAccept;
@@ -38,6 +38,7 @@ use crate::kernels::spectral_output::SpectralOutput;
 use crate::kernels::sum_squares::{GROUP, SumSquares};
 use crate::kernels::weight_penalty::WeightPenalty;
 use crate::network::{Network, ParameterTensor};
+use crate::recipe::ScoreObjective;
 use std::ops::Range;
 
 /// Rows of the resident metrics table: training steps that may be under way before the host reads it.
@@ -74,7 +75,7 @@ pub struct SamplerChange {
     /// The noise at the last level.
     pub noise_end: f32,
     /// The way there.
-    pub path: Path,
+    pub path: Interpolation,
     /// Levels: the run's training steps in training, and what [`crate::Sampler`] divides a chain into.
     pub levels: u32,
 }
@@ -102,7 +103,7 @@ impl SamplerNumbers {
         let change = self.change.unwrap_or(SamplerChange {
             step_size_end: self.step_size,
             noise_end: self.noise,
-            path: Path::Linear,
+            path: Interpolation::Linear,
             levels: 0,
         });
         Dynamics {
@@ -111,7 +112,7 @@ impl SamplerNumbers {
             step_size_end: change.step_size_end,
             noise: self.noise,
             noise_end: change.noise_end,
-            path: change.path,
+            interpolation: change.path,
             levels: change.levels,
             temperature: self.temperature,
             gradient_clip: or_infinite(self.gradient_clip),

@@ -122,7 +122,7 @@ impl Trainer {
     pub async fn new(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
         let mut trainer = Self::empty(device, config, dataset, None).await?;
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
-        let (capacity, initial) = trainer.config.ring();
+        let (capacity, initial) = trainer.config.replay_slots();
         let mut parameters = trainer.network.initial_parameters(seed);
         trainer.machine.write_floats(plan.pass.parameters, &parameters);
         if let Some(spectral) = &plan.spectral {
@@ -221,7 +221,7 @@ impl Trainer {
         }
         let state = tensors.take_u32(&format!("{prefix}state"), &[State::SAVED])?;
         let State { ring_head, ring_length, halted, .. } = State::of(&state);
-        let (length, capacity) = (ring_length as usize, self.config.ring().0);
+        let (length, capacity) = (ring_length as usize, self.config.replay_slots().0);
         if !(1..=capacity).contains(&length) || ring_head as usize >= capacity || halted != 0 {
             return Err(Error::file(path, "its `state` contradicts its header: the file is damaged"));
         }
@@ -732,7 +732,7 @@ fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
             flip: config.augment.flip as f32,
             rescale: config.augment.rescale as f32,
         },
-        ring_capacity: config.ring().0 as u32,
+        ring_capacity: config.replay_slots().0 as u32,
         fresh: match config.objective {
             Objective::Pcd => config.pcd.fresh as f32,
             _ => config.replay.fresh as f32,

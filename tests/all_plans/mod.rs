@@ -10,11 +10,13 @@ use thalweg::kernels::chain::Hidden;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Distribution, Random, Stream};
-use thalweg::network::{ANALYTIC, Network, PRESETS, preset};
+use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
     AnnealingNumbers, GuardNumbers, JetPass, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
     TrainingNumbers, annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
+use thalweg::recipe::presets::{PRESETS, preset};
+use thalweg::recipe::{Directions, ScoreTarget, Square};
 
 /// The different kernels of `plans`, each with the name of the first plan that has it.
 pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
@@ -65,15 +67,14 @@ pub fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
     let kl = if JetPass::check(network).is_ok() { 0.3 } else { 0.0 };
     let persistent =
         TrainingNumbers { starts: Starts::Persistent, noise: normal, augment, kl, ..numbers.clone() };
-    let signs = Distribution::Signs;
     let objectives = [
         ScoreObjective::Matching { probes: 2 },
-        ScoreObjective::Sliced { probes: 2, distribution: signs, reduces_variance: false },
+        ScoreObjective::Sliced { probes: 2, directions: Directions::Signs, square: Square::Along },
         ScoreObjective::Denoising {
             sigma: 0.1,
             sigma_max: 1.0,
             levels: 10,
-            velocity: false,
+            target: ScoreTarget::Score,
             from_noise: 0.0,
         },
     ];
@@ -157,8 +158,13 @@ pub fn preset_plans() -> Vec<(String, Plan)> {
 /// chains (`mnist-small`), by each path of theirs. `tile` is empty, or lanes, channels and pixels of another tile than
 /// [`Target::gpu`]'s.
 pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
-    let denoising =
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 5.0, levels: 64, velocity: true, from_noise: 0.0 };
+    let denoising = ScoreObjective::Denoising {
+        sigma: 0.1,
+        sigma_max: 5.0,
+        levels: 64,
+        target: ScoreTarget::Velocity,
+        from_noise: 0.0,
+    };
     let mut all = Vec::new();
     for (name, score) in [("digits", Some(denoising)), ("mnist-small", None)] {
         let network = preset(name).unwrap();
