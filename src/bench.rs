@@ -8,7 +8,7 @@ use crate::kernels::State;
 use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::kernels::dynamics::Form;
 use crate::kernels::random::{Philox, Stream};
-use crate::plan::{ProgramId, SamplerNumbers, SamplerPlan, peak_plan, sampler_plan};
+use crate::plan::{ChainConfig, ProgramId, SamplerPlan, peak_plan, sampler_plan};
 use crate::recipe::Config;
 use crate::{Dataset, Error, Network, Result, Trainer};
 use rand::RngExt;
@@ -143,7 +143,7 @@ pub async fn measure(
 
     let (batch, model) = (config.train.batch, trainer.model().await?);
     let mut chain =
-        TimedChain::new(device, &model.network, &model.parameters, batch, chain_numbers(config)).await?;
+        TimedChain::new(device, &model.network, &model.parameters, batch, config.own_chain()).await?;
     let threads = if let Device::Cpu(_) = device { rayon::current_num_threads() } else { 0 };
     let peak = peak_plan();
     let mut peak_machine = match device {
@@ -213,7 +213,7 @@ pub async fn measure(
 /// and for MALA; those of [`Device::open`]; [`Error::Device`].
 pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Calibration> {
     let network = config.network(examples(config)?.train.shape())?;
-    let numbers = chain_numbers(config);
+    let numbers = config.own_chain();
     let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}"));
     // Forced, so that older calibrations do not matter.
     let Device::Gpu(gpu, _) = Device::open_with(choice, ChainPath::Layers).await? else {
@@ -253,11 +253,6 @@ pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Cal
     })
 }
 
-/// How chains move that are measured: as in training, or, where that has none, as in sampling.
-fn chain_numbers(config: &Config) -> SamplerNumbers {
-    if config.has_chains() { config.chain_numbers(0) } else { config.sample_numbers() }
-}
-
 /// A chain that is there to be timed.
 struct TimedChain {
     machine: Machine,
@@ -273,9 +268,9 @@ impl TimedChain {
         network: &Network,
         parameters: &[f32],
         batch: usize,
-        numbers: SamplerNumbers,
+        numbers: ChainConfig,
     ) -> Result<Self> {
-        let numbers = SamplerNumbers { steps: CHAIN, ..numbers };
+        let numbers = ChainConfig { steps: CHAIN, ..numbers };
         let target = device.chain_target(network, batch);
         let plan = sampler_plan(network, batch, &numbers, &[CHAIN, LONG_CHAIN], target);
         let mut machine = Machine::new(device, plan.plan.clone()).await?;

@@ -17,7 +17,7 @@ use thalweg::checkpoint::{Checkpoint, Tensor, TensorData, load_tensors};
 use thalweg::data::{ByteImages, Dataset, Examples, Images, npy};
 use thalweg::picture::plot::{curves, sequences};
 use thalweg::picture::{GridOptions, film, grid};
-use thalweg::plan::SamplerNumbers;
+use thalweg::plan::ChainConfig;
 use thalweg::recipe::Setting;
 use thalweg::recipe::presets::preset;
 use thalweg::train::log::MetricsTable;
@@ -502,7 +502,7 @@ fn sequences_are_drawn_as_curves() {
     let open = |name: &str| image::open(at(name)).unwrap().into_rgb8();
     let drawn = |count: usize, steps: u32, seed: u64| {
         pollster::block_on(async {
-            let numbers = SamplerNumbers { steps, step_size: 20.0, ..SamplerNumbers::default() };
+            let numbers = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
             let mut sampler = Sampler::new(&Device::cpu(), &model, count, &numbers, seed).await.unwrap();
             sampler.run(steps).unwrap();
             let titles: Vec<_> =
@@ -579,7 +579,7 @@ fn samples_are_the_librarys_and_repeat() {
     let model = Model::load(weights(), Some("mnist-small")).unwrap();
     let straight = |steps: u32| {
         pollster::block_on(async {
-            let numbers = SamplerNumbers { steps, step_size: 20.0, ..SamplerNumbers::default() };
+            let numbers = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
             let mut sampler = Sampler::new(&Device::cpu(), &model, 10, &numbers, 7).await.unwrap();
             sampler.run(steps).unwrap();
             (sampler.images().await.unwrap(), sampler.energies().await.unwrap())

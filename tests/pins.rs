@@ -144,7 +144,7 @@ async fn line(device: &Device, name: &str, preset: &str, settings: &[&str]) -> S
         }
     }
     write!(text, "\n{name} state {:016x}\n", state.0).unwrap();
-    let numbers = config.sample_numbers();
+    let numbers = config.sampling_chain();
     let mut sampler = Sampler::new(device, &trainer.model().await.unwrap(), 8, &numbers, 0).await.unwrap();
     sampler.run(numbers.steps).unwrap();
     let mut samples = Digest::new();

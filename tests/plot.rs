@@ -10,7 +10,7 @@ use thalweg::picture::plot::{
     Axis, Frame, Histogram, Landscape, Point, Square, Trajectories, curves, decimate, histograms, landscape,
     monitor, sequences, thinned, ticks, trajectories,
 };
-use thalweg::plan::SamplerNumbers;
+use thalweg::plan::ChainConfig;
 use thalweg::train::log::{METRICS_HEADER, MetricsFile, MetricsTable, StepMetrics};
 use thalweg::{Device, EnergyModel, Error, Model, Network};
 
@@ -563,8 +563,8 @@ fn tilted() -> Model {
     Model { network, parameters: vec![0.5, -0.25, 0.0] }
 }
 
-fn numbers(steps: u32) -> SamplerNumbers {
-    SamplerNumbers { steps, noise: 0.0, gradient_clip: 0.0, clamp: 0.0, ..SamplerNumbers::default() }
+fn numbers(steps: u32) -> ChainConfig {
+    ChainConfig { steps, noise: 0.0, gradient_clip: 0.0, clamp: 0.0, ..ChainConfig::default() }
 }
 
 #[test]

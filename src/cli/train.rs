@@ -833,7 +833,7 @@ impl<'a> Run<'a> {
         }
         let count = if epoch == self.epochs() { POINTS } else { MONITORED };
         let config = self.trainer.config();
-        let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
+        let (numbers, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
         let found = judge.judge(self.trainer.device(), model, count, &numbers, seed).await?;
         self.progress.println(format!("Epoch {epoch}, {count} samples: {found}"));
         let row = serde_json::json!({"epoch": epoch, "step": step, "samples": count, "box": judge.limits(), "figures": found});
@@ -864,7 +864,7 @@ impl<'a> Run<'a> {
     /// Draws data, samples and landscape.
     async fn draw_monitor(&mut self, model: &Model, epoch: u64) -> Result<()> {
         let config = self.trainer.config();
-        let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
+        let (numbers, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
         let samples = plane::samples(self.trainer.device(), model, MONITORED, &numbers, seed).await?;
         let data = plane::points(&self.points)?;
         let square = Square::around(if data.is_empty() { &samples } else { data });

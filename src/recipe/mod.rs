@@ -37,6 +37,19 @@ impl Config {
         }
     }
 
+    /// Number of training steps per pass over `n_images`.
+    pub fn steps_per_epoch(&self, n_images: u32) -> u64 {
+        u64::from(n_images).div_ceil(self.train.batch as u64)
+    }
+
+    /// Number of training steps.
+    pub fn total_steps(&self, n_images: u32) -> u64 {
+        match self.train.steps {
+            0 => self.train.epochs as u64 * self.steps_per_epoch(n_images),
+            steps => steps,
+        }
+    }
+
     /// Whether steps are checked for divergence and collapse.
     pub fn is_guarded(&self) -> bool {
         self.guard.on_divergence != OnDivergence::Ignore

@@ -291,7 +291,7 @@ macro_rules! settings {
 
         impl $config {
             /// The defaults of all sections, which are those of the preset `mnist-small`.
-            pub(super) fn base() -> Self {
+            pub(crate) fn base() -> Self {
                 Self { $( $own: $own_default, )+ $( $section: $struct::default(), )+ network: None }
             }
         }
