@@ -26,7 +26,7 @@ fn main() -> Result<()> {
 async fn draw(model: &str, picture: &Path, network: Option<&str>) -> Result<()> {
     // The checkpoint's configuration says how its chains move; for weights alone, that of the network's preset does.
     let (model, recipe) = Model::load_with_recipe(model, network, Weights::Average)?;
-    let numbers = recipe.sample_numbers();
+    let numbers = recipe.sampling_chain();
     // The first GPU, or the processor where there is none.
     let device = Device::open("auto").await?;
     let mut sampler = Sampler::new(&device, &model, 16, &numbers, 0).await?;

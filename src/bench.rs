@@ -8,8 +8,7 @@ use crate::kernels::State;
 use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::kernels::dynamics::Form;
 use crate::kernels::random::{Philox, Stream};
-use crate::network::preset;
-use crate::plan::{ProgramId, SamplerNumbers, SamplerPlan, peak_plan, sampler_plan};
+use crate::plan::{ChainConfig, ProgramId, SamplerPlan, peak_plan, sampler_plan};
 use crate::recipe::Config;
 use crate::{Dataset, Error, Network, Result, Trainer};
 use rand::RngExt;
@@ -144,7 +143,7 @@ pub async fn measure(
 
     let (batch, model) = (config.train.batch, trainer.model().await?);
     let mut chain =
-        TimedChain::new(device, &model.network, &model.parameters, batch, chain_numbers(config)).await?;
+        TimedChain::new(device, &model.network, &model.parameters, batch, config.own_chain()).await?;
     let threads = if let Device::Cpu(_) = device { rayon::current_num_threads() } else { 0 };
     let peak = peak_plan();
     let mut peak_machine = match device {
@@ -185,7 +184,7 @@ pub async fn measure(
         chain: device.explain_chain(&model.network),
         preset: config.preset.clone(),
         batch,
-        chain_steps: if config.score_objective().is_none() { config.chain.steps } else { 0 },
+        chain_steps: if config.has_chains() { config.chain.steps } else { 0 },
         langevin_step_ms: langevin_step.median,
         langevin_step,
         training_step_ms: training_step.median,
@@ -214,7 +213,7 @@ pub async fn measure(
 /// and for MALA; those of [`Device::open`]; [`Error::Device`].
 pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Calibration> {
     let network = config.network(examples(config)?.train.shape())?;
-    let numbers = chain_numbers(config);
+    let numbers = config.own_chain();
     let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}"));
     // Forced, so that older calibrations do not matter.
     let Device::Gpu(gpu, _) = Device::open_with(choice, ChainPath::Layers).await? else {
@@ -254,11 +253,6 @@ pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Cal
     })
 }
 
-/// How chains move that are measured: as in training, or, where that has none, as in sampling.
-fn chain_numbers(config: &Config) -> SamplerNumbers {
-    if config.score_objective().is_none() { config.chain_numbers(0) } else { config.sample_numbers() }
-}
-
 /// A chain that is there to be timed.
 struct TimedChain {
     machine: Machine,
@@ -274,9 +268,9 @@ impl TimedChain {
         network: &Network,
         parameters: &[f32],
         batch: usize,
-        numbers: SamplerNumbers,
+        numbers: ChainConfig,
     ) -> Result<Self> {
-        let numbers = SamplerNumbers { steps: CHAIN, ..numbers };
+        let numbers = ChainConfig { steps: CHAIN, ..numbers };
         let target = device.chain_target(network, batch);
         let plan = sampler_plan(network, batch, &numbers, &[CHAIN, LONG_CHAIN], target);
         let mut machine = Machine::new(device, plan.plan.clone()).await?;
@@ -314,10 +308,7 @@ impl TimedChain {
 /// What a preset is measured on: the shipped digits, five Gaussians, or, for anything else, noise.
 fn examples(config: &Config) -> Result<Dataset> {
     let dataset = Dataset::open(config.default_data())?;
-    let input = match &config.network {
-        Some(spec) => spec.build()?.input,
-        None => preset(&config.preset)?.input,
-    };
+    let input = config.known_network()?.input;
     let shape = dataset.train.shape();
     if shape == input || (shape.channels == input.channels && !input.is_points()) {
         return Ok(dataset);

@@ -12,8 +12,9 @@ use thalweg::kernels::analytic_energy::AnalyticEnergy;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::Distribution;
-use thalweg::network::{ANALYTIC, Analytic, Network, preset};
-use thalweg::plan::SamplerNumbers;
+use thalweg::network::{ANALYTIC, Analytic, Network};
+use thalweg::plan::ChainConfig;
+use thalweg::recipe::presets::preset;
 use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Sampler, Trainer};
 
 // ---- formulas
@@ -323,7 +324,7 @@ fn run(
     device: &Device,
     energy: Analytic,
     count: usize,
-    numbers: &SamplerNumbers,
+    numbers: &ChainConfig,
     start: Option<Images>,
     seed: u64,
 ) -> (Vec<[f64; 2]>, Option<f64>) {
@@ -340,10 +341,10 @@ fn run(
     })
 }
 
-fn numbers(form: Form, steps: u32, step_size: f32, temperature: f32) -> SamplerNumbers {
+fn numbers(form: Form, steps: u32, step_size: f32, temperature: f32) -> ChainConfig {
     let start = Noise { distribution: Distribution::Uniform, scale: 2.0, bound: f32::INFINITY };
     let noise = 0.0;
-    SamplerNumbers {
+    ChainConfig {
         steps,
         form,
         step_size,
@@ -352,7 +353,7 @@ fn numbers(form: Form, steps: u32, step_size: f32, temperature: f32) -> SamplerN
         gradient_clip: 0.0,
         clamp: 0.0,
         start,
-        ..SamplerNumbers::default()
+        ..ChainConfig::default()
     }
 }
 
@@ -371,7 +372,7 @@ fn unadjusted_gaussian() -> [Density; 2] {
 #[test]
 fn theory_on_the_gaussian_has_the_exact_variance_of_its_step_size() {
     let densities = unadjusted_gaussian();
-    let of = |numbers: &SamplerNumbers| {
+    let of = |numbers: &ChainConfig| {
         faults(&densities, &run(&Device::cpu(), Analytic::Gaussian, COUNT, numbers, None, 1).0)
     };
     let right = numbers(Form::Theory, 60, STEP, TEMPERATURE);
@@ -380,7 +381,7 @@ fn theory_on_the_gaussian_has_the_exact_variance_of_its_step_size() {
     pass("theory on the GPU", faults(&densities, &on_gpu));
     // The same, by numbers of one's own.
     let noise_last =
-        |noise: f32| SamplerNumbers { form: Form::NoiseLast, step_size: STEP / 2.0, noise, ..right };
+        |noise: f32| ChainConfig { form: Form::NoiseLast, step_size: STEP / 2.0, noise, ..right };
     let noise = (STEP * TEMPERATURE).sqrt();
     pass("noise-last", of(&noise_last(noise)));
 
@@ -390,10 +391,10 @@ fn theory_on_the_gaussian_has_the_exact_variance_of_its_step_size() {
         ("noise without its root", noise_last(STEP * TEMPERATURE)),
         ("noise 2 % too large", noise_last(1.02 * noise)),
         ("no temperature", noise_last(STEP.sqrt())),
-        ("the whole step size in the drift", SamplerNumbers { step_size: STEP, ..noise_last(noise) }),
-        ("a step size a tenth smaller", SamplerNumbers { step_size: 0.9 * STEP, ..right }),
-        ("a temperature a twentieth too high", SamplerNumbers { temperature: 1.05 * TEMPERATURE, ..right }),
-        ("too few steps", SamplerNumbers { steps: 2, ..right }),
+        ("the whole step size in the drift", ChainConfig { step_size: STEP, ..noise_last(noise) }),
+        ("a step size a tenth smaller", ChainConfig { step_size: 0.9 * STEP, ..right }),
+        ("a temperature a twentieth too high", ChainConfig { temperature: 1.05 * TEMPERATURE, ..right }),
+        ("too few steps", ChainConfig { steps: 2, ..right }),
     ] {
         fail(what, &of(&wrong));
     }
@@ -439,12 +440,12 @@ fn double_well(t: f64) -> [Density; 2] {
 #[test]
 fn theory_on_the_double_well_at_small_steps() {
     let densities = double_well(1.0);
-    let of = |numbers: &SamplerNumbers| {
+    let of = |numbers: &ChainConfig| {
         faults(&densities, &run(&Device::cpu(), Analytic::DoubleWell, 16_000, numbers, None, 4).0)
     };
     let right = numbers(Form::Theory, 2000, 0.004, 1.0);
     pass("theory", of(&right));
-    let noise_last = |factor: f32| SamplerNumbers {
+    let noise_last = |factor: f32| ChainConfig {
         form: Form::NoiseLast,
         step_size: 0.002,
         noise: factor * 0.004_f32.sqrt(),
@@ -453,8 +454,8 @@ fn theory_on_the_double_well_at_small_steps() {
     for (what, wrong) in [
         ("half the step size in the noise", noise_last(0.5_f32.sqrt())),
         ("a doubled noise factor", noise_last(2.0)),
-        ("a temperature a tenth too high", SamplerNumbers { temperature: 1.1, ..right }),
-        ("a large step", SamplerNumbers { step_size: 0.1, steps: 80, ..right }),
+        ("a temperature a tenth too high", ChainConfig { temperature: 1.1, ..right }),
+        ("a large step", ChainConfig { step_size: 0.1, steps: 80, ..right }),
     ] {
         fail(what, &of(&wrong));
     }
@@ -465,7 +466,7 @@ fn theory_on_the_double_well_at_small_steps() {
 fn mala_is_exact_at_large_steps() {
     let in_one_well = |count: usize| Some(Images { shape: POINT, values: [1.0, 0.0].repeat(count) });
     let densities = double_well(0.8);
-    let of = |device: &Device, count: usize, numbers: &SamplerNumbers| {
+    let of = |device: &Device, count: usize, numbers: &ChainConfig| {
         let (draws, acceptance) = run(device, Analytic::DoubleWell, count, numbers, in_one_well(count), 5);
         (faults(&densities, &draws), acceptance)
     };
@@ -475,12 +476,12 @@ fn mala_is_exact_at_large_steps() {
     let acceptance = acceptance.unwrap();
     assert!((0.3..0.9).contains(&acceptance), "{acceptance}");
     pass("MALA on the GPU", of(&common::gpu(), 8000, &right).0);
-    fail("theory", &of(&cpu, 30_000, &SamplerNumbers { form: Form::Theory, ..right }).0);
+    fail("theory", &of(&cpu, 30_000, &ChainConfig { form: Form::Theory, ..right }).0);
     fail(
         "a temperature a twentieth too high",
-        &of(&cpu, 30_000, &SamplerNumbers { temperature: 0.84, ..right }).0,
+        &of(&cpu, 30_000, &ChainConfig { temperature: 0.84, ..right }).0,
     );
-    fail("too few steps", &of(&cpu, 30_000, &SamplerNumbers { steps: 20, ..right }).0);
+    fail("too few steps", &of(&cpu, 30_000, &ChainConfig { steps: 20, ..right }).0);
 
     let densities = [1.0, 4.0].map(|k| Density::normal(0.0, 1.0 / k));
     let (draws, _) = run(&cpu, Analytic::Gaussian, COUNT, &numbers(Form::Mala, 100, STEP, 1.0), None, 6);

@@ -10,9 +10,9 @@ use thalweg::evaluate::Subject;
 use thalweg::evaluate::ais::{
     Annealing, Base, BaseKind, Estimate, Options, Passage, Settings, measure, temperature_of,
 };
-use thalweg::kernels::dynamics::{Form, Path};
+use thalweg::kernels::dynamics::{Form, Interpolation};
 use thalweg::network::{Activation, Analytic, Network};
-use thalweg::plan::{SamplerChange, SamplerNumbers};
+use thalweg::plan::ChainConfig;
 use thalweg::{Device, Error, Model, Sampler};
 
 fn points(d: usize) -> ImageShape {
@@ -528,7 +528,7 @@ fn a_networks_figures_enclose_the_truth() {
             let mut held_out = Images { shape: points(2), values: near(0.1) };
             let n = held_out.count();
             held_out.values.extend([0.0, 1.5]);
-            let numbers = SamplerNumbers { clamp: 1.0, ..SamplerNumbers::default() };
+            let numbers = ChainConfig { clamp: 1.0, ..ChainConfig::default() };
             let subject =
                 Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 2 };
             for base in [BaseKind::Normal, BaseKind::Uniform, BaseKind::Nearer] {
@@ -572,7 +572,7 @@ fn annealed_chains_have_the_density_of_a_noise_level() {
     let network = Network::builder("plane", [2, 1, 1]).dense(1).build().unwrap();
     let (w, b) = ([0.6, -0.3], 0.2);
     let model = Model { network, parameters: vec![w[0], w[1], b] };
-    let numbers = SamplerNumbers { form: Form::Annealed, clamp: 1.0, ..SamplerNumbers::default() };
+    let numbers = ChainConfig { form: Form::Annealed, clamp: 1.0, ..ChainConfig::default() };
     // Points at (1, -1) and (0.5, 0) in turn.
     let held_out = Images { shape: points(2), values: [1.0, -1.0, 0.5, 0.0].repeat(4000) };
     let subject = Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 1 };
@@ -628,13 +628,13 @@ fn the_density_of_a_noise_level_is_that_of_blurred_data() {
         |values: &[f64]| Images { shape: points(2), values: values.iter().map(|x| *x as f32).collect() };
     let (train, held_out) = (images(&train), images(&held_out));
     let model = analytic(Analytic::Gaussian, 2);
-    let numbers = SamplerNumbers {
+    let numbers = ChainConfig {
         form: Form::Annealed,
         step_size: 0.02,
         noise: sigma as f32,
         clamp: 0.0,
         gradient_clip: 0.0,
-        ..SamplerNumbers::default()
+        ..ChainConfig::default()
     };
     assert!((temperature_of(&numbers).unwrap() - sigma).abs() < 1e-6);
     pollster::block_on(async {
@@ -667,12 +667,12 @@ fn the_density_of_a_noise_level_is_that_of_blurred_data() {
 
 #[test]
 fn temperatures_are_the_chains() {
-    let numbers = |form, step_size, noise| SamplerNumbers {
+    let numbers = |form, step_size, noise| ChainConfig {
         form,
         step_size,
         noise,
         temperature: 0.25,
-        ..SamplerNumbers::default()
+        ..ChainConfig::default()
     };
     assert_eq!(temperature_of(&numbers(Form::Mala, 3.0, 0.0)), Some(0.25));
     assert_eq!(temperature_of(&numbers(Form::Theory, 3.0, 0.0)), Some(0.25));
@@ -680,8 +680,12 @@ fn temperatures_are_the_chains() {
     let found = temperature_of(&numbers(Form::NoiseLast, 0.01, 0.1)).unwrap();
     assert!((found - 0.5).abs() < 1e-6, "{found}");
     // Annealed: the last level.
-    let change = SamplerChange { step_size_end: 0.02, noise_end: 0.25, path: Path::Geometric, levels: 9 };
-    let annealed = SamplerNumbers { change: Some(change), ..numbers(Form::Annealed, 0.02, 5.0) };
+    let annealed = ChainConfig {
+        noise_end: 0.25,
+        interpolation: Interpolation::Geometric,
+        levels: 9,
+        ..numbers(Form::Annealed, 0.02, 5.0)
+    };
     assert_eq!(temperature_of(&annealed), Some(0.25));
     assert_eq!(temperature_of(&numbers(Form::NoiseFirst, 1.0, 0.0)), None);
     assert_eq!(temperature_of(&numbers(Form::NoiseFirst, 0.0, 0.1)), None);
@@ -721,7 +725,7 @@ fn what_can_t_be_is_refused() {
         assert!(text(annealing.reverse(&seven).await.unwrap_err()).contains("7 images"));
 
         let held_out = Images { shape: points(2), values: vec![0.0; 14] };
-        let numbers = SamplerNumbers { clamp: 0.0, noise: 0.0, ..SamplerNumbers::default() };
+        let numbers = ChainConfig { clamp: 0.0, noise: 0.0, ..ChainConfig::default() };
         let subject =
             Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 0 };
         let of = async |options: Options, train: &Images| {
@@ -730,7 +734,7 @@ fn what_can_t_be_is_refused() {
         let uniform = Options { base: BaseKind::Uniform, ..Options::default() };
         assert!(of(uniform, &seven).await.contains("box"));
         // Nor is there one for blurred images, whatever the chains are clamped to.
-        let annealed = SamplerNumbers { form: Form::Annealed, clamp: 1.0, ..numbers };
+        let annealed = ChainConfig { form: Form::Annealed, clamp: 1.0, ..numbers };
         let error = measure(&Subject { numbers: &annealed, ..subject }, &seven, &uniform, |_| ()).await;
         assert!(text(error.unwrap_err()).contains("box"));
         let none = Images { shape: points(2), values: Vec::new() };

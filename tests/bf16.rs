@@ -1,12 +1,14 @@
 //! Chains of bfloat16 on the processor ([`Isa::Bf16`]): near those of floats, and nothing but chains.
 
+use crate::common;
 use thalweg::cpu::Isa;
 use thalweg::device::compare::compare;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::dynamics::Form;
-use thalweg::network::{Network, preset};
-use thalweg::plan::{SamplerNumbers, TrainingNumbers, sampler_plan, training_plan};
+use thalweg::network::Network;
+use thalweg::plan::{ChainConfig, ExampleStorage, TrainingData, sampler_plan, training_plan};
+use thalweg::recipe::presets::preset;
 
 const IMAGES: usize = 20;
 
@@ -18,7 +20,7 @@ fn parameters(network: &Network) -> Vec<f32> {
 async fn chain(device: &Device, network: &Network, form: Form, steps: u32) -> [Vec<f32>; 2] {
     // Steps as large as training takes, or such that MALA accepts.
     let step_size = if form == Form::Mala { 1e-4 } else { 10.0 };
-    let numbers = SamplerNumbers {
+    let numbers = ChainConfig {
         form,
         step_size,
         noise: 1e-3,
@@ -78,24 +80,21 @@ fn all_but_chains_is_of_floats() {
     }
     pollster::block_on(async {
         let network = preset("mnist-small").unwrap();
-        let numbers = TrainingNumbers {
-            batch: IMAGES as u32,
-            n_images: IMAGES as u32,
-            data_shape: network.input,
-            ring_capacity: IMAGES as u32,
-            ..Default::default()
-        };
+        let mut recipe = common::recipe(&[]);
+        (recipe.train.batch, recipe.replay.capacity) = (IMAGES, IMAGES);
+        let data = TrainingData::new(ExampleStorage::Bytes, IMAGES as u32, network.input);
         let mut ends = Vec::new();
         let mut layers = Vec::new();
         for isa in [Isa::Avx512, Isa::Bf16] {
             let device = Device::Cpu(isa);
-            let plan = training_plan(&network, &numbers, device.target(2 * IMAGES));
+            let plan = training_plan(&network, &recipe, &data, device.target(2 * IMAGES));
             let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
             machine.write_floats(plan.pass.parameters, &parameters(&network));
             machine.run(plan.start).unwrap();
             // In a step that has all that chains share a program with: chains' layers, and no others.
-            let whole = TrainingNumbers { kl: 0.3, smoothness: 0.1, ..numbers.clone() };
-            let whole = training_plan(&network, &whole, device.target(2 * IMAGES));
+            let mut whole = recipe.clone();
+            (whole.loss.kl, whole.loss.smoothness) = (0.3, 0.1);
+            let whole = training_plan(&network, &whole, &data, device.target(2 * IMAGES));
             let [step, update] = [whole.step, whole.update].map(|p| whole.plan.programs[p.0].len());
             let stepping = Machine::new(&device, whole.plan.clone()).await.unwrap();
             let is_bf16: Vec<bool> = (0..step).map(|launch| stepping.is_bf16(whole.step, launch)).collect();
@@ -112,7 +111,7 @@ fn all_but_chains_is_of_floats() {
         }
         assert!(ends[..3] == ends[3..]);
         // Four convolutions, there and back.
-        assert_eq!(layers, [0, 8 * numbers.chain.steps as usize]);
+        assert_eq!(layers, [0, 8 * recipe.chain.steps]);
     });
 }
 
@@ -124,7 +123,7 @@ fn compare_knows_them() {
     }
     pollster::block_on(async {
         let (network, device) = (preset("mnist-small").unwrap(), Device::Cpu(Isa::Bf16));
-        let numbers = SamplerNumbers { steps: 2, ..Default::default() };
+        let numbers = ChainConfig { steps: 2, ..Default::default() };
         let plan = sampler_plan(&network, IMAGES, &numbers, &[2], device.target(IMAGES));
         let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
         machine.write_floats(plan.pass.parameters, &parameters(&network));

@@ -7,32 +7,29 @@ use thalweg::device::compare::compare;
 use thalweg::device::{ChainPath, Chains, Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::chain::{Hidden, chain_layers, workgroup_memory};
-use thalweg::kernels::dynamics::{Form, Path};
-use thalweg::network::{Activation, LayerSpec, Network, Padding, preset};
-use thalweg::plan::{
-    SamplerChange, SamplerNumbers, Source, Starts, Target, TrainingNumbers, sampler_plan, training_plan,
-};
+use thalweg::kernels::dynamics::{Form, Interpolation};
+use thalweg::network::{Activation, LayerSpec, Network, Padding};
+use thalweg::plan::{ChainConfig, ExampleStorage, Target, TrainingData, sampler_plan, training_plan};
+use thalweg::recipe::presets::preset;
 
 /// The forms that the fused chain knows, with and without a clamp.
-fn numbers(form: Form) -> SamplerNumbers {
-    let r1 = SamplerNumbers { steps: 0, noise: 0.02, form, ..SamplerNumbers::default() };
+fn numbers(form: Form) -> ChainConfig {
+    let r1 = ChainConfig { steps: 0, noise: 0.02, form, ..ChainConfig::default() };
     match form {
         Form::NoiseFirst => r1,
-        Form::NoiseLast => SamplerNumbers { clamp: 0.3, ..r1 },
-        Form::Annealed => SamplerNumbers {
+        Form::NoiseLast => ChainConfig { clamp: 0.3, ..r1 },
+        Form::Annealed => ChainConfig {
             step_size: 0.1,
             noise: 2.0,
             gradient_clip: 0.0,
             clamp: 0.0,
-            change: Some(SamplerChange {
-                step_size_end: 0.05,
-                noise_end: 0.1,
-                path: Path::Geometric,
-                levels: 9,
-            }),
+            step_size_end: 0.05,
+            noise_end: 0.1,
+            interpolation: Interpolation::Geometric,
+            levels: 9,
             ..r1
         },
-        _ => SamplerNumbers { step_size: 0.01, temperature: 0.5, gradient_clip: 0.0, clamp: 0.0, ..r1 },
+        _ => ChainConfig { step_size: 0.01, temperature: 0.5, gradient_clip: 0.0, clamp: 0.0, ..r1 },
     }
 }
 
@@ -208,27 +205,18 @@ fn launches_do_not_grow_with_steps() {
 fn the_kl_terms_last_step_is_by_layers() {
     let network = &networks()[0];
     let (batch, shape) = (5, network.input);
-    let step = |device: Device, kl: f32, target: Target| {
-        let chain = SamplerNumbers { steps: 3, ..numbers(Form::NoiseFirst) };
-        let numbers = TrainingNumbers {
-            batch,
-            n_images: batch,
-            source: Source::Floats,
-            data_shape: shape,
-            chain,
-            starts: Starts::Noise,
-            ring_capacity: batch,
-            kl,
-            ..TrainingNumbers::default()
-        };
-        let plan = training_plan(network, &numbers, target);
+    let step = |device: Device, kl: f64, target: Target| {
+        let mut recipe = common::recipe(&["objective=cd", "chain.steps=3", "chain.noise=0.02"]);
+        (recipe.train.batch, recipe.loss.kl) = (batch, kl);
+        let data = TrainingData::new(ExampleStorage::Floats, batch as u32, shape);
+        let plan = training_plan(network, &recipe, &data, target);
         let names: Vec<_> = plan.plan.programs[plan.step.0].iter().map(|l| l.kernel.name()).collect();
         let count = |name: &str| names.iter().filter(|n| **n == name).count();
         let counts = [count("chain"), count("langevin"), count("jet_start")];
         pollster::block_on(async {
             let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
             machine.write_floats(plan.pass.parameters, &network.initial_parameters(7));
-            let data: Vec<f32> = (0..batch as usize * shape.len()).map(|i| (i as f32).sin()).collect();
+            let data: Vec<f32> = (0..batch * shape.len()).map(|i| (i as f32).sin()).collect();
             machine.write_floats(plan.data[0].buffer, &data);
             machine.run(plan.start).unwrap();
             let report = compare(&mut machine, plan.step).await.unwrap();

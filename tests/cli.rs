@@ -15,10 +15,11 @@ use tempfile::TempDir;
 use thalweg::checkpoint::replay_images;
 use thalweg::checkpoint::{Checkpoint, Tensor, TensorData, load_tensors};
 use thalweg::data::{ByteImages, Dataset, Examples, Images, npy};
-use thalweg::network::preset;
 use thalweg::picture::plot::{curves, sequences};
 use thalweg::picture::{GridOptions, film, grid};
-use thalweg::plan::SamplerNumbers;
+use thalweg::plan::ChainConfig;
+use thalweg::recipe::Setting;
+use thalweg::recipe::presets::preset;
 use thalweg::train::log::MetricsTable;
 use thalweg::{Config, Device, EnergyModel, Model, Sampler};
 
@@ -501,7 +502,7 @@ fn sequences_are_drawn_as_curves() {
     let open = |name: &str| image::open(at(name)).unwrap().into_rgb8();
     let drawn = |count: usize, steps: u32, seed: u64| {
         pollster::block_on(async {
-            let numbers = SamplerNumbers { steps, step_size: 20.0, ..SamplerNumbers::default() };
+            let numbers = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
             let mut sampler = Sampler::new(&Device::cpu(), &model, count, &numbers, seed).await.unwrap();
             sampler.run(steps).unwrap();
             let titles: Vec<_> =
@@ -578,7 +579,7 @@ fn samples_are_the_librarys_and_repeat() {
     let model = Model::load(weights(), Some("mnist-small")).unwrap();
     let straight = |steps: u32| {
         pollster::block_on(async {
-            let numbers = SamplerNumbers { steps, step_size: 20.0, ..SamplerNumbers::default() };
+            let numbers = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
             let mut sampler = Sampler::new(&Device::cpu(), &model, 10, &numbers, 7).await.unwrap();
             sampler.run(steps).unwrap();
             (sampler.images().await.unwrap(), sampler.energies().await.unwrap())
@@ -1474,7 +1475,7 @@ fn help_names_every_option_and_its_default() {
         works(folder.path(), &["train", "--preset=conv-pool", "--set", "help", "--set=chain.steps=7"]);
     let mut config = Config::preset("conv-pool").unwrap();
     config.set("chain.steps=7").unwrap();
-    for (key, value, _) in config.describe() {
+    for Setting { name: key, value, .. } in config.settings() {
         let line = settings.lines().find(|line| line.split(' ').next() == Some(key));
         assert!(line.is_some_and(|l| l.split_whitespace().nth(1) == Some(&value)), "{key}: {settings}");
     }

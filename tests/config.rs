@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 use thalweg::Error;
-use thalweg::kernels::dynamics::{Form, Path as Course};
-use thalweg::kernels::random::Distribution;
-use thalweg::plan::ScoreObjective;
-use thalweg::recipe::{Config, EnergyL2Form, Objective, PRESETS, RateSchedule, ScoreTarget};
+use thalweg::kernels::dynamics::{Form, Interpolation};
+use thalweg::recipe::{
+    Config, Directions, EnergyL2Form, Objective, PRESETS, RateSchedule, ScoreObjective, ScoreTarget, Setting,
+    Square,
+};
 
 fn small() -> Config {
     Config::preset("mnist-small").unwrap()
@@ -24,6 +25,12 @@ fn leaves(config: &Config) -> Vec<(String, Value)> {
     }
     leaves.sort_by(|a, b| a.0.cmp(&b.0));
     leaves
+}
+
+fn sorted(config: &Config) -> Vec<Setting> {
+    let mut settings = config.settings();
+    settings.sort_by_key(|setting| setting.name);
+    settings
 }
 
 /// Reads `text` as a configuration file on top of mnist-small.
@@ -59,30 +66,36 @@ fn recipe_r1() {
 }
 
 #[test]
-fn table_and_struct_agree() {
-    let leaves = leaves(&small());
-    let mut table = small().describe();
-    table.sort();
-    assert_eq!(
-        leaves.iter().map(|l| l.0.as_str()).collect::<Vec<_>>(),
-        table.iter().map(|t| t.0).collect::<Vec<_>>()
-    );
-    let source = include_str!("../src/recipe/config.rs");
-    for ((name, value), (_, default, doc)) in leaves.iter().zip(table) {
-        match value {
-            Value::String(text) => assert_eq!(*text, default, "{name}"),
-            number => assert_eq!(number.as_f64(), default.parse().ok(), "{name}"),
-        }
-        let field = name.rsplit('.').next().unwrap();
-        let lines = format!("/// {doc}\n    pub {field}: ");
-        assert!(source.contains(&lines), "{name}: the field's doc comment is not the table's description");
-    }
+fn every_setting_is_written_and_read_by_its_name() {
+    let names: Vec<_> = small().settings().iter().map(|setting| setting.name.to_owned()).collect();
+    assert_eq!(leaves(&small()).into_iter().map(|leaf| leaf.0).collect::<Vec<_>>(), {
+        let mut names = names.clone();
+        names.sort();
+        names
+    });
     for preset in PRESETS {
         let preset = Config::preset(preset).unwrap();
-        for (name, value, _) in preset.describe() {
+        for (Setting { name, value, .. }, (_, leaf)) in sorted(&preset).iter().zip(leaves(&preset)) {
+            match leaf {
+                Value::String(text) => assert_eq!(text, *value, "{name}"),
+                number => assert_eq!(number.as_f64(), value.parse().ok(), "{name}"),
+            }
             let mut config = preset.clone();
             config.set(&format!("{name}={value}")).unwrap();
             assert_eq!(config, preset, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_setting_is_described() {
+    for Setting { name, doc, choices, .. } in small().settings() {
+        assert!(doc.ends_with('.') && !doc.contains("  ") && doc.split(' ').count() > 1, "{name}: {doc}");
+        // A choice's default is one of its names, and each can be set.
+        for choice in choices.iter().filter(|_| name != "preset") {
+            let mut config = small();
+            config.set(&format!("{name}={choice}")).unwrap();
+            assert_eq!(config.value(name), *choice);
         }
     }
 }
@@ -135,24 +148,30 @@ fn objectives_that_fit_the_score() {
     }
     let matching = ScoreObjective::Matching { probes: 3 };
     assert_eq!(of(&["objective=score-matching", "score.probes=3"]), Some(matching));
-    let sliced = |distribution, reduces_variance| {
-        Some(ScoreObjective::Sliced { probes: 1, distribution, reduces_variance })
-    };
-    assert_eq!(of(&["objective=sliced-score-matching"]), sliced(Distribution::Normal, true));
+    let sliced = |directions, square| Some(ScoreObjective::Sliced { probes: 1, directions, square });
+    assert_eq!(of(&["objective=sliced-score-matching"]), sliced(Directions::Normal, Square::Whole));
     let other = ["objective=sliced-score-matching", "score.directions=signs", "score.square=along"];
-    assert_eq!(of(&other), sliced(Distribution::Signs, false));
+    assert_eq!(of(&other), sliced(Directions::Signs, Square::Along));
     // What is refused elsewhere: with one level the largest sigma is not looked at.
-    let denoising = |sigma, sigma_max, levels, velocity| {
-        Some(ScoreObjective::Denoising { sigma, sigma_max, levels, velocity, from_noise: 0.0 })
+    let denoising = |sigma, sigma_max, levels, target| {
+        Some(ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise: 0.0 })
     };
     let base = "objective=denoising-score-matching";
-    assert_eq!(of(&[base, "score.sigma=3"]), denoising(3.0, 1.0, 1, false));
+    assert_eq!(of(&[base, "score.sigma=3"]), denoising(3.0, 1.0, 1, ScoreTarget::Score));
     let ladder = [base, "score.sigma=0.5", "score.sigma_max=2", "score.levels=5"];
-    assert_eq!(of(&ladder), denoising(0.5, 2.0, 5, false));
-    assert_eq!(of(&[&ladder[..], &["score.target=velocity"]].concat()), denoising(0.5, 2.0, 5, true));
+    assert_eq!(of(&ladder), denoising(0.5, 2.0, 5, ScoreTarget::Score));
+    assert_eq!(
+        of(&[&ladder[..], &["score.target=velocity"]].concat()),
+        denoising(0.5, 2.0, 5, ScoreTarget::Velocity)
+    );
     let from_noise = of(&[&ladder[..], &["score.target=velocity", "score.from_noise=0.5"]].concat());
-    let wanted =
-        ScoreObjective::Denoising { sigma: 0.5, sigma_max: 2.0, levels: 5, velocity: true, from_noise: 0.5 };
+    let wanted = ScoreObjective::Denoising {
+        sigma: 0.5,
+        sigma_max: 2.0,
+        levels: 5,
+        target: ScoreTarget::Velocity,
+        from_noise: 0.5,
+    };
     assert_eq!(from_noise, Some(wanted));
 }
 
@@ -328,7 +347,7 @@ fn validate_names_each_impossible_value() {
         ("adam.beta2", |c| c.adam.beta2 = 0.99999999999), // 1 as f32
         ("adam.epsilon", |c| c.adam.epsilon = 0.0),
         ("chain.course", |c| {
-            (c.chain.course, c.chain.noise, c.chain.noise_end) = (Course::Geometric, 0.0, 0.1)
+            (c.chain.course, c.chain.noise, c.chain.noise_end) = (Interpolation::Geometric, 0.0, 0.1)
         }),
         ("adam.gradient_norm_clip", |c| c.adam.gradient_norm_clip = f64::NAN),
         ("score.sigma_max", |c| (c.score.levels, c.score.sigma, c.score.sigma_max) = (2, 0.5, 0.5)),

@@ -9,8 +9,8 @@ use thalweg::evaluate::ais::{Annealing, Base, Settings};
 use thalweg::gpu::{Gpu, Limits, adapters};
 use thalweg::kernels::State;
 use thalweg::kernels::dynamics::Form;
-use thalweg::network::preset;
-use thalweg::plan::{SamplerNumbers, Target, energy_plan, sampler_plan, sampler_plan_in_shares};
+use thalweg::plan::{ChainConfig, Target, energy_plan, sampler_plan, sampler_plan_in_shares};
+use thalweg::recipe::presets::preset;
 use thalweg::{Config, Dataset, EnergyModel, Error, Model, Network, Sampler, Trainer};
 
 use crate::common;
@@ -37,7 +37,7 @@ async fn chains(
     device: &Device,
     model: &Model,
     (count, at_once): (usize, usize),
-    numbers: &SamplerNumbers,
+    numbers: &ChainConfig,
     target: Target,
 ) -> Vec<u32> {
     let plan = sampler_plan_in_shares(&model.network, (count, at_once), numbers, &[3], target);
@@ -71,7 +71,7 @@ fn chains_in_turns_are_the_same_chains() {
         let (model, count) = (model("mnist-small"), 75);
         let gpu = limited(ChainPath::Auto, |_| {}).await;
         for form in [Form::NoiseFirst, Form::Theory, Form::Mala] {
-            let numbers = SamplerNumbers { form, step_size: 0.1, ..SamplerNumbers::default() };
+            let numbers = ChainConfig { form, step_size: 0.1, ..ChainConfig::default() };
             for device in [Device::cpu(), gpu.clone()] {
                 let layers = device.target(count);
                 let fused = Target { fused_steps: 2, ..Target::gpu(count) };
@@ -98,8 +98,8 @@ fn largest(plan: &thalweg::plan::Plan) -> u64 {
 fn samples_and_energies_do_not_depend_on_what_a_device_holds() {
     pollster::block_on(async {
         let model = model("mnist-small");
-        let (count, numbers) = (150, SamplerNumbers { step_size: 0.1, ..SamplerNumbers::default() });
-        let mala = SamplerNumbers { form: Form::Mala, ..numbers };
+        let (count, numbers) = (150, ChainConfig { step_size: 0.1, ..ChainConfig::default() });
+        let mala = ChainConfig { form: Form::Mala, ..numbers };
         let device = limited(ChainPath::Layers, |_| {}).await;
         let whole = sampler_plan(&model.network, count, &numbers, &[1], device.target(count)).plan;
         let energies = energy_plan(&model.network, 256, device.target(256)).plan;
@@ -313,9 +313,9 @@ fn the_smallest_webgpu_adapter_holds_a_self_check() {
     pollster::block_on(async {
         let device = limited(ChainPath::Auto, |limits| limits.buffer = 128 << 20).await;
         let model = model("sequence");
-        let whole = sampler_plan(&model.network, 5000, &SamplerNumbers::default(), &[1], device.target(5000));
+        let whole = sampler_plan(&model.network, 5000, &ChainConfig::default(), &[1], device.target(5000));
         assert!(whole.plan.excess(&device.room()).is_some());
-        let sampler = Sampler::new(&device, &model, 5000, &SamplerNumbers::default(), 0).await.unwrap();
+        let sampler = Sampler::new(&device, &model, 5000, &ChainConfig::default(), 0).await.unwrap();
         assert_eq!(sampler.images().await.unwrap().count(), 5000);
     });
 }

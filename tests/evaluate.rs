@@ -13,7 +13,7 @@ use thalweg::evaluate::samples::{Classes, nearest};
 use thalweg::evaluate::{Subject, outliers, samples, spread};
 use thalweg::kernels::dynamics;
 use thalweg::network::{Activation, LayerSpec, Network};
-use thalweg::plan::{SamplerChange, SamplerNumbers};
+use thalweg::plan::ChainConfig;
 use thalweg::{Dataset, Device, EnergyModel, Images, Model, Sampler};
 
 use crate::common;
@@ -341,7 +341,7 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
         let digits = Dataset::open("digits").unwrap();
         let train = Examples::Floats(digits.train.pick(0..40));
         let held_out = digits.held_out.pick(0..24).padded_to(model.network.input).unwrap();
-        let numbers = SamplerNumbers { steps: 7, step_size: 3.0, ..SamplerNumbers::default() };
+        let numbers = ChainConfig { steps: 7, step_size: 3.0, ..ChainConfig::default() };
         for device in [Device::cpu(), gpu()] {
             let subject =
                 Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 5 };
@@ -420,16 +420,13 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
 
             // Outliers: pairs are counted, of images as an annealed model's last noise level leaves them.
             let sets = outliers::made(&digits.held_out.pick(0..24), &held_out, 5);
-            let change = SamplerChange {
-                step_size_end: 3.0,
-                noise_end: 0.75,
-                path: dynamics::Path::Geometric,
-                levels: 7,
-            };
-            let annealed = SamplerNumbers {
+            let annealed = ChainConfig {
                 form: dynamics::Form::Annealed,
                 noise: 5.0,
-                change: Some(change),
+                step_size_end: 3.0,
+                noise_end: 0.75,
+                interpolation: dynamics::Interpolation::Geometric,
+                levels: 7,
                 ..numbers
             };
             for (numbers, alpha) in [(numbers, 1.0_f32), (annealed, 0.8)] {
@@ -470,7 +467,7 @@ fn other_images_than_the_classifiers_are_measured_without_it() {
             let mut rng = Rng(1);
             let values: Vec<f32> = rng.signeds(6 * shape.len()).into_iter().map(|x| x as f32).collect();
             let held_out = Images { shape, values };
-            let numbers = SamplerNumbers { steps: 1, ..SamplerNumbers::default() };
+            let numbers = ChainConfig { steps: 1, ..ChainConfig::default() };
             let device = Device::cpu();
             let subject =
                 Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 5 };

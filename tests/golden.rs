@@ -9,10 +9,12 @@ use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::dynamics::Form;
-use thalweg::network::{Network, preset, preset_for};
+use thalweg::network::Network;
 use thalweg::plan::{
-    SamplerNumbers, Source, Target, TrainingNumbers, energy_plan, sampler_plan, training_plan,
+    ChainConfig, ExampleStorage, Target, TrainingData, energy_plan, sampler_plan, training_plan,
 };
+use thalweg::recipe::Config;
+use thalweg::recipe::presets::{preset, preset_for};
 
 use crate::common;
 
@@ -74,24 +76,15 @@ fn absolute(values: &[f32], reference: &[f32]) -> f64 {
 }
 
 /// Five images of each kind, no chain to speak of.
-fn numbers(network: &Network) -> TrainingNumbers {
-    TrainingNumbers {
-        batch: 5,
-        source: Source::Bytes,
-        n_images: 5,
-        data_shape: network.input,
-        data_noise: 0.0,
-        chain: SamplerNumbers { steps: 1, noise: 0.0, ..SamplerNumbers::default() },
-        ring_capacity: 5,
-        fresh: 0.0,
-        alpha: 0.1,
-        learning_rate: 1e-4,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-        gradient_norm_clip: 0.0,
-        ..TrainingNumbers::default()
-    }
+fn data(network: &Network) -> TrainingData {
+    TrainingData::new(ExampleStorage::Bytes, 5, network.input)
+}
+
+fn recipe() -> Config {
+    let mut recipe =
+        common::recipe(&["train.batch=5", "replay.capacity=5", "replay.fresh=0", "chain.steps=1"]);
+    (recipe.data.noise, recipe.chain.noise) = (0.0, 0.0);
+    recipe
 }
 
 /// Every `stride`-th element.
@@ -123,7 +116,7 @@ fn check(golden: &Golden, device: &Device, target: Target) {
             assert!(energy_error <= 1e-5 && gradient_error <= 1e-5, "{device} {set}");
         }
         // Loss, parameter gradients, Adam.
-        let plan = training_plan(network, &numbers(network), target);
+        let plan = training_plan(network, &recipe(), &data(network), target);
         let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
         machine.write_floats(plan.pass.parameters, &golden.parameters(""));
         machine.run(plan.start).unwrap();
@@ -202,13 +195,13 @@ fn gradients_of_chains_of_bf16() {
         let (channels, pixels) = (network.input.channels, network.input.height * network.input.width);
         let gradient = golden.get("input_grad.real");
         let step_size = 1e4 / gradient.iter().fold(0.0_f32, |m, g| m.max(g.abs()));
-        let numbers = SamplerNumbers {
+        let numbers = ChainConfig {
             form: Form::NoiseFirst,
             step_size,
             noise: 0.0,
             gradient_clip: 0.0,
             clamp: 0.0,
-            ..SamplerNumbers::default()
+            ..ChainConfig::default()
         };
         let device = Device::Cpu(Isa::Bf16);
         let plan = sampler_plan(network, 5, &numbers, &[1], device.target(100));
@@ -246,7 +239,7 @@ fn check_big(golden: &Golden, device: &Device, target: Target) {
         let number = |i: u64| ((i * 2_654_435_761 % (1 << 32)) >> 8) as f64 / f64::from(1 << 23) - 1.0;
         let parameters: Vec<f32> = (0..n).map(|i| (number(i) * 0.15) as f32).collect();
         let (channels, pixels) = (network.input.channels, network.input.width);
-        let plan = training_plan(network, &numbers(network), target);
+        let plan = training_plan(network, &recipe(), &data(network), target);
         let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
         machine.write_floats(plan.pass.parameters, &parameters);
         machine.run(plan.start).unwrap();

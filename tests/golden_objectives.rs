@@ -9,13 +9,9 @@ use thalweg::data::ImageShape;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::contrastive_loss::METRICS;
-use thalweg::kernels::draw_negatives::Noise;
-use thalweg::kernels::dynamics::Form;
-use thalweg::kernels::random::Distribution;
 use thalweg::network::{Activation, LayerSpec, Network, Padding};
-use thalweg::plan::{
-    Derivatives, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, training_plan,
-};
+use thalweg::plan::{Derivatives, ExampleStorage, Target, TrainingData, training_plan};
+use thalweg::recipe::{ChainInit, Config, Directions, ScoreObjective, ScoreTarget, Square};
 
 use crate::common;
 
@@ -48,22 +44,21 @@ fn networks() -> [Network; 2] {
 }
 
 fn objectives() -> [(&'static str, ScoreObjective); 6] {
-    let sliced =
-        |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
-    let denoising = |sigma, sigma_max, levels, velocity| ScoreObjective::Denoising {
+    let sliced = |directions, square| ScoreObjective::Sliced { probes: 2, directions, square };
+    let denoising = |sigma, sigma_max, levels, target| ScoreObjective::Denoising {
         sigma,
         sigma_max,
         levels,
-        velocity,
+        target,
         from_noise: 0.0,
     };
     [
         ("matching", ScoreObjective::Matching { probes: 3 }),
-        ("sliced", sliced(Distribution::Normal, false)),
-        ("sliced-reduced", sliced(Distribution::Signs, true)),
-        ("denoising", denoising(0.5, 0.5, 1, false)),
-        ("denoising-ladder", denoising(0.1, 2.0, 5, false)),
-        ("denoising-velocity", denoising(0.1, 2.0, 5, true)),
+        ("sliced", sliced(Directions::Normal, Square::Along)),
+        ("sliced-reduced", sliced(Directions::Signs, Square::Whole)),
+        ("denoising", denoising(0.5, 0.5, 1, ScoreTarget::Score)),
+        ("denoising-ladder", denoising(0.1, 2.0, 5, ScoreTarget::Score)),
+        ("denoising-velocity", denoising(0.1, 2.0, 5, ScoreTarget::Velocity)),
     ]
 }
 
@@ -104,7 +99,7 @@ fn check_gradient(
     (network, objective): (&Network, &str),
     gradient: &[f32],
 ) -> f64 {
-    let has_chains = contrastive(network.input).iter().any(|(name, _)| *name == objective);
+    let has_chains = contrastive().iter().any(|(name, _)| *name == objective);
     let mut worst: f64 = 0.0;
     for tensor in network.tensors() {
         let reference = floats(&golden[&format!("{}.{objective}.grad.{}", network.name, tensor.name)]);
@@ -126,15 +121,9 @@ fn check(device: &Device, target: Target) {
         let (shape, pixels) = (network.input, network.input.height * network.input.width);
         let parameters = parameters(&golden, &network);
         for (objective, numbers) in objectives() {
-            let numbers = TrainingNumbers {
-                batch: N as u32,
-                n_images: N as u32,
-                data_shape: shape,
-                ring_capacity: 1,
-                score: Some(numbers),
-                ..TrainingNumbers::default()
-            };
-            let plan = training_plan(&network, &numbers, target);
+            let recipe = common::with_objective(common::recipe(&[&format!("train.batch={N}")]), numbers);
+            let data = TrainingData::new(ExampleStorage::Bytes, N as u32, shape);
+            let plan = training_plan(&network, &recipe, &data, target);
             let score = plan.score.as_ref().unwrap();
             let (metrics, gradient) = pollster::block_on(async {
                 let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
@@ -188,82 +177,54 @@ const STATE: State = State {
 };
 const RING: usize = 7;
 
-fn contrastive(shape: ImageShape) -> [(&'static str, TrainingNumbers); 7] {
-    let chain = SamplerNumbers {
-        steps: 3,
-        form: Form::NoiseLast,
-        step_size: 0.2,
-        noise: 0.05,
-        temperature: 0.5,
-        gradient_clip: 0.0,
-        clamp: 0.0,
-        ..SamplerNumbers::default()
+fn contrastive() -> [(&'static str, Config); 7] {
+    let base = [
+        "train.batch=5",
+        "data.noise=0.05",
+        "chain.steps=3",
+        "chain.form=noise-last",
+        "chain.step_size=0.2",
+        "chain.noise=0.05",
+        "chain.temperature=0.5",
+        "chain.gradient_clip=0",
+        "chain.clamp=0",
+        "replay.capacity=7",
+        "replay.fresh=0.3",
+        "pcd.chains=7",
+        "loss.smoothness_noise=0.1",
+    ];
+    let of = |settings: &str| {
+        let settings: Vec<_> = base.into_iter().chain(settings.split(' ')).collect();
+        common::recipe(&settings)
     };
-    let base = TrainingNumbers {
-        batch: N as u32,
-        source: Source::Floats,
-        n_images: 8,
-        data_shape: shape,
-        data_noise: 0.05,
-        chain,
-        noise: Noise { bound: f32::INFINITY, ..Noise::UNIFORM },
-        ring_capacity: RING as u32,
-        fresh: 0.0,
-        alpha: 0.1,
-        smoothness_noise: 0.1,
-        ..TrainingNumbers::default()
-    };
-    let within = |bound| Noise { bound, ..base.noise };
-    let normal = Noise { distribution: Distribution::Normal, scale: 0.5, ..base.noise };
-    let (theory, first) = (SamplerNumbers { form: Form::Theory, ..chain }, Form::NoiseFirst);
-    let of_ring = TrainingNumbers { fresh: 0.3, noise: within(1.0), ..base.clone() };
-    let persistent = TrainingNumbers { starts: Starts::Persistent, ..base.clone() };
-    let boxed = |gradient_clip, clamp| SamplerNumbers { gradient_clip, clamp, ..chain };
-    let mala = SamplerNumbers { form: Form::Mala, step_size: 0.5, temperature: 0.02, ..boxed(0.3, 1.2) };
     [
-        (
-            "replay",
-            TrainingNumbers {
-                chain: SamplerNumbers { form: first, step_size: 2.0, ..boxed(0.1, 1.0) },
-                ..of_ring.clone()
-            },
-        ),
-        (
-            "replay-square",
-            TrainingNumbers { chain: boxed(0.0, 1.0), alpha: 0.01, square_of_means: true, ..of_ring.clone() },
-        ),
+        ("replay", of("chain.form=noise-first chain.step_size=2 chain.gradient_clip=0.1 chain.clamp=1")),
+        ("replay-square", of("chain.clamp=1 loss.energy_l2=0.01 loss.energy_l2_form=square-of-means")),
         (
             "cd",
-            TrainingNumbers {
-                starts: Starts::Noise,
-                noise: normal,
-                chain: theory,
-                alpha: 0.0,
-                weight_l2: 0.01,
-                ..base.clone()
-            },
+            of("objective=cd replay.start=normal replay.start_scale=0.5 chain.form=theory loss.energy_l2=0 \
+                loss.weight_l2=0.01"),
         ),
         (
             "cd-data",
-            TrainingNumbers {
-                starts: Starts::Data,
-                chain: SamplerNumbers { form: first, ..boxed(0.3, 0.9) },
-                kl: 0.5,
-                ..base
-            },
+            of(
+                "objective=cd cd.start=data chain.form=noise-first chain.gradient_clip=0.3 chain.clamp=0.9 loss.kl=0.5",
+            ),
         ),
-        ("pcd", TrainingNumbers { fresh: 0.2, chain: theory, smoothness: 20.0, ..persistent.clone() }),
-        ("pcd-mala", TrainingNumbers { chain: mala, ..persistent }),
+        ("pcd", of("objective=pcd pcd.fresh=0.2 chain.form=theory loss.smoothness=20")),
+        (
+            "pcd-mala",
+            of(
+                "objective=pcd chain.form=mala chain.step_size=0.5 chain.temperature=0.02 chain.gradient_clip=0.3 \
+                chain.clamp=1.2",
+            ),
+        ),
         (
             "all",
-            TrainingNumbers {
-                chain: boxed(0.3, 1.0),
-                square_of_means: true,
-                kl: 2.0,
-                smoothness: 20.0,
-                weight_l2: 0.01,
-                ..of_ring
-            },
+            of(
+                "chain.gradient_clip=0.3 chain.clamp=1 loss.energy_l2_form=square-of-means loss.kl=2 loss.smoothness=20 \
+                loss.weight_l2=0.01",
+            ),
         ),
     ]
 }
@@ -282,14 +243,16 @@ fn check_step(device: &Device, target: Target) {
     for network in networks() {
         let (shape, pixels) = (network.input, network.input.height * network.input.width);
         let get = |name: &str| floats(&golden[&format!("{}.{name}", network.name)]);
-        let ring = to_slots(get("ring"), shape);
-        for (objective, numbers) in contrastive(shape) {
-            let plan = training_plan(&network, &numbers, target);
+        for (objective, recipe) in contrastive() {
+            let slots = recipe.replay_slots().0;
+            let ring = &to_slots(get("ring"), shape)[..slots * shape.len()];
+            let data = TrainingData::new(ExampleStorage::Floats, 8, shape);
+            let plan = training_plan(&network, &recipe, &data, target);
             let (metrics, gradient, x, new_ring) = pollster::block_on(async {
                 let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
                 machine.write_floats(plan.pass.parameters, &parameters(&golden, &network));
                 machine.write_floats(plan.data[0].buffer, get("data"));
-                machine.write_floats(plan.ring, &ring);
+                machine.write_floats(plan.ring, ring);
                 machine.write(plan.state, 0, bytemuck::cast_slice(&[STATE]));
                 machine.run(plan.start).unwrap();
                 machine.run(plan.step).unwrap();
@@ -312,13 +275,15 @@ fn check_step(device: &Device, target: Target) {
             println!("{name}: loss {loss:.1e}, chains {ends:.1e}, parameter gradient {worst:.1e}");
 
             // Where the chains are kept: at the ring's head, or each in its own slot.
-            let slots = to_slots(&fake, shape);
-            let chains: Vec<_> = slots.chunks_exact(shape.len()).collect();
+            let ends = to_slots(&fake, shape);
+            let chains: Vec<_> = ends.chunks_exact(shape.len()).collect();
             let kept: Vec<_> = new_ring.chunks_exact(shape.len()).collect();
             let old: Vec<_> = ring.chunks_exact(shape.len()).collect();
-            let slot = |chain: usize| match numbers.starts {
-                Starts::Persistent => kept.iter().position(|image| *image == chains[chain]).unwrap(),
-                _ => (4 + chain) % RING,
+            let slot = |chain: usize| match recipe.chain_init() {
+                Some(ChainInit::Persistent { .. }) => {
+                    kept.iter().position(|image| *image == chains[chain]).unwrap()
+                }
+                _ => (4 + chain) % slots,
             };
             let used: Vec<usize> = (0..N).map(slot).collect();
             for (i, image) in kept.iter().enumerate() {

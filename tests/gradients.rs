@@ -16,16 +16,15 @@ use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
 use thalweg::kernels::dense_forward::DenseForward;
 use thalweg::kernels::dense_input_gradient::DenseInputGradient;
 use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
-use thalweg::kernels::dynamics::{Dynamics, Form, Path};
+use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
 use thalweg::kernels::random::{Stream, counter, normal_of, philox};
 use thalweg::kernels::sum_squares::SumSquares;
 use thalweg::kernels::{Binding, Kernel, Slope, State, activate};
 use thalweg::network::{Activation, ConvShape, DenseShape, LayerSpec, Network, Operation};
-use thalweg::plan::{
-    Launch, SamplerNumbers, Source, Target, TrainingNumbers, TrainingPlan, energy_plan, training_plan,
-};
+use thalweg::plan::{ExampleStorage, Launch, Target, TrainingData, TrainingPlan, energy_plan, training_plan};
+use thalweg::recipe::{Config, EnergyL2Form};
 
 // ---- comparators can fail
 
@@ -493,24 +492,17 @@ fn energies_and_input_gradients_of_networks_match_differences() {
     failures.assert_none();
 }
 
-fn training_numbers(network: &Network, batch: u32, n_images: u32) -> TrainingNumbers {
-    TrainingNumbers {
-        batch,
-        source: Source::Bytes,
-        n_images,
-        data_shape: network.input,
-        data_noise: 0.005,
-        chain: SamplerNumbers { steps: 2, ..SamplerNumbers::default() },
-        ring_capacity: 40,
-        fresh: 0.3,
-        alpha: 0.1,
-        learning_rate: 1e-3,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-        gradient_norm_clip: 0.5,
-        ..TrainingNumbers::default()
-    }
+/// A recipe, and the data that it learns, of the network's shape.
+fn recipe(network: &Network, batch: u32, n_images: u32) -> (Config, TrainingData) {
+    let mut recipe = common::recipe(&[
+        "chain.steps=2",
+        "replay.capacity=40",
+        "replay.fresh=0.3",
+        "adam.learning_rate=0.001",
+        "adam.gradient_norm_clip=0.5",
+    ]);
+    recipe.train.batch = batch as usize;
+    (recipe, TrainingData::new(ExampleStorage::Bytes, n_images, network.input))
 }
 
 /// The launches of a training step from after the chain.
@@ -546,8 +538,8 @@ fn parameter_gradients_of_the_loss_match_differences() {
         let batch = 1 + rng.below(3 * target.lanes as usize) as u32;
         // In the second step of an epoch of two, `n_real` images are left.
         let n_real = 1 + rng.below(batch as usize) as u32;
-        let numbers = training_numbers(&network, batch, batch + n_real);
-        let plan = training_plan(&network, &numbers, target);
+        let (recipe, data) = recipe(&network, batch, batch + n_real);
+        let plan = training_plan(&network, &recipe, &data, target);
         let parameters = random_parameters(&mut rng, &network);
         let (channels, lanes) = (network.input.channels, target.lanes as usize);
         let real = images(&mut rng, n_real as usize, network.input.len());
@@ -633,13 +625,10 @@ fn parameter_gradients_of_the_penalties_match_differences() {
         let target = random_target(&mut rng);
         let batch = 1 + rng.below(2 * target.lanes as usize) as u32;
         let n_real = 1 + rng.below(batch as usize) as u32;
-        let numbers = TrainingNumbers {
-            square_of_means: true,
-            smoothness: 0.25,
-            weight_l2: 0.125,
-            ..training_numbers(&network, batch, batch + n_real)
-        };
-        let plan = training_plan(&network, &numbers, target);
+        let (mut recipe, data) = recipe(&network, batch, batch + n_real);
+        recipe.loss.energy_l2_form = EnergyL2Form::SquareOfMeans;
+        (recipe.loss.smoothness, recipe.loss.weight_l2) = (0.25, 0.125);
+        let plan = training_plan(&network, &recipe, &data, target);
         let parameters = random_parameters(&mut rng, &network);
         let (channels, lanes) = (network.input.channels, target.lanes as usize);
         let [real, noisy] = [0; 2].map(|_| images(&mut rng, n_real as usize, network.input.len()));
@@ -659,7 +648,7 @@ fn parameter_gradients_of_the_penalties_match_differences() {
             let rough = real.iter().zip(&noisy).map(|(x, y)| {
                 (plain_energy(&network, parameters, y) - plain_energy(&network, parameters, x)).powi(2)
             });
-            let alpha = f64::from(numbers.alpha);
+            let alpha = f64::from(recipe.loss.energy_l2 as f32);
             e_real - e_fake
                 + alpha * (e_real * e_real + e_fake * e_fake)
                 + 0.25 * rough.sum::<f64>() / real.len() as f64
@@ -836,7 +825,7 @@ fn langevin_follows_its_formula() {
                         step_size_end: step_size as f32,
                         noise: noise as f32,
                         noise_end: noise as f32,
-                        path: Path::Linear,
+                        interpolation: Interpolation::Linear,
                         levels: 10,
                         temperature: temperature as f32,
                         gradient_clip: clip as f32,
@@ -892,7 +881,8 @@ fn langevin_follows_its_formula() {
 #[test]
 fn a_chain_alternates_noise_gradient_and_move() {
     let network = odd_network();
-    let plan = training_plan(&network, &training_numbers(&network, 5, 9), Target::CPU);
+    let (recipe, data) = recipe(&network, 5, 9);
+    let plan = training_plan(&network, &recipe, &data, Target::CPU);
     let step = &plan.plan.programs[plan.step.0];
     let chain: Vec<_> = step
         .iter()

@@ -15,13 +15,12 @@ use thalweg::kernels::activation_jet::{ActivationJet, Jet, curves};
 use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::perturb::Perturb;
-use thalweg::kernels::random::Distribution;
 use thalweg::kernels::{Kernel, State};
 use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::{
-    Derivatives, EXACT_TRACE, Layout, SamplerNumbers, ScoreObjective, Target, TrainingNumbers, TrainingPlan,
-    training_plan,
+    Derivatives, EXACT_TRACE, ExampleStorage, Layout, Target, TrainingData, TrainingPlan, training_plan,
 };
+use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
 
 /// A fourth-order central difference.
 fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
@@ -123,38 +122,55 @@ fn networks(rng: &mut Rng) -> Vec<Network> {
 }
 
 fn objectives() -> Vec<ScoreObjective> {
-    let sliced =
-        |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
+    let sliced = |directions, square| ScoreObjective::Sliced { probes: 2, directions, square };
     vec![
         ScoreObjective::Matching { probes: 3 },
-        sliced(Distribution::Normal, false),
-        sliced(Distribution::Signs, true),
-        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: false, from_noise: 0.0 },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 5, velocity: false, from_noise: 0.0 },
-        ScoreObjective::Denoising { sigma: 0.3, sigma_max: 0.3, levels: 1, velocity: true, from_noise: 0.0 },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 3.0, levels: 5, velocity: true, from_noise: 0.0 },
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 3.0, levels: 2, velocity: true, from_noise: 0.4 },
+        sliced(Directions::Normal, Square::Along),
+        sliced(Directions::Signs, Square::Whole),
+        ScoreObjective::Denoising {
+            sigma: 0.3,
+            sigma_max: 0.3,
+            levels: 1,
+            target: ScoreTarget::Score,
+            from_noise: 0.0,
+        },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 1.0,
+            levels: 5,
+            target: ScoreTarget::Score,
+            from_noise: 0.0,
+        },
+        ScoreObjective::Denoising {
+            sigma: 0.3,
+            sigma_max: 0.3,
+            levels: 1,
+            target: ScoreTarget::Velocity,
+            from_noise: 0.0,
+        },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 3.0,
+            levels: 5,
+            target: ScoreTarget::Velocity,
+            from_noise: 0.0,
+        },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 3.0,
+            levels: 2,
+            target: ScoreTarget::Velocity,
+            from_noise: 0.4,
+        },
     ]
 }
 
-fn training_numbers(network: &Network, batch: u32, n_images: u32, score: ScoreObjective) -> TrainingNumbers {
-    TrainingNumbers {
-        batch,
-        n_images,
-        data_shape: network.input,
-        data_noise: 0.005,
-        chain: SamplerNumbers { steps: 2, ..SamplerNumbers::default() },
-        ring_capacity: 40,
-        fresh: 0.3,
-        alpha: 0.1,
-        learning_rate: 1e-3,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-        gradient_norm_clip: 0.5,
-        score: Some(score),
-        ..TrainingNumbers::default()
-    }
+/// A recipe, and the data that it learns, of the network's shape.
+fn recipe(network: &Network, batch: u32, n_images: u32, score: ScoreObjective) -> (Config, TrainingData) {
+    let mut recipe = common::recipe(&["adam.learning_rate=0.001", "adam.gradient_norm_clip=0.5"]);
+    recipe.train.batch = batch as usize;
+    let data = TrainingData::new(ExampleStorage::Bytes, n_images, network.input);
+    (common::with_objective(recipe, score), data)
 }
 
 /// A batch and what is drawn for it, plain: `[image][channel][pixel]`.
@@ -189,7 +205,7 @@ fn plain_loss(
             half_square(&gradient(x)) - (0..n).map(|f| second(x, &axis(f))).sum::<f64>()
         }
         ScoreObjective::Matching { probes }
-        | ScoreObjective::Sliced { probes, reduces_variance: true, .. } => {
+        | ScoreObjective::Sliced { probes, square: Square::Whole, .. } => {
             let traces = batch.drawn[i].chunks_exact(n).map(|v| second(x, v));
             half_square(&gradient(x)) - traces.sum::<f64>() / probes as f64
         }
@@ -197,7 +213,8 @@ fn plain_loss(
             let each = batch.drawn[i].chunks_exact(n).map(|v| 0.5 * first(x, v).powi(2) - second(x, v));
             each.sum::<f64>() / probes as f64
         }
-        ScoreObjective::Denoising { sigma, sigma_max, levels, velocity, from_noise } => {
+        ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise } => {
+            let velocity = target == ScoreTarget::Velocity;
             let (low, high) = (f64::from(sigma), f64::from(sigma_max));
             let rung = (0.5 * (batch.level[i] + 1.0) * f64::from(levels)).floor();
             let sigma = if levels == 1 { low } else { low * (high / low).powf(rung / f64::from(levels - 1)) };
@@ -323,8 +340,8 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let batch_size = 1 + rng.below(2 * target.lanes as usize) as u32;
             // In the second step of an epoch of two, `n` images are left.
             let n = 1 + rng.below((batch_size as usize).min(6));
-            let numbers = training_numbers(&network, batch_size, batch_size + n as u32, objective);
-            let plan = training_plan(&network, &numbers, target);
+            let (recipe, data) = recipe(&network, batch_size, batch_size + n as u32, objective);
+            let plan = training_plan(&network, &recipe, &data, target);
             let (lanes, features) = (target.lanes as usize, network.input.len());
             let parameters = random_parameters(&mut rng, &network);
             let score = plan.score.as_ref().unwrap();
@@ -477,8 +494,8 @@ fn compare_steps(device: &Device, target: Target) {
                 continue; // each costs its pipelines
             }
             let batch = target.lanes + 3;
-            let plan =
-                training_plan(&network, &training_numbers(&network, batch, batch + 2, objective), target);
+            let (recipe, data) = recipe(&network, batch, batch + 2, objective);
+            let plan = training_plan(&network, &recipe, &data, target);
             let report = pollster::block_on(async {
                 let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
                 let parameters: Vec<f32> =
@@ -528,26 +545,19 @@ fn the_kl_terms_gradient_matches_differences() {
         let (clip, clamp) = [(0.0, 0.0), (0.1, 0.0), (0.0, 0.8), (0.3, 0.9)][i % 4];
         let target = random_target(&mut rng);
         let batch = 1 + rng.below(2 * target.lanes as usize).min(5);
-        let chain = SamplerNumbers {
-            steps: 1,
-            form,
-            step_size: 0.4,
-            noise: 0.1,
-            temperature: 0.05,
-            gradient_clip: clip,
-            clamp,
-            ..SamplerNumbers::default()
-        };
-        let numbers = TrainingNumbers {
-            batch: batch as u32,
-            n_images: batch as u32,
-            data_shape: network.input,
-            chain,
-            ring_capacity: 8,
-            kl: 0.7,
-            ..TrainingNumbers::default()
-        };
-        let plan = training_plan(&network, &numbers, target);
+        let mut recipe = common::recipe(&[
+            "chain.steps=1",
+            "chain.step_size=0.4",
+            "chain.noise=0.1",
+            "chain.temperature=0.05",
+            "replay.capacity=8",
+            "loss.kl=0.7",
+        ]);
+        (recipe.chain.form, recipe.chain.gradient_clip, recipe.chain.clamp) = (form, clip, clamp);
+        recipe.train.batch = batch;
+        let data = TrainingData::new(ExampleStorage::Bytes, batch as u32, network.input);
+        let chain = recipe.training_chain(0);
+        let plan = training_plan(&network, &recipe, &data, target);
         let name = format!("{:?} {chain:?} {target:?} {batch}", network.layers);
         let (step, update) = (&plan.plan.programs[plan.step.0], &plan.plan.programs[plan.update.0]);
         let (lanes, shape) = (target.lanes as usize, network.input);
@@ -577,7 +587,7 @@ fn the_kl_terms_gradient_matches_differences() {
             machine
         };
         let limit = |limit: f32| if limit > 0.0 { f64::from(limit) } else { f64::INFINITY };
-        let (clip, clamp) = (limit(clip), limit(clamp));
+        let (clip, clamp) = (limit(chain.gradient_clip), limit(chain.clamp));
         let (step_size, temperature) = (f64::from(chain.step_size), f64::from(chain.temperature));
         let (drift, scale) = match form {
             Form::NoiseFirst => (step_size, 0.0), // it came before

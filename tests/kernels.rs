@@ -45,7 +45,7 @@ use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::draw_negatives::{DrawNegatives, Noise};
 use thalweg::kernels::draw_real::{DrawReal, permute_of};
 use thalweg::kernels::draw_toy::DrawToy;
-use thalweg::kernels::dynamics::{Dynamics, Form, Path};
+use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
 use thalweg::kernels::guard::{Guard, MEMORY, Memory};
 use thalweg::kernels::image_statistics::ImageStatistics;
 use thalweg::kernels::jet_start::{JetStart, Probes};
@@ -619,16 +619,16 @@ fn add_random(bench: &mut Bench) {
             bench.per_block_launch(format!("random {features}"), kernel, &[state, output]);
         }
         for (moves, perturbs, clip, form, path) in [
-            (false, Some(0), 0.03, Form::NoiseFirst, Path::Linear),
-            (true, Some(3), 0.03, Form::NoiseFirst, Path::Geometric),
-            (true, None, 0.03, Form::NoiseFirst, Path::Linear),
-            (true, Some(7), f32::INFINITY, Form::NoiseLast, Path::Linear),
-            (true, Some(7), 0.05, Form::NoiseLast, Path::Geometric),
-            (true, Some(1), f32::INFINITY, Form::Theory, Path::Linear),
-            (true, Some(7), f32::INFINITY, Form::Annealed, Path::Geometric),
-            (true, Some(8), 0.05, Form::Annealed, Path::Geometric),
-            (true, Some(9), 0.05, Form::Annealed, Path::Linear),
-            (true, None, f32::INFINITY, Form::NoiseFirst, Path::Linear),
+            (false, Some(0), 0.03, Form::NoiseFirst, Interpolation::Linear),
+            (true, Some(3), 0.03, Form::NoiseFirst, Interpolation::Geometric),
+            (true, None, 0.03, Form::NoiseFirst, Interpolation::Linear),
+            (true, Some(7), f32::INFINITY, Form::NoiseLast, Interpolation::Linear),
+            (true, Some(7), 0.05, Form::NoiseLast, Interpolation::Geometric),
+            (true, Some(1), f32::INFINITY, Form::Theory, Interpolation::Linear),
+            (true, Some(7), f32::INFINITY, Form::Annealed, Interpolation::Geometric),
+            (true, Some(8), 0.05, Form::Annealed, Interpolation::Geometric),
+            (true, Some(9), 0.05, Form::Annealed, Interpolation::Linear),
+            (true, None, f32::INFINITY, Form::NoiseFirst, Interpolation::Linear),
         ] {
             let x = bench.random_blocks("x", features, &BLOCKS);
             let gradient = bench.per_block("gradient", features);
@@ -646,7 +646,7 @@ fn add_random(bench: &mut Bench) {
                     step_size_end: if matches!(form, Form::Theory | Form::Annealed) { 0.1 } else { 7.0 },
                     noise: 0.3,
                     noise_end: 0.03,
-                    path,
+                    interpolation: path,
                     levels: if form == Form::Annealed { i as u32 + 9 } else { 3001 }, // 8 is the last: it denoises
                     temperature: 0.7,
                     gradient_clip: clip,
@@ -665,7 +665,7 @@ fn add_random(bench: &mut Bench) {
                 step_size_end: 0.4,
                 noise: 0.0,
                 noise_end: 0.0,
-                path: Path::Linear,
+                interpolation: Interpolation::Linear,
                 levels: 5000,
                 temperature: 0.7,
                 gradient_clip: clip,
@@ -941,7 +941,7 @@ fn add_jets(bench: &mut Bench, own: impl Fn(&usize) -> bool) {
                 step_size_end: 0.1,
                 noise: 0.3,
                 noise_end: 0.03,
-                path: Path::Geometric,
+                interpolation: Interpolation::Geometric,
                 levels: 9,
                 temperature: 0.7,
                 gradient_clip: clip,

@@ -9,11 +9,11 @@ use thalweg::evaluate::Subject;
 use thalweg::evaluate::long_run::{Figures, LongRun, MULTIPLES, measure};
 use thalweg::evaluate::mixing::{effective_size, split_r_hat};
 use thalweg::kernels::draw_negatives::Noise;
-use thalweg::kernels::dynamics::{Form, Path};
+use thalweg::kernels::dynamics::{Form, Interpolation};
 use thalweg::kernels::random::Distribution;
 use thalweg::network::{Activation, Analytic, Network};
 use thalweg::picture::plot;
-use thalweg::plan::{SamplerChange, SamplerNumbers};
+use thalweg::plan::ChainConfig;
 use thalweg::{Device, Error, Model};
 
 fn normal(rng: &mut Rng) -> f64 {
@@ -115,22 +115,22 @@ fn analytic(energy: Analytic) -> Model {
     Model { network, parameters: Vec::new() }
 }
 
-fn numbers(steps: u32, step_size: f32) -> SamplerNumbers {
-    SamplerNumbers {
+fn numbers(steps: u32, step_size: f32) -> ChainConfig {
+    ChainConfig {
         steps,
         form: Form::Mala,
         step_size,
         gradient_clip: 0.0,
         clamp: 0.0,
         start: Noise { distribution: Distribution::Uniform, scale: 4.0, bound: f32::INFINITY },
-        ..SamplerNumbers::default()
+        ..ChainConfig::default()
     }
 }
 
 fn run(
     device: &Device,
     model: &Model,
-    numbers: &SamplerNumbers,
+    numbers: &ChainConfig,
     chains: usize,
 ) -> (LongRun, Vec<(u32, Images)>) {
     let held_out = Images { shape: model.network.input, values: vec![0.5; 6 * model.network.input.len()] };
@@ -219,8 +219,8 @@ fn chains_are_those_of_the_end_of_training() {
     let model = analytic(Analytic::DoubleWell);
     let device = Device::cpu();
     let plain = numbers(1, 0.2);
-    let change = SamplerChange { step_size_end: 0.2, noise_end: 0.0, path: Path::Linear, levels: 9 };
-    let changing = SamplerNumbers { step_size: 7.0, noise: 0.3, change: Some(change), ..plain };
+    let changing =
+        ChainConfig { step_size: 7.0, step_size_end: 0.2, noise: 0.3, noise_end: 0.1, levels: 9, ..plain };
     let (a, frames) = run(&device, &model, &plain, 5);
     let (b, _) = run(&device, &model, &changing, 5);
     assert_eq!(format!("{a:?}"), format!("{b:?}"));
@@ -236,19 +236,20 @@ fn annealed_chains_are_cleaned_of_their_last_noise() {
     let network = Network::builder("plane", [1, 4, 4]).dense(1).build().unwrap();
     let (w, sigma) = (0.1_f64, 0.5_f64);
     let model = Model { parameters: [vec![w as f32; 16], vec![0.0]].concat(), network };
-    let change = SamplerChange { step_size_end: 0.1, noise_end: 0.5, path: Path::Geometric, levels: 30 };
-    let annealed = SamplerNumbers {
+    let annealed = ChainConfig {
         steps: 30,
         form: Form::Annealed,
         step_size: 0.1,
         noise: 5.0,
-        change: Some(change),
+        noise_end: 0.5,
+        interpolation: Interpolation::Geometric,
+        levels: 30,
         clamp: 0.0,
         gradient_clip: 0.0,
         start: Noise { distribution: Distribution::Normal, scale: 1.0, bound: f32::INFINITY },
-        ..SamplerNumbers::default()
+        ..ChainConfig::default()
     };
-    let staying = SamplerNumbers { noise: 0.5, change: None, ..annealed };
+    let staying = ChainConfig { noise: 0.5, noise_end: 0.0, ..annealed };
     for numbers in [annealed, staying] {
         let (found, frames) = run(&Device::cpu(), &model, &numbers, 500);
         println!("{found}");
@@ -266,7 +267,7 @@ fn annealed_chains_are_cleaned_of_their_last_noise() {
             assert!(length.multiple == 1 || (f.pixel_mean - mean).abs() < 0.04, "{mean}: {found}");
         }
         // On the way through the levels nothing is a draw of anything.
-        let through = numbers.change.is_some();
+        let through = numbers.changes();
         let first = if through { 0 } else { 15 };
         assert!(found.lengths.iter().map(|l| l.draws).eq([first, 100, 100].map(|n| n * 500)), "{found}");
     }
@@ -277,13 +278,13 @@ fn saturated_and_diverged_chains_are_counted() {
     // A plane that falls to one corner: all chains end at the walls.
     let network = Network::builder("plane", [1, 4, 4]).dense(1).build().unwrap();
     let mut parameters = vec![3.0; network.n_parameters];
-    let slide = SamplerNumbers {
+    let slide = ChainConfig {
         steps: 10,
         form: Form::NoiseLast,
         step_size: 0.1,
         noise: 0.01,
         gradient_clip: 0.0,
-        ..SamplerNumbers::default()
+        ..ChainConfig::default()
     };
     let device = Device::cpu();
     let (found, frames) =
@@ -295,7 +296,7 @@ fn saturated_and_diverged_chains_are_counted() {
     assert!(picture.width() > 900 && picture.height() > 500, "{:?}", picture.dimensions());
 
     parameters[0] = f32::INFINITY;
-    let free = SamplerNumbers { clamp: 0.0, ..slide };
+    let free = ChainConfig { clamp: 0.0, ..slide };
     let (found, frames) = run(&device, &Model { network, parameters }, &free, 6);
     assert!(found.lengths[2].figures.not_finite > 0.0, "{found:?}");
     assert!(found.to_string().contains("not finite") && found.lengths[2].r_hat.is_nan(), "{found}");
@@ -316,7 +317,7 @@ fn the_picture_shows_chains_and_held_out_images() {
     let parameters = (0..network.n_parameters).map(|_| 0.3 * rng.signed() as f32).collect();
     let model = Model { network, parameters };
     let (found, frames) =
-        run(&Device::cpu(), &model, &SamplerNumbers { steps: 5, ..SamplerNumbers::default() }, 12);
+        run(&Device::cpu(), &model, &ChainConfig { steps: 5, ..ChainConfig::default() }, 12);
     let picture = plot::long_run(&found, &frames);
     let count = |colour: [u8; 3]| {
         let near = |p: &&image::Rgb<u8>| p.0.iter().zip(colour).all(|(a, b)| a.abs_diff(b) < 25);

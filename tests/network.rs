@@ -3,10 +3,8 @@
 use serde_json::json;
 use thalweg::checkpoint::{Checkpoint, Tensor};
 use thalweg::data::ImageShape;
-use thalweg::network::{
-    Activation, Initialisation, LayerSpec, Network, NetworkSpec, Operation, PRESETS, Padding, named, preset,
-    preset_for,
-};
+use thalweg::network::{Activation, Initialisation, LayerSpec, Network, NetworkSpec, Operation, Padding};
+use thalweg::recipe::presets::{PRESETS, named, preset, preset_for};
 use thalweg::{Config, Dataset, Device, Error, Model, Trainer};
 
 const MINE: &str = r#"

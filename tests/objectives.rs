@@ -13,11 +13,13 @@ use thalweg::device::{Device, Machine};
 use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::draw_real::permute_of;
-use thalweg::kernels::dynamics::{Dynamics, Form, Path};
+use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
 use thalweg::kernels::random::{Distribution, Stream};
 use thalweg::kernels::{Binding, Kernel, State};
-use thalweg::network::{Activation, LayerSpec, Network, preset};
-use thalweg::plan::{SamplerNumbers, Starts, Target, TrainingNumbers, training_plan};
+use thalweg::network::{Activation, LayerSpec, Network};
+use thalweg::plan::{ChainConfig, ExampleStorage, Target, TrainingData, training_plan};
+use thalweg::recipe::ChainInit;
+use thalweg::recipe::presets::preset;
 use thalweg::train::log::StepMetrics;
 use thalweg::{Config, Dataset, EnergyModel, Sampler, Trainer};
 
@@ -172,24 +174,29 @@ fn persistent_chains_go_back_to_their_slots() {
 #[test]
 fn chains_start_where_they_should() {
     let network = preset("mnist-small").unwrap();
-    let base = TrainingNumbers {
-        batch: 19,
-        n_images: 24, // the second step of an epoch has 5
-        data_shape: network.input,
-        ring_capacity: 19,
-        chain: SamplerNumbers { steps: 0, ..SamplerNumbers::default() },
-        ..TrainingNumbers::default()
-    };
-    let normal = Noise { distribution: Distribution::Normal, scale: 0.5, bound: f32::INFINITY };
-    let cases = [
-        (Starts::Data, Noise::UNIFORM),
-        (Starts::Noise, Noise::UNIFORM),
-        (Starts::Noise, normal),
-        (Starts::Noise, Noise { scale: 3.0, bound: 2.0, ..Noise::UNIFORM }),
+    let cases: [(ChainInit, [&str; 4]); 4] = [
+        (ChainInit::Data, ["cd.start=data", "replay.start=uniform", "replay.start_scale=1", "chain.clamp=1"]),
+        (
+            ChainInit::Noise,
+            ["cd.start=noise", "replay.start=uniform", "replay.start_scale=1", "chain.clamp=1"],
+        ),
+        (
+            ChainInit::Noise,
+            ["cd.start=noise", "replay.start=normal", "replay.start_scale=0.5", "chain.clamp=0"],
+        ),
+        (
+            ChainInit::Noise,
+            ["cd.start=noise", "replay.start=uniform", "replay.start_scale=3", "chain.clamp=2"],
+        ),
     ];
-    for (starts, noise) in cases {
-        let numbers = TrainingNumbers { starts, noise, ..base.clone() };
-        let plan = training_plan(&network, &numbers, Target::CPU);
+    for (init, settings) in cases {
+        let mut recipe = common::recipe(&[&["train.batch=19", "objective=cd"], &settings[..]].concat());
+        recipe.chain.steps = 0;
+        assert_eq!(recipe.chain_init(), Some(init));
+        let noise = recipe.start_noise();
+        // The second step of an epoch has 5 images.
+        let data = TrainingData::new(ExampleStorage::Bytes, 24, network.input);
+        let plan = training_plan(&network, &recipe, &data, Target::CPU);
         pollster::block_on(async {
             let mut machine = Machine::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
             let data = plan.data[0].buffer;
@@ -206,7 +213,7 @@ fn chains_start_where_they_should() {
             let pixels = network.input.len();
             let real = plan.plan.from_blocks(real, 5, 1, pixels);
             let fake = plan.plan.from_blocks(fake, 19, 1, pixels);
-            if starts == Starts::Data {
+            if init == ChainInit::Data {
                 for (i, image) in fake.chunks_exact(pixels).enumerate() {
                     assert!(image == &real[i % 5 * pixels..][..pixels], "chain {i}");
                 }
@@ -313,7 +320,7 @@ fn moments(energy: &mut EnergyModel, temperature: f64, bound: f64) -> [f64; 5] {
 }
 
 /// How many standard errors each moment of independent chains is off, and the share of accepted proposals.
-fn deviations(numbers: &SamplerNumbers, steps: u32, want: &[f64; 5]) -> ([f64; 5], Option<f64>) {
+fn deviations(numbers: &ChainConfig, steps: u32, want: &[f64; 5]) -> ([f64; 5], Option<f64>) {
     let model = bowl();
     pollster::block_on(async {
         let mut sampler = Sampler::new(&Device::cpu(), &model, 20_000, numbers, 5).await.unwrap();
@@ -340,19 +347,19 @@ fn deviations(numbers: &SamplerNumbers, steps: u32, want: &[f64; 5]) -> ([f64; 5
 fn mala_has_the_right_density_whatever_the_step_size() {
     let mut energy = pollster::block_on(EnergyModel::new(&Device::cpu(), &bowl())).unwrap();
     let normal = Noise { distribution: Distribution::Normal, scale: 1.0, bound: f32::INFINITY };
-    let free = SamplerNumbers {
+    let free = ChainConfig {
         form: Form::Mala,
         step_size: 1.5,
         gradient_clip: 0.0,
         clamp: 0.0,
         start: normal,
-        ..SamplerNumbers::default()
+        ..ChainConfig::default()
     };
-    let boxed = SamplerNumbers { clamp: 0.6, start: Noise { bound: 0.6, ..normal }, ..free };
+    let boxed = ChainConfig { clamp: 0.6, start: Noise { bound: 0.6, ..normal }, ..free };
     let cases = [
         (free, 8.0),
-        (SamplerNumbers { temperature: 0.4, step_size: 1.0, ..free }, 8.0),
-        (SamplerNumbers { gradient_clip: 0.5, ..free }, 8.0),
+        (ChainConfig { temperature: 0.4, step_size: 1.0, ..free }, 8.0),
+        (ChainConfig { gradient_clip: 0.5, ..free }, 8.0),
         (boxed, 0.6),
     ];
     for (numbers, bound) in cases {
@@ -363,14 +370,14 @@ fn mala_has_the_right_density_whatever_the_step_size() {
         assert!(acceptance.is_some_and(|a| (0.02..0.9).contains(&a)), "{acceptance:?}");
     }
     let want = moments(&mut energy, 1.0, 8.0);
-    let unadjusted = SamplerNumbers { form: Form::Theory, ..free };
+    let unadjusted = ChainConfig { form: Form::Theory, ..free };
     let (off, acceptance) = deviations(&unadjusted, 300, &want);
     assert!(off.iter().any(|off| off.abs() > 15.0) && acceptance.is_none(), "{off:?}");
-    let small = SamplerNumbers { step_size: 0.02, ..unadjusted };
+    let small = ChainConfig { step_size: 0.02, ..unadjusted };
     let (off, _) = deviations(&small, 1000, &want);
     assert!(off.iter().all(|off| off.abs() < 5.0), "small steps: {off:?}");
     // Noise of half the deviation is another density.
-    let cold = SamplerNumbers { temperature: 0.25, ..small };
+    let cold = ChainConfig { temperature: 0.25, ..small };
     assert!(deviations(&cold, 1000, &want).0.iter().any(|off| off.abs() > 15.0));
 }
 
@@ -378,8 +385,7 @@ fn mala_has_the_right_density_whatever_the_step_size() {
 #[test]
 fn malas_steps_may_be_shared_out() {
     let model = bowl();
-    let numbers =
-        SamplerNumbers { form: Form::Mala, step_size: 1.5, clamp: 0.0, ..SamplerNumbers::default() };
+    let numbers = ChainConfig { form: Form::Mala, step_size: 1.5, clamp: 0.0, ..ChainConfig::default() };
     pollster::block_on(async {
         for device in [Device::cpu(), common::gpu()] {
             let mut outcomes = Vec::new();
@@ -451,7 +457,7 @@ fn annealed_steps_go_from_level_to_level() {
         step_size_end: step_size as f32,
         noise: 4.0,
         noise_end: 0.25,
-        path: Path::Geometric,
+        interpolation: Interpolation::Geometric,
         levels: 5,
         temperature: 1.0,
         gradient_clip: f32::INFINITY,
@@ -487,7 +493,7 @@ fn step_size_and_noise_go_from_start_to_end() {
         step_size_end: 2.0,
         noise: 0.1,
         noise_end: 0.4,
-        path: Path::Linear,
+        interpolation: Interpolation::Linear,
         levels: 5,
         temperature: 1.0,
         gradient_clip: f32::INFINITY,
@@ -498,7 +504,7 @@ fn step_size_and_noise_go_from_start_to_end() {
     assert!(at(&dynamics, 0) == (8.0, 0.1));
     assert!(close(at(&dynamics, 2), (5.0, 0.25)) && close(at(&dynamics, 4), (2.0, 0.4)));
     assert_eq!(at(&dynamics, 4), at(&dynamics, 9), "beyond the end nothing changes");
-    let geometric = Dynamics { path: Path::Geometric, ..dynamics };
+    let geometric = Dynamics { interpolation: Interpolation::Geometric, ..dynamics };
     assert!(close(at(&geometric, 2), (4.0, 0.2)) && close(at(&geometric, 4), (2.0, 0.4)));
     let theory = Dynamics { form: Form::Theory, temperature: 0.5, ..geometric };
     assert!(close(at(&theory, 4), (1.0, 1.0)));

@@ -51,7 +51,7 @@ fn run(preset: &str, settings: &[&str]) -> (Config, Dataset) {
     let mut dataset =
         Dataset::open(if preset.starts_with("mlp") { "8-gaussians:50" } else { "digits" }).unwrap();
     if preset == "sequence" {
-        let shape = thalweg::network::preset(preset).unwrap().input;
+        let shape = thalweg::recipe::presets::preset(preset).unwrap().input;
         let images = |stream, n: usize| Images { shape, values: normals(stream, n * shape.len()) };
         dataset.train = Examples::Floats(images(Stream::Toy, 50));
         dataset.held_out = images(Stream::Projections, 10);
@@ -144,7 +144,7 @@ async fn line(device: &Device, name: &str, preset: &str, settings: &[&str]) -> S
         }
     }
     write!(text, "\n{name} state {:016x}\n", state.0).unwrap();
-    let numbers = config.sample_numbers();
+    let numbers = config.sampling_chain();
     let mut sampler = Sampler::new(device, &trainer.model().await.unwrap(), 8, &numbers, 0).await.unwrap();
     sampler.run(numbers.steps).unwrap();
     let mut samples = Digest::new();

@@ -10,7 +10,6 @@ use std::ops::Range;
 use thalweg::data::ImageShape;
 use thalweg::data::toy::Toy;
 use thalweg::kernels::anneal_propose::Part;
-use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
 use thalweg::kernels::count_non_finite::CountNonFinite;
@@ -18,17 +17,17 @@ use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::guard::MEMORY;
 use thalweg::kernels::jet_start::Probes;
-use thalweg::kernels::random::Distribution;
 use thalweg::kernels::spectral_input::SpectralInput;
 use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::GROUP;
 use thalweg::kernels::{Access, Kernel, Slope, State};
-use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
+use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding};
 use thalweg::plan::{
-    AnnealingNumbers, BufferId, GuardNumbers, JetPass, Launch, Layout, METRIC_ROWS, Plan, SamplerNumbers,
-    ScoreObjective, Source, Starts, Target, TrainingNumbers, Words, annealing_plan, energy_plan,
-    sampler_plan, training_plan,
+    AnnealingNumbers, BufferId, ChainConfig, ExampleStorage, JetPass, Launch, Layout, METRIC_ROWS, Plan,
+    Target, TrainingData, Words, annealing_plan, energy_plan, sampler_plan, training_plan,
 };
+use thalweg::recipe::presets::preset;
+use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
 
 // ---- networks
 
@@ -323,40 +322,42 @@ struct Program {
     outputs: Vec<&'static str>,
 }
 
-fn chain_numbers(steps: u32) -> SamplerNumbers {
-    SamplerNumbers { steps, ..SamplerNumbers::default() }
+fn chain_config(steps: u32) -> ChainConfig {
+    ChainConfig { steps, ..ChainConfig::default() }
 }
 
-fn training_numbers(network: &Network, batch: u32, source: Source) -> TrainingNumbers {
-    TrainingNumbers {
-        batch,
-        source,
-        n_images: 1001,
-        data_shape: network.input,
-        data_noise: 0.005,
-        chain: chain_numbers(3),
-        ring_capacity: 100,
-        fresh: 0.05,
-        alpha: 0.1,
-        learning_rate: 1e-4,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-        gradient_norm_clip: 0.1,
-        guard: Some(GuardNumbers::default()),
-        ..TrainingNumbers::default()
-    }
+/// A recipe with these settings, and the data that it learns, of the network's shape.
+fn recipe(
+    network: &Network,
+    batch: u32,
+    storage: ExampleStorage,
+    settings: &[&str],
+) -> (Config, TrainingData) {
+    let base = [
+        "chain.steps=3",
+        "replay.capacity=100",
+        "adam.gradient_norm_clip=0.1",
+        "guard.on_divergence=rollback",
+    ];
+    let mut recipe = common::recipe(&[&base, settings].concat());
+    recipe.train.batch = batch as usize;
+    (recipe, TrainingData::new(storage, 1001, network.input))
 }
 
 /// One for each of the batches of [`all_plans`], by their remainder.
 fn score_objectives() -> [ScoreObjective; 4] {
-    let sliced =
-        |distribution, reduces_variance| ScoreObjective::Sliced { probes: 2, distribution, reduces_variance };
+    let sliced = |directions, square| ScoreObjective::Sliced { probes: 2, directions, square };
     [
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 1.0, levels: 10, velocity: true, from_noise: 0.0 },
+        ScoreObjective::Denoising {
+            sigma: 0.1,
+            sigma_max: 1.0,
+            levels: 10,
+            target: ScoreTarget::Velocity,
+            from_noise: 0.0,
+        },
         ScoreObjective::Matching { probes: 3 },
-        sliced(Distribution::Normal, false),
-        sliced(Distribution::Signs, true),
+        sliced(Directions::Normal, Square::Along),
+        sliced(Directions::Signs, Square::Whole),
     ]
 }
 
@@ -375,15 +376,21 @@ const SNAPSHOT: [&str; 7] = [
     "snapshot of spectral vectors",
 ];
 
-fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(Plan, Vec<Program>)> {
-    let training = training_plan(network, &training_numbers(network, batch, source), target);
-    let sampler = sampler_plan(network, batch as usize, &chain_numbers(0), &[1, 4], target);
+fn plans(
+    network: &Network,
+    target: Target,
+    batch: u32,
+    storage: ExampleStorage,
+) -> Vec<(Plan, Vec<Program>)> {
+    let (base, data) = recipe(network, batch, storage, &[]);
+    let training = training_plan(network, &base, &data, target);
+    let sampler = sampler_plan(network, batch as usize, &chain_config(0), &[1, 4], target);
     let energy = energy_plan(network, batch as usize, target);
     let guard = training.guard.as_ref().unwrap();
     // One objective for each batch, so that all come up.
     let objective = score_objectives()[batch as usize % 4];
-    let numbers = TrainingNumbers { score: Some(objective), ..training_numbers(network, batch, source) };
-    let score = objective.check(network).is_ok().then(|| training_plan(network, &numbers, target));
+    let of_score = common::with_objective(base, objective);
+    let score = objective.check(network).is_ok().then(|| training_plan(network, &of_score, &data, target));
     let launches = |plan: &Plan, program: thalweg::plan::ProgramId| plan.programs[program.0].clone();
     let start =
         |launches| Program { name: "start", launches, inputs: vec!["parameters"], outputs: vec!["packed"] };
@@ -404,7 +411,7 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
                 "guard's memory",
             ]
             .into_iter()
-            .chain((!matches!(source, Source::Fresh(_))).then_some("data"))
+            .chain((!matches!(storage, ExampleStorage::Fresh(_))).then_some("data"))
             .collect(),
             outputs: vec![
                 "state",
@@ -491,31 +498,35 @@ fn plans(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(
             outputs: vec!["input gradient"],
         },
     ];
-    let mut plans = of_objectives(network, target, batch, source);
+    let mut plans = of_objectives(network, target, batch, storage);
     plans.extend(of_score);
     plans.extend([(training.plan, of_training), (sampler.plan, of_sampler), (energy.plan, of_energy)]);
     plans
 }
 
 /// Training with other starts, with penalties, and with MALA; and sampling with it.
-fn of_objectives(network: &Network, target: Target, batch: u32, source: Source) -> Vec<(Plan, Vec<Program>)> {
-    let base = training_numbers(network, batch, source);
-    let mala = SamplerNumbers { form: Form::Mala, ..chain_numbers(3) };
-    let penalties = TrainingNumbers {
-        starts: Starts::Data,
-        smoothness: 0.1,
-        weight_l2: 0.1,
-        average_decay: 0.9,
-        chain: mala,
-        ..base.clone()
-    };
-    let augment = Augment { probability: 0.5, shift: 1, ..Augment::default() };
-    let kl = if JetPass::check(network).is_ok() { 0.3 } else { 0.0 };
-    let persistent = TrainingNumbers { starts: Starts::Persistent, augment, kl, ..base };
+fn of_objectives(
+    network: &Network,
+    target: Target,
+    batch: u32,
+    storage: ExampleStorage,
+) -> Vec<(Plan, Vec<Program>)> {
+    let mala = ChainConfig { form: Form::Mala, ..chain_config(3) };
+    let penalties = [
+        "objective=cd",
+        "cd.start=data",
+        "loss.smoothness=0.1",
+        "loss.weight_l2=0.1",
+        "ema.decay=0.9",
+        "chain.form=mala",
+    ];
+    let kl = if JetPass::check(network).is_ok() { "loss.kl=0.3" } else { "loss.kl=0" };
+    let persistent = ["objective=pcd", "pcd.chains=100", "augment.probability=0.5", "augment.shift=1", kl];
     let own = ["state", "parameters", "packed", "first moment", "second moment", "guard's memory"];
     let mut plans = Vec::new();
-    for (numbers, more) in [(penalties, "average"), (persistent, "replay ring")] {
-        let training = training_plan(network, &numbers, target);
+    for (settings, more) in [(&penalties[..], "average"), (&persistent, "replay ring")] {
+        let (recipe, data) = recipe(network, batch, storage, settings);
+        let training = training_plan(network, &recipe, &data, target);
         let launches = training.plan.programs[training.step.0].clone();
         let inputs = [&own[..], &["data", "zeros", VECTORS, more]].concat();
         let outputs = [&own[..], &["metrics", more]].concat();
@@ -541,8 +552,9 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
     let mut all = Vec::new();
     let networks = [preset("mnist-small").unwrap()].into_iter().chain(edge_networks());
     let networks = networks.chain((0..8).map(|_| random_network(&mut rng)));
-    let networks = networks.map(|network| (network, Source::Bytes));
-    let points = [Source::Floats, Source::Fresh(Toy::Rings)].map(|source| (point_network(2), source));
+    let networks = networks.map(|network| (network, ExampleStorage::Bytes));
+    let points =
+        [ExampleStorage::Floats, ExampleStorage::Fresh(Toy::Rings)].map(|source| (point_network(2), source));
     for (network, source) in networks.chain(points).collect::<Vec<_>>() {
         for target in [Target::CPU, Target::gpu(16), Target::gpu(128)] {
             for batch in [1, 18, 64, 99] {
@@ -558,7 +570,7 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
     }
     for energy in ANALYTIC {
         let network = preset(&format!("analytic:{}", energy.name())).unwrap();
-        let numbers = chain_numbers(0);
+        let numbers = chain_config(0);
         for plan in [
             energy_plan(&network, 99, Target::gpu(128)).plan,
             sampler_plan(&network, 99, &numbers, &[1], Target::CPU).plan,
@@ -972,7 +984,8 @@ fn programs_read_what_they_were_given_or_wrote() {
 #[test]
 fn a_missing_launch_is_found() {
     let network = odd_network();
-    let plan = training_plan(&network, &training_numbers(&network, 17, Source::Bytes), Target::gpu(16));
+    let (recipe, data) = recipe(&network, 17, ExampleStorage::Bytes, &[]);
+    let plan = training_plan(&network, &recipe, &data, Target::gpu(16));
     let step = &plan.plan.programs[plan.step.0];
     let (all_inputs, all_outputs) = inputs_and_outputs(&plan.plan, step);
     for name in [
@@ -1067,7 +1080,8 @@ fn partial_gradients_cover_all_blocks_and_all_parameters() {
 #[test]
 fn a_training_step_is_in_order() {
     let network = preset("mnist-small").unwrap();
-    let plan = training_plan(&network, &training_numbers(&network, 128, Source::Bytes), Target::gpu(128));
+    let (recipe, data) = recipe(&network, 128, ExampleStorage::Bytes, &[]);
+    let plan = training_plan(&network, &recipe, &data, Target::gpu(128));
     let names: Vec<_> = plan.plan.programs[plan.step.0].iter().map(|l| l.kernel.name()).collect();
     let (n_layers, steps) = (5, 3);
     let parts = [

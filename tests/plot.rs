@@ -10,7 +10,7 @@ use thalweg::picture::plot::{
     Axis, Frame, Histogram, Landscape, Point, Square, Trajectories, curves, decimate, histograms, landscape,
     monitor, sequences, thinned, ticks, trajectories,
 };
-use thalweg::plan::SamplerNumbers;
+use thalweg::plan::ChainConfig;
 use thalweg::train::log::{METRICS_HEADER, MetricsFile, MetricsTable, StepMetrics};
 use thalweg::{Device, EnergyModel, Error, Model, Network};
 
@@ -563,8 +563,8 @@ fn tilted() -> Model {
     Model { network, parameters: vec![0.5, -0.25, 0.0] }
 }
 
-fn numbers(steps: u32) -> SamplerNumbers {
-    SamplerNumbers { steps, noise: 0.0, gradient_clip: 0.0, clamp: 0.0, ..SamplerNumbers::default() }
+fn numbers(steps: u32) -> ChainConfig {
+    ChainConfig { steps, noise: 0.0, gradient_clip: 0.0, clamp: 0.0, ..ChainConfig::default() }
 }
 
 #[test]
@@ -626,7 +626,7 @@ fn what_is_no_point_of_the_plane_is_refused() {
     let image = Images { shape: ImageShape { channels: 1, height: 28, width: 28 }, values: vec![0.0; 784] };
     let message = plane::points(&image).unwrap_err().to_string();
     assert!(message.contains("1x28x28") && message.contains("2x1x1"), "{message}");
-    let network = thalweg::network::preset("mnist-small").unwrap();
+    let network = thalweg::recipe::presets::preset("mnist-small").unwrap();
     let parameters = network.initial_parameters(0);
     pollster::block_on(async {
         let device = Device::open("cpu").await.unwrap();

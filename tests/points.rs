@@ -6,7 +6,7 @@ use thalweg::data::toy::{POINT, Toy};
 use thalweg::data::{self, Dataset, Examples, ImageShape, Images};
 use thalweg::evaluate::point_metrics::{Figures, Judge, auc, coverage, mmd, sliced_wasserstein};
 use thalweg::network::{Activation, Initialisation};
-use thalweg::plan::SamplerNumbers;
+use thalweg::plan::ChainConfig;
 use thalweg::recipe::{Objective, RateSchedule};
 use thalweg::{Config, Device, EnergyModel, Model, Network, Sampler, Trainer};
 
@@ -212,7 +212,7 @@ fn a_model_is_judged() {
     let network = common::point_network(2);
     let model = Model { parameters: network.initial_parameters(5), network };
     // Chains that do not move stay where they start, on the box; the energies are the model's.
-    let still = SamplerNumbers { steps: 0, clamp: 0.0, ..SamplerNumbers::default() };
+    let still = ChainConfig { steps: 0, clamp: 0.0, ..ChainConfig::default() };
     pollster::block_on(async {
         let figures = judge.judge(&device, &model, 500, &still, 7).await.unwrap();
         let mut energies = EnergyModel::new(&device, &model).await.unwrap();
@@ -226,7 +226,7 @@ fn a_model_is_judged() {
             assert!(text.contains(part), "{text}");
         }
         // Noise that is strong moves them off it.
-        let noisy = SamplerNumbers { steps: 3, noise: 5.0, ..still };
+        let noisy = ChainConfig { steps: 3, noise: 5.0, ..still };
         let far = judge.judge(&device, &model, 500, &noisy, 7).await.unwrap();
         assert!(far.sliced_wasserstein > 2.0 * figures.sliced_wasserstein, "{far} {figures}");
     });
@@ -267,7 +267,7 @@ fn train_small(objective: Objective) -> (Figures, f64) {
         while trainer.step() < config.train.steps {
             trainer.submit(100).unwrap().metrics().await.unwrap();
         }
-        let (model, numbers) = (trainer.model().await.unwrap(), config.sample_numbers());
+        let (model, numbers) = (trainer.model().await.unwrap(), config.sampling_chain());
         let judge = Judge::new(&dataset, 1).unwrap();
         let figures = judge.judge(&device, &model, 1000, &numbers, 1).await.unwrap();
         let mut sampler = Sampler::new(&device, &model, 1000, &numbers, 1).await.unwrap();

@@ -104,7 +104,7 @@ async fn outcome(config: &Config) -> Option<Vec<u32>> {
     all.extend(bits(&parameters(&trainer).await));
     all.extend(trainer.machine().read(trainer.plan().state).await.unwrap());
     all.extend(bits(&trainer.machine().read_floats(trainer.plan().ring).await.unwrap()));
-    let (model, numbers) = (trainer.model().await.unwrap(), config.sample_numbers());
+    let (model, numbers) = (trainer.model().await.unwrap(), config.sampling_chain());
     all.extend(bits(&model.parameters));
     let mut sampler = Sampler::new(&Device::cpu(), &model, 4, &numbers, 3).await.ok()?;
     sampler.run(numbers.steps).unwrap();

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 use thalweg::data::{Dataset, ImageShape, Images, npy, write_npy};
 use thalweg::picture::film;
-use thalweg::plan::{SamplerChange, SamplerNumbers};
+use thalweg::plan::ChainConfig;
 use thalweg::sampling::{denoised, noise_level};
 use thalweg::{Config, Device, EnergyModel, Model, Sampler};
 
@@ -96,7 +96,7 @@ fn malas_chains_that_never_moved_are_counted() {
 #[test]
 fn each_chains_accepted_proposals_are_counted() {
     let (model, recipe) = Model::analytic("analytic:double-well").unwrap();
-    let numbers = SamplerNumbers { step_size: 0.5, ..recipe.sample_numbers() };
+    let numbers = ChainConfig { step_size: 0.5, ..recipe.sampling_chain() };
     pollster::block_on(async {
         let mut sampler = Sampler::new(&Device::cpu(), &model, 300, &numbers, 1).await.unwrap();
         let starts = sampler.images().await.unwrap();
@@ -109,7 +109,7 @@ fn each_chains_accepted_proposals_are_counted() {
         assert!(accepted.contains(&0) && accepted.iter().any(|n| *n > 10), "{accepted:?}");
         let mean = accepted.iter().map(|n| f64::from(*n)).sum::<f64>() / 300.0 / 40.0;
         assert!((sampler.acceptance().await.unwrap().unwrap() - mean).abs() < 1e-12);
-        let theory = SamplerNumbers { form: thalweg::kernels::dynamics::Form::Theory, ..numbers };
+        let theory = ChainConfig { form: thalweg::kernels::dynamics::Form::Theory, ..numbers };
         let sampler = Sampler::new(&Device::cpu(), &model, 3, &theory, 1).await.unwrap();
         assert!(sampler.accepted().await.unwrap().is_none());
     });
@@ -248,11 +248,11 @@ fn a_film_of_annealed_chains_shows_what_they_blur() {
     .unwrap();
     let mut recipe: Config = recipe;
     recipe.sample.steps = 40;
-    let numbers = recipe.sample_numbers();
+    let numbers = recipe.sampling_chain();
     assert!((noise_level(&numbers, 0).unwrap() - 5.0).abs() < 1e-5);
     assert!((noise_level(&numbers, 39).unwrap() - 0.5).abs() < 1e-5);
-    assert_eq!(noise_level(&SamplerNumbers::default(), 3), None);
-    let staying = SamplerNumbers { change: None, ..numbers };
+    assert_eq!(noise_level(&ChainConfig::default(), 3), None);
+    let staying = ChainConfig { noise_end: 0.0, ..numbers };
     assert_eq!(noise_level(&staying, 9), Some(5.0));
     pollster::block_on(async {
         let device = Device::cpu();
@@ -433,16 +433,14 @@ fn samples_that_diverge_fail_evaluate_and_plot() {
 
 #[test]
 fn annealed_chains_stay_at_the_last_level() {
-    let numbers = SamplerNumbers {
+    let numbers = ChainConfig {
         form: thalweg::kernels::dynamics::Form::Annealed,
         noise: 4.0,
-        change: Some(SamplerChange {
-            step_size_end: 0.1,
-            noise_end: 1.0,
-            path: thalweg::kernels::dynamics::Path::Geometric,
-            levels: 3,
-        }),
-        ..SamplerNumbers::default()
+        step_size_end: 0.1,
+        noise_end: 1.0,
+        interpolation: thalweg::kernels::dynamics::Interpolation::Geometric,
+        levels: 3,
+        ..ChainConfig::default()
     };
     let levels = [0, 1, 2, 3, 99].map(|step| noise_level(&numbers, step).unwrap());
     for (found, want) in levels.into_iter().zip([4.0, 2.0, 1.0, 1.0, 1.0]) {

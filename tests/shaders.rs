@@ -21,8 +21,8 @@ use thalweg::kernels::{
     guard, image_statistics, kl_direction, langevin, lstm_forward, mala_accept, mala_propose,
     mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness, spectral_bound, weight_penalty,
 };
-use thalweg::network::preset;
-use thalweg::plan::{Plan, Source, Target};
+use thalweg::plan::{ExampleStorage, Plan, Target};
+use thalweg::recipe::presets::preset;
 use uniformity::barriers_are_uniform;
 
 /// A struct's fields with their offsets. The pattern names every field, so that none can be left out.
@@ -550,7 +550,7 @@ fn metric_rows_are_as_long_as_the_shaders_think() {
 
 fn a_pipeline(name: &str) -> Pipeline {
     let network = preset("mnist-small").unwrap();
-    let plans = plans(&network, Source::Bytes, Target::gpu(16));
+    let plans = plans(&network, ExampleStorage::Bytes, Target::gpu(16));
     let launch = plans.iter().flat_map(Plan::launches).find(|l| l.kernel.name() == name);
     let pipeline = Pipeline::of(&launch.unwrap().kernel);
     assert_eq!(problems(&pipeline), [""; 0], "{name} is to be broken, so it must be whole");

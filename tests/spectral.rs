@@ -10,7 +10,7 @@ use thalweg::data::{Examples, ImageShape};
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::spectral_input::Matrix;
 use thalweg::network::{Activation, Network};
-use thalweg::plan::{Source, SpectralPlan, TrainingNumbers, TrainingPlan, training_plan};
+use thalweg::plan::{ExampleStorage, SpectralPlan, TrainingData, TrainingPlan, training_plan};
 use thalweg::{Config, Dataset, Trainer};
 
 fn devices() -> Vec<Device> {
@@ -41,15 +41,9 @@ fn of_sequences(bound: f32) -> Network {
 }
 
 fn plan(network: &Network, device: &Device) -> (TrainingPlan, SpectralPlan) {
-    let numbers = TrainingNumbers {
-        batch: 3,
-        source: Source::Floats,
-        n_images: 3,
-        data_shape: network.input,
-        ring_capacity: 3,
-        ..TrainingNumbers::default()
-    };
-    let plan = training_plan(network, &numbers, device.target(3));
+    let recipe = common::recipe(&["train.batch=3", "replay.capacity=3"]);
+    let data = TrainingData::new(ExampleStorage::Floats, 3, network.input);
+    let plan = training_plan(network, &recipe, &data, device.target(3));
     let spectral = plan.spectral.clone().unwrap();
     (plan, spectral)
 }

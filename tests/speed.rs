@@ -9,8 +9,8 @@ use thalweg::bench::measure;
 use thalweg::cpu::{Isa, bf16_rate};
 use thalweg::device::Machine;
 use thalweg::kernels::State;
-use thalweg::network::preset;
-use thalweg::plan::{SamplerNumbers, Target, sampler_plan};
+use thalweg::plan::{ChainConfig, Target, sampler_plan};
+use thalweg::recipe::presets::preset;
 use thalweg::{Config, Dataset, Device};
 
 /// Held while a test measures: no test is to feel another's load.
@@ -51,7 +51,7 @@ const PATH_SLACK: f64 = 1.5;
 /// Chains of `mnist-small`, each in turns on a device with a target: the best seconds of each, as other processes come and go.
 fn race<const N: usize>(batch: usize, steps: u32, ways: [(&Device, Target); N]) -> [f64; N] {
     let network = preset("mnist-small").unwrap();
-    let numbers = SamplerNumbers { steps, ..SamplerNumbers::default() };
+    let numbers = ChainConfig { steps, ..ChainConfig::default() };
     let mut chains = ways.map(|(device, target)| {
         let plan = sampler_plan(&network, batch, &numbers, &[steps], target);
         let mut machine = pollster::block_on(Machine::new(device, plan.plan.clone())).unwrap();

@@ -2,8 +2,9 @@
 
 use crate::checkpoint::{Archive, Header, Tensors};
 use crate::data::{ImageShape, Images};
-use crate::network::{Network, NetworkSpec, Operation, named, preset};
+use crate::network::{Network, NetworkSpec, Operation};
 use crate::recipe::Config;
+use crate::recipe::presets::{named, preset};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -278,7 +279,7 @@ fn ring_of(
         return Ok(Err("holds weights alone")); // of elsewhere, or by `export`
     };
     // Its plan has one slot all the same.
-    if header.config.score_objective().is_some() {
+    if !header.config.has_chains() {
         return Ok(Err("was trained for the score, without chains"));
     }
     let mut tensors = archive.read(|name, _| ["state", "replay.ring"].contains(&name))?;

@@ -2,7 +2,7 @@
 
 use super::say;
 use thalweg::kernels::dynamics::Form;
-use thalweg::plan::SamplerNumbers;
+use thalweg::plan::ChainConfig;
 use thalweg::{Error, Images, Result};
 
 /// The share of chains from which on a command fails. Fewer are warned of.
@@ -37,7 +37,7 @@ impl Names {
 /// Chains that have come to their end.
 pub struct Ends<'a> {
     /// The numbers of their steps.
-    pub numbers: &'a SamplerNumbers,
+    pub numbers: &'a ChainConfig,
     /// Steps done.
     pub steps: u32,
     /// Where they are.
@@ -153,7 +153,7 @@ impl Ends<'_> {
 ///
 /// # Errors
 /// [`Error::Diverged`] says what to change.
-pub fn judge_lost(lost: usize, count: usize, numbers: &SamplerNumbers, names: Names) -> Result<()> {
+pub fn judge_lost(lost: usize, count: usize, numbers: &ChainConfig, names: Names) -> Result<()> {
     let text = format!(
         "{lost} of {count} samples are at values or energies that are not finite numbers; {}",
         advice_on_steps(numbers, names)
@@ -174,7 +174,7 @@ fn advice_on_starts(starts: usize) -> String {
     )
 }
 
-fn advice_on_steps(n: &SamplerNumbers, names: Names) -> String {
+fn advice_on_steps(n: &ChainConfig, names: Names) -> String {
     let [step_size, noise, temperature, clip, clamp] =
         ["step_size", "noise", "temperature", "gradient_clip", "clamp"].map(|name| names.of(name));
     let lower = format!("lower {step_size} by tens (it is {})", short(n.step_size));

@@ -20,7 +20,6 @@ use thalweg::evaluate::{Report, Subject, outliers, points, spread};
 use thalweg::kernels::dynamics::Form;
 use thalweg::network::{Analytic, Operation};
 use thalweg::picture::{plot, save_png};
-use thalweg::plan::SamplerNumbers;
 use thalweg::{Config, Dataset, Error, Images, Model, Result, Sampler};
 
 /// Options of `thalweg evaluate`.
@@ -143,7 +142,7 @@ fn check_level(arguments: &Arguments, recipe: &Config) -> Result<()> {
     let (Some(level), Some([low, high])) = (arguments.temperature, trained_levels(recipe)) else {
         return Ok(());
     };
-    if own_chains(recipe).form == Form::Annealed && !(low * 0.999..=high * 1.001).contains(&level) {
+    if recipe.own_chain().form == Form::Annealed && !(low * 0.999..=high * 1.001).contains(&level) {
         return Err(Error::Usage(format!(
             "--temperature {level}: of this model it is a noise level, and it was trained for levels from {low} to {high} \
              (score.sigma, score.sigma_max); its energy says nothing beyond them. Give one of these"
@@ -234,7 +233,7 @@ async fn of_images(
     outlier_sets.extend(read_outliers(arguments, model, &arguments.range.reading(input, recipe))?);
     let buffer = path.map(|path| newest_replay_images(path, input, held_out.count())).transpose()?.flatten();
     let device = super::open_device(&arguments.device, Default::default()).await?;
-    let numbers = recipe.sample_numbers();
+    let numbers = recipe.sampling_chain();
     let held_out = &held_out;
     let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };
     let bar = steps_bar(0);
@@ -282,7 +281,7 @@ async fn of_points(
     }
     let outlier_sets = read_outliers(arguments, model, &arguments.range.reading(input, recipe))?;
     let device = super::open_device(&arguments.device, Default::default()).await?;
-    let numbers = recipe.sample_numbers();
+    let numbers = recipe.sampling_chain();
     let none = Images { shape: input, values: Vec::new() };
     let held_out = dataset.as_ref().map_or(none, |set| {
         let held_out = &set.held_out;
@@ -386,11 +385,6 @@ fn check_ends(report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// The chains that a model is made for: those of training, or, where that has none, those of sampling.
-fn own_chains(recipe: &Config) -> SamplerNumbers {
-    if recipe.score_objective().is_some() { recipe.sample_numbers() } else { recipe.chain_numbers(0) }
-}
-
 /// log Z and log-likelihood.
 async fn anneal(
     arguments: &Arguments,
@@ -398,7 +392,7 @@ async fn anneal(
     train: &Images,
     recipe: &Config,
 ) -> Result<Annealed> {
-    let numbers = own_chains(recipe);
+    let numbers = recipe.own_chain();
     let subject = Subject { numbers: &numbers, ..*subject };
     let of_chains = || temperature_of(&numbers);
     let Some(temperature) = arguments.temperature.or_else(of_chains) else {
@@ -428,7 +422,7 @@ async fn anneal(
 
 /// Long chains, and their picture.
 async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Config) -> Result<LongRun> {
-    let (numbers, chains) = (own_chains(recipe), arguments.long_run_chains as usize);
+    let (numbers, chains) = (recipe.own_chain(), arguments.long_run_chains as usize);
     let mut fid = Fid::new(subject, chains).await?;
     let bar = steps_bar(0);
     let progress = |done: u32, all: u32| {

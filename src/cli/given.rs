@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use thalweg::data::reading::Reading;
 use thalweg::data::toy::Toy;
 use thalweg::data::{ImageShape, Images};
-use thalweg::network::named;
+use thalweg::recipe::presets::named;
 use thalweg::{Dataset, Error, Result};
 
 /// The model that commands take where none is named: what `thalweg train` leaves.

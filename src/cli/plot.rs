@@ -86,7 +86,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         let steps = table.column("step").map_or(0, <[f64]>::len);
         say(format_args!("Wrote {}: {steps} steps.", path.display()));
     }
-    let numbers = recipe.sample_numbers();
+    let numbers = recipe.sampling_chain();
     if let (Some(device), true) = (&device, input.is_sequence()) {
         let path = out.join("samples.png");
         let lost = draw_samples(device, &model, &recipe, arguments.seed, &path).await?;
@@ -134,7 +134,7 @@ pub async fn draw_samples(
     seed: u64,
     path: &Path,
 ) -> Result<usize> {
-    let numbers = config.sample_numbers();
+    let numbers = config.sampling_chain();
     let mut sampler = Sampler::new(device, model, config.sample.count, &numbers, seed).await?;
     sampler.run(numbers.steps)?;
     let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
@@ -163,7 +163,7 @@ pub async fn draw_plane(
     out: &Path,
     name: &str,
 ) -> Result<([PathBuf; 2], usize)> {
-    let samples = plane::samples(device, model, SAMPLES, &config.sample_numbers(), seed).await?;
+    let samples = plane::samples(device, model, SAMPLES, &config.sampling_chain(), seed).await?;
     let square = Square::around(if data.is_empty() { &samples } else { data });
     let mut energy_model = EnergyModel::new(device, model).await?;
     let map = plane::landscape(&mut energy_model, square).await?;

@@ -15,8 +15,8 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::picture::plane;
 use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
 use thalweg::picture::{film, save_png};
-use thalweg::plan::{SamplerNumbers, ScoreObjective};
-use thalweg::recipe::SampleForm;
+use thalweg::plan::ChainConfig;
+use thalweg::recipe::{SampleForm, ScoreObjective, ScoreTarget};
 use thalweg::sampling::{denoised, noise_level};
 use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler};
 
@@ -250,7 +250,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 async fn film_frames(
     device: &Device,
     model: &Model,
-    numbers: &SamplerNumbers,
+    numbers: &ChainConfig,
     frames: Vec<(u32, Images)>,
 ) -> Result<Vec<(String, Images)>> {
     let mut energy_model = EnergyModel::new(device, model).await?;
@@ -269,19 +269,18 @@ async fn film_frames(
 }
 
 /// The numbers that chains go by, in one line.
-fn described(numbers: &SamplerNumbers) -> String {
+fn described(numbers: &ChainConfig) -> String {
     let n = numbers;
     let limit = |value: f32| if value > 0.0 { format!("+-{}", short(value)) } else { "none".to_owned() };
-    let noise = match (n.form, n.change) {
-        (Form::NoiseFirst | Form::NoiseLast, _) => format!("noise {}", short(n.noise)),
-        (Form::Theory | Form::Mala, _) => format!("temperature {}", short(n.temperature)),
-        (Form::Annealed, Some(change)) => format!("levels {} to {}", n.noise, change.noise_end),
-        (Form::Annealed, None) => format!("level {}", n.noise),
+    let noise = match n.form {
+        Form::NoiseFirst | Form::NoiseLast => format!("noise {}", short(n.noise)),
+        Form::Theory | Form::Mala => format!("temperature {}", short(n.temperature)),
+        Form::Annealed if n.changes() => format!("levels {} to {}", n.noise, n.at_end().noise),
+        Form::Annealed => format!("level {}", n.noise),
     };
-    let form = serde_json::to_value(n.form).ok().and_then(|form| form.as_str().map(str::to_owned));
     format!(
         "{}: step size {}, {noise}, clip {}, clamp {}",
-        form.unwrap_or_default(),
+        n.form.name(),
         short(n.step_size),
         limit(n.gradient_clip),
         limit(n.clamp)
@@ -291,7 +290,7 @@ fn described(numbers: &SamplerNumbers) -> String {
 /// What does not go with what the model was trained for, and gives samples all the same.
 fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
     let levels = trained_levels(recipe);
-    let own = recipe.sample_numbers().form;
+    let own = recipe.sampling_chain().form;
     let is_annealed = match &arguments.form {
         Some(form) => form == "annealed",
         None => own == Form::Annealed,
@@ -330,7 +329,7 @@ fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
 /// The lowest and highest noise level that a model was trained for, if it is one that annealed chains sample.
 pub fn trained_levels(recipe: &Config) -> Option<[f64; 2]> {
     match recipe.score_objective() {
-        Some(ScoreObjective::Denoising { velocity: true, levels, .. }) => {
+        Some(ScoreObjective::Denoising { target: ScoreTarget::Velocity, levels, .. }) => {
             let highest = if levels > 1 { recipe.score.sigma_max } else { recipe.score.sigma };
             Some([recipe.score.sigma, highest])
         }
@@ -356,9 +355,9 @@ fn check_form(arguments: &Arguments, form: Form) -> Result<()> {
 }
 
 /// The recipe's numbers for sampling, but for those that options give.
-fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<SamplerNumbers> {
+fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<ChainConfig> {
     if let Some(form) = &arguments.form {
-        let was_annealed = recipe.sample_numbers().form == Form::Annealed;
+        let was_annealed = recipe.sampling_chain().form == Form::Annealed;
         let set = recipe.set(&format!("chain.form={form}"));
         set.map_err(|error| Error::Usage(format!("--form {form}: {error}")))?;
         recipe.sample.form = SampleForm::Chain;
@@ -388,7 +387,7 @@ fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<SamplerNumbers> 
             return Err(Error::Usage(format!("{option}: {problem}")));
         }
     }
-    Ok(recipe.sample_numbers())
+    Ok(recipe.sampling_chain())
 }
 
 /// Refuses what can't be before any work is done; gives the path of the grid, if there is to be one.
@@ -492,7 +491,7 @@ fn start_images(
 
 /// The steps after which the chains are looked at, the last one included, ascending: for a film evenly spread. The last step
 /// of annealed chains ends at what the last level most likely blurs, which so is the sample.
-fn moments(numbers: &SamplerNumbers, film: bool) -> Vec<u32> {
+fn moments(numbers: &ChainConfig, film: bool) -> Vec<u32> {
     let steps = numbers.steps;
     let last = if numbers.form == Form::Annealed { steps.saturating_sub(1) } else { steps };
     let at = |column: u32| (f64::from(last) * f64::from(column) / f64::from(FILM_COLUMNS)).round() as u32;

@@ -325,10 +325,7 @@ fn shape_of_data(arguments: &Arguments) -> Result<Option<ImageShape>> {
 
 /// The name of the data that a recipe learns where none are named.
 fn default_data(config: &Config) -> Result<&'static str> {
-    let input = match &config.network {
-        Some(spec) => spec.build()?.input,
-        None => thalweg::network::preset(&config.preset)?.input,
-    };
+    let input = config.known_network()?.input;
     if input.is_sequence() {
         return Err(Error::Usage(format!(
             "`{}` learns sequences, and none ship with the program: give --data FILE.npy, floats of shape [n, time, d], \
@@ -836,7 +833,7 @@ impl<'a> Run<'a> {
         }
         let count = if epoch == self.epochs() { POINTS } else { MONITORED };
         let config = self.trainer.config();
-        let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
+        let (numbers, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
         let found = judge.judge(self.trainer.device(), model, count, &numbers, seed).await?;
         self.progress.println(format!("Epoch {epoch}, {count} samples: {found}"));
         let row = serde_json::json!({"epoch": epoch, "step": step, "samples": count, "box": judge.limits(), "figures": found});
@@ -867,7 +864,7 @@ impl<'a> Run<'a> {
     /// Draws data, samples and landscape.
     async fn draw_monitor(&mut self, model: &Model, epoch: u64) -> Result<()> {
         let config = self.trainer.config();
-        let (numbers, seed) = (config.sample_numbers(), config.seed.wrapping_add(epoch));
+        let (numbers, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
         let samples = plane::samples(self.trainer.device(), model, MONITORED, &numbers, seed).await?;
         let data = plane::points(&self.points)?;
         let square = Square::around(if data.is_empty() { &samples } else { data });
@@ -923,7 +920,7 @@ impl<'a> Run<'a> {
 
 /// Whether there are chains in training, and so fake images.
 fn has_fakes(config: &Config) -> bool {
-    config.score_objective().is_none()
+    config.has_chains()
 }
 
 /// The most bytes of the file of figures.

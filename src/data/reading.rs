@@ -2,8 +2,7 @@
 
 use super::{Examples, ImageShape};
 use crate::network::NetworkSpec;
-use crate::recipe::Config;
-use crate::recipe::Range;
+use crate::recipe::{Config, Range, presets};
 
 /// How far outside [-1, 1], or whatever an image's range is, a float may lie, for the sake of others' rounding.
 const SLACK: f64 = 1e-3;
@@ -70,12 +69,7 @@ impl Reading {
         let reading = match described {
             Some(input) => Self::for_network(input, recipe),
             None => Self {
-                takes: match recipe.preset.as_str() {
-                    "sequence" => Takes::Sequences,
-                    // Dense layers take images as well as points.
-                    "mlp" | "mlp-silu" => Takes::Anything,
-                    _ => Takes::Images,
-                },
+                takes: presets::find(&recipe.preset).map_or(Takes::Images, |preset| preset.takes),
                 range: recipe.data.range,
                 clamp: recipe.chain.clamp,
                 ..Self::default()

@@ -13,7 +13,7 @@ use super::mixing::{effective_size, split_r_hat};
 use super::{Subject, figure, last_level, wrapped};
 use crate::data::Images;
 use crate::kernels::dynamics::Form;
-use crate::plan::{SamplerChange, SamplerNumbers};
+use crate::plan::ChainConfig;
 use crate::sampling::denoised;
 use crate::{EnergyModel, Error, Result, Sampler};
 use serde::Serialize;
@@ -100,7 +100,7 @@ pub struct Moment {
 }
 
 /// Runs chains as training did, and looks at them; gives the images at each length, too. `numbers` are those of training's
-/// chains ([`crate::Config::chain_numbers`]), or of sampling's where training has none; where their step size or noise
+/// chains ([`crate::Config::training_chain`]), or of sampling's where training has none; where their step size or noise
 /// changed over training, as they were at its end. `fid` tells the distance of some images to the held-out ones, or that there is none for them; `progress` is told the steps
 /// done so far, and how many there will be.
 ///
@@ -109,7 +109,7 @@ pub struct Moment {
 /// device was lost.
 pub async fn measure(
     subject: &Subject<'_>,
-    numbers: &SamplerNumbers,
+    numbers: &ChainConfig,
     chains: usize,
     mut fid: impl AsyncFnMut(&Images) -> Result<Option<f64>>,
     mut progress: impl FnMut(u32, u32),
@@ -123,17 +123,10 @@ pub async fn measure(
         return Err(Error::Usage(text));
     }
     let is_annealed = numbers.form == Form::Annealed;
-    let numbers = match numbers.change {
-        Some(SamplerChange { step_size_end: step_size, noise_end: noise, .. }) if !is_annealed => {
-            SamplerNumbers { step_size, noise, change: None, ..*numbers }
-        }
-        _ => *numbers,
-    };
+    let numbers = if is_annealed { *numbers } else { numbers.at_end() };
     // Chains that stay at a noise level; the last step of those that go through several takes all noise away.
-    let is_level = |step: u32| match numbers.change {
-        Some(change) if change.noise_end != numbers.noise => is_annealed && step > change.levels,
-        _ => is_annealed,
-    };
+    let passes_levels = numbers.at_end().noise != numbers.noise;
+    let is_level = |step: u32| is_annealed && (!passes_levels || step > numbers.levels);
     let bound = if numbers.clamp > 0.0 { numbers.clamp } else { 1.0 };
     let has_wall = numbers.clamp > 0.0 || !model.network.input.is_points();
     let mut energy_model = EnergyModel::new(device, model).await?;

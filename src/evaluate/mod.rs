@@ -26,7 +26,7 @@ pub mod samples;
 
 use crate::data::Images;
 use crate::kernels::dynamics::Form;
-use crate::plan::SamplerNumbers;
+use crate::plan::ChainConfig;
 use crate::{Device, Model};
 use ais::Annealed;
 use long_run::LongRun;
@@ -42,8 +42,8 @@ pub struct Subject<'a> {
     pub device: &'a Device,
     /// The model.
     pub model: &'a Model,
-    /// How it is sampled ([`crate::Config::sample_numbers`]).
-    pub numbers: &'a SamplerNumbers,
+    /// How it is sampled ([`crate::Config::sampling_chain`]).
+    pub numbers: &'a ChainConfig,
     /// Images, or points, of its kind that it never saw in training, of the shape of its input; none where there are no data.
     pub held_out: &'a Images,
     /// Seed of all random numbers.
@@ -75,8 +75,8 @@ pub struct Report {
 
 /// What annealed chains ([`Form::Annealed`]) multiply an image by at their last noise level, `1 / sqrt(1 + sigma^2)`, with that
 /// level; `None` of others. A model that they sample learned its energy of such images, blurred besides.
-pub fn last_level(numbers: &SamplerNumbers) -> Option<(f32, f32)> {
-    let sigma = numbers.change.map_or(numbers.noise, |change| change.noise_end);
+pub fn last_level(numbers: &ChainConfig) -> Option<(f32, f32)> {
+    let sigma = numbers.at_end().noise;
     (numbers.form == Form::Annealed).then(|| (1.0 / (1.0 + sigma * sigma).sqrt(), sigma))
 }
 

@@ -6,7 +6,7 @@
 use crate::data::toy::{self, Mixture, Toy};
 use crate::data::{Dataset, Examples, ImageShape, Images};
 use crate::kernels::random::{Philox, Stream, normal_of};
-use crate::plan::SamplerNumbers;
+use crate::plan::ChainConfig;
 use crate::{Device, EnergyModel, Model, Result, Sampler};
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
@@ -258,7 +258,7 @@ impl Judge {
         device: &Device,
         model: &Model,
         count: usize,
-        numbers: &SamplerNumbers,
+        numbers: &ChainConfig,
         seed: u64,
     ) -> Result<Figures> {
         let mut sampler = Sampler::new(device, model, count, numbers, seed).await?;

@@ -1,52 +1,6 @@
 //! The numbers of a Langevin step, and how they change from level to level (`shaders/lib/dynamics.wgsl`).
 
-/// How a Langevin step moves `x`, with `g` the clipped gradient of the energy, `n` standard normal, and a clamp to the
-/// box of allowed values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[repr(u32)]
-pub enum Form {
-    /// `x <- clamp(x + noise n)`, then `x <- clamp(x - step_size g(x))`: the Keras notebooks and the UvA course.
-    #[default]
-    NoiseFirst = 0,
-    /// `x <- clamp(x - step_size g(x) + noise n)`.
-    NoiseLast = 1,
-    /// `x <- clamp(x - step_size/2 g(x) + sqrt(step_size T) n)`: the Euler-Maruyama step of the Langevin equation, whose
-    /// density is `exp(-E/T)` in the limit of small steps (Welling and Teh 2011,
-    /// <https://www.stats.ox.ac.uk/~teh/research/compstats/WelTeh2011a.pdf>, equation 3 without data).
-    Theory = 2,
-    /// The step of `Theory` as a proposal that is accepted or rejected (Metropolis-adjusted Langevin algorithm: Roberts
-    /// and Tweedie 1996, <https://doi.org/10.2307/3318418>): the density is exactly `exp(-E/T)`, whatever the step size.
-    /// A proposal beyond the box is rejected.
-    Mala = 3,
-    /// Annealed Langevin dynamics (Song and Ermon 2019, <https://arxiv.org/abs/1907.05600>): a step is one at its own noise
-    /// level `sigma`, the schedule's `noise`, and takes `x` to the next. With `alpha = 1 / sqrt(1 + sigma^2)` and
-    /// `s = sigma alpha`, images of a level are `alpha x0 + s n`, and their density is `exp(-|x|^2 / 2 - E(x) / sigma)`, as
-    /// [`super::perturb`]'s velocity trains it. So what `x` most likely blurs is `x0 = alpha x - s g`, by the noise
-    /// `e = s x + alpha g`, and with `alpha'` and `s'` of the next level
-    /// `x <- alpha' x0 + s' (sqrt(1 - 2 step_size) e + sqrt(2 step_size T) n)`. Where the level stays, that is a Langevin
-    /// step of `step_size s^2` down that density (up to its square); between levels it is that of Song et al. 2021
-    /// (<https://arxiv.org/abs/2010.02502>, equation 12). The last level's step ends at `x0`; those beyond stay at the level.
-    Annealed = 4,
-}
-
-impl Form {
-    /// Whether [`super::kl_direction`] knows the derivative of a step: where no step is rejected or of a level of its own.
-    pub fn has_kl(self) -> bool {
-        matches!(self, Self::NoiseFirst | Self::NoiseLast | Self::Theory)
-    }
-}
-
-/// How a number goes from its start to its end from level to level.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Path {
-    /// By the same difference each step.
-    #[default]
-    Linear,
-    /// By the same factor each step.
-    Geometric,
-}
+pub use crate::recipe::{Form, Interpolation};
 
 /// The numbers of a Langevin step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,8 +15,8 @@ pub struct Dynamics {
     pub noise: f32,
     /// What it is at the last level.
     pub noise_end: f32,
-    /// The way from start to end.
-    pub path: Path,
+    /// The interpolation between them.
+    pub interpolation: Interpolation,
     /// Levels: training steps, or in the form [`Form::Annealed`] the chain's own. 0 or 1 for no change.
     pub levels: u32,
     /// Temperature `T` of the forms that have one.
@@ -108,7 +62,7 @@ pub struct Move {
 impl Dynamics {
     /// The uniform struct.
     pub fn params(&self) -> DynamicsParams {
-        let geometric = self.path == Path::Geometric;
+        let geometric = self.interpolation == Interpolation::Geometric;
         let change = |start: f32, end: f32| {
             let (start, end) = (f64::from(start), f64::from(end));
             let change = if start == end {

@@ -108,10 +108,12 @@ fn activation(value: &Value) -> Parsed<Activation> {
     })
 }
 
-/// The analytic energy of a name.
-pub(super) fn analytic(name: &str) -> Parsed<Analytic> {
-    let names = ANALYTIC.map(Analytic::name);
-    Analytic::named(name).ok_or_else(|| unknown("analytic energy", name, &names))
+impl Analytic {
+    /// The energy of a name; the error names the nearest one.
+    pub(crate) fn parse(name: &str) -> Parsed<Self> {
+        let names = ANALYTIC.map(Self::name);
+        Self::named(name).ok_or_else(|| unknown("analytic energy", name, &names))
+    }
 }
 
 fn layer(value: &Value) -> Parsed<LayerSpec> {
@@ -154,7 +156,7 @@ fn layer(value: &Value) -> Parsed<LayerSpec> {
     }
     if kind == "analytic" {
         return match keys[kind].as_str() {
-            Some(name) => analytic(name).map(LayerSpec::Analytic),
+            Some(name) => Analytic::parse(name).map(LayerSpec::Analytic),
             None => Err(format!("`analytic` must be a name such as \"gaussian\", not {}", keys[kind])),
         };
     }

@@ -5,7 +5,6 @@
 mod analytic;
 mod describe;
 mod lstm;
-mod presets;
 
 use crate::data::ImageShape;
 use crate::data::standard::Standard;
@@ -17,7 +16,6 @@ pub use analytic::{ANALYTIC, Analytic};
 pub use describe::Builder;
 pub(crate) use describe::{Fault, MAX_TOML};
 pub use lstm::{LstmCell, LstmShape};
-pub use presets::{PRESETS, named, preset, preset_for};
 
 /// The non-linearity after a layer. Where one has a kink, its derivative there is PyTorch's: that of the left side.
 #[derive(Clone, Copy, Debug, PartialEq)]

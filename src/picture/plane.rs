@@ -4,7 +4,7 @@
 
 use crate::data::{ImageShape, Images};
 use crate::picture::plot::{Frame, Landscape, Point, Square, Trajectories};
-use crate::plan::SamplerNumbers;
+use crate::plan::ChainConfig;
 use crate::{Device, EnergyModel, Error, Model, Result, Sampler};
 
 pub use crate::data::toy::POINT;
@@ -57,7 +57,7 @@ pub async fn samples(
     device: &Device,
     model: &Model,
     count: usize,
-    numbers: &SamplerNumbers,
+    numbers: &ChainConfig,
     seed: u64,
 ) -> Result<Vec<Point>> {
     check(model.network.input)?;
@@ -77,14 +77,14 @@ pub async fn trajectories(
     model: &Model,
     count: usize,
     start: Option<&Images>,
-    numbers: &SamplerNumbers,
+    numbers: &ChainConfig,
     step_sizes: &[f32],
     seed: u64,
 ) -> Result<Vec<Trajectories>> {
     check(model.network.input)?;
     let mut all = Vec::with_capacity(step_sizes.len());
     for &step_size in step_sizes {
-        let numbers = SamplerNumbers { step_size, ..*numbers };
+        let numbers = ChainConfig { step_size, ..*numbers };
         let mut sampler = Sampler::new(device, model, count, &numbers, seed).await?;
         if let Some(images) = start {
             sampler.start_from(images)?;

@@ -121,24 +121,20 @@ const _: () = assert!(DISPATCH_FLOP <= SUBMISSION_FLOP);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{PRESETS, preset};
-    use crate::plan::{Plan, Source, TrainingNumbers, sampler_plan, training_plan};
+    use crate::plan::{ChainConfig, ExampleStorage, Plan, TrainingData, sampler_plan, training_plan};
+    use crate::recipe::Config;
+    use crate::recipe::presets::{PRESETS, preset};
     use std::collections::BTreeSet;
 
     fn plans() -> Vec<Plan> {
         let mut plans = Vec::new();
         for name in PRESETS {
             let network = preset(name).unwrap();
-            let chain = crate::plan::SamplerNumbers { steps: 2, ..Default::default() };
-            let numbers = TrainingNumbers {
-                batch: 300,
-                n_images: 1000,
-                source: Source::Floats,
-                data_shape: network.input,
-                chain,
-                ..Default::default()
-            };
-            plans.push(training_plan(&network, &numbers, Target::gpu(300)).plan);
+            let chain = ChainConfig { steps: 2, ..Default::default() };
+            let mut recipe = Config::preset("mnist-small").unwrap();
+            (recipe.train.batch, recipe.chain.steps) = (300, 2);
+            let data = TrainingData::new(ExampleStorage::Floats, 1000, network.input);
+            plans.push(training_plan(&network, &recipe, &data, Target::gpu(300)).plan);
             plans.push(sampler_plan(&network, 1000, &chain, &[1], Target::gpu(1000)).plan);
         }
         plans
@@ -153,8 +149,9 @@ mod tests {
             }
         }
         let network = preset("mnist-small").unwrap();
-        let plan =
-            training_plan(&network, &TrainingNumbers { n_images: 9, ..Default::default() }, Target::gpu(128));
+        let data = TrainingData::new(ExampleStorage::Bytes, 9, network.input);
+        let recipe = Config::preset("mnist-small").unwrap();
+        let plan = training_plan(&network, &recipe, &data, Target::gpu(128));
         assert!(plan.plan.launches().all(|l| l.cut(64, DISPATCH_FLOP) == [l.clone()]));
     }
 

@@ -6,41 +6,15 @@ use crate::kernels::copy_words::CopyWords;
 use crate::kernels::count_non_finite::CountNonFinite;
 use crate::kernels::guard::{Guard, MEMORY};
 use crate::kernels::image_statistics::ImageStatistics;
+use crate::recipe;
 
 /// Values within this part of the chains' bound are not saturated.
 const INSIDE: f32 = 0.95;
 
-/// The numbers of a guard. The default is that of the settings `guard.*`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GuardNumbers {
-    /// How far the energies' spread may be above its usual; 0 for no limit.
-    pub energy_range: f32,
-    /// How far the gradient's norm may be above its usual; 0 for no limit.
-    pub gradient_range: f32,
-    /// Steps in a row that look like collapse and are one; 0 for never.
-    pub collapse_steps: u32,
-    /// Training steps from snapshot to snapshot.
-    pub interval: u32,
-    /// What the learning rate is multiplied by when training goes back to a snapshot.
-    pub learning_rate_factor: f64,
-}
-
-impl Default for GuardNumbers {
-    fn default() -> Self {
-        Self {
-            energy_range: 100.0,
-            gradient_range: 100.0,
-            collapse_steps: 500,
-            interval: 100,
-            learning_rate_factor: 0.5,
-        }
-    }
-}
-
 /// The guard's buffers and programs.
 #[derive(Clone, Debug)]
 pub struct GuardPass {
-    numbers: GuardNumbers,
+    config: recipe::Guard,
     /// [`crate::kernels::guard::Memory`].
     pub memory: BufferId,
     /// What a snapshot is of, and where it lies.
@@ -51,10 +25,8 @@ pub struct GuardPass {
     pub keep: ProgramId,
     /// Goes back to the snapshot, and packs the weights.
     pub restore: ProgramId,
-    is_kept: BufferId,
     statistics: BufferId,
     image_counts: BufferId,
-    counts: BufferId,
 }
 
 /// What a guard needs to know of the step that it judges.
@@ -82,13 +54,15 @@ impl Judged {
 }
 
 impl GuardPass {
-    /// Adds the guard's buffers to a plan: `live` are those that a snapshot is of, besides its memory.
+    /// Adds the guard's buffers and programs to a plan. A snapshot is of `live` and of the guard's memory; `pack` packs the
+    /// weights.
     pub(super) fn new(
         plan: &mut Plan,
-        numbers: GuardNumbers,
+        config: &recipe::Guard,
         judged: &Judged,
         features: usize,
         live: &[BufferId],
+        pack: Vec<Launch>,
     ) -> Self {
         let memory = plan.flat("guard's memory", MEMORY);
         let mut snapshot = Vec::new();
@@ -104,19 +78,29 @@ impl GuardPass {
         let n_counts = live.iter().filter(is_float).map(|id| CountNonFinite::groups(plan.len_of(*id))).sum();
         let counts = plan.flat("state counts", n_counts);
         let is_kept = plan.flat("keep", 1);
-        let none = ProgramId(0);
-        Self {
-            numbers,
-            memory,
-            snapshot,
-            check: none,
-            keep: none,
-            restore: none,
-            is_kept,
-            statistics,
-            image_counts,
-            counts,
+        let mut check = Vec::new();
+        let mut first = 0;
+        for (live, _) in &snapshot {
+            let length = plan.len_of(*live);
+            if plan.buffers[live.0].words == Words::Floats && *live != memory {
+                let kernel = CountNonFinite { length, first };
+                check.push(Launch::whole(kernel, &[*live, counts]));
+                first += CountNonFinite::groups(length);
+            }
         }
+        let kernel = CheckState { n_counts: first, interval: config.snapshot_every as u32 };
+        check.push(Launch::whole(kernel, &[judged.state, counts, memory, is_kept]));
+        let (mut keep, mut restore) = (check.clone(), Vec::new());
+        for (live, copy) in &snapshot {
+            debug_assert!(matches!(plan.buffers[live.0].layout, Layout::Flat(_)));
+            let kernel = CopyWords { length: plan.len_of(*live), always: false };
+            keep.push(Launch::whole(kernel.clone(), &[is_kept, *live, *copy]));
+            let kernel = CopyWords { always: true, ..kernel };
+            restore.push(Launch::whole(kernel, &[is_kept, *copy, *live]));
+        }
+        restore.extend(pack);
+        let [check, keep, restore] = [check, keep, restore].map(|launches| plan.program(launches));
+        Self { config: config.clone(), memory, snapshot, check, keep, restore, statistics, image_counts }
     }
 
     /// Where the snapshot has what lies in `live`.
@@ -126,11 +110,6 @@ impl GuardPass {
     pub fn copy_of(&self, live: BufferId) -> BufferId {
         let pair = self.snapshot.iter().find(|pair| pair.0 == live);
         pair.expect("a snapshot is of all that training depends on").1
-    }
-
-    /// What learning rates are multiplied by for each retry.
-    pub(super) fn learning_rate_factor(&self) -> f64 {
-        self.numbers.learning_rate_factor
     }
 
     /// Looks at the images as they were drawn: a clamp may take a NaN for a number later.
@@ -160,39 +139,11 @@ impl GuardPass {
             n_counts: plan.len_of(self.image_counts),
             has_fakes,
             bounded: judged.clamp > 0.0,
-            energy_range: or_infinite(self.numbers.energy_range),
-            gradient_range: or_infinite(self.numbers.gradient_range),
-            collapse_steps: self.numbers.collapse_steps,
+            energy_range: or_infinite(self.config.energy_range as f32),
+            gradient_range: or_infinite(self.config.gradient_range as f32),
+            collapse_steps: self.config.collapse_steps as u32,
         };
         let bindings = [state, metrics, judged.energies, self.statistics, self.image_counts, self.memory];
         launches.push(Launch::whole(kernel, &bindings));
-    }
-
-    /// Adds the programs; `pack` is what packs the weights.
-    pub(super) fn programs(&mut self, plan: &mut Plan, state: BufferId, pack: Vec<Launch>) {
-        let mut check = Vec::new();
-        let mut first = 0;
-        for (live, _) in &self.snapshot {
-            let length = plan.len_of(*live);
-            if plan.buffers[live.0].words == Words::Floats && *live != self.memory {
-                let kernel = CountNonFinite { length, first };
-                check.push(Launch::whole(kernel, &[*live, self.counts]));
-                first += CountNonFinite::groups(length);
-            }
-        }
-        let kernel = CheckState { n_counts: first, interval: self.numbers.interval };
-        check.push(Launch::whole(kernel, &[state, self.counts, self.memory, self.is_kept]));
-        let (mut keep, mut restore) = (check.clone(), Vec::new());
-        for (live, copy) in &self.snapshot {
-            debug_assert!(matches!(plan.buffers[live.0].layout, Layout::Flat(_)));
-            let kernel = CopyWords { length: plan.len_of(*live), always: false };
-            keep.push(Launch::whole(kernel.clone(), &[self.is_kept, *live, *copy]));
-            let kernel = CopyWords { always: true, ..kernel };
-            restore.push(Launch::whole(kernel, &[self.is_kept, *copy, *live]));
-        }
-        restore.extend(pack);
-        self.check = plan.program(check);
-        self.keep = plan.program(keep);
-        self.restore = plan.program(restore);
     }
 }

@@ -4,35 +4,41 @@
 //! the recipe; every size and launch count is settled here and can be tested with no device at all.
 
 mod annealing;
+mod chain_config;
+mod chain_pass;
 mod cut;
 mod display;
 mod guard_pass;
+mod inference;
 mod jet_pass;
 mod kl_pass;
 mod lstm_pass;
 mod network_pass;
-mod programs;
 mod room;
 mod score_pass;
 mod shares;
+mod spectral;
 mod tangent_pass;
+mod training;
 
 pub use annealing::{AnnealingNumbers, AnnealingPlan, annealing_plan};
+pub use chain_config::ChainConfig;
 pub use cut::SUBMISSION_FLOP;
-pub use guard_pass::{GuardNumbers, GuardPass};
+pub use guard_pass::GuardPass;
+pub use inference::{
+    EnergyPlan, FeaturesPlan, PeakPlan, SamplerPlan, energy_plan, features_plan, peak_plan, sampler_plan,
+    sampler_plan_in_shares,
+};
 pub use jet_pass::JetPass;
 pub use kl_pass::KlPass;
 pub use network_pass::NetworkPass;
-pub use programs::{
-    DataPart, EnergyPlan, FeaturesPlan, METRIC_ROWS, PeakPlan, SamplerChange, SamplerNumbers, SamplerPlan,
-    Source, SpectralPlan, Starts, TrainingNumbers, TrainingPlan, energy_plan, features_plan, peak_plan,
-    sampler_plan, sampler_plan_in_shares, training_plan,
-};
 pub use room::{Cause, Excess, Room};
 pub use shares::{Share, Turn, fewer_at_once};
 
-pub use score_pass::{Derivatives, EXACT_TRACE, ScoreObjective, ScorePass};
+pub use score_pass::{Derivatives, EXACT_TRACE, ScorePass};
+pub use spectral::SpectralPlan;
 pub use tangent_pass::TangentPass;
+pub use training::{DataPart, ExampleStorage, METRIC_ROWS, TrainingData, TrainingPlan, training_plan};
 
 use crate::kernels::chain::Hidden;
 use crate::kernels::conv_weight_gradient::Chunks;

@@ -11,44 +11,12 @@ use crate::kernels::random::{Distribution, Random, Stream};
 use crate::kernels::score_direction::ScoreDirection;
 use crate::kernels::score_loss::ScoreLoss;
 use crate::network::{Activation, Network};
+use crate::recipe::{Directions, ScoreObjective, ScoreTarget, Square};
 use crate::{Error, Result};
 use std::ops::Range;
 
 /// Values an image may have for score matching to take the trace of its second derivatives axis by axis.
 pub const EXACT_TRACE: usize = 16;
-
-/// How the energy's gradient is fitted: see [`crate::kernels::score_loss`] for the formulas and their sources.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ScoreObjective {
-    /// Score matching: the trace is exact up to [`EXACT_TRACE`] values an image, and Hutchinson's estimate by this many
-    /// probes of signs above (Hutchinson 1989).
-    Matching {
-        /// Probes.
-        probes: usize,
-    },
-    /// Sliced score matching.
-    Sliced {
-        /// Random directions of each image.
-        probes: usize,
-        /// What they are: normal, or signs.
-        distribution: Distribution,
-        /// Whether `|dE/dx|^2 / 2` is taken whole, instead of along the directions.
-        reduces_variance: bool,
-    },
-    /// Denoising score matching.
-    Denoising {
-        /// Standard deviation of the noise, the smallest where there are several.
-        sigma: f32,
-        /// The largest.
-        sigma_max: f32,
-        /// How many, in geometric steps.
-        levels: u32,
-        /// Whether images keep their variance, and dE/dx is held against the velocity: see [`crate::kernels::perturb`].
-        velocity: bool,
-        /// Of velocities: the share of the image that is asked for at the top rung, which is noise alone; 0 for no such rung.
-        from_noise: f32,
-    },
-}
 
 impl ScoreObjective {
     /// The streams that the loss is made of, for images of `features` values. Denoising needs the energy alone: the
@@ -56,7 +24,7 @@ impl ScoreObjective {
     pub fn jet(&self, features: usize) -> Jet {
         match *self {
             Self::Matching { .. } if features <= EXACT_TRACE => Jet { directions: features, first_order: 0 },
-            Self::Matching { probes } | Self::Sliced { probes, reduces_variance: true, .. } => {
+            Self::Matching { probes } | Self::Sliced { probes, square: Square::Whole, .. } => {
                 Jet { directions: 1 + probes, first_order: 1 }
             }
             Self::Sliced { probes, .. } => Jet { directions: probes, first_order: 0 },
@@ -101,7 +69,10 @@ impl ScoreObjective {
     fn drawn(&self, features: usize) -> Option<(usize, Distribution)> {
         match *self {
             Self::Matching { probes } if features > EXACT_TRACE => Some((probes, Distribution::Signs)),
-            Self::Sliced { probes, distribution, .. } => Some((probes, distribution)),
+            Self::Sliced { probes, directions: Directions::Normal, .. } => {
+                Some((probes, Distribution::Normal))
+            }
+            Self::Sliced { probes, .. } => Some((probes, Distribution::Signs)),
             _ => None,
         }
     }
@@ -212,9 +183,10 @@ impl ScorePass {
         match (&self.derivatives, self.objective, self.drawn) {
             (
                 Derivatives::Tangent { tangent, level, weight },
-                ScoreObjective::Denoising { sigma, sigma_max, levels, velocity, from_noise },
+                ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise },
                 Some(noise),
             ) => {
+                let velocity = target == ScoreTarget::Velocity;
                 let kernel = Perturb { lanes, features, levels, sigma, sigma_max, velocity, from_noise };
                 launches.push(Launch::per_block(kernel, &blocks, &[*level, noise, pass.x, *weight]));
                 tangent.gradient(launches, &blocks);

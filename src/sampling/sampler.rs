@@ -6,7 +6,7 @@ use crate::data::{ImageShape, Images};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
 use crate::kernels::dynamics::Form;
-use crate::plan::{SamplerNumbers, SamplerPlan, Share, sampler_plan_in_shares};
+use crate::plan::{ChainConfig, SamplerPlan, Share, sampler_plan_in_shares};
 use crate::{EnergyModel, Error, Result};
 
 /// Langevin steps that one run of a program may do: any number is a sum of these.
@@ -35,7 +35,7 @@ impl Sampler {
         device: &Device,
         model: &Model,
         count: usize,
-        numbers: &SamplerNumbers,
+        numbers: &ChainConfig,
         seed: u64,
     ) -> Result<Self> {
         if count == 0 {
@@ -198,9 +198,8 @@ fn begin_turn(machine: &mut Machine, plan: &SamplerPlan, share: &Share, state: S
 }
 
 /// The noise level that annealed chains ([`Form::Annealed`]) are at after so many steps, before the next; `None` of others.
-pub fn noise_level(numbers: &SamplerNumbers, steps: u32) -> Option<f32> {
-    let change = numbers.change.map_or((numbers.noise, 1), |change| (change.noise_end, change.levels));
-    let (end, levels) = change;
+pub fn noise_level(numbers: &ChainConfig, steps: u32) -> Option<f32> {
+    let (end, levels) = (numbers.at_end().noise, if numbers.changes() { numbers.levels } else { 1 });
     let t = (f64::from(steps) / f64::from(levels.saturating_sub(1).max(1))).min(1.0);
     let level = f64::from(numbers.noise) * (t * (f64::from(end) / f64::from(numbers.noise)).ln()).exp();
     (numbers.form == Form::Annealed).then_some(level as f32)
@@ -215,7 +214,7 @@ pub fn noise_level(numbers: &SamplerNumbers, steps: u32) -> Option<f32> {
 pub async fn denoised(
     model: &mut EnergyModel,
     mut images: Images,
-    numbers: &SamplerNumbers,
+    numbers: &ChainConfig,
     level: f32,
 ) -> Result<Images> {
     let alpha = 1.0 / (1.0 + level * level).sqrt();

@@ -9,20 +9,15 @@ use crate::data::{Dataset, Examples, Images};
 use crate::device::compare::{Report, compare};
 use crate::device::{Device, Machine, Reading};
 use crate::kernels::State;
-use crate::kernels::adam::{Decay, Schedule};
-use crate::kernels::augment_starts::Augment;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::network::Network;
 use crate::plan::{
-    BufferId, Cause, JetPass, METRIC_ROWS, ProgramId, Source, Starts, TrainingNumbers, TrainingPlan,
-    training_plan,
+    BufferId, Cause, JetPass, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan,
 };
-use crate::recipe::{
-    CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule, Standardize,
-};
+use crate::recipe::{Config, Guard, Objective, OnDivergence, Standardize};
 use crate::{Error, Result};
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -122,7 +117,7 @@ impl Trainer {
     pub async fn new(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
         let mut trainer = Self::empty(device, config, dataset, None).await?;
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
-        let (capacity, initial) = trainer.config.ring();
+        let (capacity, initial) = trainer.config.replay_slots();
         let mut parameters = trainer.network.initial_parameters(seed);
         trainer.machine.write_floats(plan.pass.parameters, &parameters);
         if let Some(spectral) = &plan.spectral {
@@ -221,7 +216,7 @@ impl Trainer {
         }
         let state = tensors.take_u32(&format!("{prefix}state"), &[State::SAVED])?;
         let State { ring_head, ring_length, halted, .. } = State::of(&state);
-        let (length, capacity) = (ring_length as usize, self.config.ring().0);
+        let (length, capacity) = (ring_length as usize, self.config.replay_slots().0);
         if !(1..=capacity).contains(&length) || ring_head as usize >= capacity || halted != 0 {
             return Err(Error::file(path, "its `state` contradicts its header: the file is damaged"));
         }
@@ -282,7 +277,7 @@ impl Trainer {
         let n_images = u32::try_from(examples.count())
             .map_err(|_| Error::Usage(format!("{}: more than 2^32 images", dataset.name)))?;
         let target = device.chain_target(&network, config.train.batch);
-        let steps = total_steps(config, n_images);
+        let steps = config.total_steps(n_images);
         if steps > u64::from(u32::MAX) {
             let name = if config.train.steps == 0 { "train.epochs" } else { "train.steps" };
             return Err(Error::setting(
@@ -290,11 +285,8 @@ impl Trainer {
                 format!("comes to {steps} steps in all, and the most is 2^32 - 1"),
             ));
         }
-        let (room, numbers) = (device.room(), numbers(config, examples));
-        let of_image = shape.len() as u64 * if numbers.source == Source::Bytes { 1 } else { 4 };
-        let data_part = u32::try_from(room.buffer / of_image).unwrap_or(u32::MAX) / 4 * 4; // whole words
-        let data_part = if data_part < n_images { data_part.max(4) } else { 0 };
-        let plan = training_plan(&network, &TrainingNumbers { data_part, ..numbers }, target);
+        let room = device.room();
+        let plan = training_plan(&network, config, &TrainingData::of(examples, room.buffer), target);
         if let Some(excess) = plan.plan.excess(&room) {
             let advice = match (excess.cause, config.objective) {
                 (Cause::Ring, Objective::Replay) => "Choose a smaller `replay.capacity`",
@@ -379,12 +371,12 @@ impl Trainer {
 
     /// Training steps in one pass over the data.
     pub fn steps_per_epoch(&self) -> u64 {
-        steps_per_epoch(&self.config, self.n_images)
+        self.config.steps_per_epoch(self.n_images)
     }
 
     /// Training steps in the whole run.
     pub fn total_steps(&self) -> u64 {
-        total_steps(&self.config, self.n_images)
+        self.config.total_steps(self.n_images)
     }
 
     /// Submits some training steps, and the reading of their metrics: up to [`METRIC_ROWS`] steps at a time, and more one
@@ -679,82 +671,6 @@ fn normals(seed: u64, stream: Stream, n: usize) -> Vec<f32> {
     }
     values.truncate(n);
     values
-}
-
-fn steps_per_epoch(config: &Config, n_images: u32) -> u64 {
-    u64::from(n_images).div_ceil(config.train.batch as u64)
-}
-
-fn total_steps(config: &Config, n_images: u32) -> u64 {
-    match config.train.steps {
-        0 => config.train.epochs as u64 * steps_per_epoch(config, n_images),
-        steps => steps,
-    }
-}
-
-/// A run's numbers as its plan takes them.
-fn numbers(config: &Config, examples: &Examples) -> TrainingNumbers {
-    let n_images = examples.count() as u32;
-    let training_steps = total_steps(config, n_images);
-    let schedule = Schedule {
-        decay: match config.schedule.learning_rate {
-            RateSchedule::Constant => Decay::Constant,
-            RateSchedule::Exponential => Decay::Exponential {
-                factor: config.schedule.factor,
-                epoch: steps_per_epoch(config, n_images) as u32,
-            },
-            RateSchedule::Cosine => Decay::Cosine { training_steps: training_steps as u32 },
-        },
-        warm_up: config.schedule.warm_up as u32,
-    };
-    TrainingNumbers {
-        batch: config.train.batch as u32,
-        source: match examples {
-            Examples::Bytes(_) => Source::Bytes,
-            Examples::Floats(_) => Source::Floats,
-            Examples::Fresh(toy, _) => Source::Fresh(*toy),
-        },
-        n_images,
-        data_part: 0,
-        data_shape: examples.shape(),
-        data_noise: config.data.noise as f32,
-        chain: config.chain_numbers(training_steps),
-        starts: match (config.objective, config.cd.start) {
-            (Objective::Replay, _) => Starts::Replay,
-            (Objective::Pcd, _) => Starts::Persistent,
-            (Objective::Cd, CdStart::Data) => Starts::Data,
-            (_, _) => Starts::Noise,
-        },
-        noise: config.start_noise(),
-        augment: Augment {
-            probability: config.augment.probability as f32,
-            shift: config.augment.shift,
-            flip: config.augment.flip as f32,
-            rescale: config.augment.rescale as f32,
-        },
-        ring_capacity: config.ring().0 as u32,
-        fresh: match config.objective {
-            Objective::Pcd => config.pcd.fresh as f32,
-            _ => config.replay.fresh as f32,
-        },
-        alpha: config.loss.energy_l2 as f32,
-        square_of_means: config.loss.energy_l2_form == EnergyL2Form::SquareOfMeans,
-        kl: config.loss.kl as f32,
-        smoothness: config.loss.smoothness as f32,
-        smoothness_noise: config.loss.smoothness_noise as f32,
-        weight_l2: config.loss.weight_l2 as f32,
-        learning_rate: config.adam.learning_rate,
-        schedule,
-        beta1: config.adam.beta1,
-        beta2: config.adam.beta2,
-        epsilon: config.adam.epsilon,
-        gradient_norm_clip: config.adam.gradient_norm_clip as f32,
-        gradient_clip: config.adam.gradient_clip as f32,
-        weight_decay: config.adam.weight_decay,
-        average_decay: config.ema.decay,
-        score: config.score_objective(),
-        guard: config.guard_numbers(),
-    }
 }
 
 /// What a data set was opened by, such that it can be opened again from another folder.

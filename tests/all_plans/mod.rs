@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use thalweg::data::ImageShape;
 use thalweg::data::toy::TOYS;
 use thalweg::kernels::Kernel;
-use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::chain::Hidden;
-use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::{Distribution, Random, Stream};
-use thalweg::network::{ANALYTIC, Network, PRESETS, preset};
+use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingNumbers, GuardNumbers, JetPass, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
-    TrainingNumbers, annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
+    AnnealingNumbers, ChainConfig, ExampleStorage, JetPass, Plan, Target, TrainingData, annealing_plan,
+    energy_plan, peak_plan, sampler_plan, training_plan,
 };
+use thalweg::recipe::presets::{PRESETS, preset};
+use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
 
 /// The different kernels of `plans`, each with the name of the first plan that has it.
 pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
@@ -25,68 +25,63 @@ pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
 }
 
 /// Every kind of plan that a network can take.
-pub fn plans(network: &Network, source: Source, target: Target) -> Vec<Plan> {
-    let chain = SamplerNumbers { steps: 2, ..SamplerNumbers::default() };
+pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<Plan> {
+    let chain = ChainConfig { steps: 2, ..ChainConfig::default() };
     let smaller = ImageShape {
         height: network.input.height.max(2) - 1,
         width: network.input.width.max(5) - 4,
         ..network.input
     };
-    let numbers = TrainingNumbers {
-        batch: 19,
-        source,
-        n_images: 1000,
-        data_shape: if source == Source::Bytes { smaller } else { network.input },
-        data_noise: 0.005,
-        chain,
-        ring_capacity: 100,
-        fresh: 0.05,
-        alpha: 0.1,
-        learning_rate: 1e-4,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-        gradient_norm_clip: 0.1,
-        guard: Some(GuardNumbers::default()),
-        ..TrainingNumbers::default()
-    };
-    let full = TrainingNumbers { batch: 128, n_images: 60_000, ring_capacity: 8192, ..numbers.clone() };
-    let mala = SamplerNumbers { form: Form::Mala, ..chain };
-    let normal = Noise { distribution: Distribution::Normal, scale: 0.5, bound: f32::INFINITY };
-    let penalties = TrainingNumbers {
-        starts: Starts::Data,
-        smoothness: 0.1,
-        weight_l2: 0.001,
-        average_decay: 0.99,
-        chain: mala,
-        ..numbers.clone()
-    };
-    let augment = Augment { probability: 0.5, shift: 2, flip: 0.5, rescale: 0.1 };
-    let kl = if JetPass::check(network).is_ok() { 0.3 } else { 0.0 };
-    let persistent =
-        TrainingNumbers { starts: Starts::Persistent, noise: normal, augment, kl, ..numbers.clone() };
-    let signs = Distribution::Signs;
+    let shape = if storage == ExampleStorage::Bytes { smaller } else { network.input };
+    let data = TrainingData::new(storage, 1000, shape);
+    let settings =
+        ["train.batch=19", "chain.steps=2", "adam.gradient_norm_clip=0.1", "guard.on_divergence=rollback"];
+    let recipe = |more: &[&str]| common::recipe(&[&settings[..], more].concat());
+    let training = |recipe: &Config| training_plan(network, recipe, &data, target).plan;
+    let basic = recipe(&["replay.capacity=100"]);
+    let full = recipe(&["train.batch=128"]);
+    let all_images = TrainingData { n_images: 60_000, ..data };
+    let mala = ChainConfig { form: Form::Mala, ..chain };
+    let penalties = recipe(&[
+        "objective=cd",
+        "cd.start=data",
+        "chain.form=mala",
+        "loss.smoothness=0.1",
+        "loss.weight_l2=0.001",
+        "ema.decay=0.99",
+    ]);
+    let mut persistent = recipe(&[
+        "objective=pcd",
+        "pcd.chains=100",
+        "pcd.fresh=0.05",
+        "replay.start=normal",
+        "replay.start_scale=0.5",
+        "augment.probability=0.5",
+        "augment.shift=2",
+        "augment.flip=0.5",
+        "augment.rescale=0.1",
+    ]);
+    persistent.loss.kl = if JetPass::check(network).is_ok() { 0.3 } else { 0.0 };
     let objectives = [
         ScoreObjective::Matching { probes: 2 },
-        ScoreObjective::Sliced { probes: 2, distribution: signs, reduces_variance: false },
+        ScoreObjective::Sliced { probes: 2, directions: Directions::Signs, square: Square::Along },
         ScoreObjective::Denoising {
             sigma: 0.1,
             sigma_max: 1.0,
             levels: 10,
-            velocity: false,
+            target: ScoreTarget::Score,
             from_noise: 0.0,
         },
     ];
     let anneal = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
-    let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok()).map(|objective| {
-        training_plan(network, &TrainingNumbers { score: Some(objective), ..numbers.clone() }, target).plan
-    });
+    let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok());
+    let of_score = of_score.map(|objective| training(&common::with_objective(basic.clone(), objective)));
     let mut plans = vec![
-        training_plan(network, &numbers, target).plan,
-        training_plan(network, &penalties, target).plan,
-        training_plan(network, &persistent, target).plan,
+        training(&basic),
+        training(&penalties),
+        training(&persistent),
         sampler_plan(network, 10_000, &mala, &[2], target).plan,
-        training_plan(network, &full, target).plan,
+        training_plan(network, &full, &all_images, target).plan,
         sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
         energy_plan(network, 1000, target).plan,
         annealing_plan(network, (1000, 1000), &anneal, &[2], target).plan,
@@ -109,7 +104,8 @@ pub fn all_plans() -> Vec<(String, Plan)> {
                 for (on, target) in
                     [("", Target::gpu(images)), (" in software", software), (" in software", wide)]
                 {
-                    for plan in plans(&network, Source::Bytes, Target { fused_steps, fused_hidden, ..target })
+                    for plan in
+                        plans(&network, ExampleStorage::Bytes, Target { fused_steps, fused_hidden, ..target })
                     {
                         all.push((format!("{}, {images} images{on}", network.name), plan));
                     }
@@ -118,7 +114,7 @@ pub fn all_plans() -> Vec<(String, Plan)> {
         }
     }
     let network = common::point_network(2);
-    for source in TOYS.map(Source::Fresh).into_iter().chain([Source::Floats]) {
+    for source in TOYS.map(ExampleStorage::Fresh).into_iter().chain([ExampleStorage::Floats]) {
         for plan in plans(&network, source, Target::gpu(128)) {
             all.push((format!("points from {source:?}"), plan));
         }
@@ -141,8 +137,8 @@ pub fn preset_plans() -> Vec<(String, Plan)> {
     for name in PRESETS {
         let network = preset(name).unwrap();
         let source = match network.input {
-            ImageShape { height: 1, .. } => Source::Floats,
-            _ => Source::Bytes,
+            ImageShape { height: 1, .. } => ExampleStorage::Floats,
+            _ => ExampleStorage::Bytes,
         };
         for (path, target) in gpu_paths(128) {
             for plan in plans(&network, source, target) {
@@ -157,8 +153,13 @@ pub fn preset_plans() -> Vec<(String, Plan)> {
 /// chains (`mnist-small`), by each path of theirs. `tile` is empty, or lanes, channels and pixels of another tile than
 /// [`Target::gpu`]'s.
 pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
-    let denoising =
-        ScoreObjective::Denoising { sigma: 0.1, sigma_max: 5.0, levels: 64, velocity: true, from_noise: 0.0 };
+    let denoising = ScoreObjective::Denoising {
+        sigma: 0.1,
+        sigma_max: 5.0,
+        levels: 64,
+        target: ScoreTarget::Velocity,
+        from_noise: 0.0,
+    };
     let mut all = Vec::new();
     for (name, score) in [("digits", Some(denoising)), ("mnist-small", None)] {
         let network = preset(name).unwrap();
@@ -167,22 +168,15 @@ pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
                 let tile_area = tile_channels * tile_pixels;
                 target = Target { lanes: lanes as u32, tile_channels, tile_pixels, tile_area, ..target };
             }
-            let numbers = TrainingNumbers {
-                batch: 128,
-                n_images: 60_000,
-                data_shape: ImageShape { channels: 1, height: 28, width: 28 },
-                data_noise: 0.005,
-                ring_capacity: 8192,
-                fresh: 0.05,
-                alpha: 0.1,
-                average_decay: 0.999,
-                guard: Some(GuardNumbers::default()),
-                score,
-                ..TrainingNumbers::default()
-            };
-            let sampling = SamplerNumbers { form: Form::NoiseLast, ..SamplerNumbers::default() };
+            let mut recipe = common::recipe(&["ema.decay=0.999", "guard.on_divergence=rollback"]);
+            if let Some(objective) = score {
+                recipe = common::with_objective(recipe, objective);
+            }
+            let shape = ImageShape { channels: 1, height: 28, width: 28 };
+            let data = TrainingData::new(ExampleStorage::Bytes, 60_000, shape);
+            let sampling = ChainConfig { form: Form::NoiseLast, ..ChainConfig::default() };
             all.extend([
-                (format!("train {name}, {path}"), training_plan(&network, &numbers, target).plan),
+                (format!("train {name}, {path}"), training_plan(&network, &recipe, &data, target).plan),
                 (
                     format!("sample {name}, {path}"),
                     sampler_plan(&network, 64, &sampling, &[1, 100], target).plan,

@@ -16,7 +16,38 @@ use thalweg::kernels::score_direction::DirectionInputs;
 use thalweg::kernels::{Access, Binding, Kernel};
 use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, LstmShape, Network, Operation, Padding};
 use thalweg::plan::{BufferId, Launch, Layout, Plan, Target};
+use thalweg::recipe::{Config, Objective, OnDivergence, ScoreObjective};
 use thalweg::train::log::StepMetrics;
+
+/// The recipe `mnist-small` with these settings; without checks of steps, unless they turn them on.
+pub fn recipe(settings: &[&str]) -> Config {
+    let mut recipe = Config::preset("mnist-small").unwrap();
+    recipe.guard.on_divergence = OnDivergence::Ignore;
+    settings.iter().for_each(|setting| recipe.set(setting).unwrap());
+    recipe
+}
+
+/// The recipe with an objective that fits the score.
+pub fn with_objective(mut recipe: Config, objective: ScoreObjective) -> Config {
+    let score = &mut recipe.score;
+    recipe.objective = match objective {
+        ScoreObjective::Matching { probes } => {
+            score.probes = probes;
+            Objective::ScoreMatching
+        }
+        ScoreObjective::Sliced { probes, directions, square } => {
+            (score.probes, score.directions, score.square) = (probes, directions, square);
+            Objective::SlicedScoreMatching
+        }
+        ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise } => {
+            (score.sigma, score.sigma_max) = (sigma.into(), sigma_max.into());
+            (score.levels, score.target, score.from_noise) = (levels as usize, target, from_noise.into());
+            Objective::DenoisingScoreMatching
+        }
+    };
+    assert_eq!(recipe.score_objective(), Some(objective));
+    recipe
+}
 
 /// The first adapter, be it software: tests of the GPU path never pass for want of one.
 pub fn gpu() -> Device {

@@ -35,7 +35,7 @@ use crate::kernels::State;
 use crate::kernels::anneal_propose::{BaseFeature, RECORD, Rung};
 use crate::kernels::dynamics::Form;
 use crate::kernels::random::{Philox, Stream, normal_of, uniform_of};
-use crate::plan::{AnnealingNumbers, AnnealingPlan, SamplerNumbers, annealing_plan};
+use crate::plan::{AnnealingNumbers, AnnealingPlan, ChainConfig, annealing_plan};
 use crate::{EnergyModel, Error, Result};
 use rand::Rng;
 use serde::Serialize;
@@ -691,7 +691,7 @@ pub struct LogLikelihood {
 /// in the others `noise^2 / (2 step_size)`, as `x - step_size g + noise n` is a step of `theory` of twice that size. A clip of
 /// the gradient is not seen. Of annealed chains it is the last noise level, at which `exp(-E/T - |x|^2/2)` is the density of
 /// those whose own temperature is 1. `None` where that is 0.
-pub fn temperature_of(numbers: &SamplerNumbers) -> Option<f64> {
+pub fn temperature_of(numbers: &ChainConfig) -> Option<f64> {
     let temperature = match numbers.form {
         Form::Theory | Form::Mala => f64::from(numbers.temperature),
         Form::NoiseFirst | Form::NoiseLast => {

@@ -1,0 +1,185 @@
+//! Langevin chains: layer by layer, fused into one kernel, or MALA.
+
+use super::cut::fused_share;
+use super::{BufferId, ChainConfig, KlPass, Launch, NetworkPass, Plan, Target};
+use crate::kernels::chain::{Chain, ChainLayer, Hidden, chain_layers, pack_chain, packed_len, scratch_len};
+use crate::kernels::dynamics::{Dynamics, Form};
+use crate::kernels::langevin::Langevin;
+use crate::kernels::mala_accept::MalaAccept;
+use crate::kernels::mala_propose::MalaPropose;
+use crate::network::Network;
+use std::ops::Range;
+
+/// Where and how a plan's chains run.
+#[derive(Clone, Debug)]
+pub(super) struct ChainPass {
+    state: BufferId,
+    blocks: Range<u32>,
+    n_images: u32,
+    fused: Option<FusedPass>,
+    pub adjusted: Option<AdjustedPass>,
+    pub counts_anew: bool, // accepted proposals, with every chain
+}
+
+/// MALA's own buffers: a chain's place, beside its proposal in `x`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AdjustedPass {
+    x: BufferId,
+    gradient: BufferId,
+    energies: BufferId,
+    pub decisions: BufferId,
+}
+
+/// The fused chain's own buffers.
+#[derive(Clone, Debug)]
+struct FusedPass {
+    images: u32, // of one launch, at most
+    steps: u32,
+    hidden: Hidden,
+    layers: Vec<ChainLayer>,
+    weights: BufferId,
+    scratch: BufferId,
+}
+
+impl ChainPass {
+    /// Adds what a chain of `n_images`, from the first of `blocks` on, needs besides the network's pass;
+    /// nothing for a plan without chains, which have no form.
+    pub fn new(
+        plan: &mut Plan,
+        network: &Network,
+        state: BufferId,
+        blocks: &Range<u32>,
+        n_images: u32,
+        form: Option<Form>,
+        target: Target,
+    ) -> Self {
+        let adjusted = (form == Some(Form::Mala)).then(|| AdjustedPass {
+            x: plan.per_block("chain's x", network.input.len()),
+            gradient: plan.per_block("chain's gradient", network.input.len()),
+            energies: plan.per_block("chain's energies", 1),
+            decisions: plan.per_block("decisions", 2),
+        });
+        let fuses = target.fused_steps > 0 && form.is_some() && adjusted.is_none();
+        let layers = if fuses { chain_layers(network) } else { None };
+        let fused = layers.map(|layers| {
+            let flop = network.langevin_flop();
+            let (images, steps) = fused_share(n_images, flop, target.fused_steps, &target);
+            FusedPass {
+                images,
+                steps,
+                hidden: target.fused_hidden,
+                weights: plan.flat("chain's packed weights", packed_len(&layers)),
+                scratch: plan
+                    .flat("chain's scratch", images as usize * scratch_len(&layers, target.fused_hidden)),
+                layers,
+            }
+        });
+        Self { state, blocks: blocks.clone(), n_images, fused, adjusted, counts_anew: true }
+    }
+
+    /// Packs the weights; needed after every change of the parameters.
+    pub fn pack(&self, launches: &mut Vec<Launch>, pass: &NetworkPass) {
+        if let Some(fused) = &self.fused {
+            for kernel in pack_chain(&fused.layers) {
+                launches.push(Launch::whole(kernel, &[pass.parameters, fused.weights]));
+            }
+        }
+    }
+
+    /// Adds a chain's launches: fused, or the network's pass and [`Langevin`] in turn. With `kl` the last step is of the
+    /// latter kind, and where it begins is kept.
+    pub fn run(
+        &self,
+        launches: &mut Vec<Launch>,
+        pass: &NetworkPass,
+        network: &Network,
+        config: &ChainConfig,
+        kl: Option<&KlPass>,
+    ) {
+        let (lanes, features) = (pass.lanes(), network.input.len());
+        let dynamics = config.dynamics();
+        let mut steps = 0..config.steps; // by layers
+        if let Some(fused) = &self.fused {
+            steps.start = if kl.is_some() { config.steps.saturating_sub(1) } else { config.steps };
+            let images = (0..self.n_images).step_by(fused.images as usize);
+            let first_steps = || (0..steps.start).step_by(fused.steps as usize);
+            for (first_image, first_step) in
+                images.flat_map(|image| first_steps().map(move |step| (image, step)))
+            {
+                let kernel = Chain {
+                    lanes,
+                    first_image,
+                    n_images: (self.n_images - first_image).min(fused.images),
+                    layers: fused.layers.clone(),
+                    hidden: fused.hidden,
+                    first_step,
+                    n_steps: (steps.start - first_step).min(fused.steps),
+                    dynamics,
+                    first_block: self.blocks.start,
+                };
+                let bindings = [self.state, fused.weights, pass.parameters, pass.x, fused.scratch];
+                launches.push(Launch::whole(kernel, &bindings));
+            }
+            if steps.is_empty() {
+                return;
+            }
+        }
+        let langevin = |launches: &mut Vec<Launch>, moves, perturbs| {
+            let kernel = Langevin { lanes, features, moves, perturbs, dynamics };
+            let bindings = [self.state, pass.input_gradient, pass.x];
+            launches.push(Launch::per_block(kernel, &self.blocks, &bindings));
+        };
+        if let Some(adjusted) = &self.adjusted {
+            self.run_adjusted(launches, pass, adjusted, &dynamics, config.steps);
+            return;
+        }
+        let noise_first = dynamics.form == Form::NoiseFirst;
+        if noise_first {
+            langevin(launches, false, (!steps.is_empty()).then_some(steps.start));
+        }
+        for step in steps {
+            pass.forward(launches, &self.blocks);
+            pass.to_input(launches, &self.blocks);
+            if let Some(kl) = kl.filter(|_| step + 1 == config.steps) {
+                kl.keep(launches, pass, &self.blocks);
+            }
+            let next = if noise_first { step + 1 } else { step };
+            langevin(launches, true, (next < config.steps).then_some(next));
+        }
+    }
+
+    /// Adds a MALA chain's launches: energy and gradient where it begins, then proposals, each with its energy and
+    /// gradient, accepted or rejected.
+    fn run_adjusted(
+        &self,
+        launches: &mut Vec<Launch>,
+        pass: &NetworkPass,
+        own: &AdjustedPass,
+        dynamics: &Dynamics,
+        steps: u32,
+    ) {
+        let (lanes, dynamics) = (pass.lanes(), *dynamics);
+        let features = pass.features();
+        for proposal in 0..=steps {
+            pass.forward(launches, &self.blocks);
+            pass.to_input(launches, &self.blocks);
+            let (step, resets) = (proposal.checked_sub(1), self.counts_anew);
+            let accept = MalaAccept { lanes, features, step, resets, dynamics };
+            let bindings = [
+                self.state,
+                pass.energies,
+                pass.input_gradient,
+                pass.x,
+                own.x,
+                own.gradient,
+                own.energies,
+                own.decisions,
+            ];
+            launches.push(Launch::per_block(accept, &self.blocks, &bindings));
+            let perturbs = (proposal < steps).then_some(proposal);
+            let propose = MalaPropose { lanes, features, perturbs, dynamics };
+            let bindings = [self.state, pass.input_gradient, own.decisions, pass.x, own.x, own.gradient];
+            launches.push(Launch::per_block(propose, &self.blocks, &bindings));
+        }
+    }
+}

@@ -1,0 +1,607 @@
+//! A training step, from drawing data to the new parameters: [`training_plan`] lists its parts in order.
+
+use super::chain_pass::ChainPass;
+use super::guard_pass::{GuardPass, Judged};
+use super::score_pass::{Batch, ScorePass};
+use super::{BufferId, ChainConfig, KlPass, Launch, NetworkPass, Plan, ProgramId, SpectralPlan, Target};
+use crate::data::toy::Toy;
+use crate::data::{Examples, ImageShape};
+use crate::kernels::State;
+use crate::kernels::adam::{Adam, Decay, Schedule};
+use crate::kernels::add_penalty::AddPenalty;
+use crate::kernels::advance::Advance;
+use crate::kernels::augment_starts::{Augment, AugmentStarts};
+use crate::kernels::average_weights::AverageWeights;
+use crate::kernels::clip_scale::ClipScale;
+use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
+use crate::kernels::conv_weight_gradient::Chunks;
+use crate::kernels::copy_images::CopyImages;
+use crate::kernels::draw_negatives::DrawNegatives;
+use crate::kernels::draw_real::DrawReal;
+use crate::kernels::draw_toy::DrawToy;
+use crate::kernels::kl_direction::KlDirection;
+use crate::kernels::mean_acceptance::MeanAcceptance;
+use crate::kernels::push_replay::PushReplay;
+use crate::kernels::reduce_partials::ReducePartials;
+use crate::kernels::smoothness::Smoothness;
+use crate::kernels::sum_squares::{GROUP, SumSquares};
+use crate::kernels::weight_penalty::WeightPenalty;
+use crate::network::Network;
+use crate::recipe::{ChainInit, Config, EnergyL2Form, RateSchedule, ScoreObjective};
+use std::ops::Range;
+
+/// Rows of the resident metrics table: training steps that may be under way before the host reads it.
+pub const METRIC_ROWS: u32 = 64;
+
+/// Storage of a training step's data images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExampleStorage {
+    /// A data set of bytes.
+    #[default]
+    Bytes,
+    /// A data set of floats.
+    Floats,
+    /// None: a toy set, drawn anew at every step.
+    Fresh(Toy),
+}
+
+/// The part of a training step that follows from the data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingData {
+    /// Storage of the images.
+    pub storage: ExampleStorage,
+    /// Number of images in the data set, or of fresh ones per epoch.
+    pub n_images: u32,
+    /// Shape of the images.
+    pub shape: ImageShape,
+    /// Largest number of images per buffer; 0 for all.
+    pub part: u32,
+}
+
+impl TrainingData {
+    /// Describes `n_images` images of a data set in one buffer.
+    pub fn new(storage: ExampleStorage, n_images: u32, shape: ImageShape) -> Self {
+        Self { storage, n_images, shape, part: 0 }
+    }
+
+    /// Describes a training set, in buffers of up to `bytes`.
+    pub fn of(examples: &Examples, bytes: u64) -> Self {
+        let storage = match examples {
+            Examples::Bytes(_) => ExampleStorage::Bytes,
+            Examples::Floats(_) => ExampleStorage::Floats,
+            Examples::Fresh(toy, _) => ExampleStorage::Fresh(*toy),
+        };
+        let data = Self::new(storage, examples.count() as u32, examples.shape());
+        let of_image = data.shape.len() as u64 * if storage == ExampleStorage::Bytes { 1 } else { 4 };
+        let part = u32::try_from(bytes / of_image).unwrap_or(u32::MAX) / 4 * 4; // whole words
+        Self { part: if part < data.n_images { part.max(4) } else { 0 }, ..data }
+    }
+}
+
+/// A training step, resident on the device.
+#[derive(Clone, Debug)]
+pub struct TrainingPlan {
+    /// The plan.
+    pub plan: Plan,
+    /// Packs the weights: run once after parameters were written.
+    pub start: ProgramId,
+    /// One training step.
+    pub step: ProgramId,
+    /// Its second half alone: from energies of the images in `x` to new parameters.
+    pub update: ProgramId,
+    /// [`crate::kernels::State`].
+    pub state: BufferId,
+    /// The data set ([`TrainingData`]), in parts; none for fresh images.
+    pub data: Vec<DataPart>,
+    /// The replay buffer or the persistent chains, `[slot][pixel][channel]`.
+    pub ring: BufferId,
+    /// [`METRIC_ROWS`] rows of [`METRICS`] floats; step `s` writes row `s mod METRIC_ROWS`.
+    pub metrics: BufferId,
+    /// Adam's first moment.
+    pub first_moment: BufferId,
+    /// Adam's second moment.
+    pub second_moment: BufferId,
+    /// The gradient of the last step, before clipping.
+    pub gradient: BufferId,
+    /// The moving average of the parameters, if there is one.
+    pub average: Option<BufferId>,
+    /// The network's buffers: blocks of the data images first, then as many of the chains.
+    pub pass: NetworkPass,
+    /// The buffers of an objective without chains.
+    pub score: Option<ScorePass>,
+    /// The buffers of the KL term.
+    pub kl: Option<KlPass>,
+    /// The bounds of spectral norms, of networks that have some.
+    pub spectral: Option<SpectralPlan>,
+    /// The checks of steps, and the snapshot of the state, if steps are checked.
+    pub guard: Option<GuardPass>,
+    /// Blocks of each half.
+    pub half_blocks: u32,
+}
+
+/// Some images of the data set, in a buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataPart {
+    /// Their indices.
+    pub images: Range<u32>,
+    /// The buffer.
+    pub buffer: BufferId,
+}
+
+/// Plans a training step by this recipe. Objectives that fit the score have no chains and one half of blocks.
+pub fn training_plan(
+    network: &Network,
+    recipe: &Config,
+    data: &TrainingData,
+    target: Target,
+) -> TrainingPlan {
+    let training = Training::new(network, recipe, data, target);
+    let mut step = Vec::new();
+    training.draw_data(&mut step);
+    let n_sampling;
+    if let Some(score) = &training.score {
+        training.count_non_finite(&mut step);
+        score.draw(&mut step, &training.pass, training.state, &training.real());
+        n_sampling = step.len();
+        training.score_gradient(score, &mut step);
+    } else {
+        training.start_chains(&mut step);
+        training.count_non_finite(&mut step);
+        training.run_chains(&mut step);
+        n_sampling = step.len();
+        training.loss(&mut step);
+        training.gradient(&mut step);
+    }
+    training.clip(&mut step);
+    training.judge(&mut step);
+    training.keep_chains(&mut step);
+    training.adam(&mut step);
+    training.bound_norms(&mut step);
+    training.pack(&mut step);
+    training.average(&mut step);
+    training.advance(&mut step);
+    let update = step[n_sampling..].to_vec();
+    training.finish(step, update)
+}
+
+/// The data set's buffers, as few as hold it.
+fn data_parts(plan: &mut Plan, data: &TrainingData) -> Vec<DataPart> {
+    let n_images = data.n_images;
+    let at_once = if data.part == 0 { n_images } else { data.part.min(n_images) };
+    if let ExampleStorage::Fresh(_) = data.storage {
+        return Vec::new();
+    }
+    let mut part = |first: u32| {
+        let images = first..n_images.min(first.saturating_add(at_once));
+        let len = images.len() * data.shape.len();
+        let name =
+            if at_once == n_images { "data".to_owned() } else { format!("data from image {first} on") };
+        let buffer = match data.storage {
+            ExampleStorage::Bytes => plan.integers(name, len.div_ceil(4)),
+            _ => plan.flat(name, len),
+        };
+        DataPart { images, buffer }
+    };
+    (0..n_images.max(1)).step_by(at_once.max(1) as usize).map(&mut part).collect()
+}
+
+/// The buffers of a training step, and the launches of its parts.
+struct Training<'a> {
+    plan: Plan,
+    network: &'a Network,
+    recipe: &'a Config,
+    target: Target,
+    batch: u32,
+    n_images: u32,
+    data_spec: &'a TrainingData,
+    chain_config: ChainConfig,
+    slots: u32, // of the ring
+    objective: Option<ScoreObjective>,
+    state: BufferId,
+    data: Vec<DataPart>,
+    ring: BufferId,
+    metrics: BufferId,
+    first_moment: BufferId,
+    second_moment: BufferId,
+    gradient: BufferId,
+    average: Option<BufferId>,
+    pass: NetworkPass,
+    score: Option<ScorePass>,
+    kl: Option<KlPass>,
+    spectral: Option<SpectralPlan>,
+    guard: Option<GuardPass>,
+    half_blocks: u32,
+    chain: ChainPass,
+    partials: BufferId,
+    squares: BufferId,
+    scale: BufferId,
+    starts: Option<BufferId>, // before augmentation
+    judged: Judged,
+}
+
+impl<'a> Training<'a> {
+    fn new(network: &'a Network, recipe: &'a Config, data_spec: &'a TrainingData, target: Target) -> Self {
+        let (batch, n_images) = (recipe.train.batch as u32, data_spec.n_images);
+        let objective = recipe.score_objective();
+        let chain_config = recipe.training_chain(recipe.total_steps(n_images));
+        let slots = recipe.replay_slots().0 as u32;
+        let half_blocks = target.blocks(recipe.train.batch);
+        let parts = match objective {
+            Some(_) => 1,
+            None if recipe.loss.smoothness > 0.0 => 3,
+            None => 2,
+        };
+        let mut plan = Plan::new(target.lanes, parts * half_blocks);
+        let (features, n_parameters) = (network.input.len(), network.n_parameters);
+        let has_kl = objective.is_none() && recipe.loss.kl > 0.0 && chain_config.form.has_kl();
+        let mut n_chunks = target.chunks(parts * half_blocks).count();
+        if let Some(objective) = objective {
+            n_chunks = objective.n_partials(n_chunks);
+        }
+        if has_kl {
+            n_chunks += target.chunks(half_blocks).count();
+        }
+        let state = plan.integers("state", State::WORDS);
+        let data = data_parts(&mut plan, data_spec);
+        let ring = plan.flat("replay ring", slots as usize * features);
+        let metrics = plan.flat("metrics", METRIC_ROWS as usize * METRICS);
+        let first_moment = plan.flat("first moment", n_parameters);
+        let second_moment = plan.flat("second moment", n_parameters);
+        let gradient = plan.flat("parameter gradient", n_parameters);
+        let partials = plan.flat("partial gradients", n_chunks as usize * n_parameters);
+        let squares = plan.flat("sums of squares", n_parameters.div_ceil(GROUP));
+        let scale = plan.flat("clip scale", 1);
+        let average = (recipe.ema.decay > 0.0).then(|| plan.flat("average", n_parameters));
+        let pass = NetworkPass::new(&mut plan, network, target);
+        let spectral = SpectralPlan::new(&mut plan, network, state, pass.parameters);
+        let score = objective.map(|objective| ScorePass::new(&mut plan, &pass, objective));
+        let kl = has_kl.then(|| KlPass::new(&mut plan, &pass));
+        let augments = recipe.augment.probability > 0.0
+            && recipe.chain_init().is_some_and(|init| init != ChainInit::Data);
+        let starts = augments.then(|| plan.per_block("starts", features));
+        let has_chains = objective.is_none();
+        let chain = ChainPass::new(
+            &mut plan,
+            network,
+            state,
+            &(half_blocks..2 * half_blocks),
+            batch,
+            has_chains.then_some(chain_config.form),
+            target,
+        );
+        let judged = Judged {
+            state,
+            metrics,
+            energies: score.as_ref().map_or(pass.energies, |score| score.energies(&pass)),
+            streams: objective.map_or(1, |objective| objective.jet(features).streams()),
+            batch,
+            n_images,
+            metric_rows: METRIC_ROWS,
+            half_blocks,
+            has_fakes: has_chains,
+            clamp: chain_config.clamp,
+        };
+        let guard = recipe.is_guarded().then(|| {
+            let kept = [state, pass.parameters, first_moment, second_moment, ring];
+            let vectors = spectral.as_ref().map(|spectral| spectral.vectors);
+            let kept: Vec<_> = kept.into_iter().chain(average).chain(vectors).collect();
+            let mut packs = Vec::new();
+            pass.pack(&mut packs);
+            chain.pack(&mut packs, &pass);
+            GuardPass::new(&mut plan, &recipe.guard, &judged, features, &kept, packs)
+        });
+        Self {
+            plan,
+            network,
+            recipe,
+            target,
+            batch,
+            n_images,
+            data_spec,
+            chain_config,
+            slots,
+            objective,
+            state,
+            data,
+            ring,
+            metrics,
+            first_moment,
+            second_moment,
+            gradient,
+            average,
+            pass,
+            score,
+            kl,
+            spectral,
+            guard,
+            half_blocks,
+            chain,
+            partials,
+            squares,
+            scale,
+            starts,
+            judged,
+        }
+    }
+
+    fn finish(self, step: Vec<Launch>, update: Vec<Launch>) -> TrainingPlan {
+        let mut start = Vec::new();
+        self.pack(&mut start);
+        let mut plan = self.plan;
+        TrainingPlan {
+            start: plan.program(start),
+            step: plan.program(step),
+            update: plan.program(update),
+            plan,
+            state: self.state,
+            data: self.data,
+            ring: self.ring,
+            metrics: self.metrics,
+            first_moment: self.first_moment,
+            second_moment: self.second_moment,
+            gradient: self.gradient,
+            average: self.average,
+            pass: self.pass,
+            score: self.score,
+            kl: self.kl,
+            spectral: self.spectral,
+            guard: self.guard,
+            half_blocks: self.half_blocks,
+        }
+    }
+
+    fn real(&self) -> Range<u32> {
+        0..self.half_blocks
+    }
+
+    fn fake(&self) -> Range<u32> {
+        self.half_blocks..2 * self.half_blocks
+    }
+
+    fn all(&self) -> Range<u32> {
+        0..self.plan.n_blocks
+    }
+
+    /// Packs the weights.
+    fn pack(&self, launches: &mut Vec<Launch>) {
+        self.pass.pack(launches);
+        self.chain.pack(launches, &self.pass);
+    }
+
+    /// Draws data images.
+    fn draw_data(&self, launches: &mut Vec<Launch>) {
+        let (lanes, real, noise) = (self.target.lanes, self.real(), self.recipe.data.noise as f32);
+        if let ExampleStorage::Fresh(toy) = self.data_spec.storage {
+            let draw = DrawToy { lanes, toy, noise };
+            launches.push(Launch::per_block(draw, &real, &[self.state, self.pass.x]));
+        }
+        for part in &self.data {
+            let draw = DrawReal {
+                lanes,
+                batch: self.batch,
+                n_images: self.n_images,
+                part: part.images.clone(),
+                shape: self.network.input,
+                data_shape: self.data_spec.shape,
+                floats: self.data_spec.storage == ExampleStorage::Floats,
+                noise,
+            };
+            launches.push(Launch::per_block(draw, &real, &[self.state, part.buffer, self.pass.x]));
+        }
+    }
+
+    /// Counts values that are not finite, for the guard, before chains move and clamp them.
+    fn count_non_finite(&self, launches: &mut Vec<Launch>) {
+        if let Some(guard) = &self.guard {
+            guard.look(launches, &self.plan, &self.pass, &self.judged);
+        }
+    }
+
+    /// Draws the starts of the chains.
+    fn start_chains(&self, launches: &mut Vec<Launch>) {
+        let (lanes, shape) = (self.target.lanes, self.network.input);
+        let (fresh, subset) = match self.recipe.chain_init() {
+            None => return,
+            Some(ChainInit::Data) => return self.copy(launches, self.half_blocks, 0.0),
+            Some(ChainInit::Noise) => (1.0, 0),
+            Some(ChainInit::Replay { reinit_probability, .. }) => (reinit_probability, 0),
+            Some(ChainInit::Persistent { reinit_probability, .. }) => (reinit_probability, self.slots),
+        };
+        let draw =
+            DrawNegatives { lanes, features: shape.len(), fresh, noise: self.chain_config.start, subset };
+        let to = self.starts.unwrap_or(self.pass.x);
+        launches.push(Launch::per_block(draw, &self.fake(), &[self.state, self.ring, to]));
+        if let Some(starts) = self.starts {
+            let a = &self.recipe.augment;
+            let augment = Augment {
+                probability: a.probability as f32,
+                shift: a.shift,
+                flip: a.flip as f32,
+                rescale: a.rescale as f32,
+            };
+            let kernel = AugmentStarts { lanes, shape, augment };
+            launches.push(Launch::per_block(kernel, &self.fake(), &[self.state, starts, self.pass.x]));
+        }
+    }
+
+    /// Runs the chains.
+    fn run_chains(&self, launches: &mut Vec<Launch>) {
+        self.chain.run(launches, &self.pass, self.network, &self.chain_config, self.kl.as_ref());
+    }
+
+    /// Copies the data images to the blocks from `first_block` on, with noise.
+    fn copy(&self, launches: &mut Vec<Launch>, first_block: u32, noise: f32) {
+        let copy = CopyImages {
+            lanes: self.target.lanes,
+            features: self.network.input.len(),
+            batch: self.batch,
+            n_images: self.n_images,
+            first_block,
+            noise,
+        };
+        launches.push(Launch::whole(copy, &[self.state, self.pass.x]));
+    }
+
+    /// Computes energies, the loss, and its derivative with respect to the energies.
+    fn loss(&self, launches: &mut Vec<Launch>) {
+        let Self { state, metrics, pass, half_blocks, batch, n_images, .. } = self;
+        let (lanes, batch, n_images, loss) = (self.target.lanes, *batch, *n_images, &self.recipe.loss);
+        if loss.smoothness > 0.0 {
+            self.copy(launches, 2 * half_blocks, loss.smoothness_noise as f32);
+        }
+        pass.forward(launches, &self.all());
+        if let Some(kl) = &self.kl {
+            let dynamics = self.chain_config.dynamics();
+            let weight = loss.kl as f32;
+            let direction = KlDirection { lanes, features: pass.features(), batch, weight, dynamics };
+            kl.begin(launches, pass, *state, direction, &self.fake());
+        }
+        let contrastive = ContrastiveLoss {
+            lanes,
+            batch,
+            n_images,
+            metric_rows: METRIC_ROWS,
+            alpha: loss.energy_l2 as f32,
+            square_of_means: loss.energy_l2_form == EnergyL2Form::SquareOfMeans,
+            kl: if self.kl.is_some() { loss.kl as f32 } else { 0.0 },
+        };
+        let bindings = [*state, pass.energies, pass.seeds, *metrics];
+        launches.push(Launch::whole(contrastive, &bindings));
+        if loss.smoothness > 0.0 {
+            let first_block = 2 * half_blocks;
+            let (metric_rows, weight) = (METRIC_ROWS, loss.smoothness as f32);
+            let penalty = Smoothness { lanes, batch, n_images, first_block, metric_rows, weight };
+            launches.push(Launch::whole(penalty, &bindings));
+        }
+        if let Some(adjusted) = &self.chain.adjusted {
+            let (first_block, steps) = (*half_blocks, self.chain_config.steps);
+            let mean = MeanAcceptance { lanes, batch, first_block, steps, metric_rows: METRIC_ROWS };
+            launches.push(Launch::whole(mean, &[*state, adjusted.decisions, *metrics]));
+        }
+    }
+
+    /// Computes the parameter gradient, from the derivatives with respect to the energies.
+    fn gradient(&self, launches: &mut Vec<Launch>) {
+        let pass = &self.pass;
+        let chunks = self.target.chunks(self.plan.n_blocks);
+        pass.to_layers(launches, &self.all());
+        pass.to_parameters(launches, chunks, self.partials, self.recipe.loss.energy_l2 as f32 != 0.0);
+        let mut n_chunks = chunks.count();
+        if let Some(kl) = &self.kl {
+            let (first_block, first_chunk) = (self.fake().start, n_chunks);
+            let of_fake = self.target.chunks(self.half_blocks);
+            kl.gradient(launches, pass, Chunks { first_block, first_chunk, ..of_fake }, self.partials);
+            n_chunks += of_fake.count();
+        }
+        self.reduce(launches, n_chunks);
+    }
+
+    /// Computes loss and parameter gradient of an objective that fits the score.
+    fn score_gradient(&self, score: &ScorePass, launches: &mut Vec<Launch>) {
+        let chunks = self.target.chunks(self.plan.n_blocks);
+        let batch = Batch { batch: self.batch, n_images: self.n_images, metric_rows: METRIC_ROWS };
+        score.run(launches, &self.pass, (self.state, self.metrics), batch, (chunks, self.partials));
+        self.reduce(launches, self.objective.map_or(0, |score| score.n_partials(chunks.count())));
+    }
+
+    /// Sums partial gradients, and adds the penalty on weights.
+    fn reduce(&self, launches: &mut Vec<Launch>, n_chunks: u32) {
+        let (n_parameters, parameters) = (self.network.n_parameters, self.pass.parameters);
+        let reduce = ReducePartials { n_parameters, n_chunks };
+        launches.push(Launch::whole(reduce, &[self.partials, self.gradient]));
+        let weight = self.recipe.loss.weight_l2 as f32;
+        if weight > 0.0 {
+            let (n_partials, metric_rows) = (n_parameters.div_ceil(GROUP), METRIC_ROWS);
+            let derivative = WeightPenalty { n_parameters, weight };
+            launches.push(Launch::whole(derivative, &[parameters, self.gradient]));
+            launches.push(Launch::whole(SumSquares { n_parameters }, &[parameters, self.squares]));
+            let penalty = AddPenalty { n_partials, metric_rows, weight };
+            launches.push(Launch::whole(penalty, &[self.state, self.squares, self.metrics]));
+        }
+    }
+
+    /// Computes the gradient's norm, and the factor that clips it.
+    fn clip(&self, launches: &mut Vec<Launch>) {
+        let n_parameters = self.network.n_parameters;
+        launches.push(Launch::whole(SumSquares { n_parameters }, &[self.gradient, self.squares]));
+        let clip = self.recipe.adam.gradient_norm_clip as f32;
+        let clip = ClipScale { n_partials: n_parameters.div_ceil(GROUP), metric_rows: METRIC_ROWS, clip };
+        launches.push(Launch::whole(clip, &[self.state, self.squares, self.scale, self.metrics]));
+    }
+
+    /// Checks the step for divergence and collapse.
+    fn judge(&self, launches: &mut Vec<Launch>) {
+        if let Some(guard) = &self.guard {
+            guard.judge(launches, &self.plan, &self.pass, &self.judged);
+        }
+    }
+
+    /// Writes the ends of the chains to the ring.
+    fn keep_chains(&self, launches: &mut Vec<Launch>) {
+        if let Some(init) = self.recipe.chain_init() {
+            let push = PushReplay {
+                lanes: self.target.lanes,
+                features: self.network.input.len(),
+                batch: self.batch,
+                capacity: self.slots,
+                first_block: self.half_blocks,
+                subset: matches!(init, ChainInit::Persistent { .. }),
+            };
+            launches.push(Launch::whole(push, &[self.state, self.pass.x, self.ring]));
+        }
+    }
+
+    /// Updates the parameters.
+    fn adam(&self, launches: &mut Vec<Launch>) {
+        let (recipe, adam) = (self.recipe, &self.recipe.adam);
+        let decay = match recipe.schedule.learning_rate {
+            RateSchedule::Constant => Decay::Constant,
+            RateSchedule::Exponential => Decay::Exponential {
+                factor: recipe.schedule.factor,
+                epoch: recipe.steps_per_epoch(self.n_images) as u32,
+            },
+            RateSchedule::Cosine => {
+                Decay::Cosine { training_steps: recipe.total_steps(self.n_images) as u32 }
+            }
+        };
+        let adam = Adam {
+            n_parameters: self.network.n_parameters,
+            learning_rate: adam.learning_rate,
+            beta1: adam.beta1,
+            beta2: adam.beta2,
+            epsilon: adam.epsilon,
+            schedule: Schedule { decay, warm_up: recipe.schedule.warm_up as u32 },
+            gradient_clip: if adam.gradient_clip > 0.0 { adam.gradient_clip as f32 } else { f32::INFINITY },
+            weight_decay: adam.weight_decay,
+            retry_factor: self.guard.as_ref().map_or(1.0, |_| recipe.guard.learning_rate_factor),
+        };
+        let moments = [self.first_moment, self.second_moment];
+        let bindings = [self.state, self.gradient, self.scale, moments[0], moments[1], self.pass.parameters];
+        launches.push(Launch::whole(adam, &bindings));
+    }
+
+    /// Bounds spectral norms.
+    fn bound_norms(&self, launches: &mut Vec<Launch>) {
+        if let Some(spectral) = &self.spectral {
+            launches.extend_from_slice(&self.plan.programs[spectral.iterate.0]);
+        }
+    }
+
+    /// Updates the parameters' moving average.
+    fn average(&self, launches: &mut Vec<Launch>) {
+        if let Some(average) = self.average {
+            let kernel =
+                AverageWeights { n_parameters: self.network.n_parameters, decay: self.recipe.ema.decay };
+            launches.push(Launch::whole(kernel, &[self.state, self.pass.parameters, average]));
+        }
+    }
+
+    /// Ends the step. Persistent chains stay in their slots: their ring has no head.
+    fn advance(&self, launches: &mut Vec<Launch>) {
+        let batch = match self.recipe.chain_init() {
+            None | Some(ChainInit::Persistent { .. }) => 0,
+            Some(_) => self.batch,
+        };
+        launches.push(Launch::whole(Advance { batch, capacity: self.slots }, &[self.state]));
+    }
+}
