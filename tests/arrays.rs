@@ -11,7 +11,7 @@ use thalweg::data::reading::{Reading, Takes};
 use thalweg::data::standard::{Standard, unscaled};
 use thalweg::data::{Dataset, Examples, ImageShape, Images, Opened, npy, read_for};
 use thalweg::kernels::dynamics::Form;
-use thalweg::plan::SamplerNumbers;
+use thalweg::plan::ChainConfig;
 use thalweg::recipe::Range;
 use thalweg::sampling::denoised;
 use thalweg::{Device, EnergyModel, Model};
@@ -673,12 +673,12 @@ fn all_commands_speak_the_units_of_the_data() {
 #[test]
 fn annealed_points_are_denoised_in_the_networks_units() {
     pollster::block_on(async {
-        let network = thalweg::network::preset("mlp").unwrap();
+        let network = thalweg::recipe::preset("mlp").unwrap();
         let plain = Model { parameters: network.initial_parameters(1), network };
         let mut own = plain.clone();
         let standard = Standard { mean: vec![3.0, -70.0], deviation: vec![0.5, 12.0] };
         own.network.standard = Some(standard.clone());
-        let numbers = SamplerNumbers { form: Form::Annealed, ..SamplerNumbers::default() };
+        let numbers = ChainConfig { form: Form::Annealed, ..ChainConfig::default() };
         let points = Images { shape: shape(2, 1, 1), values: vec![0.3, -0.6, 0.9, 0.1, -0.2, 0.7] };
         let mut in_data = points.clone();
         standard.to_data(&mut in_data);

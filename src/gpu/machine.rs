@@ -445,13 +445,15 @@ impl Future for Mapped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{ExampleStorage, TrainingData};
     use std::collections::BTreeSet;
 
     #[test]
     fn parts_of_a_launch_cover_it_once() {
-        let network = crate::network::preset("digits").unwrap();
-        let numbers = crate::plan::TrainingNumbers { n_images: 1000, ..Default::default() };
-        let plan = crate::plan::training_plan(&network, &numbers, crate::plan::Target::gpu(128)).plan;
+        let recipe = crate::recipe::Config::preset("digits").unwrap();
+        let network = recipe.known_network().unwrap();
+        let data = TrainingData::new(ExampleStorage::Bytes, 1000, network.input);
+        let plan = crate::plan::training_plan(&network, &recipe, &data, crate::plan::Target::gpu(128)).plan;
         for launch in plan.launches() {
             let all = launch.kernel.workgroups(&launch.flat_blocks());
             for most in [7, 64, u32::MAX] {
