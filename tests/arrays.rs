@@ -673,7 +673,7 @@ fn all_commands_speak_the_units_of_the_data() {
 #[test]
 fn annealed_points_are_denoised_in_the_networks_units() {
     pollster::block_on(async {
-        let network = thalweg::recipe::preset("mlp").unwrap();
+        let network = thalweg::recipe::presets::preset("mlp").unwrap();
         let plain = Model { parameters: network.initial_parameters(1), network };
         let mut own = plain.clone();
         let standard = Standard { mean: vec![3.0, -70.0], deviation: vec![0.5, 12.0] };
