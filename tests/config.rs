@@ -3,8 +3,8 @@
 use serde_json::Value;
 use thalweg::Error;
 use thalweg::kernels::dynamics::{Form, Path as Course};
-use thalweg::kernels::random::Distribution;
 use thalweg::plan::ScoreObjective;
+use thalweg::random::Distribution;
 use thalweg::recipe::{Config, EnergyL2Form, Objective, PRESETS, RateSchedule, ScoreTarget};
 
 fn small() -> Config {

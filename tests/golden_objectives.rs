@@ -11,11 +11,11 @@ use thalweg::kernels::State;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
-use thalweg::kernels::random::Distribution;
 use thalweg::network::{Activation, LayerSpec, Network, Padding};
 use thalweg::plan::{
     Derivatives, SamplerNumbers, ScoreObjective, Source, Starts, Target, TrainingNumbers, training_plan,
 };
+use thalweg::random::Distribution;
 
 use crate::common;
 

@@ -19,13 +19,13 @@ use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::dynamics::{Dynamics, Form, Path};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
-use thalweg::kernels::random::{Stream, counter, normal_of, philox};
 use thalweg::kernels::sum_squares::SumSquares;
 use thalweg::kernels::{Binding, Kernel, Slope, State, activate};
 use thalweg::network::{Activation, ConvShape, DenseShape, LayerSpec, Network, Operation};
 use thalweg::plan::{
     Launch, SamplerNumbers, Source, Target, TrainingNumbers, TrainingPlan, energy_plan, training_plan,
 };
+use thalweg::random::{Stream, counter, normal_of, philox};
 
 // ---- comparators can fail
 

@@ -15,13 +15,13 @@ use thalweg::kernels::activation_jet::{ActivationJet, Jet, curves};
 use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::perturb::Perturb;
-use thalweg::kernels::random::Distribution;
 use thalweg::kernels::{Kernel, State};
 use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::{
     Derivatives, EXACT_TRACE, Layout, SamplerNumbers, ScoreObjective, Target, TrainingNumbers, TrainingPlan,
     training_plan,
 };
+use thalweg::random::Distribution;
 
 /// A fourth-order central difference.
 fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {

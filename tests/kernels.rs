@@ -64,7 +64,7 @@ use thalweg::kernels::perturb::Perturb;
 use thalweg::kernels::pool_forward::PoolForward;
 use thalweg::kernels::pool_input_gradient::PoolInputGradient;
 use thalweg::kernels::push_replay::PushReplay;
-use thalweg::kernels::random::{Distribution, Random, Stream};
+use thalweg::kernels::random::Random;
 use thalweg::kernels::reduce_partials::ReducePartials;
 use thalweg::kernels::score_direction::ScoreDirection;
 use thalweg::kernels::score_loss::ScoreLoss;
@@ -77,6 +77,7 @@ use thalweg::kernels::weight_penalty::WeightPenalty;
 use thalweg::kernels::{Kernel, Slope, State, activate};
 use thalweg::network::{ANALYTIC, Activation, ConvShape, DenseShape, LstmShape, Padding, PoolShape};
 use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
+use thalweg::random::{Distribution, Stream};
 
 use crate::common;
 

@@ -14,10 +14,10 @@ use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::draw_real::permute_of;
 use thalweg::kernels::dynamics::{Dynamics, Form, Path};
-use thalweg::kernels::random::{Distribution, Stream};
 use thalweg::kernels::{Binding, Kernel, State};
 use thalweg::network::{Activation, LayerSpec, Network, preset};
 use thalweg::plan::{SamplerNumbers, Starts, Target, TrainingNumbers, training_plan};
+use thalweg::random::{Distribution, Stream};
 use thalweg::train::log::StepMetrics;
 use thalweg::{Config, Dataset, EnergyModel, Sampler, Trainer};
 

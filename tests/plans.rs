@@ -18,7 +18,6 @@ use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::guard::MEMORY;
 use thalweg::kernels::jet_start::Probes;
-use thalweg::kernels::random::Distribution;
 use thalweg::kernels::spectral_input::SpectralInput;
 use thalweg::kernels::spectral_output::SpectralOutput;
 use thalweg::kernels::sum_squares::GROUP;
@@ -29,6 +28,7 @@ use thalweg::plan::{
     ScoreObjective, Source, Starts, Target, TrainingNumbers, Words, annealing_plan, energy_plan,
     sampler_plan, training_plan,
 };
+use thalweg::random::Distribution;
 
 // ---- networks
 

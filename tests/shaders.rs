@@ -13,7 +13,6 @@ use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess, Ty
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use thalweg::kernels::contrastive_loss::METRICS;
-use thalweg::kernels::random::Stream;
 use thalweg::kernels::{
     Access, BlockParams, ElementParams, Kernel, SlopeParams, State, activation_second, adam, add_penalty,
     anneal_accept, anneal_propose, augment_starts, average_weights, chain, clip_scale, contrastive_loss,
@@ -23,6 +22,7 @@ use thalweg::kernels::{
 };
 use thalweg::network::preset;
 use thalweg::plan::{Plan, Source, Target};
+use thalweg::random::Stream;
 use uniformity::barriers_are_uniform;
 
 /// A struct's fields with their offsets. The pattern names every field, so that none can be left out.

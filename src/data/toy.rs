@@ -4,7 +4,7 @@
 //! All of them lie in, or hardly stick out of, the square [-4, 4]^2 ([`BOX`]).
 
 use super::{ImageShape, Images};
-use crate::kernels::random::{Stream, circle, counter, normal_of, philox};
+use crate::random::{Stream, circle, counter, normal_of, philox};
 
 /// The square that toy sets live in reaches so far from 0 in each coordinate.
 pub const BOX: f32 = 4.0;

@@ -7,8 +7,8 @@ use crate::Result;
 use crate::cpu::Isa;
 use crate::device::{Device, Machine};
 use crate::kernels::Kernel;
-use crate::kernels::random::Distribution;
 use crate::plan::{BufferId, Launch, Layout, Plan, ProgramId, Words};
+use crate::random::Distribution;
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -2,8 +2,8 @@
 //! <https://arxiv.org/abs/physics/9803008>): see `shaders/anneal_accept.wgsl`.
 
 use super::anneal_propose::{Anneal, AnnealParams, BaseFeature, Rung};
-use super::random::{Stream, counter, log_unit, philox};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::random::{Stream, counter, log_unit, philox};
 use std::ops::Range;
 
 /// Adds to the chains' weights, then accepts or rejects proposals.

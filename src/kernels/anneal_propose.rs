@@ -1,8 +1,8 @@
 //! Proposals of Hamiltonian Monte Carlo in the densities between a base and a model: see `shaders/anneal_propose.wgsl`,
 //! and `shaders/lib/anneal.wgsl` for the densities.
 
-use super::random::{Stream, counter, normal_of, philox};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::random::{Stream, counter, normal_of, philox};
 use std::ops::Range;
 
 /// Leapfrog steps of proposals (Neal 2011, <https://arxiv.org/abs/1206.1901>), with mirrors at a box's walls (Afshar and

@@ -1,9 +1,9 @@
 //! Augmented chain starts: small shifts, flips and rescalings, so that chains reach images that noise alone would not
 //! lead to (Du, Li, Tenenbaum and Mordatch 2021, <https://arxiv.org/abs/2012.01316>, section 3.2).
 
-use super::random::{Stream, counter, philox, uniform_of};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use crate::data::ImageShape;
+use crate::random::{Stream, counter, philox, uniform_of};
 use std::ops::Range;
 
 /// Which changes, and how large.

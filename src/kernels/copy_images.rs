@@ -2,8 +2,8 @@
 //! penalty.
 
 use super::draw_real::Epoch;
-use super::random::{Stream, counter, normal_of, philox};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::random::{Stream, counter, normal_of, philox};
 use std::ops::Range;
 
 /// Copies the real images, which begin at block 0.

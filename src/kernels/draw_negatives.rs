@@ -3,8 +3,8 @@
 //! (Tieleman 2008, "Training restricted Boltzmann machines using approximations to the likelihood gradient").
 
 use super::draw_real::{half_bits, permute_of};
-use super::random::{Distribution, Stream, counter, normal_of, philox, uniform_of};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::random::{Distribution, Stream, counter, normal_of, philox, uniform_of};
 use std::ops::Range;
 
 /// What fresh noise is.

@@ -4,9 +4,9 @@
 //! epoch): a Feistel network whose domain is a little larger than the data set, walked until it lands inside ("cycle
 //! walking", Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
 
-use super::random::{Stream, counter, normals, philox, quads};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use crate::data::ImageShape;
+use crate::random::{Stream, counter, normals, philox, quads};
 use std::ops::Range;
 
 /// Where a training step lies in its epoch.

@@ -1,8 +1,8 @@
 //! Draws fresh points of a toy set, other ones every training step.
 
-use super::random::{Stream, counter, normal_of, philox};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use crate::data::toy::Toy;
+use crate::random::{Stream, counter, normal_of, philox};
 use std::ops::Range;
 
 /// Draws fresh points: see `shaders/draw_toy.wgsl`.

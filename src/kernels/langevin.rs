@@ -1,8 +1,8 @@
 //! Moves the chains: Langevin dynamics in the forms of [`Form`](super::dynamics::Form) that accept every step.
 
 use super::dynamics::{Dynamics, DynamicsParams, Move};
-use super::random::{Stream, counter, normals, quads};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::random::{Stream, counter, normals, quads};
 use std::ops::Range;
 
 /// Moves down a gradient that has come, adds a step's noise, or both: see `shaders/langevin.wgsl`.

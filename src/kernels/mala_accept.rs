@@ -2,8 +2,8 @@
 //! see `shaders/mala_accept.wgsl`.
 
 use super::dynamics::{Dynamics, DynamicsParams};
-use super::random::{Stream, counter, log_unit, philox};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::random::{Stream, counter, log_unit, philox};
 use std::ops::Range;
 
 /// Accepts or rejects proposals.

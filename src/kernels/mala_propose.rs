@@ -1,8 +1,8 @@
 //! Moves chains to accepted proposals, and makes the next (MALA): see `shaders/mala_propose.wgsl`.
 
 use super::dynamics::{Dynamics, DynamicsParams};
-use super::random::{Stream, counter, normal_of, philox};
 use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::random::{Stream, counter, normal_of, philox};
 use std::ops::Range;
 
 /// Moves chains to accepted proposals, and makes the next.

@@ -356,7 +356,7 @@ impl Real for f32 {
         f32::sqrt(self)
     }
     fn circle(self) -> [Self; 2] {
-        random::circle(self)
+        crate::random::circle(self)
     }
 }
 

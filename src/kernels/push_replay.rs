@@ -1,8 +1,8 @@
 //! Puts refined chains into the replay ring, or back to the slots that they came from.
 
 use super::draw_real::{half_bits, permute_of};
-use super::random::Stream;
 use super::{Access, Binding, BlockParams, Describe, State, WORKGROUP_SIZE, groups};
+use crate::random::Stream;
 use std::ops::Range;
 
 /// Puts the first `batch` images of a range of blocks into the ring.

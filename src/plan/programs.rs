@@ -29,7 +29,7 @@ use crate::kernels::mala_propose::MalaPropose;
 use crate::kernels::mean_acceptance::MeanAcceptance;
 use crate::kernels::multiply_adds::{CHAINS, MultiplyAdds, STEPS};
 use crate::kernels::push_replay::PushReplay;
-use crate::kernels::random::{Random, Stream};
+use crate::kernels::random::Random;
 use crate::kernels::reduce_partials::ReducePartials;
 use crate::kernels::smoothness::Smoothness;
 use crate::kernels::spectral_bound::SpectralBound;
@@ -38,6 +38,7 @@ use crate::kernels::spectral_output::SpectralOutput;
 use crate::kernels::sum_squares::{GROUP, SumSquares};
 use crate::kernels::weight_penalty::WeightPenalty;
 use crate::network::{Network, ParameterTensor};
+use crate::random::Stream;
 use std::ops::Range;
 
 /// Rows of the resident metrics table: training steps that may be under way before the host reads it.

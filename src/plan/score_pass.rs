@@ -7,10 +7,11 @@ use crate::kernels::activation_jet::Jet;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::jet_start::{JetStart, Probes};
 use crate::kernels::perturb::Perturb;
-use crate::kernels::random::{Distribution, Random, Stream};
+use crate::kernels::random::Random;
 use crate::kernels::score_direction::ScoreDirection;
 use crate::kernels::score_loss::ScoreLoss;
 use crate::network::{Activation, Network};
+use crate::random::{Distribution, Stream};
 use crate::{Error, Result};
 use std::ops::Range;
 

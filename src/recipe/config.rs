@@ -15,9 +15,9 @@ use crate::data::{ImageShape, toy};
 use crate::error::nearest;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::{Form, Path as Course};
-use crate::kernels::random::Distribution;
 use crate::network::{Analytic, Fault, MAX_TOML, Network, NetworkSpec, preset, preset_for};
 use crate::plan::{GuardNumbers, SamplerChange, SamplerNumbers, ScoreObjective};
+use crate::random::Distribution;
 use crate::source::read_text;
 use crate::{Error, Result};
 

@@ -14,12 +14,12 @@ use crate::kernels::augment_starts::Augment;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::guard::{MEMORY, Memory, Reason};
-use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::network::Network;
 use crate::plan::{
     BufferId, Cause, JetPass, METRIC_ROWS, ProgramId, Source, Starts, TrainingNumbers, TrainingPlan,
     training_plan,
 };
+use crate::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::recipe::{
     CdStart, Config, EnergyL2Form, Guard, Objective, OnDivergence, RateSchedule, Standardize,
 };

@@ -9,12 +9,13 @@ use thalweg::kernels::augment_starts::Augment;
 use thalweg::kernels::chain::Hidden;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
-use thalweg::kernels::random::{Distribution, Random, Stream};
+use thalweg::kernels::random::Random;
 use thalweg::network::{ANALYTIC, Network, PRESETS, preset};
 use thalweg::plan::{
     AnnealingNumbers, GuardNumbers, JetPass, Plan, SamplerNumbers, ScoreObjective, Source, Starts, Target,
     TrainingNumbers, annealing_plan, energy_plan, peak_plan, sampler_plan, training_plan,
 };
+use thalweg::random::{Distribution, Stream};
 
 /// The different kernels of `plans`, each with the name of the first plan that has it.
 pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
