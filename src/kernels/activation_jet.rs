@@ -4,9 +4,8 @@
 //! only one stream, because it meets linear layers linearly: Li et al. 2023, "Forward Laplacian",
 //! <https://arxiv.org/abs/2307.08214>).
 
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, activate, groups};
+use crate::kernels::prelude::*;
 use crate::network::Activation;
-use std::ops::Range;
 
 /// Which derivatives a jet carries. Its streams, in order: the value; one first derivative for each direction; and,
 /// unless all directions are of first order, the sum of second derivatives along those that are not.
@@ -30,8 +29,8 @@ impl Jet {
     }
 
     /// The overrides of shaders that go through streams.
-    pub(super) fn overrides(&self) -> [(&'static str, f64); 2] {
-        [("DIRECTIONS", self.directions as f64), ("FIRST_ORDER", self.first_order as f64)]
+    pub(super) fn overrides(&self) -> Overrides {
+        overrides![DIRECTIONS = self.directions, FIRST_ORDER = self.first_order]
     }
 }
 
@@ -113,37 +112,33 @@ impl ActivationJet {
 }
 
 /// The overrides of the activation's jet and of its way back.
-pub(super) fn jet_overrides(k: &ActivationJet) -> Vec<(&'static str, f64)> {
-    let mut overrides = vec![
-        ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-        ("LANES", k.lanes.into()),
-        ("FEATURES", k.features as f64),
-        ("CHANNELS", k.channels as f64),
-        ("BIAS_OFFSET", k.bias_offset as f64),
-        ("ACTIVATION", k.activation.code().into()),
-        ("LEAK", k.activation.leak().into()),
+pub(super) fn jet_overrides(k: &ActivationJet) -> Overrides {
+    let mut overrides = overrides![
+        WORKGROUP_SIZE,
+        LANES = k.lanes,
+        FEATURES = k.features,
+        CHANNELS = k.channels,
+        BIAS_OFFSET = k.bias_offset,
+        ACTIVATION = k.activation.code(),
+        LEAK = k.activation.leak()
     ];
     overrides.extend(k.jet.overrides());
     overrides
 }
 
-impl Describe for ActivationJet {
+impl KernelSpec for ActivationJet {
     const NAME: &'static str = "activation_jet";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/activation.wgsl"),
-        include_str!("../../shaders/lib/curves.wgsl"),
-        include_str!("../../shaders/lib/jet.wgsl"),
-        include_str!("../../shaders/activation_jet.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/activation", "lib/curves", "lib/jet", "activation_jet"];
+    type Params = BlockParams;
     /// Pre-activation less bias; parameters; activation.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         jet_overrides(self)
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -151,7 +146,7 @@ impl Describe for ActivationJet {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [z, parameters, a] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [z, parameters, a] = bound(bindings);
         let bias = &parameters.floats()[self.bias_offset..][..self.channels];
         self.reference(z.floats(), bias, a.floats_mut());
     }

@@ -1,9 +1,8 @@
-//! The way back through [`super::activation_jet`]: from the gradients of a loss with respect to an activation's streams
+//! The way back through [`crate::kernels::activation_jet`]: from the gradients of a loss with respect to an activation's streams
 //! to those with respect to the pre-activation's.
 
-use super::activation_jet::{ActivationJet, Jet, curves, jet_overrides};
-use super::{Access, Binding, Describe, Real};
-use std::ops::Range;
+use crate::kernels::activation_jet::{ActivationJet, Jet, curves, jet_overrides};
+use crate::kernels::prelude::*;
 
 /// The way back through an activation's jet.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,23 +42,20 @@ impl ActivationJetBackward {
     }
 }
 
-impl Describe for ActivationJetBackward {
+impl KernelSpec for ActivationJetBackward {
     const NAME: &'static str = "activation_jet_backward";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/activation.wgsl"),
-        include_str!("../../shaders/lib/curves.wgsl"),
-        include_str!("../../shaders/lib/jet.wgsl"),
-        include_str!("../../shaders/activation_jet_backward.wgsl")
-    );
+    const SOURCE: &'static str =
+        shader!["lib/activation", "lib/curves", "lib/jet", "activation_jet_backward"];
+    type Params = BlockParams;
     /// Pre-activation less bias; parameters; gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         jet_overrides(&self.0)
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        self.0.uniform(blocks)
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        self.0.params(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -67,7 +63,7 @@ impl Describe for ActivationJetBackward {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [z, parameters, g] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [z, parameters, g] = bound(bindings);
         let bias = &parameters.floats()[self.0.bias_offset..][..self.0.channels];
         self.reference(z.floats(), bias, g.floats_mut());
     }

@@ -1,9 +1,8 @@
 //! An activation with its first two derivatives: what [`crate::plan::TangentPass`] keeps of a forward pass.
 
-use super::activation_jet::curves;
-use super::{Access, Binding, Describe, Real, WORKGROUP_SIZE, groups};
+use crate::kernels::activation_jet::curves;
+use crate::kernels::prelude::*;
 use crate::network::Activation;
-use std::ops::Range;
 
 /// An activation with its first two derivatives.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,47 +31,34 @@ impl ActivationSecond {
     }
 }
 
-/// `Params` of `shaders/activation_second.wgsl`: layers with the same activation share a pipeline.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// Values of one image.
-    pub features: u32,
-    /// Channels, each with a bias.
-    pub channels: u32,
-    /// Where the biases lie in the parameters.
-    pub bias_offset: u32,
+shader_struct! {
+    /// `Params` of `shaders/activation_second.wgsl`: layers with the same activation share a pipeline.
+    Params { first_block: u32, features: u32, channels: u32, bias_offset: u32 }
 }
 
-impl Describe for ActivationSecond {
+impl KernelSpec for ActivationSecond {
     const NAME: &'static str = "activation_second";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/activation.wgsl"),
-        include_str!("../../shaders/lib/curves.wgsl"),
-        include_str!("../../shaders/activation_second.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/activation", "lib/curves", "activation_second"];
+    type Params = Params;
     /// Pre-activation less bias, then second derivative; parameters; activation; slope.
     const ACCESS: &'static [Access] = &[Access::ReadWrite, Access::Read, Access::Write, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("ACTIVATION", self.activation.code().into()),
-            ("LEAK", self.activation.leak().into()),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            ACTIVATION = self.activation.code(),
+            LEAK = self.activation.leak()
         ]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let params = Params {
+    fn params(&self, blocks: &Range<u32>) -> Params {
+        Params {
             first_block: blocks.start,
             features: self.features as u32,
             channels: self.channels as u32,
             bias_offset: self.bias_offset as u32,
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -80,7 +66,7 @@ impl Describe for ActivationSecond {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [z, parameters, value, slope] = bindings else { panic!("{} takes four bindings", Self::NAME) };
+        let [z, parameters, value, slope] = bound(bindings);
         let bias = &parameters.floats()[self.bias_offset..][..self.channels];
         self.reference(z.floats_mut(), bias, value.floats_mut(), slope.floats_mut());
     }

@@ -1,8 +1,7 @@
 //! Updates the parameters: Adam (Kingma and Ba 2015, <https://arxiv.org/abs/1412.6980>, algorithm 1), with PyTorch's
 //! place for epsilon, and decoupled weight decay (Loshchilov and Hutter 2019, <https://arxiv.org/abs/1711.05101>).
 
-use super::{Access, Binding, Describe, Parts, State, WORKGROUP_SIZE};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// Retries that count; a factor of a half comes to 0 sooner.
 const MOST_RETRIES: u32 = 1000;
@@ -75,46 +74,36 @@ pub struct Adam {
     pub retry_factor: f64,
 }
 
-/// `Params` of `shaders/adam.wgsl`. Differences and logarithms are taken in f64, here.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Step length.
-    pub learning_rate: f32,
-    /// Decay of the first moment.
-    pub beta1: f32,
-    /// Decay of the second moment.
-    pub beta2: f32,
-    /// Added to the root of the second moment.
-    pub epsilon: f32,
-    /// `1 - beta1`.
-    pub one_minus_beta1: f32,
-    /// `1 - beta2`.
-    pub one_minus_beta2: f32,
-    /// `ln beta1`.
-    pub log_beta1: f32,
-    /// `ln beta2`.
-    pub log_beta2: f32,
-    /// Largest magnitude of a gradient element.
-    pub gradient_clip: f32,
-    /// Share of itself, times the step length, that a parameter loses.
-    pub weight_decay: f32,
-    /// 0 constant, 1 exponential, 2 cosine.
-    pub decay: u32,
-    /// `ln factor` of an exponential decay.
-    pub log_factor: f32,
-    /// Training steps of an exponential decay's epoch, or of a cosine's run.
-    pub period: u32,
-    /// Steps over which the learning rate rises.
-    pub warm_up: u32,
-    /// What the step length is multiplied by for each retry.
-    pub retry_factor: f32,
-    /// Unused.
-    pub spare: u32,
+shader_struct! {
+    /// `Params` of `shaders/adam.wgsl`. Differences and logarithms are taken in f64, here.
+    Params {
+        learning_rate: f32,
+        beta1: f32,
+        beta2: f32,
+        epsilon: f32,
+        /// `1 - beta1`.
+        one_minus_beta1: f32,
+        /// `1 - beta2`.
+        one_minus_beta2: f32,
+        /// `ln beta1`.
+        log_beta1: f32,
+        /// `ln beta2`.
+        log_beta2: f32,
+        gradient_clip: f32,
+        weight_decay: f32,
+        decay: u32,
+        /// `ln factor` of an exponential decay.
+        log_factor: f32,
+        /// Training steps of an exponential decay's epoch, or of a cosine's run.
+        period: u32,
+        warm_up: u32,
+        retry_factor: f32,
+        spare: u32,
+    }
 }
 
 impl Adam {
-    fn params(&self) -> Params {
+    fn numbers(&self) -> Params {
         let log = |beta: f64| beta.ln().max(-1e30) as f32;
         let (decay, log_factor, period) = match self.schedule.decay {
             Decay::Constant => (0, 0.0, 1),
@@ -142,20 +131,20 @@ impl Adam {
     }
 }
 
-impl Describe for Adam {
+impl KernelSpec for Adam {
     const NAME: &'static str = "adam";
-    const SOURCE: &'static str =
-        concat!(include_str!("../../shaders/lib/state.wgsl"), include_str!("../../shaders/adam.wgsl"));
+    const SOURCE: &'static str = shader!["lib/state", "adam"];
+    type Params = Params;
     /// State; gradient; scale; first moment; second moment; parameters.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("N_PARAMETERS", self.n_parameters as f64)]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&self.params()).to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        self.numbers()
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -168,10 +157,8 @@ impl Describe for Adam {
 
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
-        let [state, grad, scale, first_moment, second_moment, parameters] = bindings else {
-            panic!("{} takes six bindings", Self::NAME)
-        };
-        let p = self.params();
+        let [state, grad, scale, first_moment, second_moment, parameters] = bound(bindings);
+        let p = self.numbers();
         let State { step, retries, halted, .. } = State::of(state.words());
         if halted != 0 {
             return;

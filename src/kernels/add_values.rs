@@ -1,7 +1,6 @@
 //! Adds one per-block buffer to another.
 
-use super::{Access, Binding, Describe, ElementParams, Real, WORKGROUP_SIZE, groups};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// `sum += value`
 #[derive(Clone, Debug, PartialEq)]
@@ -22,19 +21,20 @@ impl AddValues {
     }
 }
 
-impl Describe for AddValues {
+impl KernelSpec for AddValues {
     const NAME: &'static str = "add_values";
-    const SOURCE: &'static str = include_str!("../../shaders/add_values.wgsl");
+    const SOURCE: &'static str = shader!["add_values"];
+    type Params = ElementParams;
     /// Value; sum.
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("LANES", self.lanes.into())]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+    fn params(&self, blocks: &Range<u32>) -> ElementParams {
         let (first_block, features) = (blocks.start, self.features as u32);
-        bytemuck::bytes_of(&ElementParams { first_block, features }).to_vec()
+        ElementParams { first_block, features }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -42,7 +42,7 @@ impl Describe for AddValues {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [value, sum] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [value, sum] = bound(bindings);
         self.reference(value.floats(), sum.floats_mut());
     }
 }

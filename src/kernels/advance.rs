@@ -1,7 +1,6 @@
 //! Ends a training step: the step counter, and the replay ring's head and length.
 
-use super::{Access, Binding, BlockParams, Describe, State};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// Ends a training step.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,27 +11,23 @@ pub struct Advance {
     pub capacity: u32,
 }
 
-impl Describe for Advance {
+impl KernelSpec for Advance {
     const NAME: &'static str = "advance";
-    const SOURCE: &'static str =
-        concat!(include_str!("../../shaders/lib/state.wgsl"), include_str!("../../shaders/advance.wgsl"));
+    const SOURCE: &'static str = shader!["lib/state", "advance"];
+    type Params = BlockParams;
     /// State.
     const ACCESS: &'static [Access] = &[Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("BATCH", self.batch.into()), ("CAPACITY", self.capacity.into())]
+    fn overrides(&self) -> Overrides {
+        overrides![BATCH = self.batch, CAPACITY = self.capacity]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
-    }
-
-    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
-        [1, 1, 1]
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state] = bindings else { panic!("{} takes one binding", Self::NAME) };
+        let [state] = bound(bindings);
         let mut next = State::of(state.words());
         if next.halted != 0 {
             return;

@@ -1,9 +1,8 @@
 //! Energies with a formula, and their gradients.
 
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, groups};
+use crate::kernels::prelude::*;
 use crate::network::Analytic;
 use std::f64::consts::{E, TAU};
-use std::ops::Range;
 
 /// An energy with a formula, and its gradient: see `shaders/analytic_energy.wgsl`.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,33 +107,30 @@ impl AnalyticEnergy {
     }
 }
 
-impl Describe for AnalyticEnergy {
+impl KernelSpec for AnalyticEnergy {
     const NAME: &'static str = "analytic_energy";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/mixture.wgsl"),
-        include_str!("../../shaders/analytic_energy.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/random", "lib/mixture", "analytic_energy"];
+    type Params = BlockParams;
     /// x; energy; gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mixture = self.energy.mixture();
         let of_mixture =
             mixture.map_or([1.0, 1.0, 0.0], |m| [m.centres.len() as f64, m.sigma.into(), m.log_norm()]);
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("ENERGY", (self.energy as u32).into()),
-            ("CENTRES", of_mixture[0]),
-            ("SIGMA", of_mixture[1]),
-            ("LOG_NORM", of_mixture[2]),
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            ENERGY = (self.energy as u32),
+            CENTRES = of_mixture[0],
+            SIGMA = of_mixture[1],
+            LOG_NORM = of_mixture[2]
         ]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -142,7 +138,7 @@ impl Describe for AnalyticEnergy {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [x, energy, gradient] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [x, energy, gradient] = bound(bindings);
         self.reference(x.floats(), energy.floats_mut(), gradient.floats_mut());
     }
 }

@@ -1,10 +1,9 @@
 //! Weights, and the judgement of proposals, of annealed importance sampling (Neal 2001,
 //! <https://arxiv.org/abs/physics/9803008>): see `shaders/anneal_accept.wgsl`.
 
-use super::anneal_propose::{Anneal, AnnealParams, BaseFeature, Rung};
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::kernels::anneal_propose::{Anneal, AnnealParams, BaseFeature, Rung};
+use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, log_unit, philox};
-use std::ops::Range;
 
 /// Adds to the chains' weights, then accepts or rejects proposals.
 ///
@@ -22,30 +21,23 @@ pub struct AnnealAccept {
     pub anneal: Anneal,
 }
 
-/// `Params` of `shaders/anneal_accept.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The density.
-    pub anneal: AnnealParams,
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// 1 where chains begin.
-    pub begins: u32,
-    /// The step.
-    pub chain_step: u32,
-    /// Unused.
-    pub spare: u32,
+shader_struct! {
+    /// `Params` of `shaders/anneal_accept.wgsl`.
+    Params {
+        anneal: AnnealParams,
+        first_block: u32,
+        /// 1 where chains begin.
+        begins: u32,
+        /// The step.
+        chain_step: u32,
+        spare: u32,
+    }
 }
 
-impl Describe for AnnealAccept {
+impl KernelSpec for AnnealAccept {
     const NAME: &'static str = "anneal_accept";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/anneal.wgsl"),
-        include_str!("../../shaders/anneal_accept.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/anneal", "anneal_accept"];
+    type Params = Params;
     /// State; schedule; base; energies and gradient at y; y; chain; record.
     const ACCESS: &'static [Access] = &[
         Access::Read,
@@ -58,23 +50,18 @@ impl Describe for AnnealAccept {
         Access::ReadWrite,
     ];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-        ]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let params = Params {
+    fn params(&self, blocks: &Range<u32>) -> Params {
+        Params {
             anneal: self.anneal.params(),
             first_block: blocks.start,
             begins: self.step.is_none().into(),
             chain_step: self.step.unwrap_or(0),
             spare: 0,
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -82,9 +69,7 @@ impl Describe for AnnealAccept {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, schedule, base, energies, gradient, y, chain, record] = bindings else {
-            panic!("{} takes eight bindings", Self::NAME)
-        };
+        let [state, schedule, base, energies, gradient, y, chain, record] = bound(bindings);
         let (state, lanes) = (State::of(state.words()), self.lanes as usize);
         let (schedule, base): (&[Rung], &[BaseFeature]) =
             (bytemuck::cast_slice(schedule.words()), bytemuck::cast_slice(base.words()));

@@ -1,9 +1,8 @@
 //! Proposals of Hamiltonian Monte Carlo in the densities between a base and a model: see `shaders/anneal_propose.wgsl`,
 //! and `shaders/lib/anneal.wgsl` for the densities.
 
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, normal_of, philox};
-use std::ops::Range;
 
 /// Leapfrog steps of proposals (Neal 2011, <https://arxiv.org/abs/1206.1901>), with mirrors at a box's walls (Afshar and
 /// Domke 2015, "Reflection, refraction, and Hamiltonian Monte Carlo").
@@ -41,64 +40,52 @@ pub struct Anneal {
     pub bound: f32,
 }
 
-/// `Anneal` of `shaders/lib/anneal.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct AnnealParams {
-    /// `1 / T`.
-    pub inverse_temperature: f32,
-    /// The factor's share.
-    pub tilt: f32,
-    /// Of the box.
-    pub bound: f32,
-    /// Unused.
-    pub spare: u32,
+shader_struct! {
+    /// `Anneal` of `shaders/lib/anneal.wgsl`.
+    AnnealParams { inverse_temperature: f32, tilt: f32, bound: f32, spare: u32 }
 }
 
-/// One step's entry of the schedule: `vec2f` in the shaders.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Rung {
-    /// The model's share of the density: 0 is the base, 1 the model.
-    pub beta: f32,
-    /// The leapfrog's step size there, for features of scale 1.
-    pub step_size: f32,
+shader_struct! {
+    /// One step's entry of the schedule: `vec2f` in the shaders.
+    #[derive(PartialEq)]
+    Rung {
+        /// The model's share of the density: 0 is the base, 1 the model.
+        beta: f32,
+        /// The leapfrog's step size there, for features of scale 1.
+        step_size: f32,
+    }
 }
 
-/// The base's numbers of one feature: `Base` of `shaders/lib/anneal.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct BaseFeature {
-    /// Mean of the normal density.
-    pub mean: f32,
-    /// `1 / variance`; 0 for a uniform density on the box.
-    pub inverse_variance: f32,
-    /// What steps in this feature are multiplied by.
-    pub scale: f32,
-    /// Unused.
-    pub spare: f32,
+shader_struct! {
+    /// The base's numbers of one feature: `Base` of `shaders/lib/anneal.wgsl`.
+    #[derive(PartialEq)]
+    BaseFeature {
+        /// Mean of the normal density.
+        mean: f32,
+        /// `1 / variance`; 0 for a uniform density on the box.
+        inverse_variance: f32,
+        /// What steps in this feature are multiplied by.
+        scale: f32,
+        spare: f32,
+    }
 }
 
-/// `Params` of `shaders/anneal_propose.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The density.
-    pub anneal: AnnealParams,
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// 0, 1, 2: [`Part`].
-    pub part: u32,
-    /// The step.
-    pub chain_step: u32,
-    /// Unused.
-    pub spare: u32,
+shader_struct! {
+    /// `Params` of `shaders/anneal_propose.wgsl`.
+    Params {
+        anneal: AnnealParams,
+        first_block: u32,
+        part: u32,
+        /// The step.
+        chain_step: u32,
+        spare: u32,
+    }
 }
 
 /// Features of a chain's buffer for each of an image: its value, the gradient there, the momentum as drawn, the momentum
 /// now.
 pub const CHAIN: usize = 4;
-/// Features of the record: see [`super::anneal_accept`].
+/// Features of the record: see [`crate::kernels::anneal_accept`].
 pub const RECORD: usize = 5;
 
 impl Anneal {
@@ -129,14 +116,10 @@ impl Anneal {
     }
 }
 
-impl Describe for AnnealPropose {
+impl KernelSpec for AnnealPropose {
     const NAME: &'static str = "anneal_propose";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/anneal.wgsl"),
-        include_str!("../../shaders/anneal_propose.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/anneal", "anneal_propose"];
+    type Params = Params;
     /// State; schedule; base; gradient at y; record; y; chain.
     const ACCESS: &'static [Access] = &[
         Access::Read,
@@ -148,23 +131,18 @@ impl Describe for AnnealPropose {
         Access::ReadWrite,
     ];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-        ]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+    fn params(&self, blocks: &Range<u32>) -> Params {
         let (part, chain_step) = match self.part {
             Part::First(step) => (0, step),
             Part::Next(step) => (1, step),
             Part::End => (2, 0),
         };
         let anneal = self.anneal.params();
-        let params = Params { anneal, first_block: blocks.start, part, chain_step, spare: 0 };
-        bytemuck::bytes_of(&params).to_vec()
+        Params { anneal, first_block: blocks.start, part, chain_step, spare: 0 }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -172,9 +150,7 @@ impl Describe for AnnealPropose {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, schedule, base, gradient, record, y, chain] = bindings else {
-            panic!("{} takes seven bindings", Self::NAME)
-        };
+        let [state, schedule, base, gradient, record, y, chain] = bound(bindings);
         let (state, lanes) = (State::of(state.words()), self.lanes as usize);
         let (schedule, base): (&[Rung], &[BaseFeature]) =
             (bytemuck::cast_slice(schedule.words()), bytemuck::cast_slice(base.words()));

@@ -1,10 +1,9 @@
 //! Augmented chain starts: small shifts, flips and rescalings, so that chains reach images that noise alone would not
 //! lead to (Du, Li, Tenenbaum and Mordatch 2021, <https://arxiv.org/abs/2012.01316>, section 3.2).
 
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use crate::data::ImageShape;
+use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, philox, uniform_of};
-use std::ops::Range;
 
 /// Which changes, and how large.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,52 +29,37 @@ pub struct AugmentStarts {
     pub augment: Augment,
 }
 
-/// `Params` of `shaders/augment_starts.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// Probability that a start is changed.
-    pub probability: f32,
-    /// Largest shift.
-    pub shift: u32,
-    /// Probability of a flip.
-    pub flip: f32,
-    /// Largest rescaling.
-    pub rescale: f32,
+shader_struct! {
+    /// `Params` of `shaders/augment_starts.wgsl`.
+    Params { first_block: u32, probability: f32, shift: u32, flip: f32, rescale: f32 }
 }
 
-impl Describe for AugmentStarts {
+impl KernelSpec for AugmentStarts {
     const NAME: &'static str = "augment_starts";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/augment_starts.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "augment_starts"];
+    type Params = Params;
     /// State; starts; x.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("CHANNELS", self.shape.channels as f64),
-            ("HEIGHT", self.shape.height as f64),
-            ("WIDTH", self.shape.width as f64),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            CHANNELS = self.shape.channels,
+            HEIGHT = self.shape.height,
+            WIDTH = self.shape.width
         ]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+    fn params(&self, blocks: &Range<u32>) -> Params {
         let a = &self.augment;
-        let params = Params {
+        Params {
             first_block: blocks.start,
             probability: a.probability,
             shift: a.shift,
             flip: a.flip,
             rescale: a.rescale,
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -83,7 +67,7 @@ impl Describe for AugmentStarts {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, starts, x] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [state, starts, x] = bound(bindings);
         let (state, starts, x) = (State::of(state.words()), starts.floats(), x.floats_mut());
         let (shape, augment, lanes) = (self.shape, self.augment, self.lanes as usize);
         let (last_y, last_x) = ((shape.height - 1) as f32, (shape.width - 1) as f32);

@@ -1,7 +1,6 @@
 //! The exponential moving average of the parameters.
 
-use super::{Access, Binding, Describe, Parts, State, WORKGROUP_SIZE};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// Moves the average on: `average = kept average + (1 - kept) parameter`, where `kept = min(decay, (1 + t) / (10 + t))` in
 /// training step `t`, counted from 0: TensorFlow's rule for averages that begin early
@@ -24,32 +23,28 @@ impl AverageWeights {
     }
 }
 
-/// `Params` of `shaders/average_weights.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Share of itself that the average keeps, at most.
-    pub decay: f32,
-    /// `1 - decay`.
-    pub one_minus_decay: f32,
+shader_struct! {
+    /// `Params` of `shaders/average_weights.wgsl`.
+    Params {
+        decay: f32,
+        /// `1 - decay`.
+        one_minus_decay: f32,
+    }
 }
 
-impl Describe for AverageWeights {
+impl KernelSpec for AverageWeights {
     const NAME: &'static str = "average_weights";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/average_weights.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "average_weights"];
+    type Params = Params;
     /// State; parameters; average.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("N_PARAMETERS", self.n_parameters as f64)]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { decay: self.decay as f32, one_minus_decay: (1.0 - self.decay) as f32 })
-            .to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { decay: self.decay as f32, one_minus_decay: (1.0 - self.decay) as f32 }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -62,7 +57,7 @@ impl Describe for AverageWeights {
 
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
-        let [state, parameters, average] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [state, parameters, average] = bound(bindings);
         let State { step, halted, .. } = State::of(state.words());
         if halted != 0 {
             return;

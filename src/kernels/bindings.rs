@@ -49,3 +49,9 @@ impl Binding<'_> {
         bytemuck::cast_slice_mut(self.words_mut())
     }
 }
+
+/// A twin's bindings by name: `let [input, output] = bound(bindings);`.
+pub(super) fn bound<'a, 'b, const N: usize>(bindings: &'a mut [Binding<'b>]) -> &'a mut [Binding<'b>; N] {
+    let n = bindings.len();
+    bindings.try_into().unwrap_or_else(|_| panic!("a kernel of {N} bindings was given {n}"))
+}

@@ -3,14 +3,13 @@
 //! On a GPU the chain by layers is a dozen launches a Langevin step, each a few microseconds of work; here the number
 //! of launches does not grow with the number of steps.
 
-use super::conv_forward::ConvForward;
-use super::conv_input_gradient::ConvInputGradient;
-use super::dynamics::{Dynamics, DynamicsParams, Form};
-use super::langevin::Langevin;
-use super::pack_weights::{PackWeights, Packing, Tile};
-use super::{Access, Binding, Describe, Slope, State};
+use crate::kernels::conv_forward::ConvForward;
+use crate::kernels::conv_input_gradient::ConvInputGradient;
+use crate::kernels::dynamics::{Dynamics, DynamicsParams, Form};
+use crate::kernels::langevin::Langevin;
+use crate::kernels::pack_weights::{PackWeights, Packing, Tile};
+use crate::kernels::prelude::*;
 use crate::network::{Activation, ConvShape, Network, Operation};
-use std::ops::Range;
 
 /// Invocations of a workgroup.
 pub const SIZE: usize = 256;
@@ -197,52 +196,24 @@ pub fn workgroup_memory(layers: &[ChainLayer], hidden: Hidden) -> usize {
     16 * (fours + image.div_ceil(4))
 }
 
-/// `Layer` of `shaders/chain.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
-#[allow(missing_docs, reason = "the shader's own text says what they are")]
-pub struct LayerParams {
-    pub in_channels: u32,
-    pub in_height: u32,
-    pub in_width: u32,
-    pub out_channels: u32,
-    pub out_height: u32,
-    pub out_width: u32,
-    pub kernel_height: u32,
-    pub kernel_width: u32,
-    pub stride_y: u32,
-    pub stride_x: u32,
-    pub pad_top: u32,
-    pub pad_left: u32,
-    pub forward_weights: u32,
-    pub backward_weights: u32,
-    pub bias: u32,
-    pub activation: u32,
-    pub value: u32,
-    pub gradient: u32,
-    pub forward_split: u32,
-    pub backward_split: u32,
-    pub leak: f32,
-    pub slope: u32,
-    pub spare0: u32,
-    pub spare1: u32,
+shader_struct! {
+    /// `Layer` of `shaders/chain.wgsl`.
+    #[derive(Default)]
+    LayerParams {
+        in_channels: u32, in_height: u32, in_width: u32, out_channels: u32, out_height: u32,
+        out_width: u32, kernel_height: u32, kernel_width: u32, stride_y: u32, stride_x: u32,
+        pad_top: u32, pad_left: u32, forward_weights: u32, backward_weights: u32, bias: u32,
+        activation: u32, value: u32, gradient: u32, forward_split: u32, backward_split: u32, leak: f32,
+        slope: u32, spare0: u32, spare1: u32,
+    }
 }
 
-/// `Params` of `shaders/chain.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-#[allow(missing_docs, reason = "the shader's own text says what they are")]
-pub struct Params {
-    pub dynamics: DynamicsParams,
-    pub first_block: u32,
-    pub chain_step: u32,
-    pub n_steps: u32,
-    pub first_image: u32,
-    pub n_layers: u32,
-    pub spare0: u32,
-    pub spare1: u32,
-    pub spare2: u32,
-    pub layers: [LayerParams; MAX_LAYERS],
+shader_struct! {
+    /// `Params` of `shaders/chain.wgsl`.
+    Params {
+        dynamics: DynamicsParams, first_block: u32, chain_step: u32, n_steps: u32, first_image: u32,
+        n_layers: u32, spare0: u32, spare1: u32, spare2: u32, layers: [LayerParams; MAX_LAYERS],
+    }
 }
 
 impl Chain {
@@ -307,15 +278,11 @@ impl Chain {
     }
 }
 
-impl Describe for Chain {
+impl KernelSpec for Chain {
     const NAME: &'static str = "chain";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/activation.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/dynamics.wgsl"),
-        include_str!("../../shaders/chain.wgsl")
-    );
+    const SOURCE: &'static str =
+        shader!["lib/state", "lib/activation", "lib/random", "lib/dynamics", "chain"];
+    type Params = Params;
     /// State; packed weights; parameters; x; scratch.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Scratch];
@@ -334,17 +301,17 @@ impl Describe for Chain {
         }
     }
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("LANES", self.lanes.into()),
-            ("N_LAYERS", self.layers.len() as f64),
-            ("ZEROS", zeros(&self.layers) as f64),
-            ("SCRATCH", (scratch_len(&self.layers, self.hidden) / 4) as f64),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            LANES = self.lanes,
+            N_LAYERS = self.layers.len(),
+            ZEROS = zeros(&self.layers),
+            SCRATCH = scratch_len(&self.layers, self.hidden) / 4
         ]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        let params = Params {
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params {
             dynamics: self.dynamics.params(),
             first_block: self.first_block,
             chain_step: self.first_step,
@@ -355,8 +322,7 @@ impl Describe for Chain {
             spare1: 0,
             spare2: 0,
             layers: self.layer_params(),
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -365,9 +331,7 @@ impl Describe for Chain {
 
     /// The chain by layers: the twins of the kernels that it fuses, block by block.
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, weights, parameters, x, _] = bindings else {
-            panic!("{} takes five bindings", Self::NAME)
-        };
+        let [state, weights, parameters, x, _] = bound(bindings);
         let (state, weights, parameters) = (State::of(state.words()), weights.floats(), parameters.floats());
         let (lanes, features) = (self.lanes as usize, self.features());
         let mut values: Vec<Vec<f32>> =

@@ -2,8 +2,7 @@
 //! the second derivative by what came. [`crate::plan::TangentPass`] does so twice, once with the energy's gradient on its
 //! way back and once with a direction on its way forward.
 
-use super::{Access, Binding, Describe, ElementParams, Real, WORKGROUP_SIZE, groups};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// `second *= value`, then `value *= slope`.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,19 +24,20 @@ impl ChainRule {
     }
 }
 
-impl Describe for ChainRule {
+impl KernelSpec for ChainRule {
     const NAME: &'static str = "chain_rule";
-    const SOURCE: &'static str = include_str!("../../shaders/chain_rule.wgsl");
+    const SOURCE: &'static str = shader!["chain_rule"];
+    type Params = ElementParams;
     /// Slope; value; second derivative.
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("LANES", self.lanes.into())]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+    fn params(&self, blocks: &Range<u32>) -> ElementParams {
         let (first_block, features) = (blocks.start, self.features as u32);
-        bytemuck::bytes_of(&ElementParams { first_block, features }).to_vec()
+        ElementParams { first_block, features }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -45,7 +45,7 @@ impl Describe for ChainRule {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [slope, value, second] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [slope, value, second] = bound(bindings);
         self.reference(slope.floats(), value.floats_mut(), second.floats_mut());
     }
 }

@@ -1,15 +1,14 @@
 //! Energies to loss, metrics and seeds: contrastive divergence (Hinton 2002) with an L2 penalty on energies
 //! (Du and Mordatch 2019): `loss = mean E(real) - mean E(fake) + alpha * (mean E(real)^2 + mean E(fake)^2)`, or with the
-//! squares of the means in the penalty. The KL term ([`super::kl_direction`]) adds its value, `kl * mean E(fake)`, to the loss,
+//! squares of the means in the penalty. The KL term ([`crate::kernels::kl_direction`]) adds its value, `kl * mean E(fake)`, to the loss,
 //! and nothing to the seeds.
 
-use super::draw_real::Epoch;
-use super::{Access, Binding, Describe, State};
-use std::ops::Range;
+use crate::kernels::draw_real::Epoch;
+use crate::kernels::prelude::*;
 
 /// Floats in one step's row of the metrics table: loss, divergence, regularisation, mean energy of real images and of
-/// fake ones, gradient norm (written by [`super::clip_scale`]), number of real images, share of accepted proposals (0, or written by
-/// [`super::mean_acceptance`]).
+/// fake ones, gradient norm (written by [`crate::kernels::clip_scale`]), number of real images, share of accepted proposals (0, or written by
+/// [`crate::kernels::mean_acceptance`]).
 pub const METRICS: usize = 8;
 
 /// Energies to loss, metrics and seeds.
@@ -31,51 +30,33 @@ pub struct ContrastiveLoss {
     pub kl: f32,
 }
 
-/// `Params` of `shaders/contrastive_loss.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Weight of the energies' L2 penalty.
-    pub alpha: f32,
-    /// 1 for a penalty of the means' squares.
-    pub square_of_means: u32,
-    /// Weight of the KL term.
-    pub kl: f32,
+shader_struct! {
+    /// `Params` of `shaders/contrastive_loss.wgsl`.
+    Params { alpha: f32, square_of_means: u32, kl: f32 }
 }
 
-impl Describe for ContrastiveLoss {
+impl KernelSpec for ContrastiveLoss {
     const NAME: &'static str = "contrastive_loss";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/epoch.wgsl"),
-        include_str!("../../shaders/lib/sum.wgsl"),
-        include_str!("../../shaders/contrastive_loss.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "lib/sum", "contrastive_loss"];
+    type Params = Params;
     /// State; energies; seeds; metrics.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("LANES", self.lanes.into()),
-            ("BATCH", self.batch.into()),
-            ("N_IMAGES", self.n_images.into()),
-            ("METRIC_ROWS", self.metric_rows.into()),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            LANES = self.lanes,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images,
+            METRIC_ROWS = self.metric_rows
         ]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        let params = Params { alpha: self.alpha, square_of_means: self.square_of_means.into(), kl: self.kl };
-        bytemuck::bytes_of(&params).to_vec()
-    }
-
-    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
-        [1, 1, 1]
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { alpha: self.alpha, square_of_means: self.square_of_means.into(), kl: self.kl }
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, energies, seeds, metrics] = bindings else {
-            panic!("{} takes four bindings", Self::NAME)
-        };
+        let [state, energies, seeds, metrics] = bound(bindings);
         let state = State::of(state.words());
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
         let n_fake = self.batch as usize;

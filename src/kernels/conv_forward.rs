@@ -1,10 +1,9 @@
 //! Convolution (cross-correlation) and activation, fused: the pre-activation never reaches memory, but the
 //! activation's derivative does, for the way back.
 
-use super::pack_weights::{Packing, Tile};
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, activate, groups};
+use crate::kernels::pack_weights::{Packing, Tile};
+use crate::kernels::prelude::*;
 use crate::network::{Activation, ConvShape};
-use std::ops::Range;
 
 /// Convolution and activation.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,30 +71,27 @@ impl ConvForward {
 }
 
 /// The overrides that describe a convolution.
-pub(super) fn conv_overrides(s: &ConvShape) -> Vec<(&'static str, f64)> {
-    vec![
-        ("IN_CHANNELS", s.in_channels as f64),
-        ("IN_HEIGHT", s.in_height as f64),
-        ("IN_WIDTH", s.in_width as f64),
-        ("OUT_CHANNELS", s.out_channels as f64),
-        ("OUT_HEIGHT", s.out_height as f64),
-        ("OUT_WIDTH", s.out_width as f64),
-        ("KERNEL_HEIGHT", s.kernel_height as f64),
-        ("KERNEL_WIDTH", s.kernel_width as f64),
-        ("STRIDE_Y", s.stride_y as f64),
-        ("STRIDE_X", s.stride_x as f64),
-        ("PAD_TOP", s.pad_top as f64),
-        ("PAD_LEFT", s.pad_left as f64),
+pub(super) fn conv_overrides(s: &ConvShape) -> Overrides {
+    overrides![
+        IN_CHANNELS = s.in_channels,
+        IN_HEIGHT = s.in_height,
+        IN_WIDTH = s.in_width,
+        OUT_CHANNELS = s.out_channels,
+        OUT_HEIGHT = s.out_height,
+        OUT_WIDTH = s.out_width,
+        KERNEL_HEIGHT = s.kernel_height,
+        KERNEL_WIDTH = s.kernel_width,
+        STRIDE_Y = s.stride_y,
+        STRIDE_X = s.stride_x,
+        PAD_TOP = s.pad_top,
+        PAD_LEFT = s.pad_left
     ]
 }
 
-impl Describe for ConvForward {
+impl KernelSpec for ConvForward {
     const NAME: &'static str = "conv_forward";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/activation.wgsl"),
-        include_str!("../../shaders/lib/tile.wgsl"),
-        include_str!("../../shaders/conv_forward.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/activation", "lib/tile", "conv_forward"];
+    type Params = BlockParams;
     /// Input; packed weights; parameters; output; slope.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
@@ -104,20 +100,20 @@ impl Describe for ConvForward {
         self.tile.prelude()
     }
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mut overrides = conv_overrides(&self.shape);
-        overrides.extend([
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("BIAS_OFFSET", self.bias_offset as f64),
-            ("ACTIVATION", self.activation.code().into()),
-            ("LEAK", self.activation.leak().into()),
+        overrides.extend(overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            BIAS_OFFSET = self.bias_offset,
+            ACTIVATION = self.activation.code(),
+            LEAK = self.activation.leak()
         ]);
         overrides
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -127,9 +123,7 @@ impl Describe for ConvForward {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [input, weights, parameters, output, slope] = bindings else {
-            panic!("{} takes five bindings", Self::NAME)
-        };
+        let [input, weights, parameters, output, slope] = bound(bindings);
         let bias = &parameters.floats()[self.bias_offset..];
         self.reference(input.floats(), weights.floats(), bias, output.floats_mut(), slope.floats_mut());
     }

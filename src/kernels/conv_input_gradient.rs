@@ -1,11 +1,10 @@
 //! Gradient with respect to a convolution's input, times the derivative of the activation before it: from the
 //! gradient of one layer's pre-activation to that of the layer before.
 
-use super::conv_forward::conv_overrides;
-use super::pack_weights::{Packing, Tile};
-use super::{Access, Binding, Describe, Real, Slope, SlopeParams, WORKGROUP_SIZE, groups};
+use crate::kernels::conv_forward::conv_overrides;
+use crate::kernels::pack_weights::{Packing, Tile};
+use crate::kernels::prelude::*;
 use crate::network::ConvShape;
-use std::ops::Range;
 
 /// Gradient with respect to a convolution's input.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,12 +73,10 @@ impl ConvInputGradient {
     }
 }
 
-impl Describe for ConvInputGradient {
+impl KernelSpec for ConvInputGradient {
     const NAME: &'static str = "conv_input_gradient";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/tile.wgsl"),
-        include_str!("../../shaders/conv_input_gradient.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/tile", "conv_input_gradient"];
+    type Params = SlopeParams;
     /// Gradient of the pre-activation; packed weights; slope (anything if it is not beside); gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
 
@@ -87,21 +84,20 @@ impl Describe for ConvInputGradient {
         self.tile.prelude()
     }
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        let flag = |flag: bool| f64::from(u8::from(flag));
+    fn overrides(&self) -> Overrides {
         let mut overrides = conv_overrides(&self.shape);
-        overrides.extend([
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("IN_PLACE", flag(self.slope == Slope::InPlace)),
-            ("HAS_SLOPE", flag(self.slope != Slope::None || !self.folded())),
-            ("FOLDED", flag(self.folded())),
+        overrides.extend(overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            IN_PLACE = self.slope == Slope::InPlace,
+            HAS_SLOPE = self.slope != Slope::None || !self.folded(),
+            FOLDED = self.folded()
         ]);
         overrides
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&SlopeParams::new(blocks, self.slope)).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> SlopeParams {
+        SlopeParams::new(blocks, self.slope)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -113,7 +109,7 @@ impl Describe for ConvInputGradient {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [g, weights, slope, grad] = bindings else { panic!("{} takes four bindings", Self::NAME) };
+        let [g, weights, slope, grad] = bound(bindings);
         self.reference(g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
     }
 }

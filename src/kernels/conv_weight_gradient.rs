@@ -1,10 +1,9 @@
 //! Gradient of a convolution's weights and biases: partial sums over chunks of blocks, added up in order by
-//! [`super::reduce_partials`].
+//! [`crate::kernels::reduce_partials`].
 
-use super::conv_forward::conv_overrides;
-use super::{Access, Binding, Describe, Real, fours};
+use crate::kernels::conv_forward::conv_overrides;
+use crate::kernels::prelude::*;
 use crate::network::ConvShape;
-use std::ops::Range;
 
 /// How blocks are split into partial sums of the parameter gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,11 +42,11 @@ impl Chunks {
     }
 
     /// Values of the shaders' `override`s: where the blocks are, but not where their sums go.
-    pub(super) fn overrides(&self) -> [(&'static str, f64); 3] {
-        [
-            ("FIRST_BLOCK", self.first_block.into()),
-            ("END_BLOCK", (self.first_block + self.n_blocks).into()),
-            ("CHUNK_BLOCKS", self.chunk_blocks.into()),
+    pub(super) fn overrides(&self) -> Overrides {
+        overrides![
+            FIRST_BLOCK = self.first_block,
+            END_BLOCK = (self.first_block + self.n_blocks),
+            CHUNK_BLOCKS = self.chunk_blocks
         ]
     }
 }
@@ -117,20 +116,16 @@ impl ConvWeightGradient {
     }
 }
 
-/// `Params` of `shaders/conv_weight_gradient.wgsl` and `shaders/dense_weight_gradient.wgsl`: what a layer's launches differ
-/// in where it has several, so that they share a pipeline.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Partial sums of others that lie before these.
-    pub first_chunk: u32,
-    /// Streams of a block, of which only the first has a bias; 0 where none has.
-    pub streams: u32,
+shader_struct! {
+    /// `Params` of `shaders/conv_weight_gradient.wgsl` and `shaders/dense_weight_gradient.wgsl`: what a layer's launches differ
+    /// in where it has several, so that they share a pipeline.
+    Params { first_chunk: u32, streams: u32 }
 }
 
-impl Describe for ConvWeightGradient {
+impl KernelSpec for ConvWeightGradient {
     const NAME: &'static str = "conv_weight_gradient";
-    const SOURCE: &'static str = include_str!("../../shaders/conv_weight_gradient.wgsl");
+    const SOURCE: &'static str = shader!["conv_weight_gradient"];
+    type Params = Params;
     /// Input; gradient of the pre-activation; partial sums.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
@@ -143,18 +138,15 @@ impl Describe for ConvWeightGradient {
         sizes.map(|(name, size)| format!("const {name} = {size}u;\n")).concat() + fours(self.int64)
     }
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mut overrides = conv_overrides(&self.shape);
-        overrides.extend([
-            ("WEIGHT_OFFSET", self.weight_offset as f64),
-            ("N_PARAMETERS", self.n_parameters as f64),
-        ]);
+        overrides.extend(overrides![WEIGHT_OFFSET = self.weight_offset, N_PARAMETERS = self.n_parameters]);
         overrides.extend(self.chunks.overrides());
         overrides
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { first_chunk: self.chunks.first_chunk, streams: self.streams }).to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first_chunk: self.chunks.first_chunk, streams: self.streams }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -165,7 +157,7 @@ impl Describe for ConvWeightGradient {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [input, g, partials] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [input, g, partials] = bound(bindings);
         let (s, lanes) = (&self.shape, self.lanes as usize);
         let layer = self.weight_offset..self.weight_offset + s.weight_len() + s.out_channels;
         for (blocks, partial) in self.chunks.split(partials.floats_mut(), self.n_parameters) {

@@ -1,10 +1,9 @@
 //! Copies the real images of a batch to other blocks, with noise: starts of chains, and neighbours for the smoothness
 //! penalty.
 
-use super::draw_real::Epoch;
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::kernels::draw_real::Epoch;
+use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, normal_of, philox};
-use std::ops::Range;
 
 /// Copies the real images, which begin at block 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,39 +22,30 @@ pub struct CopyImages {
     pub noise: f32,
 }
 
-/// `Params` of `shaders/copy_images.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The first block of the copies.
-    pub first_block: u32,
-    /// Standard deviation of the noise.
-    pub noise: f32,
+shader_struct! {
+    /// `Params` of `shaders/copy_images.wgsl`.
+    Params { first_block: u32, noise: f32 }
 }
 
-impl Describe for CopyImages {
+impl KernelSpec for CopyImages {
     const NAME: &'static str = "copy_images";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/epoch.wgsl"),
-        include_str!("../../shaders/copy_images.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/epoch", "copy_images"];
+    type Params = Params;
     /// State; x.
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("BATCH", self.batch.into()),
-            ("N_IMAGES", self.n_images.into()),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images
         ]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { first_block: self.first_block, noise: self.noise }).to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first_block: self.first_block, noise: self.noise }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -63,7 +53,7 @@ impl Describe for CopyImages {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, x] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [state, x] = bound(bindings);
         let (state, x) = (State::of(state.words()), x.floats_mut());
         let (lanes, features) = (self.lanes as usize, self.features);
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;

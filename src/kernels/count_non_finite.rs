@@ -1,7 +1,6 @@
 //! How many numbers of a buffer are NaN or infinite, by their bits: compilers of shaders may take it that none is.
 
-use super::{Access, Binding, Describe};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// Values that a workgroup looks at, at least: its sum takes eight barriers, which cost a software renderer 50 us.
 const SHARE: usize = 4096;
@@ -17,12 +16,9 @@ pub struct CountNonFinite {
     pub first: usize,
 }
 
-/// `Params` of `shaders/count_non_finite.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Where the counts go.
-    pub first: u32,
+shader_struct! {
+    /// `Params` of `shaders/count_non_finite.wgsl`.
+    Params { first: u32 }
 }
 
 impl CountNonFinite {
@@ -32,22 +28,19 @@ impl CountNonFinite {
     }
 }
 
-impl Describe for CountNonFinite {
+impl KernelSpec for CountNonFinite {
     const NAME: &'static str = "count_non_finite";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/sum.wgsl"),
-        include_str!("../../shaders/lib/finite.wgsl"),
-        include_str!("../../shaders/count_non_finite.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/sum", "lib/finite", "count_non_finite"];
+    type Params = Params;
     /// Values; counts, as floats.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("LENGTH", self.length as f64), ("GROUPS", Self::groups(self.length) as f64)]
+    fn overrides(&self) -> Overrides {
+        overrides![LENGTH = self.length, GROUPS = Self::groups(self.length)]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { first: self.first as u32 }).to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first: self.first as u32 }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -55,7 +48,7 @@ impl Describe for CountNonFinite {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [values, counts] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [values, counts] = bound(bindings);
         let share = self.length.div_ceil(Self::groups(self.length));
         let counts = &mut counts.floats_mut()[self.first..];
         for (count, values) in counts.iter_mut().zip(values.words()[..self.length].chunks(share)) {

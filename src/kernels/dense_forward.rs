@@ -1,9 +1,8 @@
 //! Dense layer and activation, fused.
 
-use super::pack_weights::{Packing, Tile};
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, activate, groups};
+use crate::kernels::pack_weights::{Packing, Tile};
+use crate::kernels::prelude::*;
 use crate::network::{Activation, DenseShape};
-use std::ops::Range;
 
 /// Dense layer and activation.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,8 +53,8 @@ impl DenseForward {
 }
 
 /// The overrides that describe a dense layer.
-pub(super) fn dense_overrides(s: &DenseShape) -> Vec<(&'static str, f64)> {
-    vec![("FEATURES", s.in_len() as f64), ("UNITS", s.units as f64)]
+pub(super) fn dense_overrides(s: &DenseShape) -> Overrides {
+    overrides![FEATURES = s.in_len(), UNITS = s.units]
 }
 
 /// The prelude of a tile of one pixel.
@@ -63,12 +62,10 @@ pub(super) fn dense_prelude(tile_channels: usize) -> String {
     Tile { channels: tile_channels, pixels: 1, depth: 1, int64: false }.sizes()
 }
 
-impl Describe for DenseForward {
+impl KernelSpec for DenseForward {
     const NAME: &'static str = "dense_forward";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/activation.wgsl"),
-        include_str!("../../shaders/dense_forward.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/activation", "dense_forward"];
+    type Params = BlockParams;
     /// Input; packed weights; parameters; output; slope.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
@@ -77,20 +74,20 @@ impl Describe for DenseForward {
         dense_prelude(self.tile_channels)
     }
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mut overrides = dense_overrides(&self.shape);
-        overrides.extend([
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("BIAS_OFFSET", self.bias_offset as f64),
-            ("ACTIVATION", self.activation.code().into()),
-            ("LEAK", self.activation.leak().into()),
+        overrides.extend(overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            BIAS_OFFSET = self.bias_offset,
+            ACTIVATION = self.activation.code(),
+            LEAK = self.activation.leak()
         ]);
         overrides
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -98,9 +95,7 @@ impl Describe for DenseForward {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [input, weights, parameters, output, slope] = bindings else {
-            panic!("{} takes five bindings", Self::NAME)
-        };
+        let [input, weights, parameters, output, slope] = bound(bindings);
         let bias = &parameters.floats()[self.bias_offset..];
         self.reference(input.floats(), weights.floats(), bias, output.floats_mut(), slope.floats_mut());
     }

@@ -1,10 +1,9 @@
 //! Gradient with respect to a dense layer's input, times the derivative of the activation before it.
 
-use super::dense_forward::{dense_overrides, dense_prelude};
-use super::pack_weights::Packing;
-use super::{Access, Binding, Describe, Real, Slope, SlopeParams, WORKGROUP_SIZE, groups};
+use crate::kernels::dense_forward::{dense_overrides, dense_prelude};
+use crate::kernels::pack_weights::Packing;
+use crate::kernels::prelude::*;
 use crate::network::DenseShape;
-use std::ops::Range;
 
 /// Gradient with respect to a dense layer's input.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,9 +44,10 @@ impl DenseInputGradient {
     }
 }
 
-impl Describe for DenseInputGradient {
+impl KernelSpec for DenseInputGradient {
     const NAME: &'static str = "dense_input_gradient";
-    const SOURCE: &'static str = include_str!("../../shaders/dense_input_gradient.wgsl");
+    const SOURCE: &'static str = shader!["dense_input_gradient"];
+    type Params = SlopeParams;
     /// Gradient of the pre-activation; packed weights; slope (anything if it is not beside); gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
 
@@ -55,19 +55,19 @@ impl Describe for DenseInputGradient {
         dense_prelude(self.tile_channels)
     }
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mut overrides = dense_overrides(&self.shape);
-        overrides.extend([
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("CHANNELS", self.shape.in_channels as f64),
-            ("IN_PLACE", f64::from(u8::from(self.slope == Slope::InPlace))),
+        overrides.extend(overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            CHANNELS = self.shape.in_channels,
+            IN_PLACE = self.slope == Slope::InPlace
         ]);
         overrides
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&SlopeParams::new(blocks, self.slope)).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> SlopeParams {
+        SlopeParams::new(blocks, self.slope)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -76,7 +76,7 @@ impl Describe for DenseInputGradient {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [g, weights, slope, grad] = bindings else { panic!("{} takes four bindings", Self::NAME) };
+        let [g, weights, slope, grad] = bound(bindings);
         self.reference(g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
     }
 }

@@ -1,10 +1,9 @@
 //! Gradient of a dense layer's weights and biases: partial sums over chunks of blocks.
 
-use super::conv_weight_gradient::{Chunks, Params};
-use super::dense_forward::dense_overrides;
-use super::{Access, Binding, Describe, Real};
+use crate::kernels::conv_weight_gradient::{Chunks, Params};
+use crate::kernels::dense_forward::dense_overrides;
+use crate::kernels::prelude::*;
 use crate::network::DenseShape;
-use std::ops::Range;
 
 /// Partial sums of the gradient of a dense layer's weights and biases.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,9 +49,10 @@ impl DenseWeightGradient {
     }
 }
 
-impl Describe for DenseWeightGradient {
+impl KernelSpec for DenseWeightGradient {
     const NAME: &'static str = "dense_weight_gradient";
-    const SOURCE: &'static str = include_str!("../../shaders/dense_weight_gradient.wgsl");
+    const SOURCE: &'static str = shader!["dense_weight_gradient"];
+    type Params = Params;
     /// Input; gradient of the pre-activation; partial sums.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
@@ -60,19 +60,19 @@ impl Describe for DenseWeightGradient {
         format!("const LANES = {}u;\n", self.lanes)
     }
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mut overrides = dense_overrides(&self.shape);
-        overrides.extend([
-            ("CHANNELS", self.shape.in_channels as f64),
-            ("WEIGHT_OFFSET", self.weight_offset as f64),
-            ("N_PARAMETERS", self.n_parameters as f64),
+        overrides.extend(overrides![
+            CHANNELS = self.shape.in_channels,
+            WEIGHT_OFFSET = self.weight_offset,
+            N_PARAMETERS = self.n_parameters
         ]);
         overrides.extend(self.chunks.overrides());
         overrides
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { first_chunk: self.chunks.first_chunk, streams: self.streams }).to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first_chunk: self.chunks.first_chunk, streams: self.streams }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -81,7 +81,7 @@ impl Describe for DenseWeightGradient {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [input, g, partials] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [input, g, partials] = bound(bindings);
         let (s, lanes) = (&self.shape, self.lanes as usize);
         let layer = self.weight_offset..self.weight_offset + (s.in_len() + 1) * s.units;
         for (blocks, partial) in self.chunks.split(partials.floats_mut(), self.n_parameters) {

@@ -2,10 +2,9 @@
 //! ring (Du and Mordatch 2019, <https://arxiv.org/abs/1903.08689>), or persistent chains, each at most once a step
 //! (Tieleman 2008, "Training restricted Boltzmann machines using approximations to the likelihood gradient").
 
-use super::draw_real::{half_bits, permute_of};
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::kernels::draw_real::{half_bits, permute_of};
+use crate::kernels::prelude::*;
 use crate::random::{Distribution, Stream, counter, normal_of, philox, uniform_of};
-use std::ops::Range;
 
 /// What fresh noise is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,50 +67,36 @@ pub fn start(state: &State, image: u32, fresh: f32, subset: u32) -> Start {
     }
 }
 
-/// `Params` of `shaders/draw_negatives.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// Probability that a chain starts from fresh noise.
-    pub fresh: f32,
-    /// What noise is multiplied by.
-    pub scale: f32,
-    /// Largest magnitude of noise.
-    pub bound: f32,
+shader_struct! {
+    /// `Params` of `shaders/draw_negatives.wgsl`.
+    Params { first_block: u32, fresh: f32, scale: f32, bound: f32 }
 }
 
-impl Describe for DrawNegatives {
+impl KernelSpec for DrawNegatives {
     const NAME: &'static str = "draw_negatives";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/permute.wgsl"),
-        include_str!("../../shaders/draw_negatives.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/permute", "draw_negatives"];
+    type Params = Params;
     /// State; ring; x.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("SUBSET", self.subset.into()),
-            ("HALF_BITS", half_bits(self.subset.max(1)).into()),
-            ("NORMAL", f64::from(u8::from(self.noise.distribution == Distribution::Normal))),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            SUBSET = self.subset,
+            HALF_BITS = half_bits(self.subset.max(1)),
+            NORMAL = self.noise.distribution == Distribution::Normal
         ]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let params = Params {
+    fn params(&self, blocks: &Range<u32>) -> Params {
+        Params {
             first_block: blocks.start,
             fresh: self.fresh,
             scale: self.noise.scale,
             bound: self.noise.bound.min(f32::MAX),
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -119,7 +104,7 @@ impl Describe for DrawNegatives {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, ring, x] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [state, ring, x] = bound(bindings);
         let (state, ring, x) = (State::of(state.words()), ring.floats(), x.floats_mut());
         let lanes = self.lanes as usize;
         for lane in 0..lanes {

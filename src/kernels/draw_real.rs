@@ -4,10 +4,9 @@
 //! epoch): a Feistel network whose domain is a little larger than the data set, walked until it lands inside ("cycle
 //! walking", Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
 
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
 use crate::data::ImageShape;
+use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, normals, philox, quads};
-use std::ops::Range;
 
 /// Where a training step lies in its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,18 +83,16 @@ pub struct DrawReal {
     pub noise: f32,
 }
 
-/// `Params` of `shaders/draw_real.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// Standard deviation of the noise.
-    pub noise: f32,
-    /// The first image of the bound part of the data set.
-    pub first_image: u32,
-    /// The first image beyond it.
-    pub end_image: u32,
+shader_struct! {
+    /// `Params` of `shaders/draw_real.wgsl`.
+    Params {
+        first_block: u32,
+        noise: f32,
+        /// The first image of the bound part of the data set.
+        first_image: u32,
+        /// The first image beyond it.
+        end_image: u32,
+    }
 }
 
 impl DrawReal {
@@ -104,41 +101,35 @@ impl DrawReal {
     }
 }
 
-impl Describe for DrawReal {
+impl KernelSpec for DrawReal {
     const NAME: &'static str = "draw_real";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/epoch.wgsl"),
-        include_str!("../../shaders/lib/permute.wgsl"),
-        include_str!("../../shaders/draw_real.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/epoch", "lib/permute", "draw_real"];
+    type Params = Params;
     /// State; data; x.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let [pad_top, pad_left] = self.padding();
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("BATCH", self.batch.into()),
-            ("N_IMAGES", self.n_images.into()),
-            ("HALF_BITS", half_bits(self.n_images).into()),
-            ("CHANNELS", self.shape.channels as f64),
-            ("HEIGHT", self.shape.height as f64),
-            ("WIDTH", self.shape.width as f64),
-            ("DATA_HEIGHT", self.data_shape.height as f64),
-            ("DATA_WIDTH", self.data_shape.width as f64),
-            ("PAD_TOP", pad_top as f64),
-            ("PAD_LEFT", pad_left as f64),
-            ("FLOATS", self.floats.into()),
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images,
+            HALF_BITS = half_bits(self.n_images),
+            CHANNELS = self.shape.channels,
+            HEIGHT = self.shape.height,
+            WIDTH = self.shape.width,
+            DATA_HEIGHT = self.data_shape.height,
+            DATA_WIDTH = self.data_shape.width,
+            PAD_TOP = pad_top,
+            PAD_LEFT = pad_left,
+            FLOATS = self.floats
         ]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+    fn params(&self, blocks: &Range<u32>) -> Params {
         let Range { start: first_image, end: end_image } = self.part;
-        let params = Params { first_block: blocks.start, noise: self.noise, first_image, end_image };
-        bytemuck::bytes_of(&params).to_vec()
+        Params { first_block: blocks.start, noise: self.noise, first_image, end_image }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -146,7 +137,7 @@ impl Describe for DrawReal {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, data, x] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [state, data, x] = bound(bindings);
         self.block(&State::of(state.words()), index, data, x.floats_mut());
     }
 }

@@ -1,5 +1,7 @@
 //! The numbers of a Langevin step, and how they change from level to level (`shaders/lib/dynamics.wgsl`).
 
+use crate::kernels::prelude::*;
+
 /// How a Langevin step moves `x`, with `g` the clipped gradient of the energy, `n` standard normal, and a clamp to the
 /// box of allowed values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -22,7 +24,7 @@ pub enum Form {
     /// Annealed Langevin dynamics (Song and Ermon 2019, <https://arxiv.org/abs/1907.05600>): a step is one at its own noise
     /// level `sigma`, the schedule's `noise`, and takes `x` to the next. With `alpha = 1 / sqrt(1 + sigma^2)` and
     /// `s = sigma alpha`, images of a level are `alpha x0 + s n`, and their density is `exp(-|x|^2 / 2 - E(x) / sigma)`, as
-    /// [`super::perturb`]'s velocity trains it. So what `x` most likely blurs is `x0 = alpha x - s g`, by the noise
+    /// [`crate::kernels::perturb`]'s velocity trains it. So what `x` most likely blurs is `x0 = alpha x - s g`, by the noise
     /// `e = s x + alpha g`, and with `alpha'` and `s'` of the next level
     /// `x <- alpha' x0 + s' (sqrt(1 - 2 step_size) e + sqrt(2 step_size T) n)`. Where the level stays, that is a Langevin
     /// step of `step_size s^2` down that density (up to its square); between levels it is that of Song et al. 2021
@@ -31,7 +33,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// Whether [`super::kl_direction`] knows the derivative of a step: where no step is rejected or of a level of its own.
+    /// Whether [`crate::kernels::kl_direction`] knows the derivative of a step: where no step is rejected or of a level of its own.
     pub fn has_kl(self) -> bool {
         matches!(self, Self::NoiseFirst | Self::NoiseLast | Self::Theory)
     }
@@ -73,23 +75,12 @@ pub struct Dynamics {
     pub bound: f32,
 }
 
-/// `Dynamics` of `shaders/lib/dynamics.wgsl`. Differences and logarithms are taken in f64, here.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-#[allow(missing_docs, reason = "the shader's own text says what they are")]
-pub struct DynamicsParams {
-    pub form: u32,
-    pub step_size: f32,
-    pub step_size_change: f32,
-    pub noise: f32,
-    pub noise_change: f32,
-    pub geometric: u32,
-    pub last_level: u32,
-    pub temperature: f32,
-    pub gradient_clip: f32,
-    pub bound: f32,
-    pub spare0: u32,
-    pub spare1: u32,
+shader_struct! {
+    /// `Dynamics` of `shaders/lib/dynamics.wgsl`. Differences and logarithms are taken in f64, here.
+    DynamicsParams {
+        form: u32, step_size: f32, step_size_change: f32, noise: f32, noise_change: f32, geometric: u32,
+        last_level: u32, temperature: f32, gradient_clip: f32, bound: f32, spare0: u32, spare1: u32,
+    }
 }
 
 /// What one Langevin step does: `x <- clamp(between(keep x - drift g) + noise n)`.
@@ -137,7 +128,7 @@ impl Dynamics {
     }
 
     /// The level of a step of a chain: see [`Self::levels`].
-    pub fn level(&self, state: &super::State, chain_step: u32) -> u32 {
+    pub fn level(&self, state: &State, chain_step: u32) -> u32 {
         if self.form == Form::Annealed { state.chain_base + chain_step } else { state.step }
     }
 

@@ -1,15 +1,14 @@
 //! Judges a training step when its loss and gradient are known and nothing of it has been kept yet.
 //!
 //! Where it finds divergence or collapse it writes a [`Reason`] into [`State::halted`]. From then on everything that would
-//! keep something of a step ([`super::adam`], [`super::average_weights`], [`super::push_replay`], [`super::advance`], the
+//! keep something of a step ([`crate::kernels::adam`], [`crate::kernels::average_weights`], [`crate::kernels::push_replay`], [`crate::kernels::advance`], the
 //! guard itself) does nothing, so that it does not matter how many steps are submitted already. (Spectral norms go on being
 //! estimated and bounded, to no effect: training goes on from a snapshot.) What the rules and their numbers are, and why,
 //! is in `docs/objectives.md`.
 
-use super::contrastive_loss::METRICS;
-use super::draw_real::Epoch;
-use super::{Access, Binding, Describe, State};
-use std::ops::Range;
+use crate::kernels::contrastive_loss::METRICS;
+use crate::kernels::draw_real::Epoch;
+use crate::kernels::prelude::*;
 
 /// Steps that a recent mean goes back, about.
 pub const HORIZON: f32 = 50.0;
@@ -73,40 +72,41 @@ impl Reason {
 /// Words of [`Memory`].
 pub const MEMORY: usize = 16;
 
-/// What the guard remembers from step to step (`shaders/lib/memory.wgsl`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Memory {
-    /// Steps that it has found good, up to a million.
-    pub steps: f32,
-    /// Recent mean of the logarithm of the energies' spread.
-    pub energies: f32,
-    /// Recent mean of the logarithm of the gradient's norm.
-    pub gradient: f32,
-    /// Recent mean of `|mean E(fake) - mean E(real)|`.
-    pub gap: f32,
-    /// The largest that was, of late.
-    pub gap_range: f32,
-    /// Steps in a row in which the chains were alike.
-    pub alike: f32,
-    /// Steps in a row in which they were saturated.
-    pub saturated: f32,
-    /// Steps in a row in which the gap was about zero.
-    pub flat: f32,
-    /// Steps in a row in which nothing was near its limit.
-    pub calm: f32,
-    /// Good steps since training went back to a snapshot, or began.
-    pub since: f32,
-    /// How often it went back and has not been forgiven yet.
-    pub tries: f32,
-    /// What halted training.
-    pub value: f32,
-    /// What that is held against.
-    pub usual: f32,
-    /// The chains' largest variance over a batch so far.
-    pub variance: f32,
-    /// Unused.
-    pub spare: [f32; 2],
+shader_struct! {
+    /// What the guard remembers from step to step (`shaders/lib/memory.wgsl`).
+    #[derive(Default, PartialEq)]
+    Memory {
+        /// Steps that it has found good, up to a million.
+        steps: f32,
+        /// Recent mean of the logarithm of the energies' spread.
+        energies: f32,
+        /// Recent mean of the logarithm of the gradient's norm.
+        gradient: f32,
+        /// Recent mean of `|mean E(fake) - mean E(real)|`.
+        gap: f32,
+        /// The largest that was, of late.
+        gap_range: f32,
+        /// Steps in a row in which the chains were alike.
+        alike: f32,
+        /// Steps in a row in which they were saturated.
+        saturated: f32,
+        /// Steps in a row in which the gap was about zero.
+        flat: f32,
+        /// Steps in a row in which nothing was near its limit.
+        calm: f32,
+        /// Good steps since training went back to a snapshot, or began.
+        since: f32,
+        /// How often it went back and has not been forgiven yet.
+        tries: f32,
+        /// What halted training.
+        value: f32,
+        /// What that is held against.
+        usual: f32,
+        /// The chains' largest variance over a batch so far.
+        variance: f32,
+        spare0: f32,
+        spare1: f32,
+    }
 }
 
 impl Memory {
@@ -129,9 +129,9 @@ pub struct Guard {
     pub n_images: u32,
     /// Rows of the metrics table.
     pub metric_rows: u32,
-    /// Rows of [`super::image_statistics`].
+    /// Rows of [`crate::kernels::image_statistics`].
     pub n_features: usize,
-    /// Counts of [`super::count_non_finite`].
+    /// Counts of [`crate::kernels::count_non_finite`].
     pub n_counts: usize,
     /// Whether there are fake images.
     pub has_fakes: bool,
@@ -145,22 +145,21 @@ pub struct Guard {
     pub collapse_steps: u32,
 }
 
-/// `Params` of `shaders/guard.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Logarithm of how far the energies' spread may be above its usual.
-    pub log_energy_range: f32,
-    /// Logarithm of how far the gradient's norm may be above its usual.
-    pub log_gradient_range: f32,
-    /// Steps in a row that look like collapse and are one.
-    pub collapse_steps: f32,
-    /// Share of values inside the bound that real images must have for chains to be saturated.
-    pub inside: f32,
+shader_struct! {
+    /// `Params` of `shaders/guard.wgsl`.
+    Params {
+        /// Logarithm of how far the energies' spread may be above its usual.
+        log_energy_range: f32,
+        /// Logarithm of how far the gradient's norm may be above its usual.
+        log_gradient_range: f32,
+        collapse_steps: f32,
+        /// Share of values inside the bound that real images must have for chains to be saturated.
+        inside: f32,
+    }
 }
 
 impl Guard {
-    fn params(&self) -> Params {
+    fn numbers(&self) -> Params {
         Params {
             log_energy_range: self.energy_range.ln().min(f32::MAX),
             log_gradient_range: self.gradient_range.ln().min(f32::MAX),
@@ -171,7 +170,7 @@ impl Guard {
 
     /// What is wrong with a step, with the number that is and what it is held against; or else what to remember.
     fn judge(&self, step: &Step, memory: &Memory) -> Result<Memory, (Reason, f32, f32)> {
-        let p = self.params();
+        let p = self.numbers();
         let is_first = memory.steps == 0.0;
         let early = if memory.steps < EARLY { LOG_10 } else { 0.0 };
         let (spread, norm) = (step.spread.max(TINY).ln(), step.norm.max(TINY).ln());
@@ -254,45 +253,34 @@ struct Step {
     energies_not_finite: f32,
 }
 
-impl Describe for Guard {
+impl KernelSpec for Guard {
     const NAME: &'static str = "guard";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/memory.wgsl"),
-        include_str!("../../shaders/lib/epoch.wgsl"),
-        include_str!("../../shaders/lib/sum.wgsl"),
-        include_str!("../../shaders/lib/finite.wgsl"),
-        include_str!("../../shaders/guard.wgsl")
-    );
+    const SOURCE: &'static str =
+        shader!["lib/state", "lib/memory", "lib/epoch", "lib/sum", "lib/finite", "guard"];
+    type Params = Params;
     /// State; metrics; the energies' streams; image statistics; counts; memory.
     const ACCESS: &'static [Access] =
         &[Access::ReadWrite, Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("LANES", self.lanes.into()),
-            ("STREAMS", self.streams as f64),
-            ("BATCH", self.batch.into()),
-            ("N_IMAGES", self.n_images.into()),
-            ("METRIC_ROWS", self.metric_rows.into()),
-            ("N_FEATURES", self.n_features as f64),
-            ("N_COUNTS", self.n_counts as f64),
-            ("HALVES", if self.has_fakes { 2.0 } else { 1.0 }),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            LANES = self.lanes,
+            STREAMS = self.streams,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images,
+            METRIC_ROWS = self.metric_rows,
+            N_FEATURES = self.n_features,
+            N_COUNTS = self.n_counts,
+            HALVES = if self.has_fakes { 2.0 } else { 1.0 }
         ]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&self.params()).to_vec()
-    }
-
-    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
-        [1, 1, 1]
+    fn params(&self, _: &Range<u32>) -> Params {
+        self.numbers()
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, metrics, energies, statistics, counts, memory] = bindings else {
-            panic!("{} takes six bindings", Self::NAME)
-        };
+        let [state, metrics, energies, statistics, counts, memory] = bound(bindings);
         let mut now = State::of(state.words());
         if now.halted != 0 {
             return;

@@ -1,8 +1,7 @@
 //! How different the images of a batch are from each other, and how many of their values lie at the bound.
 
-use super::draw_real::Epoch;
-use super::{Access, Binding, Describe, Parts, State, WORKGROUP_SIZE, groups};
-use std::ops::Range;
+use crate::kernels::draw_real::Epoch;
+use crate::kernels::prelude::*;
 
 /// Lanes that the twin sums side by side.
 const CHUNK: usize = 8;
@@ -23,12 +22,9 @@ pub struct ImageStatistics {
     pub bound: f32,
 }
 
-/// `Params` of `shaders/image_statistics.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The bound.
-    pub bound: f32,
+shader_struct! {
+    /// `Params` of `shaders/image_statistics.wgsl`.
+    Params { bound: f32 }
 }
 
 impl ImageStatistics {
@@ -57,28 +53,25 @@ impl ImageStatistics {
     }
 }
 
-impl Describe for ImageStatistics {
+impl KernelSpec for ImageStatistics {
     const NAME: &'static str = "image_statistics";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/epoch.wgsl"),
-        include_str!("../../shaders/image_statistics.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "image_statistics"];
+    type Params = Params;
     /// State; x, real blocks first; `[feature][4]`: variance of real images, of fake ones, share of each.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("BATCH", self.batch.into()),
-            ("N_IMAGES", self.n_images.into()),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images
         ]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { bound: self.bound }).to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { bound: self.bound }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -92,7 +85,7 @@ impl Describe for ImageStatistics {
 
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
-        let [state, x, statistics] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [state, x, statistics] = bound(bindings);
         let (state, x) = (State::of(state.words()), x.floats());
         let (lanes, features, batch) = (self.lanes as usize, self.features, self.batch as usize);
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;

@@ -3,9 +3,8 @@
 //! A direction of first order, if there is one, is the energy's gradient `g`, taken as a constant. The parameter gradient of
 //! the first derivative along it is then that of `|g|^2 / 2`. Other directions are given, or the axes.
 
-use super::activation_jet::Jet;
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE};
-use std::ops::Range;
+use crate::kernels::activation_jet::Jet;
+use crate::kernels::prelude::*;
 
 /// Directions of second order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,26 +68,27 @@ impl JetStart {
     }
 }
 
-impl Describe for JetStart {
+impl KernelSpec for JetStart {
     const NAME: &'static str = "jet_start";
-    const SOURCE: &'static str = include_str!("../../shaders/jet_start.wgsl");
+    const SOURCE: &'static str = shader!["jet_start"];
+    type Params = BlockParams;
     /// x; its energy's gradient; probes (anything for what is not needed); streams; residuals.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        let mut overrides = vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("AXES", f64::from(u8::from(self.probes == Probes::Axes))),
+    fn overrides(&self) -> Overrides {
+        let mut overrides = overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            AXES = self.probes == Probes::Axes
         ];
         overrides.extend(self.jet.overrides());
         overrides
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -96,9 +96,7 @@ impl Describe for JetStart {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [x, gradient, probes, streams, residual] = bindings else {
-            panic!("{} takes five bindings", Self::NAME)
-        };
+        let [x, gradient, probes, streams, residual] = bound(bindings);
         let inputs = JetInputs { x: x.floats(), gradient: gradient.floats(), probes: probes.floats() };
         self.reference(inputs, streams.floats_mut(), residual.floats_mut());
     }

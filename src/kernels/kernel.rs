@@ -4,13 +4,15 @@ use super::*;
 use std::ops::Range;
 
 /// What every kernel says of itself.
-pub trait Describe {
+pub trait KernelSpec {
     /// The shader's file name under `shaders/`, without its ending.
     const NAME: &'static str;
     /// The shader's text, shared functions included.
     const SOURCE: &'static str;
     /// Bindings 1, 2, ... in order; binding 0 is the uniform struct.
     const ACCESS: &'static [Access];
+    /// The uniform struct.
+    type Params: ShaderStruct;
 
     /// Declarations that go in front of the text: what `override` can't reach, such as the size of a local array.
     fn prelude(&self) -> String {
@@ -18,13 +20,15 @@ pub trait Describe {
     }
 
     /// Values of the shader's `override`s.
-    fn overrides(&self) -> Vec<(&'static str, f64)>;
+    fn overrides(&self) -> Overrides;
 
-    /// The uniform struct's bytes for a launch over `blocks`.
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8>;
+    /// The uniform struct for a launch over `blocks`.
+    fn params(&self, blocks: &Range<u32>) -> Self::Params;
 
     /// Workgroups for a launch over `blocks`.
-    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3];
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [1, 1, 1]
+    }
 
     /// The twin. Per-block kernels get one block of each per-block buffer, and `index`, that block's place in the
     /// launch's range; the others get whole buffers, and 0. A kernel that falls into parts has [`Self::run_part`] instead.
@@ -66,20 +70,26 @@ macro_rules! kernels {
             /// Bindings 1, 2, ... in order; binding 0 is the uniform struct.
             pub fn access(&self) -> &'static [Access] { match self { $(Self::$variant(_) => $module::$variant::ACCESS,)* } }
             /// Values of the shader's `override`s.
-            pub fn overrides(&self) -> Vec<(&'static str, f64)> { match self { $(Self::$variant(k) => k.overrides(),)* } }
+            pub fn overrides(&self) -> Overrides { match self { $(Self::$variant(k) => k.overrides(),)* } }
             /// The uniform struct's bytes for a launch over `blocks`.
-            pub fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> { match self { $(Self::$variant(k) => k.uniform(blocks),)* } }
+            pub fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+                match self { $(Self::$variant(k) => bytemuck::bytes_of(&KernelSpec::params(k, blocks)).to_vec(),)* }
+            }
+            /// Names of the uniform struct's fields, and how many bytes in each begins.
+            pub fn uniform_fields(&self) -> &'static [(&'static str, usize)] {
+                match self { $(Self::$variant(_) => <$module::$variant as KernelSpec>::Params::FIELDS,)* }
+            }
             /// Workgroups for a launch over `blocks`.
             pub fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] { match self { $(Self::$variant(k) => k.workgroups(blocks),)* } }
             /// Whether blocks are independent of each other: each invocation touches per-block buffers in its own
             /// block only, and writes no other buffer.
             pub fn is_per_block(&self) -> bool { match self { $(Self::$variant(_) => $per_block,)* } }
-            /// See [`Describe::parts`].
+            /// See [`KernelSpec::parts`].
             pub fn parts(&self) -> Option<Parts> { match self { $(Self::$variant(k) => k.parts(),)* } }
-            /// See [`Describe::run_part`].
+            /// See [`KernelSpec::run_part`].
             #[inline(always)]
             pub fn run_part(&self, first: usize, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run_part(first, bindings),)* } }
-            /// The twin: see [`Describe::run`].
+            /// The twin: see [`KernelSpec::run`].
             pub fn run(&self, index: u32, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run(index, bindings),)* } }
         }
 

@@ -6,9 +6,8 @@
 //! `v = dE/dx(x_K)`, but 0 where the step's clip or clamp holds a value: the parameter gradient of a derivative along v, which
 //! a [`crate::plan::JetPass`] takes. This kernel makes v, and the seeds.
 
-use super::dynamics::{Dynamics, DynamicsParams};
-use super::{Access, Binding, Describe, Real, State, WORKGROUP_SIZE, groups};
-use std::ops::Range;
+use crate::kernels::dynamics::{Dynamics, DynamicsParams};
+use crate::kernels::prelude::*;
 
 /// From a chain's last step to the direction that the KL term is a derivative along.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,16 +24,9 @@ pub struct KlDirection {
     pub dynamics: Dynamics,
 }
 
-/// `Params` of `shaders/kl_direction.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The numbers of a step.
-    pub dynamics: DynamicsParams,
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// Weight of the term over the number of chains.
-    pub weight: f32,
+shader_struct! {
+    /// `Params` of `shaders/kl_direction.wgsl`.
+    Params { dynamics: DynamicsParams, first_block: u32, weight: f32 }
 }
 
 impl KlDirection {
@@ -69,33 +61,24 @@ impl KlDirection {
     }
 }
 
-impl Describe for KlDirection {
+impl KernelSpec for KlDirection {
     const NAME: &'static str = "kl_direction";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/dynamics.wgsl"),
-        include_str!("../../shaders/kl_direction.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/dynamics", "kl_direction"];
+    type Params = Params;
     /// State; gradient at x_K; x_K; streams; seeds.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("BATCH", self.batch.into()),
-        ]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features, BATCH = self.batch]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let params = Params {
+    fn params(&self, blocks: &Range<u32>) -> Params {
+        Params {
             dynamics: self.dynamics.params(),
             first_block: blocks.start,
             weight: self.weight / self.batch as f32,
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -103,9 +86,7 @@ impl Describe for KlDirection {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, gradient, x, streams, seeds] = bindings else {
-            panic!("{} takes five bindings", Self::NAME)
-        };
+        let [state, gradient, x, streams, seeds] = bound(bindings);
         let step = State::of(state.words()).step;
         let (streams, seeds) = (streams.floats_mut(), seeds.floats_mut());
         self.reference((index, step), gradient.floats(), x.floats(), streams, seeds);

@@ -1,9 +1,8 @@
-//! Moves the chains: Langevin dynamics in the forms of [`Form`](super::dynamics::Form) that accept every step.
+//! Moves the chains: Langevin dynamics in the forms of [`Form`](crate::kernels::dynamics::Form) that accept every step.
 
-use super::dynamics::{Dynamics, DynamicsParams, Move};
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::kernels::dynamics::{Dynamics, DynamicsParams, Move};
+use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, normals, quads};
-use std::ops::Range;
 
 /// Moves down a gradient that has come, adds a step's noise, or both: see `shaders/langevin.wgsl`.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,20 +19,16 @@ pub struct Langevin {
     pub dynamics: Dynamics,
 }
 
-/// `Params` of `shaders/langevin.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The numbers of a step.
-    pub dynamics: DynamicsParams,
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// 1 to move down the gradient.
-    pub moves: u32,
-    /// 1 to add noise.
-    pub perturbs: u32,
-    /// The step whose noise is added.
-    pub chain_step: u32,
+shader_struct! {
+    /// `Params` of `shaders/langevin.wgsl`.
+    Params {
+        dynamics: DynamicsParams,
+        first_block: u32,
+        moves: u32,
+        perturbs: u32,
+        /// The step whose noise is added.
+        chain_step: u32,
+    }
 }
 
 impl Langevin {
@@ -84,34 +79,25 @@ impl Langevin {
     }
 }
 
-impl Describe for Langevin {
+impl KernelSpec for Langevin {
     const NAME: &'static str = "langevin";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/dynamics.wgsl"),
-        include_str!("../../shaders/langevin.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/dynamics", "langevin"];
+    type Params = Params;
     /// State; gradient; x.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-        ]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let params = Params {
+    fn params(&self, blocks: &Range<u32>) -> Params {
+        Params {
             dynamics: self.dynamics.params(),
             first_block: blocks.start,
             moves: self.moves.into(),
             perturbs: self.perturbs.is_some().into(),
             chain_step: self.perturbs.unwrap_or(0),
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -119,7 +105,7 @@ impl Describe for Langevin {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, gradient, x] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [state, gradient, x] = bound(bindings);
         self.block(&State::of(state.words()), index, gradient.floats(), x.floats_mut());
     }
 }

@@ -1,10 +1,11 @@
 //! An LSTM cell's way back through time: from the gradient of its output to those of its gates and of its input.
 
-use super::lstm_forward::{cell_overrides, cell_uniform, cell_workgroups, steps_at_once, tanh, turns};
-use super::lstm_pack::LstmPacking;
-use super::{Access, Binding, Describe, Real};
+use crate::kernels::lstm_forward::{
+    Params, cell_overrides, cell_uniform, cell_workgroups, steps_at_once, tanh, turns,
+};
+use crate::kernels::lstm_pack::LstmPacking;
+use crate::kernels::prelude::*;
 use crate::network::LstmCell;
-use std::ops::Range;
 
 /// Some steps of an LSTM cell, backward.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,26 +129,27 @@ impl LstmBackward {
     }
 }
 
-impl Describe for LstmBackward {
+impl KernelSpec for LstmBackward {
     const NAME: &'static str = "lstm_backward";
-    const SOURCE: &'static str = include_str!("../../shaders/lstm_backward.wgsl");
+    const SOURCE: &'static str = shader!["lstm_backward"];
+    type Params = Params;
     /// Gradient of the layer's output; packed weights; slope (anything where there is none); trace; gradients of the
     /// states; gradient of the input.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let flag = |flag: bool| f64::from(u8::from(flag));
         let mut overrides = cell_overrides(&self.cell, self.lanes);
-        overrides.extend([
-            ("TO_INPUT", flag(self.to_input)),
-            ("ADDS", flag(self.adds)),
-            ("HAS_SLOPE", flag(self.has_slope)),
+        overrides.extend(overrides![
+            TO_INPUT = flag(self.to_input),
+            ADDS = flag(self.adds),
+            HAS_SLOPE = flag(self.has_slope)
         ]);
         overrides
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+    fn params(&self, blocks: &Range<u32>) -> Params {
         cell_uniform(blocks, self.first_step, self.n_steps)
     }
 
@@ -156,9 +158,7 @@ impl Describe for LstmBackward {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [grad_out, packed, slope, trace, carry, grad] = bindings else {
-            panic!("{} takes six bindings", Self::NAME)
-        };
+        let [grad_out, packed, slope, trace, carry, grad] = bound(bindings);
         self.reference(
             grad_out.floats(),
             packed.floats(),

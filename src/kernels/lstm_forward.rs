@@ -1,9 +1,8 @@
 //! An LSTM cell, step after step through time: gates, states, and what the way back needs.
 
-use super::lstm_pack::LstmPacking;
-use super::{Access, Binding, Describe, Real};
+use crate::kernels::lstm_pack::LstmPacking;
+use crate::kernels::prelude::*;
 use crate::network::LstmCell;
-use std::ops::Range;
 
 /// Invocations of a workgroup.
 const SIZE: u32 = 256;
@@ -27,14 +26,9 @@ pub struct LstmForward {
     pub n_steps: usize,
 }
 
-/// `Params` of `shaders/lstm_forward.wgsl` and `shaders/lstm_backward.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-#[allow(missing_docs, reason = "the shader's own text says what they are")]
-pub struct Params {
-    pub first_block: u32,
-    pub first_step: u32,
-    pub n_steps: u32,
+shader_struct! {
+    /// `Params` of `shaders/lstm_forward.wgsl` and `shaders/lstm_backward.wgsl`.
+    Params { first_block: u32, first_step: u32, n_steps: u32 }
 }
 
 /// The logistic function.
@@ -65,18 +59,18 @@ pub(super) fn steps_at_once(turns: usize) -> usize {
 }
 
 /// The overrides that describe a cell.
-pub(super) fn cell_overrides(cell: &LstmCell, lanes: u32) -> Vec<(&'static str, f64)> {
-    vec![
-        ("SIZE", SIZE.into()),
-        ("LANES", lanes.into()),
-        ("GROUP_LANES", group_lanes(lanes).into()),
-        ("IN_CHANNELS", cell.in_channels as f64),
-        ("HIDDEN", cell.hidden as f64),
-        ("TIME", cell.time as f64),
-        ("STEPS", cell.steps as f64),
-        ("REVERSE", f64::from(u8::from(cell.reverse))),
-        ("OUT_TIME", cell.out_time as f64),
-        ("OUT_CHANNELS", cell.out_channels as f64),
+pub(super) fn cell_overrides(cell: &LstmCell, lanes: u32) -> Overrides {
+    overrides![
+        SIZE,
+        LANES = lanes,
+        GROUP_LANES = group_lanes(lanes),
+        IN_CHANNELS = cell.in_channels,
+        HIDDEN = cell.hidden,
+        TIME = cell.time,
+        STEPS = cell.steps,
+        REVERSE = cell.reverse,
+        OUT_TIME = cell.out_time,
+        OUT_CHANNELS = cell.out_channels
     ]
 }
 
@@ -86,9 +80,9 @@ pub(super) fn cell_workgroups(lanes: u32, blocks: &Range<u32>) -> [u32; 3] {
 }
 
 /// The uniform struct of some steps.
-pub(super) fn cell_uniform(blocks: &Range<u32>, first_step: usize, n_steps: usize) -> Vec<u8> {
+pub(super) fn cell_uniform(blocks: &Range<u32>, first_step: usize, n_steps: usize) -> Params {
     let (first_step, n_steps) = (first_step as u32, n_steps as u32);
-    bytemuck::bytes_of(&Params { first_block: blocks.start, first_step, n_steps }).to_vec()
+    Params { first_block: blocks.start, first_step, n_steps }
 }
 
 impl LstmForward {
@@ -162,20 +156,21 @@ impl LstmForward {
     }
 }
 
-impl Describe for LstmForward {
+impl KernelSpec for LstmForward {
     const NAME: &'static str = "lstm_forward";
-    const SOURCE: &'static str = include_str!("../../shaders/lstm_forward.wgsl");
+    const SOURCE: &'static str = shader!["lstm_forward"];
+    type Params = Params;
     /// Input; packed weights; parameters; trace; the layer's output.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mut overrides = cell_overrides(&self.cell, self.lanes);
         overrides.push(("WEIGHT_OFFSET", self.cell.weight_offset as f64));
         overrides
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+    fn params(&self, blocks: &Range<u32>) -> Params {
         cell_uniform(blocks, self.first_step, self.n_steps)
     }
 
@@ -184,9 +179,7 @@ impl Describe for LstmForward {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [x, packed, parameters, trace, output] = bindings else {
-            panic!("{} takes five bindings", Self::NAME)
-        };
+        let [x, packed, parameters, trace, output] = bound(bindings);
         let parameters = &parameters.floats()[self.cell.weight_offset..][..self.cell.weight_len()];
         self.reference(x.floats(), packed.floats(), parameters, trace.floats_mut(), output.floats_mut());
     }

@@ -1,8 +1,7 @@
-//! Rearranges the weights of an LSTM cell for [`super::lstm_forward`] and [`super::lstm_backward`], once an update.
+//! Rearranges the weights of an LSTM cell for [`crate::kernels::lstm_forward`] and [`crate::kernels::lstm_backward`], once an update.
 
-use super::{Access, Binding, BlockParams, Describe, WORKGROUP_SIZE};
+use crate::kernels::prelude::*;
 use crate::network::LstmCell;
-use std::ops::Range;
 
 /// Floats of a packed tile's row in plans for a GPU: one vector.
 pub const GPU_TILE: usize = 4;
@@ -103,7 +102,7 @@ impl LstmPack {
     }
 
     /// The twin, in any precision; `parameters` are the cell's own.
-    pub fn reference<R: super::Real>(&self, parameters: &[R], packed: &mut [R]) {
+    pub fn reference<R: Real>(&self, parameters: &[R], packed: &mut [R]) {
         let (p, hidden, in_channels) = (self.packing(), self.cell.hidden, self.cell.in_channels);
         let recurrent = &parameters[4 * hidden * (in_channels + 1)..];
         packed.fill(R::from_f64(0.0));
@@ -124,24 +123,25 @@ impl LstmPack {
     }
 }
 
-impl Describe for LstmPack {
+impl KernelSpec for LstmPack {
     const NAME: &'static str = "lstm_pack";
-    const SOURCE: &'static str = include_str!("../../shaders/lstm_pack.wgsl");
+    const SOURCE: &'static str = shader!["lstm_pack"];
+    type Params = BlockParams;
     /// Parameters; packed weights.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("IN_CHANNELS", self.cell.in_channels as f64),
-            ("HIDDEN", self.cell.hidden as f64),
-            ("TILE", self.tile as f64),
-            ("WEIGHT_OFFSET", self.cell.weight_offset as f64),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            IN_CHANNELS = self.cell.in_channels,
+            HIDDEN = self.cell.hidden,
+            TILE = self.tile,
+            WEIGHT_OFFSET = self.cell.weight_offset
         ]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -152,7 +152,7 @@ impl Describe for LstmPack {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [parameters, packed] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [parameters, packed] = bound(bindings);
         let parameters = &parameters.floats()[self.cell.weight_offset..][..self.cell.weight_len()];
         self.reference(parameters, packed.floats_mut());
     }

@@ -1,10 +1,9 @@
 //! Gradient of an LSTM cell's weights and biases: partial sums over chunks of blocks, added up in order by
-//! [`super::reduce_partials`].
+//! [`crate::kernels::reduce_partials`].
 
-use super::conv_weight_gradient::Chunks;
-use super::{Access, Binding, BlockParams, Describe, Real};
+use crate::kernels::conv_weight_gradient::Chunks;
+use crate::kernels::prelude::*;
 use crate::network::LstmCell;
-use std::ops::Range;
 
 /// Partial sums of the gradient of an LSTM cell's weights and biases.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +20,7 @@ pub struct LstmWeightGradient {
 
 impl LstmWeightGradient {
     /// The twin, in any precision, for one chunk: `x` `[time][channel][lane]` and the trace that
-    /// [`super::lstm_backward`] leaves, of its blocks; `grad` is the cell's parameters in their order.
+    /// [`crate::kernels::lstm_backward`] leaves, of its blocks; `grad` is the cell's parameters in their order.
     pub fn reference<R: Real>(&self, x: &[R], trace: &[R], grad: &mut [R]) {
         let (cell, lanes) = (&self.cell, self.lanes as usize);
         let (hidden, n) = (cell.hidden, cell.in_channels);
@@ -60,31 +59,32 @@ fn add_products<R: Real>(g: &[R], values: &[R], sums: &mut [R]) {
     }
 }
 
-impl Describe for LstmWeightGradient {
+impl KernelSpec for LstmWeightGradient {
     const NAME: &'static str = "lstm_weight_gradient";
-    const SOURCE: &'static str = include_str!("../../shaders/lstm_weight_gradient.wgsl");
+    const SOURCE: &'static str = shader!["lstm_weight_gradient"];
+    type Params = BlockParams;
     /// Input; trace; partial sums.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let cell = &self.cell;
-        let mut overrides = vec![
-            ("LANES", self.lanes.into()),
-            ("IN_CHANNELS", cell.in_channels as f64),
-            ("HIDDEN", cell.hidden as f64),
-            ("TIME", cell.time as f64),
-            ("STEPS", cell.steps as f64),
-            ("REVERSE", f64::from(u8::from(cell.reverse))),
-            ("WEIGHT_OFFSET", cell.weight_offset as f64),
-            ("N_PARAMETERS", self.n_parameters as f64),
-            ("FIRST_CHUNK", self.chunks.first_chunk.into()),
+        let mut overrides = overrides![
+            LANES = self.lanes,
+            IN_CHANNELS = cell.in_channels,
+            HIDDEN = cell.hidden,
+            TIME = cell.time,
+            STEPS = cell.steps,
+            REVERSE = cell.reverse,
+            WEIGHT_OFFSET = cell.weight_offset,
+            N_PARAMETERS = self.n_parameters,
+            FIRST_CHUNK = self.chunks.first_chunk
         ];
         overrides.extend(self.chunks.overrides());
         overrides
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -93,7 +93,7 @@ impl Describe for LstmWeightGradient {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [x, trace, partials] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [x, trace, partials] = bound(bindings);
         let (cell, lanes) = (&self.cell, self.lanes as usize);
         for (blocks, partial) in self.chunks.split(partials.floats_mut(), self.n_parameters) {
             let of = |len: usize| blocks.start as usize * len * lanes..blocks.end as usize * len * lanes;

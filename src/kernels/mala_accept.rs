@@ -1,10 +1,9 @@
 //! Accepts or rejects MALA's proposals (Roberts and Tweedie 1996, <https://doi.org/10.2307/3318418>):
 //! see `shaders/mala_accept.wgsl`.
 
-use super::dynamics::{Dynamics, DynamicsParams};
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::kernels::dynamics::{Dynamics, DynamicsParams};
+use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, log_unit, philox};
-use std::ops::Range;
 
 /// Accepts or rejects proposals.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,30 +20,23 @@ pub struct MalaAccept {
     pub dynamics: Dynamics,
 }
 
-/// `Params` of `shaders/mala_accept.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The numbers of a step.
-    pub dynamics: DynamicsParams,
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// 1 where a chain begins.
-    pub begins: u32,
-    /// 1 to count anew.
-    pub resets: u32,
-    /// The step.
-    pub chain_step: u32,
+shader_struct! {
+    /// `Params` of `shaders/mala_accept.wgsl`.
+    Params {
+        dynamics: DynamicsParams,
+        first_block: u32,
+        /// 1 where a chain begins.
+        begins: u32,
+        resets: u32,
+        /// The step.
+        chain_step: u32,
+    }
 }
 
-impl Describe for MalaAccept {
+impl KernelSpec for MalaAccept {
     const NAME: &'static str = "mala_accept";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/dynamics.wgsl"),
-        include_str!("../../shaders/mala_accept.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/dynamics", "mala_accept"];
+    type Params = Params;
     /// State; energies and gradient at y; y; x; gradient and energies at x; decisions.
     const ACCESS: &'static [Access] = &[
         Access::Read,
@@ -57,23 +49,18 @@ impl Describe for MalaAccept {
         Access::ReadWrite,
     ];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-        ]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let params = Params {
+    fn params(&self, blocks: &Range<u32>) -> Params {
+        Params {
             dynamics: self.dynamics.params(),
             first_block: blocks.start,
             begins: self.step.is_none().into(),
             resets: self.resets.into(),
             chain_step: self.step.unwrap_or(0),
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -81,9 +68,7 @@ impl Describe for MalaAccept {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, energies, gradient, y, x, x_gradient, x_energies, decisions] = bindings else {
-            panic!("{} takes eight bindings", Self::NAME)
-        };
+        let [state, energies, gradient, y, x, x_gradient, x_energies, decisions] = bound(bindings);
         let (state, lanes) = (State::of(state.words()), self.lanes as usize);
         let (energies, gradient, y) = (energies.floats(), gradient.floats(), y.floats());
         let (x, x_gradient) = (x.floats(), x_gradient.floats());

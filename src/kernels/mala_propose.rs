@@ -1,9 +1,8 @@
 //! Moves chains to accepted proposals, and makes the next (MALA): see `shaders/mala_propose.wgsl`.
 
-use super::dynamics::{Dynamics, DynamicsParams};
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::kernels::dynamics::{Dynamics, DynamicsParams};
+use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, normal_of, philox};
-use std::ops::Range;
 
 /// Moves chains to accepted proposals, and makes the next.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,51 +17,38 @@ pub struct MalaPropose {
     pub dynamics: Dynamics,
 }
 
-/// `Params` of `shaders/mala_propose.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The numbers of a step.
-    pub dynamics: DynamicsParams,
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// 1 to make proposals.
-    pub perturbs: u32,
-    /// The step that they are for.
-    pub chain_step: u32,
-    /// Unused.
-    pub spare: u32,
+shader_struct! {
+    /// `Params` of `shaders/mala_propose.wgsl`.
+    Params {
+        dynamics: DynamicsParams,
+        first_block: u32,
+        perturbs: u32,
+        /// The step that they are for.
+        chain_step: u32,
+        spare: u32,
+    }
 }
 
-impl Describe for MalaPropose {
+impl KernelSpec for MalaPropose {
     const NAME: &'static str = "mala_propose";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/dynamics.wgsl"),
-        include_str!("../../shaders/mala_propose.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/dynamics", "mala_propose"];
+    type Params = Params;
     /// State; gradient at y; decisions; y; x; gradient at x.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-        ]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let params = Params {
+    fn params(&self, blocks: &Range<u32>) -> Params {
+        Params {
             dynamics: self.dynamics.params(),
             first_block: blocks.start,
             perturbs: self.perturbs.is_some().into(),
             chain_step: self.perturbs.unwrap_or(0),
             spare: 0,
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -70,9 +56,7 @@ impl Describe for MalaPropose {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, gradient, decisions, y, x, x_gradient] = bindings else {
-            panic!("{} takes six bindings", Self::NAME)
-        };
+        let [state, gradient, decisions, y, x, x_gradient] = bound(bindings);
         let (state, lanes) = (State::of(state.words()), self.lanes as usize);
         let (gradient, decisions) = (gradient.floats(), decisions.floats());
         let (y, x, x_gradient) = (y.floats_mut(), x.floats_mut(), x_gradient.floats_mut());

@@ -1,10 +1,9 @@
 //! The share of MALA's proposals that were accepted, for the metrics.
 
-use super::contrastive_loss::METRICS;
-use super::{Access, Binding, Describe, State};
-use std::ops::Range;
+use crate::kernels::contrastive_loss::METRICS;
+use crate::kernels::prelude::*;
 
-/// Means the counts of [`super::mala_accept`] into the metrics.
+/// Means the counts of [`crate::kernels::mala_accept`] into the metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeanAcceptance {
     /// Images in a block.
@@ -19,44 +18,28 @@ pub struct MeanAcceptance {
     pub metric_rows: u32,
 }
 
-/// `Params` of `shaders/mean_acceptance.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The chains' first block.
-    pub first_block: u32,
-    /// Proposals to each chain.
-    pub steps: u32,
+shader_struct! {
+    /// `Params` of `shaders/mean_acceptance.wgsl`.
+    Params { first_block: u32, steps: u32 }
 }
 
-impl Describe for MeanAcceptance {
+impl KernelSpec for MeanAcceptance {
     const NAME: &'static str = "mean_acceptance";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/sum.wgsl"),
-        include_str!("../../shaders/mean_acceptance.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/sum", "mean_acceptance"];
+    type Params = Params;
     /// State; decisions; metrics.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("LANES", self.lanes.into()),
-            ("BATCH", self.batch.into()),
-            ("METRIC_ROWS", self.metric_rows.into()),
-        ]
+    fn overrides(&self) -> Overrides {
+        overrides![LANES = self.lanes, BATCH = self.batch, METRIC_ROWS = self.metric_rows]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { first_block: self.first_block, steps: self.steps }).to_vec()
-    }
-
-    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
-        [1, 1, 1]
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first_block: self.first_block, steps: self.steps }
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, decisions, metrics] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [state, decisions, metrics] = bound(bindings);
         let (lanes, decisions) = (self.lanes as usize, decisions.floats());
         let count =
             |i: usize| decisions[((self.first_block as usize + i / lanes) * 2 + 1) * lanes + i % lanes];

@@ -73,6 +73,7 @@ pub mod weight_penalty;
 
 mod bindings;
 mod kernel;
+mod overrides;
 mod parts;
 mod real;
 mod state;
@@ -80,11 +81,12 @@ mod uniform;
 
 pub use activation::{Slope, activate};
 pub use bindings::{Access, Binding};
-pub use kernel::{Describe, Kernel};
+pub use kernel::{Kernel, KernelSpec};
+pub use overrides::{OverrideValue, Overrides};
 pub use parts::Parts;
 pub use real::Real;
 pub use state::State;
-pub use uniform::{BlockParams, ElementParams, SlopeParams};
+pub use uniform::{BlockParams, ElementParams, ShaderStruct, SlopeParams};
 
 /// Invocations in a workgroup, of every kernel that leaves the choice open.
 pub const WORKGROUP_SIZE: u32 = 64;
@@ -101,4 +103,24 @@ fn fours(int64: bool) -> &'static str {
 /// Workgroups in x for `items` by `invocations`: a lane's, or four lanes' in a `vec4f`.
 fn groups(items: usize, invocations: u32) -> u32 {
     (items as u32 * invocations).div_ceil(WORKGROUP_SIZE)
+}
+
+/// A shader's text: files under `shaders/`, one after the other.
+macro_rules! shader {
+    ($($name:literal),+) => {
+        concat!($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl"))),+)
+    };
+}
+pub(crate) use shader;
+
+/// What every kernel's file needs.
+mod prelude {
+    pub(super) use super::bindings::bound;
+    pub(super) use super::overrides::{Overrides, overrides};
+    pub(super) use super::uniform::shader_struct;
+    pub(super) use super::{
+        Access, Binding, BlockParams, ElementParams, KernelSpec, Parts, Real, Slope, SlopeParams, State,
+        WORKGROUP_SIZE, activate, fours, groups, shader,
+    };
+    pub(super) use std::ops::Range;
 }

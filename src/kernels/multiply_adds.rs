@@ -1,7 +1,6 @@
 //! Nothing but multiply-adds on registers: what a GPU could reach at best, for `bench`.
 
-use super::{Access, Binding, Describe, WORKGROUP_SIZE};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// Numbers of one invocation: four vectors of four.
 pub const CHAINS: usize = 16;
@@ -18,38 +17,37 @@ pub struct MultiplyAdds {
     pub turns: u32,
 }
 
-/// `Params` of `shaders/multiply_adds.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Turns of the loop.
-    pub turns: u32,
-    /// What the numbers are multiplied by.
-    pub factor: f32,
-    /// What is added.
-    pub summand: f32,
-    /// Unused.
-    pub spare: u32,
+shader_struct! {
+    /// `Params` of `shaders/multiply_adds.wgsl`.
+    Params {
+        turns: u32,
+        /// What the numbers are multiplied by.
+        factor: f32,
+        /// What is added.
+        summand: f32,
+        spare: u32,
+    }
 }
 
 impl MultiplyAdds {
-    fn params(&self) -> Params {
+    fn numbers(&self) -> Params {
         Params { turns: self.turns, factor: 0.999, summand: 1e-3, spare: 0 }
     }
 }
 
-impl Describe for MultiplyAdds {
+impl KernelSpec for MultiplyAdds {
     const NAME: &'static str = "multiply_adds";
-    const SOURCE: &'static str = include_str!("../../shaders/multiply_adds.wgsl");
+    const SOURCE: &'static str = shader!["multiply_adds"];
+    type Params = Params;
     /// Result.
     const ACCESS: &'static [Access] = &[Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("INVOCATIONS", self.invocations.into())]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, INVOCATIONS = self.invocations]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&self.params()).to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        self.numbers()
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -57,8 +55,8 @@ impl Describe for MultiplyAdds {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [result] = bindings else { panic!("{} takes one binding", Self::NAME) };
-        let Params { turns, factor, summand, .. } = self.params();
+        let [result] = bound(bindings);
+        let Params { turns, factor, summand, .. } = self.numbers();
         for (invocation, result) in result.floats_mut().iter_mut().enumerate() {
             *result = (0..CHAINS)
                 .map(|chain| {

@@ -3,9 +3,8 @@
 //! Files and the optimiser keep PyTorch's `[out][in][ky][kx]`. A kernel that owns a tile of channels wants them next to
 //! each other, and its taps in the order in which it walks its input.
 
-use super::{Access, Binding, BlockParams, Describe, Parts, WORKGROUP_SIZE, fours};
+use crate::kernels::prelude::*;
 use crate::network::{ConvShape, DenseShape};
-use std::ops::Range;
 use std::slice::ChunksExactMut;
 
 /// Channels by pixels that one invocation owns in registers.
@@ -63,7 +62,7 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// For [`super::conv_forward`].
+    /// For [`crate::kernels::conv_forward`].
     pub fn forward(s: ConvShape, tile: usize) -> Self {
         Self {
             out_channels: s.out_channels,
@@ -77,7 +76,7 @@ impl Packing {
         }
     }
 
-    /// For [`super::conv_input_gradient`].
+    /// For [`crate::kernels::conv_input_gradient`].
     pub fn backward(s: ConvShape, tile: usize) -> Self {
         Self { backward: true, ..Self::forward(s, tile) }
     }
@@ -175,31 +174,32 @@ pub struct PackWeights {
     pub packed_offset: usize,
 }
 
-impl Describe for PackWeights {
+impl KernelSpec for PackWeights {
     const NAME: &'static str = "pack_weights";
-    const SOURCE: &'static str = include_str!("../../shaders/pack_weights.wgsl");
+    const SOURCE: &'static str = shader!["pack_weights"];
+    type Params = BlockParams;
     /// Parameters; packed weights.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let p = &self.packing;
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("OUT_CHANNELS", p.out_channels as f64),
-            ("IN_CHANNELS", p.in_channels as f64),
-            ("KERNEL_HEIGHT", p.kernel_height as f64),
-            ("KERNEL_WIDTH", p.kernel_width as f64),
-            ("STRIDE_X", p.stride_x as f64),
-            ("TILE", p.tile as f64),
-            ("BACKWARD", f64::from(u8::from(p.backward))),
-            ("FLATTENED", p.flattened as f64),
-            ("WEIGHT_OFFSET", self.weight_offset as f64),
-            ("PACKED_OFFSET", self.packed_offset as f64),
+        overrides![
+            WORKGROUP_SIZE,
+            OUT_CHANNELS = p.out_channels,
+            IN_CHANNELS = p.in_channels,
+            KERNEL_HEIGHT = p.kernel_height,
+            KERNEL_WIDTH = p.kernel_width,
+            STRIDE_X = p.stride_x,
+            TILE = p.tile,
+            BACKWARD = p.backward,
+            FLATTENED = p.flattened,
+            WEIGHT_OFFSET = self.weight_offset,
+            PACKED_OFFSET = self.packed_offset
         ]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -219,7 +219,7 @@ impl Describe for PackWeights {
 
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
-        let [parameters, packed] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [parameters, packed] = bound(bindings);
         let p = &self.packing;
         let weights = &parameters.floats()[self.weight_offset..];
         let packed = packed.floats_mut();

@@ -9,8 +9,7 @@
 //! velocities may be noise alone, too, as Lin et al. 2023 (<https://arxiv.org/abs/2305.08891>, section 3.1) have it; the
 //! velocity there is `-x`, of which [`Perturb::from_noise`] is asked for.
 
-use super::{Access, Binding, Describe, Real, WORKGROUP_SIZE, groups};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// Blurs images.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,18 +30,15 @@ pub struct Perturb {
     pub from_noise: f32,
 }
 
-/// `Params` of `shaders/perturb.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// The smallest sigma.
-    pub sigma: f32,
-    /// Logarithm of the largest sigma over the smallest.
-    pub log_ratio: f32,
-    /// Share of `-x` that is the target where the top rung is noise alone; 0 where it is not.
-    pub from_noise: f32,
+shader_struct! {
+    /// `Params` of `shaders/perturb.wgsl`.
+    Params {
+        first_block: u32,
+        sigma: f32,
+        /// Logarithm of the largest sigma over the smallest.
+        log_ratio: f32,
+        from_noise: f32,
+    }
 }
 
 impl Perturb {
@@ -104,30 +100,30 @@ impl Perturb {
     }
 }
 
-impl Describe for Perturb {
+impl KernelSpec for Perturb {
     const NAME: &'static str = "perturb";
-    const SOURCE: &'static str = include_str!("../../shaders/perturb.wgsl");
+    const SOURCE: &'static str = shader!["perturb"];
+    type Params = Params;
     /// Uniform numbers; noise, then target; x; weight.
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite, Access::ReadWrite, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("LEVELS", self.levels.into()),
-            ("VELOCITY", self.velocity.into()),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            LEVELS = self.levels,
+            VELOCITY = self.velocity
         ]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        let params = Params {
+    fn params(&self, blocks: &Range<u32>) -> Params {
+        Params {
             first_block: blocks.start,
             sigma: self.sigma,
             log_ratio: self.log_ratio(),
             from_noise: self.from_noise,
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -135,7 +131,7 @@ impl Describe for Perturb {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [level, noise, x, weight] = bindings else { panic!("{} takes four bindings", Self::NAME) };
+        let [level, noise, x, weight] = bound(bindings);
         self.reference(level.floats(), noise.floats_mut(), x.floats_mut(), weight.floats_mut());
     }
 }

@@ -1,8 +1,7 @@
 //! Global average pool: each channel's mean over its pixels.
 
-use super::{Access, Binding, BlockParams, Describe, Real, WORKGROUP_SIZE, groups};
+use crate::kernels::prelude::*;
 use crate::network::PoolShape;
-use std::ops::Range;
 
 /// Global average pool.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,27 +29,23 @@ impl PoolForward {
 }
 
 /// The overrides that describe a pool.
-pub(super) fn pool_overrides(lanes: u32, s: &PoolShape) -> Vec<(&'static str, f64)> {
-    vec![
-        ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-        ("LANES", lanes.into()),
-        ("CHANNELS", s.channels as f64),
-        ("PIXELS", s.pixels as f64),
-    ]
+pub(super) fn pool_overrides(lanes: u32, s: &PoolShape) -> Overrides {
+    overrides![WORKGROUP_SIZE, LANES = lanes, CHANNELS = s.channels, PIXELS = s.pixels]
 }
 
-impl Describe for PoolForward {
+impl KernelSpec for PoolForward {
     const NAME: &'static str = "pool_forward";
-    const SOURCE: &'static str = include_str!("../../shaders/pool_forward.wgsl");
+    const SOURCE: &'static str = shader!["pool_forward"];
+    type Params = BlockParams;
     /// Input; output; slope.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         pool_overrides(self.lanes, &self.shape)
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -58,7 +53,7 @@ impl Describe for PoolForward {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [input, output, slope] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [input, output, slope] = bound(bindings);
         self.reference(input.floats(), output.floats_mut(), slope.floats_mut());
     }
 }

@@ -1,9 +1,8 @@
 //! Gradient with respect to a global average pool's input, times the derivative of the activation before it.
 
-use super::pool_forward::pool_overrides;
-use super::{Access, Binding, Describe, Real, Slope, SlopeParams, groups};
+use crate::kernels::pool_forward::pool_overrides;
+use crate::kernels::prelude::*;
 use crate::network::PoolShape;
-use std::ops::Range;
 
 /// Gradient with respect to a global average pool's input.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,20 +27,21 @@ impl PoolInputGradient {
     }
 }
 
-impl Describe for PoolInputGradient {
+impl KernelSpec for PoolInputGradient {
     const NAME: &'static str = "pool_input_gradient";
-    const SOURCE: &'static str = include_str!("../../shaders/pool_input_gradient.wgsl");
+    const SOURCE: &'static str = shader!["pool_input_gradient"];
+    type Params = SlopeParams;
     /// Gradient of the output; slope (anything if it is not beside); gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mut overrides = pool_overrides(self.lanes, &self.shape);
         overrides.push(("IN_PLACE", f64::from(u8::from(self.slope == Slope::InPlace))));
         overrides
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&SlopeParams::new(blocks, self.slope)).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> SlopeParams {
+        SlopeParams::new(blocks, self.slope)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -49,7 +49,7 @@ impl Describe for PoolInputGradient {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [g, slope, grad] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [g, slope, grad] = bound(bindings);
         self.reference(g.floats(), slope.floats(), grad.floats_mut());
     }
 }

@@ -1,9 +1,8 @@
 //! Puts refined chains into the replay ring, or back to the slots that they came from.
 
-use super::draw_real::{half_bits, permute_of};
-use super::{Access, Binding, BlockParams, Describe, State, WORKGROUP_SIZE, groups};
+use crate::kernels::draw_real::{half_bits, permute_of};
+use crate::kernels::prelude::*;
 use crate::random::Stream;
-use std::ops::Range;
 
 /// Puts the first `batch` images of a range of blocks into the ring.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,35 +18,31 @@ pub struct PushReplay {
     /// The range's first block: the twin is handed all of them.
     pub first_block: u32,
     /// False: from the ring's head on. True: the ring holds persistent chains, which go back to their own slots
-    /// ([`super::draw_negatives`]).
+    /// ([`crate::kernels::draw_negatives`]).
     pub subset: bool,
 }
 
-impl Describe for PushReplay {
+impl KernelSpec for PushReplay {
     const NAME: &'static str = "push_replay";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/lib/permute.wgsl"),
-        include_str!("../../shaders/push_replay.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/permute", "push_replay"];
+    type Params = BlockParams;
     /// State; x; ring.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("BATCH", self.batch.into()),
-            ("CAPACITY", self.capacity.into()),
-            ("SUBSET", if self.subset { self.capacity.into() } else { 0.0 }),
-            ("HALF_BITS", half_bits(self.capacity).into()),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            BATCH = self.batch,
+            CAPACITY = self.capacity,
+            SUBSET = if self.subset { self.capacity.into() } else { 0.0 },
+            HALF_BITS = half_bits(self.capacity)
         ]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: self.first_block }).to_vec()
+    fn params(&self, _: &Range<u32>) -> BlockParams {
+        BlockParams { first_block: self.first_block }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -55,7 +50,7 @@ impl Describe for PushReplay {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, x, ring] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [state, x, ring] = bound(bindings);
         let (state, x, ring) = (State::of(state.words()), x.floats(), ring.floats_mut());
         if state.halted != 0 {
             return;

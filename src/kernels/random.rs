@@ -1,8 +1,7 @@
 //! Fills a per-block buffer with random numbers ([`crate::random`]).
 
-use super::{Access, Binding, Describe, State, WORKGROUP_SIZE, groups};
+use crate::kernels::prelude::*;
 use crate::random::{Distribution, Stream, counter, normals, quads, uniform_of};
-use std::ops::Range;
 
 /// Fills a per-block buffer with random numbers: a sampler's starts, and tests of the generator.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,50 +20,31 @@ pub struct Random {
     pub bound: f32,
 }
 
-/// `Params` of `shaders/random.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The first block of the launch's range.
-    pub first_block: u32,
-    /// [`Stream`].
-    pub stream: u32,
-    /// [`Distribution`].
-    pub distribution: u32,
-    /// What numbers are multiplied by.
-    pub scale: f32,
-    /// Largest magnitude.
-    pub bound: f32,
+shader_struct! {
+    /// `Params` of `shaders/random.wgsl`.
+    Params { first_block: u32, stream: u32, distribution: u32, scale: f32, bound: f32 }
 }
 
-impl Describe for Random {
+impl KernelSpec for Random {
     const NAME: &'static str = "random";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/random.wgsl"),
-        include_str!("../../shaders/random.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "random"];
+    type Params = Params;
     /// State; output.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-        ]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
+    fn params(&self, blocks: &Range<u32>) -> Params {
         let distribution = self.distribution as u32;
-        let params = Params {
+        Params {
             first_block: blocks.start,
             stream: self.stream as u32,
             distribution,
             scale: self.scale,
             bound: self.bound.min(f32::MAX),
-        };
-        bytemuck::bytes_of(&params).to_vec()
+        }
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -72,7 +52,7 @@ impl Describe for Random {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, output] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [state, output] = bound(bindings);
         self.block(&State::of(state.words()), index, output.words_mut());
     }
 }

@@ -1,7 +1,6 @@
 //! Adds up partial gradients, in order: the same bits every time.
 
-use super::{Access, Binding, BlockParams, Describe, Parts, WORKGROUP_SIZE};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// Adds up partial gradients.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,22 +11,19 @@ pub struct ReducePartials {
     pub n_chunks: u32,
 }
 
-impl Describe for ReducePartials {
+impl KernelSpec for ReducePartials {
     const NAME: &'static str = "reduce_partials";
-    const SOURCE: &'static str = include_str!("../../shaders/reduce_partials.wgsl");
+    const SOURCE: &'static str = shader!["reduce_partials"];
+    type Params = BlockParams;
     /// Partial sums; gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("N_PARAMETERS", self.n_parameters as f64),
-            ("N_CHUNKS", self.n_chunks.into()),
-        ]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters, N_CHUNKS = self.n_chunks]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -40,7 +36,7 @@ impl Describe for ReducePartials {
 
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
-        let [partials, grad] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [partials, grad] = bound(bindings);
         let grad = grad.floats_mut();
         grad.fill(0.0);
         for partial in partials.floats().chunks_exact(self.n_parameters) {

@@ -1,10 +1,9 @@
 //! What the energy's gradient `g` is to lose, in denoising score matching: `v = weight (g - target) / n` for `n` images.
 //! Taken as a constant it makes the parameter gradient of `v . g` that of the loss, the mean of
-//! `weight |g - target|^2 / 2` ([`super::score_loss`]).
+//! `weight |g - target|^2 / 2` ([`crate::kernels::score_loss`]).
 
-use super::draw_real::Epoch;
-use super::{Access, Binding, BlockParams, Describe, Real, State, WORKGROUP_SIZE};
-use std::ops::Range;
+use crate::kernels::draw_real::Epoch;
+use crate::kernels::prelude::*;
 
 /// What the energy's gradient is to lose.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,29 +56,26 @@ impl ScoreDirection {
     }
 }
 
-impl Describe for ScoreDirection {
+impl KernelSpec for ScoreDirection {
     const NAME: &'static str = "score_direction";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/epoch.wgsl"),
-        include_str!("../../shaders/score_direction.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "score_direction"];
+    type Params = BlockParams;
     /// State; the energy's gradient; target; weight; direction; residual.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-            ("LANES", self.lanes.into()),
-            ("FEATURES", self.features as f64),
-            ("BATCH", self.batch.into()),
-            ("N_IMAGES", self.n_images.into()),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images
         ]
     }
 
-    fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: blocks.start }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
@@ -87,9 +83,7 @@ impl Describe for ScoreDirection {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, gradient, target, weight, direction, residual] = bindings else {
-            panic!("{} takes six bindings", Self::NAME)
-        };
+        let [state, gradient, target, weight, direction, residual] = bound(bindings);
         let inputs =
             DirectionInputs { gradient: gradient.floats(), target: target.floats(), weight: weight.floats() };
         let step = State::of(state.words()).step;

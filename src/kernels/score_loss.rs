@@ -10,11 +10,10 @@
 //! The trace has the sign that belongs to the energy: the score's divergence is `-tr(d2E/dx2)`. Without it, as in some
 //! accounts of score matching, the loss only asks for a flat energy.
 
-use super::activation_jet::Jet;
-use super::contrastive_loss::METRICS;
-use super::draw_real::Epoch;
-use super::{Access, Binding, Describe, State};
-use std::ops::Range;
+use crate::kernels::activation_jet::Jet;
+use crate::kernels::contrastive_loss::METRICS;
+use crate::kernels::draw_real::Epoch;
+use crate::kernels::prelude::*;
 
 /// A jet's derivatives to loss, metrics and seeds.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,49 +32,36 @@ pub struct ScoreLoss {
     pub share: f32,
 }
 
-/// `Params` of `shaders/score_loss.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// What the derivatives along a direction of second order count with.
-    pub share: f32,
+shader_struct! {
+    /// `Params` of `shaders/score_loss.wgsl`.
+    Params { share: f32 }
 }
 
-impl Describe for ScoreLoss {
+impl KernelSpec for ScoreLoss {
     const NAME: &'static str = "score_loss";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/epoch.wgsl"),
-        include_str!("../../shaders/lib/sum.wgsl"),
-        include_str!("../../shaders/score_loss.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "lib/sum", "score_loss"];
+    type Params = Params;
     /// State; the energy's streams; residuals; seeds; metrics.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        let mut overrides = vec![
-            ("LANES", self.lanes.into()),
-            ("BATCH", self.batch.into()),
-            ("N_IMAGES", self.n_images.into()),
-            ("METRIC_ROWS", self.metric_rows.into()),
+    fn overrides(&self) -> Overrides {
+        let mut overrides = overrides![
+            LANES = self.lanes,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images,
+            METRIC_ROWS = self.metric_rows
         ];
         overrides.extend(self.jet.overrides());
         overrides
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { share: self.share }).to_vec()
-    }
-
-    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
-        [1, 1, 1]
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { share: self.share }
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, energies, residual, seeds, metrics] = bindings else {
-            panic!("{} takes five bindings", Self::NAME)
-        };
+        let [state, energies, residual, seeds, metrics] = bound(bindings);
         let state = State::of(state.words());
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
         let (lanes, n_streams) = (self.lanes as usize, self.jet.streams());

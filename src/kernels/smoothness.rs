@@ -1,10 +1,9 @@
 //! The smoothness penalty: neighbouring images shall have like energies,
 //! `weight * mean((E(x + noise) - E(x))^2)` over the real images.
 
-use super::contrastive_loss::METRICS;
-use super::draw_real::Epoch;
-use super::{Access, Binding, Describe, State};
-use std::ops::Range;
+use crate::kernels::contrastive_loss::METRICS;
+use crate::kernels::draw_real::Epoch;
+use crate::kernels::prelude::*;
 
 /// Adds the smoothness penalty to seeds and metrics.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,48 +22,33 @@ pub struct Smoothness {
     pub weight: f32,
 }
 
-/// `Params` of `shaders/smoothness.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// The first block of the images with noise.
-    pub first_block: u32,
-    /// Weight of the penalty.
-    pub weight: f32,
+shader_struct! {
+    /// `Params` of `shaders/smoothness.wgsl`.
+    Params { first_block: u32, weight: f32 }
 }
 
-impl Describe for Smoothness {
+impl KernelSpec for Smoothness {
     const NAME: &'static str = "smoothness";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/epoch.wgsl"),
-        include_str!("../../shaders/lib/sum.wgsl"),
-        include_str!("../../shaders/smoothness.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "lib/sum", "smoothness"];
+    type Params = Params;
     /// State; energies; seeds; metrics.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("LANES", self.lanes.into()),
-            ("BATCH", self.batch.into()),
-            ("N_IMAGES", self.n_images.into()),
-            ("METRIC_ROWS", self.metric_rows.into()),
+    fn overrides(&self) -> Overrides {
+        overrides![
+            LANES = self.lanes,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images,
+            METRIC_ROWS = self.metric_rows
         ]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { first_block: self.first_block, weight: self.weight }).to_vec()
-    }
-
-    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
-        [1, 1, 1]
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first_block: self.first_block, weight: self.weight }
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, energies, seeds, metrics] = bindings else {
-            panic!("{} takes four bindings", Self::NAME)
-        };
+        let [state, energies, seeds, metrics] = bound(bindings);
         let state = State::of(state.words());
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
         let noisy = (self.first_block * self.lanes) as usize;

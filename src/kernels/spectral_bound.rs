@@ -1,11 +1,10 @@
-//! The end of a power iteration ([`super::spectral_input`]): the spectral norm's estimate `sigma = |t| / |v|`, the next
+//! The end of a power iteration ([`crate::kernels::spectral_input`]): the spectral norm's estimate `sigma = |t| / |v|`, the next
 //! `u = t / |t|`, and the projection of W onto the matrices whose norm is a bound's at most, `W min(1, bound / sigma)`
 //! (Yoshida and Miyato 2017, "Spectral norm regularization for improving the generalizability of deep learning", penalise
 //! it instead).
 
-use super::spectral_input::Matrix;
-use super::{Access, Binding, Describe, State};
-use std::ops::Range;
+use crate::kernels::prelude::*;
+use crate::kernels::spectral_input::Matrix;
 
 /// Weights of one workgroup.
 const GROUP: usize = 1024;
@@ -21,34 +20,28 @@ pub struct SpectralBound {
     pub bound: f32,
 }
 
-/// `Params` of `shaders/spectral_bound.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// What the norm may be at most.
-    pub bound: f32,
+shader_struct! {
+    /// `Params` of `shaders/spectral_bound.wgsl`.
+    Params { bound: f32 }
 }
 
-impl Describe for SpectralBound {
+impl KernelSpec for SpectralBound {
     const NAME: &'static str = "spectral_bound";
-    const SOURCE: &'static str = concat!(
-        include_str!("../../shaders/lib/state.wgsl"),
-        include_str!("../../shaders/lib/sum.wgsl"),
-        include_str!("../../shaders/spectral_bound.wgsl")
-    );
+    const SOURCE: &'static str = shader!["lib/state", "lib/sum", "spectral_bound"];
+    type Params = Params;
     /// State; v; t; parameters; u of all matrices; the norms before they were bounded, `[matrix]`.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Write, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mut overrides = self.matrix.overrides();
         overrides.push(("VECTOR_OFFSET", self.matrix.vector_offset as f64));
         overrides.push(("NUMBER", self.number as f64));
         overrides
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { bound: self.bound }).to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { bound: self.bound }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -56,9 +49,7 @@ impl Describe for SpectralBound {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, v, t, parameters, u, norms] = bindings else {
-            panic!("{} takes six bindings", Self::NAME)
-        };
+        let [state, v, t, parameters, u, norms] = bound(bindings);
         let t = &t.floats()[..self.matrix.rows];
         let square =
             |values: &[f32]| values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>() as f32;

@@ -1,10 +1,9 @@
 //! Spectral norms of weights, by power iteration: its first half. With W a layer's weights as a matrix of output channels by
 //! all else, and u what the iteration keeps from one training step to the next, `v = W^T u`;
-//! [`super::spectral_output`] and [`super::spectral_bound`] do the rest. One iteration a step is enough, as weights change
+//! [`crate::kernels::spectral_output`] and [`crate::kernels::spectral_bound`] do the rest. One iteration a step is enough, as weights change
 //! slowly (Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", section 2.1 and appendix A).
 
-use super::{Access, Binding, BlockParams, Describe, WORKGROUP_SIZE};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// A layer's weights as a matrix, `[row][column]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +20,8 @@ pub struct Matrix {
 
 impl Matrix {
     /// Values of the shaders' `override`s.
-    pub(super) fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("ROWS", self.rows as f64),
-            ("COLUMNS", self.columns as f64),
-            ("WEIGHT_OFFSET", self.weight_offset as f64),
-        ]
+    pub(super) fn overrides(&self) -> Overrides {
+        overrides![ROWS = self.rows, COLUMNS = self.columns, WEIGHT_OFFSET = self.weight_offset]
     }
 
     /// Where it lies in the parameters.
@@ -47,21 +42,22 @@ pub struct SpectralInput {
     pub matrix: Matrix,
 }
 
-impl Describe for SpectralInput {
+impl KernelSpec for SpectralInput {
     const NAME: &'static str = "spectral_input";
-    const SOURCE: &'static str = include_str!("../../shaders/spectral_input.wgsl");
+    const SOURCE: &'static str = shader!["spectral_input"];
+    type Params = BlockParams;
     /// Parameters; u of all matrices; v.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    fn overrides(&self) -> Overrides {
         let mut overrides = self.matrix.overrides();
         overrides.push(("VECTOR_OFFSET", self.matrix.vector_offset as f64));
         overrides.push(("WORKGROUP_SIZE", WORKGROUP_SIZE.into()));
         overrides
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -69,7 +65,7 @@ impl Describe for SpectralInput {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [parameters, u, v] = bindings else { panic!("{} takes three bindings", Self::NAME) };
+        let [parameters, u, v] = bound(bindings);
         let (weights, u) = (&parameters.floats()[self.matrix.range()], &u.floats()[self.matrix.vector()]);
         let v = &mut v.floats_mut()[..self.matrix.columns];
         v.fill(0.0);

@@ -1,28 +1,31 @@
 //! The state that training keeps on the device.
 
-/// The words of the resident state (`shaders/lib/state.wgsl`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct State {
-    /// Training steps done; for a sampler, 0.
-    pub step: u32,
-    /// The replay slot that the next push begins at.
-    pub ring_head: u32,
-    /// Replay slots that hold an image.
-    pub ring_length: u32,
-    /// Low half of the seed: the generator's key.
-    pub seed_low: u32,
-    /// High half of the seed.
-    pub seed_high: u32,
-    /// Langevin steps that chains have done before this plan's first; 0 in training.
-    pub chain_base: u32,
-    /// How often training went back to a snapshot.
-    pub retries: u32,
-    /// Why training was halted ([`guard::Reason`]); 0 while it goes on.
-    pub halted: u32,
-    /// The number of the plan's first image among all that are drawn: 0 but where [`crate::Sampler`] takes so many images at a
-    /// time. Random numbers go by an image's number among all.
-    pub first_image: u32,
+use crate::kernels::prelude::*;
+
+shader_struct! {
+    /// The words of the resident state (`shaders/lib/state.wgsl`).
+    #[derive(Default, PartialEq, Eq)]
+    State {
+        /// Training steps done; for a sampler, 0.
+        step: u32,
+        /// The replay slot that the next push begins at.
+        ring_head: u32,
+        /// Replay slots that hold an image.
+        ring_length: u32,
+        /// Low half of the seed: the generator's key.
+        seed_low: u32,
+        /// High half of the seed.
+        seed_high: u32,
+        /// Langevin steps that chains have done before this plan's first; 0 in training.
+        chain_base: u32,
+        /// How often training went back to a snapshot.
+        retries: u32,
+        /// Why training was halted ([`guard::Reason`]); 0 while it goes on.
+        halted: u32,
+        /// The number of the plan's first image among all that are drawn: 0 but where [`crate::Sampler`] takes so many images at a
+        /// time. Random numbers go by an image's number among all.
+        first_image: u32,
+    }
 }
 
 impl State {

@@ -1,7 +1,6 @@
 //! Partial sums of squares of the gradient: the first of two fixed-order passes to its norm.
 
-use super::{Access, Binding, BlockParams, Describe, Parts};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// Elements of one partial sum.
 pub const GROUP: usize = 1024;
@@ -16,19 +15,19 @@ pub struct SumSquares {
     pub n_parameters: usize,
 }
 
-impl Describe for SumSquares {
+impl KernelSpec for SumSquares {
     const NAME: &'static str = "sum_squares";
-    const SOURCE: &'static str =
-        concat!(include_str!("../../shaders/lib/sum.wgsl"), include_str!("../../shaders/sum_squares.wgsl"));
+    const SOURCE: &'static str = shader!["lib/sum", "sum_squares"];
+    type Params = BlockParams;
     /// Gradient; partial sums.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("N_PARAMETERS", self.n_parameters as f64)]
+    fn overrides(&self) -> Overrides {
+        overrides![N_PARAMETERS = self.n_parameters]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&BlockParams { first_block: 0 }).to_vec()
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -42,7 +41,7 @@ impl Describe for SumSquares {
 
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
-        let [grad, partial] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [grad, partial] = bound(bindings);
         let grads = &grad.floats()[first * GROUP..];
         for (partial, grads) in partial.floats_mut().chunks_mut(ASIDE).zip(grads.chunks(ASIDE * GROUP)) {
             let mut sums = [0.0_f64; ASIDE];

@@ -1,7 +1,6 @@
 //! The weights' L2 penalty, `weight * sum of parameter^2`, in the gradient.
 
-use super::{Access, Binding, Describe, Parts, WORKGROUP_SIZE};
-use std::ops::Range;
+use crate::kernels::prelude::*;
 
 /// Adds the derivative of the weights' L2 penalty to the gradient.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,26 +11,24 @@ pub struct WeightPenalty {
     pub weight: f32,
 }
 
-/// `Params` of `shaders/weight_penalty.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Weight of the penalty.
-    pub weight: f32,
+shader_struct! {
+    /// `Params` of `shaders/weight_penalty.wgsl`.
+    Params { weight: f32 }
 }
 
-impl Describe for WeightPenalty {
+impl KernelSpec for WeightPenalty {
     const NAME: &'static str = "weight_penalty";
-    const SOURCE: &'static str = include_str!("../../shaders/weight_penalty.wgsl");
+    const SOURCE: &'static str = shader!["weight_penalty"];
+    type Params = Params;
     /// Parameters; gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
 
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("N_PARAMETERS", self.n_parameters as f64)]
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters]
     }
 
-    fn uniform(&self, _: &Range<u32>) -> Vec<u8> {
-        bytemuck::bytes_of(&Params { weight: self.weight }).to_vec()
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { weight: self.weight }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -44,7 +41,7 @@ impl Describe for WeightPenalty {
 
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
-        let [parameters, grad] = bindings else { panic!("{} takes two bindings", Self::NAME) };
+        let [parameters, grad] = bound(bindings);
         for (grad, parameter) in grad.floats_mut().iter_mut().zip(&parameters.floats()[first..]) {
             *grad += 2.0 * self.weight * parameter;
         }
