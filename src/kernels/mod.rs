@@ -11,65 +11,90 @@
 //! `run` of each kernel is the reference: plain loops over slices, for one block (per-block kernels) or for the whole
 //! (the others). Tests hold every shader, and every fast body in [`crate::cpu`], against it.
 
+/// Kernels that draw and keep images.
+pub mod data {
+    pub mod augment_starts;
+    pub mod copy_images;
+    pub mod draw_negatives;
+    pub mod draw_real;
+    pub mod draw_toy;
+    pub mod perturb;
+    pub mod push_replay;
+}
+/// Kernels that watch training, and keep snapshots of it.
+#[path = "guard"]
+pub mod guarding {
+    pub mod check_state;
+    pub mod copy_words;
+    pub mod count_non_finite;
+    pub mod guard;
+    pub mod image_statistics;
+}
+/// Kernels of layers and of their gradients.
+pub mod layers {
+    pub mod analytic_energy;
+    pub mod conv_forward;
+    pub mod conv_input_gradient;
+    pub mod conv_weight_gradient;
+    pub mod dense_forward;
+    pub mod dense_input_gradient;
+    pub mod dense_weight_gradient;
+    pub mod lstm_backward;
+    pub mod lstm_forward;
+    pub mod lstm_pack;
+    pub mod lstm_weight_gradient;
+    pub mod multiply_adds;
+    pub mod pack_weights;
+    pub mod pool_forward;
+    pub mod pool_input_gradient;
+    pub mod reduce_partials;
+}
+/// Kernels of losses and penalties.
+pub mod loss {
+    pub mod add_penalty;
+    pub mod contrastive_loss;
+    pub mod kl_direction;
+    pub mod score_direction;
+    pub mod score_loss;
+    pub mod smoothness;
+    pub mod weight_penalty;
+}
+/// Kernels that update the parameters.
+pub mod optimizer {
+    pub mod adam;
+    pub mod advance;
+    pub mod average_weights;
+    pub mod clip_scale;
+    pub mod spectral_bound;
+    pub mod spectral_input;
+    pub mod spectral_output;
+    pub mod sum_squares;
+}
+/// Kernels that move chains.
+pub mod sampling {
+    pub mod anneal_accept;
+    pub mod anneal_propose;
+    pub mod chain;
+    pub mod dynamics;
+    pub mod langevin;
+    pub mod mala_accept;
+    pub mod mala_propose;
+    pub mod mean_acceptance;
+    pub mod random;
+}
+/// Kernels of derivatives beyond the gradient.
+pub mod second_order {
+    pub mod activation_jet;
+    pub mod activation_jet_backward;
+    pub mod activation_second;
+    pub mod add_values;
+    pub mod chain_rule;
+    pub mod jet_start;
+}
+
+pub use {data::*, guarding::*, layers::*, loss::*, optimizer::*, sampling::*, second_order::*};
+
 mod activation;
-pub mod activation_jet;
-pub mod activation_jet_backward;
-pub mod activation_second;
-pub mod adam;
-pub mod add_penalty;
-pub mod add_values;
-pub mod advance;
-pub mod analytic_energy;
-pub mod anneal_accept;
-pub mod anneal_propose;
-pub mod augment_starts;
-pub mod average_weights;
-pub mod chain;
-pub mod chain_rule;
-pub mod check_state;
-pub mod clip_scale;
-pub mod contrastive_loss;
-pub mod conv_forward;
-pub mod conv_input_gradient;
-pub mod conv_weight_gradient;
-pub mod copy_images;
-pub mod copy_words;
-pub mod count_non_finite;
-pub mod dense_forward;
-pub mod dense_input_gradient;
-pub mod dense_weight_gradient;
-pub mod draw_negatives;
-pub mod draw_real;
-pub mod draw_toy;
-pub mod dynamics;
-pub mod guard;
-pub mod image_statistics;
-pub mod jet_start;
-pub mod kl_direction;
-pub mod langevin;
-pub mod lstm_backward;
-pub mod lstm_forward;
-pub mod lstm_pack;
-pub mod lstm_weight_gradient;
-pub mod mala_accept;
-pub mod mala_propose;
-pub mod mean_acceptance;
-pub mod multiply_adds;
-pub mod pack_weights;
-pub mod perturb;
-pub mod pool_forward;
-pub mod pool_input_gradient;
-pub mod push_replay;
-pub mod random;
-pub mod reduce_partials;
-pub mod score_direction;
-pub mod score_loss;
-pub mod smoothness;
-pub mod spectral_bound;
-pub mod spectral_input;
-pub mod spectral_output;
-pub mod sum_squares;
-pub mod weight_penalty;
 
 mod bindings;
 mod kernel;
@@ -93,11 +118,7 @@ pub const WORKGROUP_SIZE: u32 = 64;
 
 /// How four lanes lie in a shader's buffers: as a vector of floats, or in words of 64 bits.
 fn fours(int64: bool) -> &'static str {
-    if int64 {
-        include_str!("../../shaders/lib/fours_int64.wgsl")
-    } else {
-        include_str!("../../shaders/lib/fours.wgsl")
-    }
+    if int64 { shader!["lib/fours_int64"] } else { shader!["lib/fours"] }
 }
 
 /// Workgroups in x for `items` by `invocations`: a lane's, or four lanes' in a `vec4f`.

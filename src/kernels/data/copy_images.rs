@@ -1,0 +1,75 @@
+//! Copies the real images of a batch to other blocks, with noise: starts of chains, and neighbours for the smoothness
+//! penalty.
+
+use crate::kernels::draw_real::Epoch;
+use crate::kernels::prelude::*;
+use crate::random::{Stream, counter, normal_of, philox};
+
+/// Copies the real images, which begin at block 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CopyImages {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Values of one image.
+    pub features: usize,
+    /// Images in a full batch.
+    pub batch: u32,
+    /// Images in the data set: a batch that is short of real images is filled with theirs over again.
+    pub n_images: u32,
+    /// The first block of the copies: the twin is handed all of them.
+    pub first_block: u32,
+    /// Standard deviation of the noise.
+    pub noise: f32,
+}
+
+shader_struct! {
+    /// `Params` of `shaders/data/copy_images.wgsl`.
+    Params { first_block: u32, noise: f32 }
+}
+
+impl KernelSpec for CopyImages {
+    const NAME: &'static str = "copy_images";
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/epoch", "data/copy_images"];
+    type Params = Params;
+    /// State; x.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+
+    fn overrides(&self) -> Overrides {
+        overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images
+        ]
+    }
+
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first_block: self.first_block, noise: self.noise }
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [groups(self.features.div_ceil(4), self.lanes), 1, self.batch.div_ceil(self.lanes)]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [state, x] = bound(bindings);
+        let (state, x) = (State::of(state.words()), x.floats_mut());
+        let (lanes, features) = (self.lanes as usize, self.features);
+        let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
+        for image in 0..(self.batch as usize).next_multiple_of(lanes) {
+            let source = image % n_real;
+            let mut noise = [0.0; 4];
+            for feature in 0..features {
+                if feature % 4 == 0 && self.noise > 0.0 {
+                    let at = counter(Stream::CopyNoise, feature as u32 / 4, image as u32, 0, state.step);
+                    noise = normal_of(philox(at, state.key()));
+                }
+                let block = self.first_block as usize + image / lanes;
+                let from = x[(source / lanes * features + feature) * lanes + source % lanes];
+                x[(block * features + feature) * lanes + image % lanes] =
+                    from + self.noise * noise[feature % 4];
+            }
+        }
+    }
+}

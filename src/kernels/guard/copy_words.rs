@@ -1,0 +1,48 @@
+//! Copies a buffer: a snapshot's way there and back.
+
+use crate::kernels::prelude::*;
+
+/// Workgroups, at most: each copies a stretch of its own, so that no buffer is too large for one launch.
+const MOST_GROUPS: usize = 4096;
+
+/// Copies a buffer, always or if [`crate::kernels::check_state`] says so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CopyWords {
+    /// Words to copy.
+    pub length: usize,
+    /// Whatever the first binding says.
+    pub always: bool,
+}
+
+impl CopyWords {
+    fn groups(&self) -> usize {
+        self.length.div_ceil(WORKGROUP_SIZE as usize).min(MOST_GROUPS)
+    }
+}
+
+impl KernelSpec for CopyWords {
+    const NAME: &'static str = "copy_words";
+    const SOURCE: &'static str = shader!["guard/copy_words"];
+    type Params = BlockParams;
+    /// What [`crate::kernels::check_state`] says: 0 for no copy; words to read; words to write.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LENGTH = self.length, GROUPS = self.groups(), ALWAYS = self.always]
+    }
+
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [self.groups() as u32, 1, 1]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [keep, source, copy] = bound(bindings);
+        if self.always || keep.floats()[0] != 0.0 {
+            copy.words_mut()[..self.length].copy_from_slice(&source.words()[..self.length]);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! How many numbers of a buffer are NaN or infinite, by their bits: compilers of shaders may take it that none is.
+
+use crate::kernels::prelude::*;
+
+/// Values that a workgroup looks at, at least: its sum takes eight barriers, which cost a software renderer 50 us.
+const SHARE: usize = 4096;
+/// Workgroups, at most.
+const MOST_GROUPS: usize = 256;
+
+/// Counts the numbers among the first values of a buffer that are not finite, group by group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountNonFinite {
+    /// Values to look at.
+    pub length: usize,
+    /// Where the counts go: [`Self::groups`] of them, from this place on.
+    pub first: usize,
+}
+
+shader_struct! {
+    /// `Params` of `shaders/guard/count_non_finite.wgsl`.
+    Params { first: u32 }
+}
+
+impl CountNonFinite {
+    /// Counts that `length` values come to.
+    pub fn groups(length: usize) -> usize {
+        length.div_ceil(SHARE).min(MOST_GROUPS)
+    }
+}
+
+impl KernelSpec for CountNonFinite {
+    const NAME: &'static str = "count_non_finite";
+    const SOURCE: &'static str = shader!["lib/sum", "lib/finite", "guard/count_non_finite"];
+    type Params = Params;
+    /// Values; counts, as floats.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+
+    fn overrides(&self) -> Overrides {
+        overrides![LENGTH = self.length, GROUPS = Self::groups(self.length)]
+    }
+
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first: self.first as u32 }
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [Self::groups(self.length) as u32, 1, 1]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [values, counts] = bound(bindings);
+        let share = self.length.div_ceil(Self::groups(self.length));
+        let counts = &mut counts.floats_mut()[self.first..];
+        for (count, values) in counts.iter_mut().zip(values.words()[..self.length].chunks(share)) {
+            // A sum of whole words, and not `filter().count()`, becomes SIMD.
+            *count =
+                values.iter().map(|bits| u32::from(bits & 0x7f80_0000 == 0x7f80_0000)).sum::<u32>() as f32;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Dense layer and activation, fused.
+
+use crate::kernels::pack_weights::{Packing, Tile};
+use crate::kernels::prelude::*;
+use crate::network::{Activation, DenseShape};
+
+/// Dense layer and activation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenseForward {
+    /// Images in a block.
+    pub lanes: u32,
+    /// All sizes.
+    pub shape: DenseShape,
+    /// Units of one invocation; the weights are packed for them.
+    pub tile_channels: usize,
+    /// Where the biases lie in the parameters.
+    pub bias_offset: usize,
+    /// What follows.
+    pub activation: Activation,
+}
+
+impl DenseForward {
+    /// The order of the weights.
+    pub fn packing(&self) -> Packing {
+        Packing::dense(self.shape, self.tile_channels, false)
+    }
+
+    /// The twin, in any precision, for one block: input `[feature][lane]`, packed weights, biases `[unit]`, output and
+    /// slope `[unit][lane]`.
+    pub fn reference<R: Real>(
+        &self,
+        input: &[R],
+        weights: &[R],
+        bias: &[R],
+        output: &mut [R],
+        slope: &mut [R],
+    ) {
+        let (s, lanes, packing) = (&self.shape, self.lanes as usize, self.packing());
+        for unit in 0..s.units {
+            let mut z = vec![bias[unit]; lanes];
+            for (f, row) in input.chunks_exact(lanes).enumerate() {
+                let weight = weights[packing.index(unit, f % s.in_channels, f / s.in_channels, 0)];
+                for (z, x) in z.iter_mut().zip(row) {
+                    *z += weight * *x;
+                }
+            }
+            for (lane, z) in z.into_iter().enumerate() {
+                let at = unit * lanes + lane;
+                (output[at], slope[at]) = activate(self.activation, z);
+            }
+        }
+    }
+}
+
+/// The overrides that describe a dense layer.
+pub(crate) fn dense_overrides(s: &DenseShape) -> Overrides {
+    overrides![FEATURES = s.in_len(), UNITS = s.units]
+}
+
+/// The prelude of a tile of one pixel.
+pub(crate) fn dense_prelude(tile_channels: usize) -> String {
+    Tile { channels: tile_channels, pixels: 1, depth: 1, int64: false }.sizes()
+}
+
+impl KernelSpec for DenseForward {
+    const NAME: &'static str = "dense_forward";
+    const SOURCE: &'static str = shader!["lib/activation", "layers/dense_forward"];
+    type Params = BlockParams;
+    /// Input; packed weights; parameters; output; slope.
+    const ACCESS: &'static [Access] =
+        &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
+
+    fn prelude(&self) -> String {
+        dense_prelude(self.tile_channels)
+    }
+
+    fn overrides(&self) -> Overrides {
+        let mut overrides = dense_overrides(&self.shape);
+        overrides.extend(overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            BIAS_OFFSET = self.bias_offset,
+            ACTIVATION = self.activation.code(),
+            LEAK = self.activation.leak()
+        ]);
+        overrides
+    }
+
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        [groups(self.shape.units.div_ceil(self.tile_channels), self.lanes), 1, blocks.len() as u32]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [input, weights, parameters, output, slope] = bound(bindings);
+        let bias = &parameters.floats()[self.bias_offset..];
+        self.reference(input.floats(), weights.floats(), bias, output.floats_mut(), slope.floats_mut());
+    }
+}

@@ -1,0 +1,82 @@
+//! Gradient with respect to a dense layer's input, times the derivative of the activation before it.
+
+use crate::kernels::dense_forward::{dense_overrides, dense_prelude};
+use crate::kernels::pack_weights::Packing;
+use crate::kernels::prelude::*;
+use crate::network::DenseShape;
+
+/// Gradient with respect to a dense layer's input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenseInputGradient {
+    /// Images in a block.
+    pub lanes: u32,
+    /// All sizes.
+    pub shape: DenseShape,
+    /// Input channels of one invocation; the weights are packed for them.
+    pub tile_channels: usize,
+    /// The derivative of the activation before.
+    pub slope: Slope,
+}
+
+impl DenseInputGradient {
+    /// The order of the weights.
+    pub fn packing(&self) -> Packing {
+        Packing::dense(self.shape, self.tile_channels, true)
+    }
+
+    /// The twin, in any precision, for one block: `g` `[unit][lane]`, packed weights, slope and gradient
+    /// `[feature][lane]`. `slope` is read only if it is beside.
+    pub fn reference<R: Real>(&self, g: &[R], weights: &[R], slope: &[R], grad: &mut [R]) {
+        let (s, lanes, packing) = (&self.shape, self.lanes as usize, self.packing());
+        for f in 0..s.in_len() {
+            let mut sum = vec![R::from_f64(0.0); lanes];
+            for (unit, row) in g.chunks_exact(lanes).enumerate() {
+                let weight = weights[packing.index(unit, f % s.in_channels, f / s.in_channels, 0)];
+                for (sum, g) in sum.iter_mut().zip(row) {
+                    *sum += weight * *g;
+                }
+            }
+            for (lane, sum) in sum.into_iter().enumerate() {
+                let at = f * lanes + lane;
+                grad[at] = self.slope.times(sum, slope, grad, at);
+            }
+        }
+    }
+}
+
+impl KernelSpec for DenseInputGradient {
+    const NAME: &'static str = "dense_input_gradient";
+    const SOURCE: &'static str = shader!["layers/dense_input_gradient"];
+    type Params = SlopeParams;
+    /// Gradient of the pre-activation; packed weights; slope (anything if it is not beside); gradient.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
+
+    fn prelude(&self) -> String {
+        dense_prelude(self.tile_channels)
+    }
+
+    fn overrides(&self) -> Overrides {
+        let mut overrides = dense_overrides(&self.shape);
+        overrides.extend(overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            CHANNELS = self.shape.in_channels,
+            IN_PLACE = self.slope == Slope::InPlace
+        ]);
+        overrides
+    }
+
+    fn params(&self, blocks: &Range<u32>) -> SlopeParams {
+        SlopeParams::new(blocks, self.slope)
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        let items = self.shape.in_channels.div_ceil(self.tile_channels) * self.shape.in_pixels;
+        [groups(items, self.lanes), 1, blocks.len() as u32]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [g, weights, slope, grad] = bound(bindings);
+        self.reference(g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
+    }
+}

@@ -1,0 +1,48 @@
+//! Adds up partial gradients, in order: the same bits every time.
+
+use crate::kernels::prelude::*;
+
+/// Adds up partial gradients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReducePartials {
+    /// Length of the parameter vector.
+    pub n_parameters: usize,
+    /// Partial sums.
+    pub n_chunks: u32,
+}
+
+impl KernelSpec for ReducePartials {
+    const NAME: &'static str = "reduce_partials";
+    const SOURCE: &'static str = shader!["layers/reduce_partials"];
+    type Params = BlockParams;
+    /// Partial sums; gradient.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters, N_CHUNKS = self.n_chunks]
+    }
+
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [(self.n_parameters as u32).div_ceil(WORKGROUP_SIZE), 1, 1]
+    }
+
+    fn parts(&self) -> Option<Parts> {
+        Some(Parts::parameters(self.n_parameters, 1 + self.n_chunks as usize))
+    }
+
+    #[inline(always)]
+    fn run_part(&self, first: usize, bindings: &mut [Binding]) {
+        let [partials, grad] = bound(bindings);
+        let grad = grad.floats_mut();
+        grad.fill(0.0);
+        for partial in partials.floats().chunks_exact(self.n_parameters) {
+            for (sum, value) in grad.iter_mut().zip(&partial[first..]) {
+                *sum += value;
+            }
+        }
+    }
+}

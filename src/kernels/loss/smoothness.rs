@@ -1,0 +1,69 @@
+//! The smoothness penalty: neighbouring images shall have like energies,
+//! `weight * mean((E(x + noise) - E(x))^2)` over the real images.
+
+use crate::kernels::contrastive_loss::METRICS;
+use crate::kernels::draw_real::Epoch;
+use crate::kernels::prelude::*;
+
+/// Adds the smoothness penalty to seeds and metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Smoothness {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Images in a full batch.
+    pub batch: u32,
+    /// Images in the data set: the last batch of an epoch may be short of real ones.
+    pub n_images: u32,
+    /// The first block of the images with noise.
+    pub first_block: u32,
+    /// Rows of the metrics table.
+    pub metric_rows: u32,
+    /// Weight of the penalty.
+    pub weight: f32,
+}
+
+shader_struct! {
+    /// `Params` of `shaders/loss/smoothness.wgsl`.
+    Params { first_block: u32, weight: f32 }
+}
+
+impl KernelSpec for Smoothness {
+    const NAME: &'static str = "smoothness";
+    const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "lib/sum", "loss/smoothness"];
+    type Params = Params;
+    /// State; energies; seeds; metrics.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite];
+
+    fn overrides(&self) -> Overrides {
+        overrides![
+            LANES = self.lanes,
+            BATCH = self.batch,
+            N_IMAGES = self.n_images,
+            METRIC_ROWS = self.metric_rows
+        ]
+    }
+
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first_block: self.first_block, weight: self.weight }
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [state, energies, seeds, metrics] = bound(bindings);
+        let state = State::of(state.words());
+        let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
+        let noisy = (self.first_block * self.lanes) as usize;
+        let (energies, seeds) = (energies.floats(), seeds.floats_mut());
+        let mut sum = 0.0_f64;
+        for i in 0..self.batch.next_multiple_of(self.lanes) as usize {
+            let difference = if i < n_real { energies[noisy + i] - energies[i] } else { 0.0 };
+            let seed = 2.0 * self.weight * difference / n_real as f32;
+            sum += f64::from(difference) * f64::from(difference);
+            seeds[noisy + i] = seed;
+            seeds[i] -= seed;
+        }
+        let penalty = self.weight * (sum / n_real as f64) as f32;
+        let row = (state.step % self.metric_rows) as usize * METRICS;
+        metrics.floats_mut()[row] += penalty;
+        metrics.floats_mut()[row + 2] += penalty;
+    }
+}

@@ -1,0 +1,40 @@
+//! Ends a training step: the step counter, and the replay ring's head and length.
+
+use crate::kernels::prelude::*;
+
+/// Ends a training step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Advance {
+    /// Images pushed in a step.
+    pub batch: u32,
+    /// Slots of the ring.
+    pub capacity: u32,
+}
+
+impl KernelSpec for Advance {
+    const NAME: &'static str = "advance";
+    const SOURCE: &'static str = shader!["lib/state", "optimizer/advance"];
+    type Params = BlockParams;
+    /// State.
+    const ACCESS: &'static [Access] = &[Access::ReadWrite];
+
+    fn overrides(&self) -> Overrides {
+        overrides![BATCH = self.batch, CAPACITY = self.capacity]
+    }
+
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [state] = bound(bindings);
+        let mut next = State::of(state.words());
+        if next.halted != 0 {
+            return;
+        }
+        next.step += 1;
+        next.ring_head = (next.ring_head + self.batch) % self.capacity;
+        next.ring_length = (next.ring_length + self.batch).min(self.capacity);
+        state.words_mut()[..State::WORDS].copy_from_slice(bytemuck::cast_slice(&[next]));
+    }
+}

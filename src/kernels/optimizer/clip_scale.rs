@@ -1,0 +1,46 @@
+//! The gradient's norm, and the factor that clips it (Pascanu et al. 2013): the second of two fixed-order passes.
+
+use crate::kernels::contrastive_loss::METRICS;
+use crate::kernels::prelude::*;
+
+/// Gradient norm and the factor that clips it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClipScale {
+    /// Partial sums of squares.
+    pub n_partials: usize,
+    /// Rows of the metrics table.
+    pub metric_rows: u32,
+    /// Largest norm; 0 for no clip.
+    pub clip: f32,
+}
+
+shader_struct! {
+    /// `Params` of `shaders/optimizer/clip_scale.wgsl`.
+    Params { clip: f32 }
+}
+
+impl KernelSpec for ClipScale {
+    const NAME: &'static str = "clip_scale";
+    const SOURCE: &'static str = shader!["lib/state", "lib/sum", "optimizer/clip_scale"];
+    type Params = Params;
+    /// State; partial sums of squares; scale; metrics.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
+
+    fn overrides(&self) -> Overrides {
+        overrides![N_PARTIALS = self.n_partials, METRIC_ROWS = self.metric_rows]
+    }
+
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { clip: self.clip }
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [state, partial, scale, metrics] = bound(bindings);
+        let sum: f64 = partial.floats().iter().map(|s| f64::from(*s)).sum();
+        let norm = sum.sqrt() as f32;
+        let row = (State::of(state.words()).step % self.metric_rows) as usize;
+        metrics.floats_mut()[row * METRICS + 5] = norm;
+        let clips = self.clip > 0.0 && norm > self.clip;
+        scale.floats_mut()[0] = if clips { self.clip / norm } else { 1.0 };
+    }
+}

@@ -1,0 +1,78 @@
+//! Spectral norms of weights, by power iteration: its first half. With W a layer's weights as a matrix of output channels by
+//! all else, and u what the iteration keeps from one training step to the next, `v = W^T u`;
+//! [`crate::kernels::spectral_output`] and [`crate::kernels::spectral_bound`] do the rest. One iteration a step is enough, as weights change
+//! slowly (Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", section 2.1 and appendix A).
+
+use crate::kernels::prelude::*;
+
+/// A layer's weights as a matrix, `[row][column]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// Rows: the layer's outputs.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+    /// Where it begins in the parameters.
+    pub weight_offset: usize,
+    /// Where its u begins among those of all matrices.
+    pub vector_offset: usize,
+}
+
+impl Matrix {
+    /// Values of the shaders' `override`s.
+    pub(crate) fn overrides(&self) -> Overrides {
+        overrides![ROWS = self.rows, COLUMNS = self.columns, WEIGHT_OFFSET = self.weight_offset]
+    }
+
+    /// Where it lies in the parameters.
+    pub fn range(&self) -> Range<usize> {
+        self.weight_offset..self.weight_offset + self.rows * self.columns
+    }
+
+    /// Where its u lies.
+    pub fn vector(&self) -> Range<usize> {
+        self.vector_offset..self.vector_offset + self.rows
+    }
+}
+
+/// `v = W^T u`, not normalised.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpectralInput {
+    /// W.
+    pub matrix: Matrix,
+}
+
+impl KernelSpec for SpectralInput {
+    const NAME: &'static str = "spectral_input";
+    const SOURCE: &'static str = shader!["optimizer/spectral_input"];
+    type Params = BlockParams;
+    /// Parameters; u of all matrices; v.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Overrides {
+        let mut overrides = self.matrix.overrides();
+        overrides.push(("VECTOR_OFFSET", self.matrix.vector_offset as f64));
+        overrides.push(("WORKGROUP_SIZE", WORKGROUP_SIZE.into()));
+        overrides
+    }
+
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [(self.matrix.columns as u32).div_ceil(WORKGROUP_SIZE), 1, 1]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [parameters, u, v] = bound(bindings);
+        let (weights, u) = (&parameters.floats()[self.matrix.range()], &u.floats()[self.matrix.vector()]);
+        let v = &mut v.floats_mut()[..self.matrix.columns];
+        v.fill(0.0);
+        for (row, u) in weights.chunks_exact(self.matrix.columns).zip(u) {
+            for (v, weight) in v.iter_mut().zip(row) {
+                *v += weight * u;
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The second half of a power iteration: see [`crate::kernels::spectral_input`].
+
+use crate::kernels::prelude::*;
+use crate::kernels::spectral_input::Matrix;
+
+/// `t = W v`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpectralOutput {
+    /// W.
+    pub matrix: Matrix,
+}
+
+impl KernelSpec for SpectralOutput {
+    const NAME: &'static str = "spectral_output";
+    const SOURCE: &'static str = shader!["lib/sum", "optimizer/spectral_output"];
+    type Params = BlockParams;
+    /// Parameters; v; t.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Overrides {
+        let mut overrides = self.matrix.overrides();
+        overrides.retain(|(name, _)| *name != "ROWS");
+        overrides
+    }
+
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
+    }
+
+    fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
+        [self.matrix.rows as u32, 1, 1]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [parameters, v, t] = bound(bindings);
+        let (weights, v) = (&parameters.floats()[self.matrix.range()], v.floats());
+        for (t, row) in t.floats_mut().iter_mut().zip(weights.chunks_exact(self.matrix.columns)) {
+            *t = row.iter().zip(v).map(|(w, v)| f64::from(w * v)).sum::<f64>() as f32;
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The share of MALA's proposals that were accepted, for the metrics.
+
+use crate::kernels::contrastive_loss::METRICS;
+use crate::kernels::prelude::*;
+
+/// Means the counts of [`crate::kernels::mala_accept`] into the metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeanAcceptance {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Chains.
+    pub batch: u32,
+    /// The first of their blocks.
+    pub first_block: u32,
+    /// Proposals to each chain.
+    pub steps: u32,
+    /// Rows of the metrics table.
+    pub metric_rows: u32,
+}
+
+shader_struct! {
+    /// `Params` of `shaders/sampling/mean_acceptance.wgsl`.
+    Params { first_block: u32, steps: u32 }
+}
+
+impl KernelSpec for MeanAcceptance {
+    const NAME: &'static str = "mean_acceptance";
+    const SOURCE: &'static str = shader!["lib/state", "lib/sum", "sampling/mean_acceptance"];
+    type Params = Params;
+    /// State; decisions; metrics.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn overrides(&self) -> Overrides {
+        overrides![LANES = self.lanes, BATCH = self.batch, METRIC_ROWS = self.metric_rows]
+    }
+
+    fn params(&self, _: &Range<u32>) -> Params {
+        Params { first_block: self.first_block, steps: self.steps }
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [state, decisions, metrics] = bound(bindings);
+        let (lanes, decisions) = (self.lanes as usize, decisions.floats());
+        let count =
+            |i: usize| decisions[((self.first_block as usize + i / lanes) * 2 + 1) * lanes + i % lanes];
+        let sum: f64 = (0..self.batch as usize).map(|i| f64::from(count(i))).sum();
+        let row = (State::of(state.words()).step % self.metric_rows) as usize * METRICS;
+        metrics.floats_mut()[row + 7] = (sum / (f64::from(self.batch) * f64::from(self.steps))) as f32;
+    }
+}

@@ -1,0 +1,116 @@
+//! Fills a per-block buffer with random numbers ([`crate::random`]).
+
+use crate::kernels::prelude::*;
+use crate::random::{Distribution, Stream, counter, normals, quads, uniform_of};
+
+/// Fills a per-block buffer with random numbers: a sampler's starts, and tests of the generator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Random {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Values of one image.
+    pub features: usize,
+    /// The stream.
+    pub stream: Stream,
+    /// What to write.
+    pub distribution: Distribution,
+    /// What uniform and normal numbers are multiplied by.
+    pub scale: f32,
+    /// Largest magnitude of those; infinite for no clamp.
+    pub bound: f32,
+}
+
+shader_struct! {
+    /// `Params` of `shaders/sampling/random.wgsl`.
+    Params { first_block: u32, stream: u32, distribution: u32, scale: f32, bound: f32 }
+}
+
+impl KernelSpec for Random {
+    const NAME: &'static str = "random";
+    const SOURCE: &'static str = shader!["lib/state", "lib/random", "sampling/random"];
+    type Params = Params;
+    /// State; output.
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+
+    fn overrides(&self) -> Overrides {
+        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
+    }
+
+    fn params(&self, blocks: &Range<u32>) -> Params {
+        let distribution = self.distribution as u32;
+        Params {
+            first_block: blocks.start,
+            stream: self.stream as u32,
+            distribution,
+            scale: self.scale,
+            bound: self.bound.min(f32::MAX),
+        }
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        [groups(self.features.div_ceil(4), self.lanes), 1, blocks.len() as u32]
+    }
+
+    fn run(&self, index: u32, bindings: &mut [Binding]) {
+        let [state, output] = bound(bindings);
+        self.block(&State::of(state.words()), index, output.words_mut());
+    }
+}
+
+impl Random {
+    /// One block; inlined into callers that allow wider SIMD instructions.
+    #[inline(always)]
+    pub(crate) fn block(&self, state: &State, index: u32, output: &mut [u32]) {
+        if self.lanes.is_multiple_of(16) {
+            self.block_in_chunks::<16>(state, index, output);
+        } else {
+            self.block_in_chunks::<8>(state, index, output);
+        }
+    }
+
+    #[inline(always)]
+    fn block_in_chunks<const CHUNK: usize>(&self, state: &State, index: u32, output: &mut [u32]) {
+        let lanes = self.lanes as usize;
+        for (quad, rows) in output.chunks_mut(4 * lanes).enumerate() {
+            for first in (0..lanes).step_by(CHUNK) {
+                let image = state.first_image + index * self.lanes + first as u32;
+                let at = counter(self.stream, quad as u32, image, state.chain_base, state.step);
+                let mut words = quads::<CHUNK>(at, state.key());
+                match self.distribution {
+                    Distribution::Bits => {}
+                    Distribution::Uniform => {
+                        for row in &mut words {
+                            for word in row {
+                                *word = self.scaled(uniform_of(*word));
+                            }
+                        }
+                    }
+                    Distribution::Normal => {
+                        let normals = normals(&words);
+                        for (row, normals) in words.iter_mut().zip(&normals) {
+                            for (word, normal) in row.iter_mut().zip(normals) {
+                                *word = self.scaled(*normal);
+                            }
+                        }
+                    }
+                    Distribution::Signs => {
+                        for row in &mut words {
+                            for word in row {
+                                *word = *word & 0x8000_0000 | 0x3f80_0000;
+                            }
+                        }
+                    }
+                }
+                let end = lanes.min(first + CHUNK);
+                for (row, words) in rows.chunks_mut(lanes).zip(&words) {
+                    row[first..end].copy_from_slice(&words[..end - first]);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn scaled(&self, value: f32) -> u32 {
+        (self.scale * value).clamp(-self.bound, self.bound).to_bits()
+    }
+}

@@ -1,0 +1,103 @@
+//! What a jet begins with at the network's input: the images, their directions, and a zero second derivative.
+//!
+//! A direction of first order, if there is one, is the energy's gradient `g`, taken as a constant. The parameter gradient of
+//! the first derivative along it is then that of `|g|^2 / 2`. Other directions are given, or the axes.
+
+use crate::kernels::activation_jet::Jet;
+use crate::kernels::prelude::*;
+
+/// Directions of second order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Probes {
+    /// One for each axis.
+    Axes,
+    /// Given.
+    Given,
+}
+
+/// What a jet begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JetStart {
+    /// Images in a block.
+    pub lanes: u32,
+    /// Values of one image.
+    pub features: usize,
+    /// The streams: of its directions one at most is of first order only.
+    pub jet: Jet,
+    /// The other directions.
+    pub probes: Probes,
+}
+
+/// What [`JetStart::reference`] reads, `[feature][lane]` of one block but for the probes `[probe][feature][lane]`. What it
+/// does not need may be empty.
+#[derive(Clone, Copy, Debug)]
+pub struct JetInputs<'a, R> {
+    /// The images.
+    pub x: &'a [R],
+    /// The energy's gradient there.
+    pub gradient: &'a [R],
+    /// Directions of second order.
+    pub probes: &'a [R],
+}
+
+impl JetStart {
+    /// The twin, in any precision, for one block: `streams` `[stream][feature][lane]`, and `residual` `[lane]`, which is
+    /// `|g|^2`, 0 without a direction of first order.
+    pub fn reference<R: Real>(&self, inputs: JetInputs<R>, streams: &mut [R], residual: &mut [R]) {
+        let (zero, one) = (R::from_f64(0.0), R::from_f64(1.0));
+        let (lanes, len) = (self.lanes as usize, self.features * self.lanes as usize);
+        let Jet { directions, first_order } = self.jet;
+        streams.fill(zero);
+        residual.fill(zero);
+        streams[..len].copy_from_slice(&inputs.x[..len]);
+        for d in 0..directions {
+            for i in 0..len {
+                let (feature, lane) = (i / lanes, i % lanes);
+                streams[(1 + d) * len + i] = if d >= first_order {
+                    match self.probes {
+                        Probes::Given => inputs.probes[(d - first_order) * len + i],
+                        Probes::Axes if d - first_order == feature => one,
+                        Probes::Axes => zero,
+                    }
+                } else {
+                    residual[lane] += inputs.gradient[i] * inputs.gradient[i];
+                    inputs.gradient[i]
+                };
+            }
+        }
+    }
+}
+
+impl KernelSpec for JetStart {
+    const NAME: &'static str = "jet_start";
+    const SOURCE: &'static str = shader!["second_order/jet_start"];
+    type Params = BlockParams;
+    /// x; its energy's gradient; probes (anything for what is not needed); streams; residuals.
+    const ACCESS: &'static [Access] =
+        &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
+
+    fn overrides(&self) -> Overrides {
+        let mut overrides = overrides![
+            WORKGROUP_SIZE,
+            LANES = self.lanes,
+            FEATURES = self.features,
+            AXES = self.probes == Probes::Axes
+        ];
+        overrides.extend(self.jet.overrides());
+        overrides
+    }
+
+    fn params(&self, blocks: &Range<u32>) -> BlockParams {
+        BlockParams::of(blocks)
+    }
+
+    fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
+        [self.lanes.div_ceil(WORKGROUP_SIZE), self.jet.streams() as u32, blocks.len() as u32]
+    }
+
+    fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let [x, gradient, probes, streams, residual] = bound(bindings);
+        let inputs = JetInputs { x: x.floats(), gradient: gradient.floats(), probes: probes.floats() };
+        self.reference(inputs, streams.floats_mut(), residual.floats_mut());
+    }
+}
