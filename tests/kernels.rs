@@ -76,7 +76,7 @@ use thalweg::kernels::sum_squares::{GROUP, SumSquares};
 use thalweg::kernels::weight_penalty::WeightPenalty;
 use thalweg::kernels::{Kernel, Slope, State, activate};
 use thalweg::network::{ANALYTIC, Activation, ConvShape, DenseShape, LstmShape, Padding, PoolShape};
-use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId, Words};
+use thalweg::plan::{BufferId, BufferSpec, Launch, Layout, Plan, Precision, ProgramId, Words};
 use thalweg::random::{Distribution, Stream};
 
 use crate::common;
@@ -187,7 +187,7 @@ impl Bench {
     /// A launch over [`BLOCKS`], whose outputs are to be written wholly in those.
     fn per_block_launch(&mut self, case: String, kernel: impl Into<Kernel>, bindings: &[BufferId]) {
         let launch =
-            Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: BLOCKS, streams: 1 };
+            Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: BLOCKS, streams: 1, precision: Precision::F32 };
         assert!(launch.kernel.is_per_block());
         let mut written = Vec::new();
         for id in launch.written() {
@@ -206,7 +206,7 @@ impl Bench {
         bindings: &[BufferId],
         written: &[Written],
     ) {
-        let launch = Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0, streams: 1 };
+        let launch = Launch { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0, streams: 1, precision: Precision::F32 };
         assert!(!launch.kernel.is_per_block());
         self.cases.push((case, written.to_vec()));
         self.plan.programs[0].push(launch);
@@ -1630,6 +1630,7 @@ fn activations_are_right_everywhere() {
                 bindings: vec![input, weights, parameters, output, slope],
                 blocks: 0..n_blocks,
                 streams: 1,
+                precision: Precision::F32,
             });
             let (output, slope) = pollster::block_on(async {
                 let mut machine = Machine::new(&device, plan).await.unwrap();
@@ -1660,9 +1661,11 @@ fn activations_are_right_everywhere() {
 fn every_kernel_is_here() {
     let bench = bench(16, true, (0, 1));
     let names: std::collections::BTreeSet<_> = bench.plan.launches().map(|l| l.kernel.name()).collect();
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")).unwrap();
+    let folder = |path: &str| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let folders = folder(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")).filter(|path| !path.ends_with("lib"));
+    let files: Vec<_> = folders.flat_map(|path| folder(path.to_str().unwrap())).collect();
     let mut missing = Vec::new();
-    for file in files.map(|f| f.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "wgsl")) {
+    for file in files.into_iter().filter(|p| p.extension().is_some_and(|e| e == "wgsl")) {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         // The fused chain has a file of its own: tests/chain.rs.
         if !names.contains(name.as_str()) && name != "chain" {

@@ -2,6 +2,7 @@
 
 use super::Real;
 use crate::network::Activation;
+use std::cmp::Ordering;
 
 /// Where the derivative of an activation is, for a layer after it to multiply the gradient of its input by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +23,15 @@ impl Slope {
             Self::None => None,
             Self::Beside => Some(beside),
             Self::InPlace => Some(grad),
+        }
+    }
+
+    /// Whether an input gradient reads binding number `binding`: `beside` is the slope's buffer, the next the gradient's.
+    pub(crate) fn is_read(self, binding: usize, beside: usize) -> bool {
+        match binding.cmp(&beside) {
+            Ordering::Less => true,
+            Ordering::Equal => self == Self::Beside,
+            Ordering::Greater => self == Self::InPlace,
         }
     }
 

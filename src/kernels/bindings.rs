@@ -1,5 +1,8 @@
 //! Buffers as kernels and their twins see them.
 
+use super::State;
+use super::contrastive_loss::METRICS;
+
 /// What a kernel does with a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
@@ -11,6 +14,29 @@ pub enum Access {
     ReadWrite,
     /// Reads and writes it, and leaves nothing there that anyone should look at.
     Scratch,
+}
+
+/// What a kernel needs a buffer to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// `[block][feature][lane]`, with this many features.
+    PerBlock(usize),
+    /// This many words.
+    Flat(usize),
+    /// At least this many words: other kernels use the rest of the buffer.
+    AtLeast(usize),
+    /// At least this many words, of a buffer of either kind.
+    Words(usize),
+}
+
+impl Need {
+    /// The resident state.
+    pub const STATE: Self = Self::Flat(State::WORDS);
+
+    /// The table of metrics, `[row][METRICS]`.
+    pub(crate) fn metrics(rows: u32) -> Self {
+        Self::Flat(rows as usize * METRICS)
+    }
 }
 
 /// A buffer, or one block of it, handed to a twin.

@@ -3,7 +3,7 @@
 use super::*;
 use std::ops::Range;
 
-/// What every kernel says of itself.
+/// The contract of a kernel: everything that is true of it whatever plan it stands in.
 pub trait KernelSpec {
     /// The shader's file name under `shaders/`, without its ending.
     const NAME: &'static str;
@@ -13,6 +13,26 @@ pub trait KernelSpec {
     const ACCESS: &'static [Access];
     /// The uniform struct.
     type Params: ShaderStruct;
+
+    /// Whether blocks are independent of each other: each invocation touches per-block buffers in its own block only, and
+    /// writes no other buffer.
+    const PER_BLOCK: bool;
+    /// The binding of a layer's packed weights, of which executors may keep a form of their own.
+    const PACKED_WEIGHTS: Option<usize> = None;
+    /// Whether all its loops are known to end, so that a driver need not count their turns.
+    const LOOPS_END: bool = false;
+
+    /// What each buffer is to be, in the order of [`Self::ACCESS`].
+    fn needs(&self) -> Vec<Need>;
+
+    /// Whether a launch with these numbers reads what the binding held before, or only has it bound.
+    /// Asked of bindings that are not [`Access::Write`].
+    fn reads(&self, _binding: usize) -> bool {
+        true
+    }
+
+    /// How far results on any device may be from the twin's, in floats.
+    fn tolerance(&self) -> Tolerance;
 
     /// Declarations that go in front of the text: what `override` can't reach, such as the size of a local array.
     fn prelude(&self) -> String {
@@ -54,7 +74,7 @@ pub trait KernelSpec {
 }
 
 macro_rules! kernels {
-    ($($variant:ident, $module:ident, $doc:literal, $per_block:literal;)*) => {
+    ($($variant:ident, $module:ident, $doc:literal;)*) => {
         /// A kernel with everything that one launch of it needs, but for its buffers.
         #[derive(Clone, Debug, PartialEq)]
         #[allow(missing_docs)]
@@ -81,9 +101,18 @@ macro_rules! kernels {
             }
             /// Workgroups for a launch over `blocks`.
             pub fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] { match self { $(Self::$variant(k) => k.workgroups(blocks),)* } }
-            /// Whether blocks are independent of each other: each invocation touches per-block buffers in its own
-            /// block only, and writes no other buffer.
-            pub fn is_per_block(&self) -> bool { match self { $(Self::$variant(_) => $per_block,)* } }
+            /// See [`KernelSpec::PER_BLOCK`].
+            pub fn is_per_block(&self) -> bool { match self { $(Self::$variant(_) => $module::$variant::PER_BLOCK,)* } }
+            /// See [`KernelSpec::PACKED_WEIGHTS`].
+            pub fn packed_weights(&self) -> Option<usize> { match self { $(Self::$variant(_) => $module::$variant::PACKED_WEIGHTS,)* } }
+            /// See [`KernelSpec::LOOPS_END`].
+            pub fn loops_end(&self) -> bool { match self { $(Self::$variant(_) => $module::$variant::LOOPS_END,)* } }
+            /// See [`KernelSpec::needs`].
+            pub fn needs(&self) -> Vec<Need> { match self { $(Self::$variant(k) => k.needs(),)* } }
+            /// See [`KernelSpec::reads`].
+            pub fn reads(&self, binding: usize) -> bool { match self { $(Self::$variant(k) => k.reads(binding),)* } }
+            /// See [`KernelSpec::tolerance`].
+            pub fn tolerance(&self) -> Tolerance { match self { $(Self::$variant(k) => k.tolerance(),)* } }
             /// See [`KernelSpec::parts`].
             pub fn parts(&self) -> Option<Parts> { match self { $(Self::$variant(k) => k.parts(),)* } }
             /// See [`KernelSpec::run_part`].
@@ -98,61 +127,61 @@ macro_rules! kernels {
 }
 
 kernels! {
-    Random, random, "Fills a per-block buffer with random numbers.", true;
-    DrawReal, draw_real, "Draws a batch of the data set.", true;
-    DrawToy, draw_toy, "Draws a batch of fresh points.", true;
-    DrawNegatives, draw_negatives, "Draws the chains' starts.", true;
-    AugmentStarts, augment_starts, "Changes chain starts a little.", true;
-    CopyImages, copy_images, "Copies the real images, with noise.", false;
-    Langevin, langevin, "Moves the chains.", true;
-    MalaAccept, mala_accept, "Accepts or rejects proposals of chains.", true;
-    MalaPropose, mala_propose, "Moves chains to accepted proposals, and makes the next.", true;
-    AnnealAccept, anneal_accept, "Weights, and proposals judged, between a base and a model.", true;
-    AnnealPropose, anneal_propose, "Proposals between a base and a model.", true;
-    MeanAcceptance, mean_acceptance, "The share of proposals that were accepted.", false;
-    Chain, chain, "Whole Langevin steps.", false;
-    ConvForward, conv_forward, "Convolution and activation.", true;
-    ConvInputGradient, conv_input_gradient, "Gradient with respect to a convolution's input.", true;
-    ConvWeightGradient, conv_weight_gradient, "Partial sums of the gradient of a convolution's weights and biases.", false;
-    DenseForward, dense_forward, "Dense layer and activation.", true;
-    DenseInputGradient, dense_input_gradient, "Gradient with respect to a dense layer's input.", true;
-    DenseWeightGradient, dense_weight_gradient, "Partial sums of the gradient of a dense layer's weights and biases.", false;
-    LstmForward, lstm_forward, "Some steps of an LSTM cell.", true;
-    LstmBackward, lstm_backward, "Some steps of an LSTM cell, backward.", true;
-    LstmWeightGradient, lstm_weight_gradient, "Partial sums of the gradient of an LSTM cell's weights and biases.", false;
-    LstmPack, lstm_pack, "Rearranges an LSTM cell's weights.", false;
-    PoolForward, pool_forward, "Global average pool.", true;
-    PoolInputGradient, pool_input_gradient, "Gradient with respect to a global average pool's input.", true;
-    AnalyticEnergy, analytic_energy, "Energies with a formula, and their gradients.", true;
-    ReducePartials, reduce_partials, "Adds up partial gradients.", false;
-    ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and seeds.", false;
-    Smoothness, smoothness, "Adds the smoothness penalty.", false;
-    WeightPenalty, weight_penalty, "Adds the weights' L2 penalty to the gradient.", false;
-    AddPenalty, add_penalty, "Adds the weights' L2 penalty to the metrics.", false;
-    AverageWeights, average_weights, "Moves the average of the parameters on.", false;
-    Perturb, perturb, "Blurs images for denoising.", true;
-    JetStart, jet_start, "The streams of a jet at the network's input.", true;
-    ActivationJet, activation_jet, "The activation of a jet.", true;
-    ActivationJetBackward, activation_jet_backward, "The way back through an activation's jet.", true;
-    ActivationSecond, activation_second, "An activation with its first two derivatives.", true;
-    ChainRule, chain_rule, "The chain rule at an activation, of first and second order.", true;
-    AddValues, add_values, "Adds one per-block buffer to another.", true;
-    ScoreDirection, score_direction, "What the energy's gradient is to lose.", true;
-    KlDirection, kl_direction, "Where the KL term of a chain's last step begins.", true;
-    ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and seeds.", false;
-    SpectralInput, spectral_input, "A power iteration on weights, first half.", false;
-    SpectralOutput, spectral_output, "A power iteration on weights, second half.", false;
-    SpectralBound, spectral_bound, "Scales weights down to a spectral norm.", false;
-    SumSquares, sum_squares, "Partial sums of squares of the gradient.", false;
-    ClipScale, clip_scale, "Gradient norm and the factor that clips it.", false;
-    Adam, adam, "Updates the parameters.", false;
-    PackWeights, pack_weights, "Rearranges a layer's weights.", false;
-    PushReplay, push_replay, "Puts refined chains into the replay ring.", false;
-    MultiplyAdds, multiply_adds, "Multiply-adds on registers, to be timed.", false;
-    Advance, advance, "Ends a training step.", false;
-    CountNonFinite, count_non_finite, "Counts numbers that are not finite.", false;
-    ImageStatistics, image_statistics, "How different the images of a batch are.", false;
-    Guard, guard, "Judges a training step.", false;
-    CheckState, check_state, "Whether a snapshot is to be kept.", false;
-    CopyWords, copy_words, "Copies a buffer.", false;
+    Random, random, "Fills a per-block buffer with random numbers.";
+    DrawReal, draw_real, "Draws a batch of the data set.";
+    DrawToy, draw_toy, "Draws a batch of fresh points.";
+    DrawNegatives, draw_negatives, "Draws the chains' starts.";
+    AugmentStarts, augment_starts, "Changes chain starts a little.";
+    CopyImages, copy_images, "Copies the real images, with noise.";
+    Langevin, langevin, "Moves the chains.";
+    MalaAccept, mala_accept, "Accepts or rejects proposals of chains.";
+    MalaPropose, mala_propose, "Moves chains to accepted proposals, and makes the next.";
+    AnnealAccept, anneal_accept, "Weights, and proposals judged, between a base and a model.";
+    AnnealPropose, anneal_propose, "Proposals between a base and a model.";
+    MeanAcceptance, mean_acceptance, "The share of proposals that were accepted.";
+    Chain, chain, "Whole Langevin steps.";
+    ConvForward, conv_forward, "Convolution and activation.";
+    ConvInputGradient, conv_input_gradient, "Gradient with respect to a convolution's input.";
+    ConvWeightGradient, conv_weight_gradient, "Partial sums of the gradient of a convolution's weights and biases.";
+    DenseForward, dense_forward, "Dense layer and activation.";
+    DenseInputGradient, dense_input_gradient, "Gradient with respect to a dense layer's input.";
+    DenseWeightGradient, dense_weight_gradient, "Partial sums of the gradient of a dense layer's weights and biases.";
+    LstmForward, lstm_forward, "Some steps of an LSTM cell.";
+    LstmBackward, lstm_backward, "Some steps of an LSTM cell, backward.";
+    LstmWeightGradient, lstm_weight_gradient, "Partial sums of the gradient of an LSTM cell's weights and biases.";
+    LstmPack, lstm_pack, "Rearranges an LSTM cell's weights.";
+    PoolForward, pool_forward, "Global average pool.";
+    PoolInputGradient, pool_input_gradient, "Gradient with respect to a global average pool's input.";
+    AnalyticEnergy, analytic_energy, "Energies with a formula, and their gradients.";
+    ReducePartials, reduce_partials, "Adds up partial gradients.";
+    ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and seeds.";
+    Smoothness, smoothness, "Adds the smoothness penalty.";
+    WeightPenalty, weight_penalty, "Adds the weights' L2 penalty to the gradient.";
+    AddPenalty, add_penalty, "Adds the weights' L2 penalty to the metrics.";
+    AverageWeights, average_weights, "Moves the average of the parameters on.";
+    Perturb, perturb, "Blurs images for denoising.";
+    JetStart, jet_start, "The streams of a jet at the network's input.";
+    ActivationJet, activation_jet, "The activation of a jet.";
+    ActivationJetBackward, activation_jet_backward, "The way back through an activation's jet.";
+    ActivationSecond, activation_second, "An activation with its first two derivatives.";
+    ChainRule, chain_rule, "The chain rule at an activation, of first and second order.";
+    AddValues, add_values, "Adds one per-block buffer to another.";
+    ScoreDirection, score_direction, "What the energy's gradient is to lose.";
+    KlDirection, kl_direction, "Where the KL term of a chain's last step begins.";
+    ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and seeds.";
+    SpectralInput, spectral_input, "A power iteration on weights, first half.";
+    SpectralOutput, spectral_output, "A power iteration on weights, second half.";
+    SpectralBound, spectral_bound, "Scales weights down to a spectral norm.";
+    SumSquares, sum_squares, "Partial sums of squares of the gradient.";
+    ClipScale, clip_scale, "Gradient norm and the factor that clips it.";
+    Adam, adam, "Updates the parameters.";
+    PackWeights, pack_weights, "Rearranges a layer's weights.";
+    PushReplay, push_replay, "Puts refined chains into the replay ring.";
+    MultiplyAdds, multiply_adds, "Multiply-adds on registers, to be timed.";
+    Advance, advance, "Ends a training step.";
+    CountNonFinite, count_non_finite, "Counts numbers that are not finite.";
+    ImageStatistics, image_statistics, "How different the images of a batch are.";
+    Guard, guard, "Judges a training step.";
+    CheckState, check_state, "Whether a snapshot is to be kept.";
+    CopyWords, copy_words, "Copies a buffer.";
 }

@@ -102,15 +102,17 @@ mod overrides;
 mod parts;
 mod real;
 mod state;
+mod tolerance;
 mod uniform;
 
 pub use activation::{Slope, activate};
-pub use bindings::{Access, Binding};
+pub use bindings::{Access, Binding, Need};
 pub use kernel::{Kernel, KernelSpec};
 pub use overrides::{OverrideValue, Overrides};
 pub use parts::Parts;
 pub use real::Real;
 pub use state::State;
+pub use tolerance::Tolerance;
 pub use uniform::{BlockParams, ElementParams, ShaderStruct, SlopeParams};
 
 /// Invocations in a workgroup, of every kernel that leaves the choice open.
@@ -140,8 +142,8 @@ mod prelude {
     pub(super) use super::overrides::{Overrides, overrides};
     pub(super) use super::uniform::shader_struct;
     pub(super) use super::{
-        Access, Binding, BlockParams, ElementParams, KernelSpec, Parts, Real, Slope, SlopeParams, State,
-        WORKGROUP_SIZE, activate, fours, groups, shader,
+        Access, Binding, BlockParams, ElementParams, KernelSpec, Need, Parts, Real, Slope, SlopeParams,
+        State, Tolerance, WORKGROUP_SIZE, activate, fours, groups, shader,
     };
     pub(super) use std::ops::Range;
 }

@@ -4,7 +4,7 @@ use super::cut::fused_share;
 use super::guard_pass::{GuardNumbers, GuardPass, Judged};
 use super::score_pass::{Batch, ScoreObjective, ScorePass};
 use super::shares::{Share, shares};
-use super::{BufferId, KlPass, Launch, NetworkPass, Plan, ProgramId, Target};
+use super::{BufferId, KlPass, Launch, NetworkPass, Plan, Precision, ProgramId, Target};
 use crate::data::ImageShape;
 use crate::data::toy::Toy;
 use crate::kernels::State;
@@ -369,7 +369,7 @@ impl ChainPass {
             self.run_adjusted(launches, pass, adjusted, &dynamics, numbers.steps);
             return;
         }
-        let noise_first = dynamics.form == Form::NoiseFirst;
+        let (noise_first, first) = (dynamics.form == Form::NoiseFirst, launches.len());
         if noise_first {
             langevin(launches, false, (!steps.is_empty()).then_some(steps.start));
         }
@@ -382,6 +382,7 @@ impl ChainPass {
             let next = if noise_first { step + 1 } else { step };
             langevin(launches, true, (next < numbers.steps).then_some(next));
         }
+        launches[first..].iter_mut().for_each(|launch| launch.precision = Precision::Bf16);
     }
 
     /// Adds a MALA chain's launches: energy and gradient where it begins, then proposals, each with its energy and

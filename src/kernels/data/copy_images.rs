@@ -31,8 +31,23 @@ impl KernelSpec for CopyImages {
     const NAME: &'static str = "copy_images";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/epoch", "data/copy_images"];
     type Params = Params;
+    const PER_BLOCK: bool = false;
     /// State; x.
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::STATE, Need::PerBlock(self.features)]
+    }
+
+    /// The copies are written only.
+    fn reads(&self, binding: usize) -> bool {
+        binding != 1
+    }
+
+    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-6)
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![

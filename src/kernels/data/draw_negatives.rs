@@ -76,8 +76,26 @@ impl KernelSpec for DrawNegatives {
     const NAME: &'static str = "draw_negatives";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/permute", "data/draw_negatives"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// State; ring; x.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::STATE,
+            Need::AtLeast(self.features * self.subset.max(1) as usize),
+            Need::PerBlock(self.features),
+        ]
+    }
+
+    /// Copies and uniform numbers are exact. Normal ones are polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    fn tolerance(&self) -> Tolerance {
+        if self.noise.distribution == Distribution::Normal {
+            Tolerance::of_largest(1e-6)
+        } else {
+            Tolerance::EXACT
+        }
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![

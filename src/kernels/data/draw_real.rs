@@ -96,6 +96,12 @@ shader_struct! {
 }
 
 impl DrawReal {
+    /// Words of the bound part of the data set.
+    fn data_len(&self) -> usize {
+        let values = self.part.len() * self.data_shape.len();
+        if self.floats { values } else { values.div_ceil(4) }
+    }
+
     fn padding(&self) -> [usize; 2] {
         [(self.shape.height - self.data_shape.height) / 2, (self.shape.width - self.data_shape.width) / 2]
     }
@@ -106,8 +112,18 @@ impl KernelSpec for DrawReal {
     const SOURCE: &'static str =
         shader!["lib/state", "lib/random", "lib/epoch", "lib/permute", "data/draw_real"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// State; data; x.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::STATE, Need::Flat(self.data_len()), Need::PerBlock(self.shape.len())]
+    }
+
+    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-6)
+    }
 
     fn overrides(&self) -> Overrides {
         let [pad_top, pad_left] = self.padding();

@@ -104,8 +104,19 @@ impl KernelSpec for Perturb {
     const NAME: &'static str = "perturb";
     const SOURCE: &'static str = shader!["data/perturb"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// Uniform numbers; noise, then target; x; weight.
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite, Access::ReadWrite, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        let image = Need::PerBlock(self.features);
+        vec![Need::PerBlock(1), image, image, Need::PerBlock(1)]
+    }
+
+    /// One rounding or two, and an exponential.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![

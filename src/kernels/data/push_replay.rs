@@ -26,8 +26,18 @@ impl KernelSpec for PushReplay {
     const NAME: &'static str = "push_replay";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/permute", "data/push_replay"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = false;
     /// State; x; ring.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::STATE, Need::PerBlock(self.features), Need::Flat(self.capacity as usize * self.features)]
+    }
+
+    /// Copies.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::EXACT
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![

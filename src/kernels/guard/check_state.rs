@@ -1,6 +1,6 @@
 //! Whether the state of training is one to go back to: the first part of a snapshot.
 
-use crate::kernels::guard::{Memory, Reason};
+use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::kernels::prelude::*;
 
 /// Halts training where anything that a snapshot is of is not finite, and decides whether a snapshot is to be kept.
@@ -16,8 +16,18 @@ impl KernelSpec for CheckState {
     const NAME: &'static str = "check_state";
     const SOURCE: &'static str = shader!["lib/state", "lib/memory", "lib/sum", "guard/check_state"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = false;
     /// State; counts; the guard's memory; 1 where a snapshot is to be kept, else 0.
     const ACCESS: &'static [Access] = &[Access::ReadWrite, Access::Read, Access::ReadWrite, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::STATE, Need::AtLeast(self.n_counts), Need::Flat(MEMORY), Need::Flat(1)]
+    }
+
+    /// Counts and flags are whole numbers.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::EXACT
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![N_COUNTS = self.n_counts, INTERVAL = self.interval]

@@ -258,9 +258,31 @@ impl KernelSpec for Guard {
     const SOURCE: &'static str =
         shader!["lib/state", "lib/memory", "lib/epoch", "lib/sum", "lib/finite", "guard/guard"];
     type Params = Params;
+    const PER_BLOCK: bool = false;
     /// State; metrics; the energies' streams; image statistics; counts; memory.
     const ACCESS: &'static [Access] =
         &[Access::ReadWrite, Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::STATE,
+            Need::metrics(self.metric_rows),
+            Need::PerBlock(self.streams),
+            Need::Flat(4 * self.n_features),
+            Need::AtLeast(self.n_counts),
+            Need::Flat(MEMORY),
+        ]
+    }
+
+    /// Without fake images there are no statistics, but zeros.
+    fn reads(&self, binding: usize) -> bool {
+        binding != 3 || self.has_fakes
+    }
+
+    /// Logarithms of numbers that are off by the sums before, and an exponential of up to e^20.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance { absolute: 2e-5, relative: 2e-5, of_largest: 0.0 }
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![

@@ -111,8 +111,19 @@ impl KernelSpec for AnalyticEnergy {
     const NAME: &'static str = "analytic_energy";
     const SOURCE: &'static str = shader!["lib/random", "lib/mixture", "layers/analytic_energy"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = true;
     /// x; energy; gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        let image = Need::PerBlock(self.features);
+        vec![image, Need::PerBlock(1), image]
+    }
+
+    /// Sums over the features, and an exponential.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         let mixture = self.energy.mixture();

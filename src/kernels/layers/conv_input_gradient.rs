@@ -77,8 +77,36 @@ impl KernelSpec for ConvInputGradient {
     const NAME: &'static str = "conv_input_gradient";
     const SOURCE: &'static str = shader!["lib/tile", "layers/conv_input_gradient"];
     type Params = SlopeParams;
+    const PER_BLOCK: bool = true;
     /// Gradient of the pre-activation; packed weights; slope (anything if it is not beside); gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
+    const PACKED_WEIGHTS: Option<usize> = Some(1);
+    /// Its loops count up to sizes of the layer and the tile, which are constants of the pipeline, in steps of at least 1.
+    const LOOPS_END: bool = true;
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::PerBlock(self.shape.out_len()),
+            Need::Flat(self.packing().len()),
+            Need::PerBlock(if self.slope == Slope::Beside {
+                self.shape.in_len()
+            } else {
+                self.shape.out_len()
+            }),
+            Need::PerBlock(self.shape.in_len()),
+        ]
+    }
+
+    /// The slope's buffer if it has one of its own, the gradient's if the slope lies there.
+    fn reads(&self, binding: usize) -> bool {
+        self.slope.is_read(binding, 2)
+    }
+
+    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
+    /// 600 terms give 2e-6 to 4e-5, in practice the former.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn prelude(&self) -> String {
         self.tile.prelude()

@@ -24,6 +24,11 @@ impl Chunks {
         self.n_blocks.div_ceil(self.chunk_blocks)
     }
 
+    /// Partial sums up to the last of these, others' included.
+    pub fn end(&self) -> usize {
+        (self.first_chunk + self.count()) as usize
+    }
+
     /// The blocks of chunk `chunk`.
     pub fn blocks(&self, chunk: u32) -> Range<u32> {
         let end = ((chunk + 1) * self.chunk_blocks).min(self.n_blocks);
@@ -126,8 +131,22 @@ impl KernelSpec for ConvWeightGradient {
     const NAME: &'static str = "conv_weight_gradient";
     const SOURCE: &'static str = shader!["layers/conv_weight_gradient"];
     type Params = Params;
+    const PER_BLOCK: bool = false;
     /// Input; gradient of the pre-activation; partial sums.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::PerBlock(self.streams.max(1) as usize * self.shape.in_len()),
+            Need::PerBlock(self.streams.max(1) as usize * self.shape.out_len()),
+            Need::AtLeast(self.chunks.end() * self.n_parameters),
+        ]
+    }
+
+    /// Dot products over all pixels of a chunk: some 10,000 terms of both signs, which the reference adds one by one.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(5e-5)
+    }
 
     fn prelude(&self) -> String {
         let vectors = |channels| self.tile_of(channels) / 4;

@@ -48,8 +48,30 @@ impl KernelSpec for DenseInputGradient {
     const NAME: &'static str = "dense_input_gradient";
     const SOURCE: &'static str = shader!["layers/dense_input_gradient"];
     type Params = SlopeParams;
+    const PER_BLOCK: bool = true;
     /// Gradient of the pre-activation; packed weights; slope (anything if it is not beside); gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
+    const PACKED_WEIGHTS: Option<usize> = Some(1);
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::PerBlock(self.shape.units),
+            Need::Flat(self.packing().len()),
+            Need::PerBlock(if self.slope == Slope::Beside { self.shape.in_len() } else { self.shape.units }),
+            Need::PerBlock(self.shape.in_len()),
+        ]
+    }
+
+    /// The slope's buffer if it has one of its own, the gradient's if the slope lies there.
+    fn reads(&self, binding: usize) -> bool {
+        self.slope.is_read(binding, 2)
+    }
+
+    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
+    /// 600 terms give 2e-6 to 4e-5, in practice the former.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn prelude(&self) -> String {
         dense_prelude(self.tile_channels)

@@ -53,8 +53,22 @@ impl KernelSpec for DenseWeightGradient {
     const NAME: &'static str = "dense_weight_gradient";
     const SOURCE: &'static str = shader!["layers/dense_weight_gradient"];
     type Params = Params;
+    const PER_BLOCK: bool = false;
     /// Input; gradient of the pre-activation; partial sums.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::PerBlock(self.streams.max(1) as usize * self.shape.in_len()),
+            Need::PerBlock(self.streams.max(1) as usize * self.shape.units),
+            Need::AtLeast(self.chunks.end() * self.n_parameters),
+        ]
+    }
+
+    /// Dot products over all pixels of a chunk: some 10,000 terms of both signs, which the reference adds one by one.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(5e-5)
+    }
 
     fn prelude(&self) -> String {
         format!("const LANES = {}u;\n", self.lanes)

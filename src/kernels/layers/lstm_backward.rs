@@ -133,10 +133,39 @@ impl KernelSpec for LstmBackward {
     const NAME: &'static str = "lstm_backward";
     const SOURCE: &'static str = shader!["layers/lstm_backward"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// Gradient of the layer's output; packed weights; slope (anything where there is none); trace; gradients of the
     /// states; gradient of the input.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
+    const PACKED_WEIGHTS: Option<usize> = Some(1);
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::PerBlock(self.cell.out_len()),
+            Need::Flat(self.packing().len()),
+            Need::PerBlock(if self.has_slope { self.cell.in_len() } else { self.cell.out_len() }),
+            Need::PerBlock(self.cell.trace_len()),
+            Need::PerBlock(2 * self.cell.hidden),
+            Need::PerBlock(self.cell.in_len()),
+        ]
+    }
+
+    /// The slope, if there is one; the carried gradients, after the first launch; the input's gradient, to add to it.
+    fn reads(&self, binding: usize) -> bool {
+        match binding {
+            2 => self.has_slope,
+            4 => self.first_step > 0,
+            5 => self.to_input && self.adds,
+            _ => true,
+        }
+    }
+
+    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps only
+    /// if the weights make the state itself grow.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(2e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         let flag = |flag: bool| f64::from(u8::from(flag));

@@ -160,9 +160,32 @@ impl KernelSpec for LstmForward {
     const NAME: &'static str = "lstm_forward";
     const SOURCE: &'static str = shader!["layers/lstm_forward"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// Input; packed weights; parameters; trace; the layer's output.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Write];
+    const PACKED_WEIGHTS: Option<usize> = Some(1);
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::PerBlock(self.cell.in_len()),
+            Need::Flat(self.packing().len()),
+            Need::AtLeast(self.cell.weight_offset + self.cell.weight_len()),
+            Need::PerBlock(self.cell.trace_len()),
+            Need::PerBlock(self.cell.out_len()),
+        ]
+    }
+
+    /// Before the first step there are no states.
+    fn reads(&self, binding: usize) -> bool {
+        binding != 3 || self.first_step > 0
+    }
+
+    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps only
+    /// if the weights make the state itself grow.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(2e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         let mut overrides = cell_overrides(&self.cell, self.lanes);

@@ -127,8 +127,21 @@ impl KernelSpec for LstmPack {
     const NAME: &'static str = "lstm_pack";
     const SOURCE: &'static str = shader!["layers/lstm_pack"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = false;
     /// Parameters; packed weights.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::AtLeast(self.cell.weight_offset + self.cell.weight_len()),
+            Need::Flat(self.packing().len()),
+        ]
+    }
+
+    /// Copies.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::EXACT
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![

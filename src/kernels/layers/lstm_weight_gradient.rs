@@ -63,8 +63,22 @@ impl KernelSpec for LstmWeightGradient {
     const NAME: &'static str = "lstm_weight_gradient";
     const SOURCE: &'static str = shader!["layers/lstm_weight_gradient"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = false;
     /// Input; trace; partial sums.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::PerBlock(self.cell.in_len()),
+            Need::PerBlock(self.cell.trace_len()),
+            Need::AtLeast(self.chunks.end() * self.n_parameters),
+        ]
+    }
+
+    /// Dot products over all pixels of a chunk: some 10,000 terms of both signs, which the reference adds one by one.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(5e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         let cell = &self.cell;

@@ -96,6 +96,11 @@ impl Packing {
         }
     }
 
+    /// Weights.
+    pub fn weight_len(&self) -> usize {
+        self.in_channels * self.out_channels * self.kernel_height * self.kernel_width
+    }
+
     /// Floats, padding included.
     pub fn len(&self) -> usize {
         let (tiled, other) = self.tiled();
@@ -178,8 +183,21 @@ impl KernelSpec for PackWeights {
     const NAME: &'static str = "pack_weights";
     const SOURCE: &'static str = shader!["layers/pack_weights"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = false;
     /// Parameters; packed weights.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::AtLeast(self.weight_offset + self.packing.weight_len()),
+            Need::AtLeast(self.packed_offset + self.packing.len()),
+        ]
+    }
+
+    /// Copies.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::EXACT
+    }
 
     fn overrides(&self) -> Overrides {
         let p = &self.packing;

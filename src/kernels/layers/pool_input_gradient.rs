@@ -31,8 +31,29 @@ impl KernelSpec for PoolInputGradient {
     const NAME: &'static str = "pool_input_gradient";
     const SOURCE: &'static str = shader!["layers/pool_input_gradient"];
     type Params = SlopeParams;
+    const PER_BLOCK: bool = true;
     /// Gradient of the output; slope (anything if it is not beside); gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::PerBlock(self.shape.channels),
+            Need::PerBlock(
+                self.shape.channels * if self.slope == Slope::Beside { self.shape.pixels } else { 1 },
+            ),
+            Need::PerBlock(self.shape.channels * self.shape.pixels),
+        ]
+    }
+
+    /// The slope's buffer if it has one of its own, the gradient's if the slope lies there.
+    fn reads(&self, binding: usize) -> bool {
+        self.slope.is_read(binding, 1)
+    }
+
+    /// A product, within the magnitude of the largest.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         let mut overrides = pool_overrides(self.lanes, &self.shape);

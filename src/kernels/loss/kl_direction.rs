@@ -65,9 +65,20 @@ impl KernelSpec for KlDirection {
     const NAME: &'static str = "kl_direction";
     const SOURCE: &'static str = shader!["lib/state", "lib/dynamics", "loss/kl_direction"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// State; gradient at x_K; x_K; streams; seeds.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        let image = Need::PerBlock(self.features);
+        vec![Need::STATE, image, image, Need::PerBlock(2 * self.features), Need::PerBlock(2)]
+    }
+
+    /// Copies, and a product of a few factors.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features, BATCH = self.batch]

@@ -20,8 +20,19 @@ impl KernelSpec for WeightPenalty {
     const NAME: &'static str = "weight_penalty";
     const SOURCE: &'static str = shader!["loss/weight_penalty"];
     type Params = Params;
+    const PER_BLOCK: bool = false;
     /// Parameters; gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+
+    fn needs(&self) -> Vec<Need> {
+        let parameters = Need::Flat(self.n_parameters);
+        vec![parameters, parameters]
+    }
+
+    /// Two roundings; the terms may cancel.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::new(3e-7, 3e-7)
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters]

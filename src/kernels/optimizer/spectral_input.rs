@@ -46,8 +46,22 @@ impl KernelSpec for SpectralInput {
     const NAME: &'static str = "spectral_input";
     const SOURCE: &'static str = shader!["optimizer/spectral_input"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = false;
     /// Parameters; u of all matrices; v.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::AtLeast(self.matrix.range().end),
+            Need::AtLeast(self.matrix.vector().end),
+            Need::AtLeast(self.matrix.columns),
+        ]
+    }
+
+    /// Dot products over a layer's rows.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         let mut overrides = self.matrix.overrides();

@@ -14,8 +14,22 @@ impl KernelSpec for SpectralOutput {
     const NAME: &'static str = "spectral_output";
     const SOURCE: &'static str = shader!["lib/sum", "optimizer/spectral_output"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = false;
     /// Parameters; v; t.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::AtLeast(self.matrix.range().end),
+            Need::AtLeast(self.matrix.columns),
+            Need::AtLeast(self.matrix.rows),
+        ]
+    }
+
+    /// Dot products over a layer's columns.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         let mut overrides = self.matrix.overrides();

@@ -1,7 +1,7 @@
 //! Weights, and the judgement of proposals, of annealed importance sampling (Neal 2001,
 //! <https://arxiv.org/abs/physics/9803008>): see `shaders/sampling/anneal_accept.wgsl`.
 
-use crate::kernels::anneal_propose::{Anneal, AnnealParams, BaseFeature, Rung};
+use crate::kernels::anneal_propose::{Anneal, AnnealParams, BaseFeature, CHAIN, RECORD, Rung};
 use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, log_unit, philox};
 
@@ -38,6 +38,7 @@ impl KernelSpec for AnnealAccept {
     const NAME: &'static str = "anneal_accept";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/anneal", "sampling/anneal_accept"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// State; schedule; base; energies and gradient at y; y; chain; record.
     const ACCESS: &'static [Access] = &[
         Access::Read,
@@ -49,6 +50,30 @@ impl KernelSpec for AnnealAccept {
         Access::Read,
         Access::ReadWrite,
     ];
+
+    fn needs(&self) -> Vec<Need> {
+        let image = Need::PerBlock(self.features);
+        vec![
+            Need::STATE,
+            Need::AtLeast(2 * (self.step.unwrap_or(0) as usize + 2)),
+            Need::Flat(4 * self.features),
+            Need::PerBlock(1),
+            image,
+            image,
+            Need::PerBlock(CHAIN * self.features),
+            Need::PerBlock(RECORD),
+        ]
+    }
+
+    /// Where chains begin there is no proposal to judge.
+    fn reads(&self, binding: usize) -> bool {
+        self.step.is_some() || matches!(binding, 2 | 3 | 5)
+    }
+
+    /// Sums of squares over an image. Decisions and counts are whole numbers, and off by much more if they are wrong.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]

@@ -120,6 +120,7 @@ impl KernelSpec for AnnealPropose {
     const NAME: &'static str = "anneal_propose";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/anneal", "sampling/anneal_propose"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// State; schedule; base; gradient at y; record; y; chain.
     const ACCESS: &'static [Access] = &[
         Access::Read,
@@ -130,6 +131,29 @@ impl KernelSpec for AnnealPropose {
         Access::ReadWrite,
         Access::ReadWrite,
     ];
+
+    fn needs(&self) -> Vec<Need> {
+        let image = Need::PerBlock(self.features);
+        vec![
+            Need::STATE,
+            Need::AtLeast(2),
+            Need::Flat(4 * self.features),
+            image,
+            Need::PerBlock(RECORD),
+            image,
+            Need::PerBlock(CHAIN * self.features),
+        ]
+    }
+
+    /// Where a chain begins everything is accepted, so that its buffer is written before it is read.
+    fn reads(&self, binding: usize) -> bool {
+        self.part != Part::First(0) || binding < 6
+    }
+
+    /// Polynomials and products. A momentum's sign at a wall depends on rounding, but hardly any step ends that near a wall.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-6)
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]

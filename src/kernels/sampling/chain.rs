@@ -273,6 +273,11 @@ impl Chain {
         params
     }
 
+    /// The length of the parameter vector, at least.
+    fn n_parameters(&self) -> usize {
+        self.layers.iter().map(|layer| layer.bias_offset + layer.shape.out_channels).max().unwrap_or(0)
+    }
+
     fn features(&self) -> usize {
         self.layers[0].shape.in_len()
     }
@@ -283,9 +288,26 @@ impl KernelSpec for Chain {
     const SOURCE: &'static str =
         shader!["lib/state", "lib/activation", "lib/random", "lib/dynamics", "sampling/chain"];
     type Params = Params;
+    const PER_BLOCK: bool = false;
     /// State; packed weights; parameters; x; scratch.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Scratch];
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::STATE,
+            Need::AtLeast(packed_len(&self.layers)),
+            Need::AtLeast(self.n_parameters()),
+            Need::PerBlock(self.features()),
+            Need::AtLeast(self.n_images as usize * scratch_len(&self.layers, self.hidden)),
+        ]
+    }
+
+    /// A few Langevin steps of the whole network. Each multiplies earlier errors by its step size and the energy's
+    /// curvature. `x` is of magnitude 1.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-4)
+    }
 
     fn prelude(&self) -> String {
         let features = self.features();

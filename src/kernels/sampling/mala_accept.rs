@@ -37,6 +37,7 @@ impl KernelSpec for MalaAccept {
     const NAME: &'static str = "mala_accept";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/dynamics", "sampling/mala_accept"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// State; energies and gradient at y; y; x; gradient and energies at x; decisions.
     const ACCESS: &'static [Access] = &[
         Access::Read,
@@ -48,6 +49,21 @@ impl KernelSpec for MalaAccept {
         Access::ReadWrite,
         Access::ReadWrite,
     ];
+
+    fn needs(&self) -> Vec<Need> {
+        let image = Need::PerBlock(self.features);
+        vec![Need::STATE, Need::PerBlock(1), image, image, image, image, Need::PerBlock(1), Need::PerBlock(2)]
+    }
+
+    /// Where a chain begins, only energies are read.
+    fn reads(&self, binding: usize) -> bool {
+        self.step.is_some() || binding == 1
+    }
+
+    /// Decisions and counts are whole numbers, and energies are copied.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::EXACT
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]

@@ -33,9 +33,25 @@ impl KernelSpec for MalaPropose {
     const NAME: &'static str = "mala_propose";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/dynamics", "sampling/mala_propose"];
     type Params = Params;
+    const PER_BLOCK: bool = true;
     /// State; gradient at y; decisions; y; x; gradient at x.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
+
+    fn needs(&self) -> Vec<Need> {
+        let image = Need::PerBlock(self.features);
+        vec![Need::STATE, image, Need::PerBlock(2), image, image, image]
+    }
+
+    /// Where a chain begins everything is accepted, so that nothing keeps its place.
+    fn reads(&self, binding: usize) -> bool {
+        self.perturbs != Some(0) || binding < 4
+    }
+
+    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-6)
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]

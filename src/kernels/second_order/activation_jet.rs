@@ -131,8 +131,19 @@ impl KernelSpec for ActivationJet {
     const SOURCE: &'static str =
         shader!["lib/activation", "lib/curves", "lib/jet", "second_order/activation_jet"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = true;
     /// Pre-activation less bias; parameters; activation.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        let streams = Need::PerBlock(self.jet.streams() * self.features);
+        vec![streams, Need::AtLeast(self.bias_offset + self.channels), streams]
+    }
+
+    /// A handful of terms. The last one's factor, a third derivative, is a difference of terms larger than itself.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         jet_overrides(self)

@@ -47,8 +47,18 @@ impl KernelSpec for ActivationJetBackward {
     const SOURCE: &'static str =
         shader!["lib/activation", "lib/curves", "lib/jet", "second_order/activation_jet_backward"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = true;
     /// Pre-activation less bias; parameters; gradient.
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
+
+    fn needs(&self) -> Vec<Need> {
+        self.0.needs()
+    }
+
+    /// A handful of terms. The last one's factor, a third derivative, is a difference of terms larger than itself.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         jet_overrides(&self.0)

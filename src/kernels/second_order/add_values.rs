@@ -25,8 +25,19 @@ impl KernelSpec for AddValues {
     const NAME: &'static str = "add_values";
     const SOURCE: &'static str = shader!["second_order/add_values"];
     type Params = ElementParams;
+    const PER_BLOCK: bool = true;
     /// Value; sum.
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+
+    fn needs(&self) -> Vec<Need> {
+        let image = Need::PerBlock(self.features);
+        vec![image, image]
+    }
+
+    /// A sum.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(2e-7)
+    }
 
     fn overrides(&self) -> Overrides {
         overrides![WORKGROUP_SIZE, LANES = self.lanes]

@@ -72,9 +72,37 @@ impl KernelSpec for JetStart {
     const NAME: &'static str = "jet_start";
     const SOURCE: &'static str = shader!["second_order/jet_start"];
     type Params = BlockParams;
+    const PER_BLOCK: bool = true;
     /// x; its energy's gradient; probes (anything for what is not needed); streams; residuals.
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
+
+    fn needs(&self) -> Vec<Need> {
+        let image = Need::PerBlock(self.features);
+        // Anything of an image's size is bound if no probes are given.
+        let n_probes = if self.reads(2) { self.jet.directions - self.jet.first_order } else { 1 };
+        vec![
+            image,
+            image,
+            Need::PerBlock(n_probes * self.features),
+            Need::PerBlock(self.jet.streams() * self.features),
+            Need::PerBlock(1),
+        ]
+    }
+
+    /// Only the directions that there are.
+    fn reads(&self, binding: usize) -> bool {
+        match binding {
+            1 => self.jet.first_order > 0,
+            2 => self.probes == Probes::Given && self.jet.has_second(),
+            _ => true,
+        }
+    }
+
+    /// Copies; the residual is a sum of squares over an image.
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::of_largest(1e-5)
+    }
 
     fn overrides(&self) -> Overrides {
         let mut overrides = overrides![
