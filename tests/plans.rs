@@ -14,9 +14,8 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::{Access, Kernel, Slope};
 use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding, preset};
 use thalweg::plan::{
-    AnnealingNumbers, BufferId, GuardNumbers, JetPass, Launch, Layout, Plan, SamplerNumbers,
-    ScoreObjective, Source, Starts, Target, TrainingNumbers, Words, annealing_plan, energy_plan,
-    sampler_plan, training_plan,
+    AnnealingNumbers, BufferId, GuardNumbers, JetPass, Launch, Layout, Plan, SamplerNumbers, ScoreObjective,
+    Source, Starts, Target, TrainingNumbers, Words, annealing_plan, energy_plan, sampler_plan, training_plan,
 };
 use thalweg::random::Distribution;
 

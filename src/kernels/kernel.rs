@@ -34,6 +34,10 @@ pub trait KernelSpec {
     /// How far results on any device may be from the twin's, in floats.
     fn tolerance(&self) -> Tolerance;
 
+    /// Adds the kernel's test cases: see [`super::testing`].
+    #[cfg(test)]
+    fn cases(bench: &mut super::testing::Bench);
+
     /// Declarations that go in front of the text: what `override` can't reach, such as the size of a local array.
     fn prelude(&self) -> String {
         String::new()
@@ -120,6 +124,15 @@ macro_rules! kernels {
             pub fn run_part(&self, first: usize, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run_part(first, bindings),)* } }
             /// The twin: see [`KernelSpec::run`].
             pub fn run(&self, index: u32, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run(index, bindings),)* } }
+        }
+
+        /// A test for each kernel, by its name.
+        #[cfg(test)]
+        mod tests {
+            $(#[test]
+            fn $module() {
+                crate::kernels::testing::check::<crate::kernels::$module::$variant>();
+            })*
         }
 
         $(impl From<$module::$variant> for Kernel { fn from(kernel: $module::$variant) -> Self { Self::$variant(kernel) } })*

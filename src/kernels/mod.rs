@@ -102,6 +102,8 @@ mod overrides;
 mod parts;
 mod real;
 mod state;
+#[cfg(test)]
+mod testing;
 mod tolerance;
 mod uniform;
 
@@ -140,10 +142,16 @@ pub(crate) use shader;
 mod prelude {
     pub(super) use super::bindings::bound;
     pub(super) use super::overrides::{Overrides, overrides};
+    #[cfg(test)]
+    pub(super) use super::testing::*;
     pub(super) use super::uniform::shader_struct;
     pub(super) use super::{
         Access, Binding, BlockParams, ElementParams, KernelSpec, Need, Parts, Real, Slope, SlopeParams,
         State, Tolerance, WORKGROUP_SIZE, activate, fours, groups, shader,
     };
+    #[cfg(test)]
+    pub(super) use crate::plan::{BufferId, Layout, Words};
+    #[cfg(test)]
+    pub(super) use rand::RngExt;
     pub(super) use std::ops::Range;
 }

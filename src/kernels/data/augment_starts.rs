@@ -119,4 +119,21 @@ impl KernelSpec for AugmentStarts {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        // Changed by nothing, by whole pixels, by parts of them; images of one pixel, of a row.
+        for (channels, [height, width], augment) in [
+            (1, [1, 1], Augment { probability: 1.0, shift: 3, flip: 0.5, rescale: 0.5 }),
+            (3, [1, 7], Augment { probability: 0.7, shift: 2, flip: 0.5, rescale: 0.0 }),
+            (1, [9, 8], Augment { probability: 1.0, shift: 0, flip: 0.0, rescale: 0.3 }),
+            (2, [5, 6], Augment { probability: 0.0, shift: 2, flip: 1.0, rescale: 0.3 }),
+        ] {
+            let shape = ImageShape { channels, height, width };
+            let (state, starts) = (bench.at_step(5), bench.images("starts", shape.len()));
+            let x = bench.per_block("x", shape.len());
+            bench.run(Self { lanes, shape, augment }, &[state, starts, x]);
+        }
+    }
 }

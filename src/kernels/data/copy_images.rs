@@ -87,4 +87,19 @@ impl KernelSpec for CopyImages {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        // A batch may be short of real images.
+        for (features, batch, n_images, step) in
+            [(5, 2 * lanes, 3 * lanes, 1), (4, 1, 9, 3), (1, lanes, 50, 0)]
+        {
+            let state = bench.at_step(step);
+            let x = bench.random_blocks("x", features, &(0..batch.div_ceil(lanes)));
+            let kernel = Self { lanes, features, batch, n_images, first_block: 2, noise: 0.1 };
+            let written = bench.words_of(features, &(2..2 + batch.div_ceil(lanes)));
+            bench.run_whole(kernel, &[state, x], &[(x, vec![written])]);
+        }
+    }
 }

@@ -143,4 +143,28 @@ impl KernelSpec for DrawNegatives {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (features, capacity, ring_length, fresh) in
+            [(1, 1, 1, 0.5), (3, 5, 5, 0.0), (17, 300, 257, 0.05), (65, 20, 3, 0.5), (4, 7, 7, 1.0)]
+        {
+            let state = bench.state(State { step: ring_length * 3, ring_length, ..State::default() });
+            let ring = bench.flat("ring", capacity * features);
+            bench.fill(ring, 0..ring_length as usize * features, 1.0);
+            for distribution in [Distribution::Uniform, Distribution::Normal] {
+                let noise = Noise { distribution, scale: 0.7, bound: 0.6 };
+                let x = bench.per_block("x", features);
+                bench.run(Self { lanes, features, fresh, noise, subset: 0 }, &[state, ring, x]);
+            }
+        }
+        // Persistent chains: as many as the batch has, or more.
+        for (features, subset, fresh) in [(3, 2 * lanes, 0.0), (5, 257, 0.2), (1, 1, 0.0)] {
+            let state = bench.state(State { step: 77, ring_length: subset, ..State::default() });
+            let ring = bench.random_flat("ring", subset as usize * features);
+            let x = bench.per_block("x", features);
+            bench.run(Self { lanes, features, fresh, noise: Noise::UNIFORM, subset }, &[state, ring, x]);
+        }
+    }
 }

@@ -157,6 +157,40 @@ impl KernelSpec for DrawReal {
         let [state, data, x] = bound(bindings);
         self.block(&State::of(state.words()), index, data, x.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        // Images, batch (short of the blocks' lanes), sizes: the last batch of an epoch may be short, or of one image.
+        for (n_images, batch, channels, size, data_size) in [
+            (1, 1, 1, [1, 1], [1, 1]),
+            (50, 20, 1, [7, 6], [4, 5]),
+            (17, 17, 3, [5, 3], [5, 3]),
+            (65, 8, 3, [4, 4], [1, 3]),
+        ] {
+            let [shape, data_shape] =
+                [size, data_size].map(|[height, width]| ImageShape { channels, height, width });
+            for step in [0, 2, 8, 1000] {
+                let state = bench.at_step(step);
+                let values = n_images as usize * data_shape.len();
+                let bytes = bench.add("data", Layout::Flat(values.div_ceil(4)), Words::Integers);
+                for i in 0..values.div_ceil(4) {
+                    bench.contents[bytes.0][i] = bench.rng.random();
+                }
+                // Floats beyond [-1, 1], which stay there.
+                let numbers = bench.flat("data", values);
+                bench.fill(numbers, 0..values, 5.0);
+                let x = bench.per_block("x", shape.len());
+                for (data, floats, noise) in [(bytes, false, 0.2), (bytes, false, 0.0), (numbers, true, 0.2)]
+                {
+                    let part = 0..n_images;
+                    let kernel = Self { lanes, batch, n_images, part, shape, data_shape, floats, noise };
+                    bench.run(kernel, &[state, data, x]);
+                    bench.note(&format!("step {step}"));
+                }
+            }
+        }
+    }
 }
 
 impl DrawReal {

@@ -62,4 +62,15 @@ impl KernelSpec for DrawToy {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for toy in crate::data::toy::TOYS {
+            for (step, noise) in [(0, 0.0), (1000, 0.5)] {
+                let (state, x) = (bench.at_step(step), bench.per_block("x", 2));
+                bench.run(Self { lanes, toy, noise }, &[state, x]);
+            }
+        }
+    }
 }

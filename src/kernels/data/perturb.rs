@@ -145,4 +145,26 @@ impl KernelSpec for Perturb {
         let [level, noise, x, weight] = bound(bindings);
         self.reference(level.floats(), noise.floats_mut(), x.floats_mut(), weight.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for features in [1, 17, 63, 65, 257] {
+            for (levels, velocity, from_noise) in [
+                (1, false, 0.0),
+                (2, false, 0.0),
+                (10, false, 0.0),
+                (1, true, 0.0),
+                (10, true, 0.0),
+                (2, true, 0.4),
+            ] {
+                let [level, noise, x] = [("level", 1), ("noise", features), ("x", features)]
+                    .map(|(name, features)| bench.images(name, features));
+                let weight = bench.per_block("weight", 1);
+                let kernel =
+                    Self { lanes, features, levels, sigma: 0.1, sigma_max: 3.0, velocity, from_noise };
+                bench.run(kernel, &[level, noise, x, weight]);
+            }
+        }
+    }
 }

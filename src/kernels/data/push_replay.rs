@@ -79,4 +79,44 @@ impl KernelSpec for PushReplay {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        // Batch, capacity, head: around the end, over it, exactly to it, all of it.
+        for (features, batch, capacity, head) in
+            [(1, 1, 1, 0), (3, 17, 20, 15), (65, 20, 63, 43), (17, 31, 31, 30), (5, 32, 257, 0)]
+        {
+            let first_block = N_BLOCKS - u32::div_ceil(batch, lanes);
+            let state = bench.state(State { ring_head: head, ring_length: capacity, ..State::default() });
+            let x = bench.random_blocks("x", features, &(first_block..N_BLOCKS));
+            let ring = bench.flat("ring", capacity as usize * features);
+            let end = (head + batch).min(capacity) as usize;
+            let wrapped = (head + batch) as usize - end;
+            let written = vec![head as usize * features..end * features, 0..wrapped * features];
+            let kernel = Self { lanes, features, batch, capacity, first_block, subset: false };
+            bench.run_whole(kernel, &[state, x, ring], &[(ring, written)]);
+        }
+        // Persistent chains, back to their slots.
+        for (features, batch, capacity) in [(3, 2 * lanes, 2 * lanes), (5, lanes, 257), (1, 1, 1)] {
+            let first_block = N_BLOCKS - u32::div_ceil(batch, lanes);
+            let state = bench.state(State { step: 77, ring_length: capacity, ..State::default() });
+            let x = bench.random_blocks("x", features, &(first_block..N_BLOCKS));
+            let ring = bench.flat("ring", capacity as usize * features);
+            let key = State::of(&bench.contents[state.0]).key();
+            let slots = (0..batch).map(|i| permute_of(Stream::Subsets, i, capacity, 77, key) as usize);
+            let written = slots.map(|slot| slot * features..(slot + 1) * features).collect();
+            let kernel = Self { lanes, features, batch, capacity, first_block, subset: true };
+            bench.run_whole(kernel, &[state, x, ring], &[(ring, written)]);
+        }
+        for subset in [false, true] {
+            let (state, x, ring) = (
+                bench.state(State::HALTED),
+                bench.random_blocks("x", 5, &(0..N_BLOCKS)),
+                bench.random_flat("ring", 500),
+            );
+            let kernel = Self { lanes, features: 5, batch: lanes, capacity: 100, first_block: 1, subset };
+            bench.run_whole(kernel, &[state, x, ring], &[(ring, vec![])]);
+        }
+    }
 }

@@ -51,4 +51,29 @@ impl KernelSpec for CheckState {
         let is_good = remembered.steps == 0.0 || remembered.calm >= self.interval as f32;
         keep.floats_mut()[0] = f32::from(u8::from(now.halted == 0 && is_good));
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let calm = Memory { steps: 300.0, calm: 100.0, tries: 2.0, ..Memory::default() };
+        let n_counts = 700;
+        for (wrong, at, remembered) in [
+            // Not finite, state, memory.
+            (0.0, State::default(), Memory::default()),
+            (0.0, State::default(), calm),
+            (0.0, State::default(), Memory { calm: 99.0, ..calm }),
+            (3.0, State::default(), calm),
+            (0.0, State::HALTED, calm),
+            (3.0, State::HALTED, calm),
+        ] {
+            let (state, memory, keep) = (bench.state(at), bench.memory(remembered), bench.flat("keep", 1));
+            let counts = bench.flat("counts", n_counts + 1);
+            bench.contents[counts.0][..n_counts].fill(0);
+            bench.contents[counts.0][n_counts - 1] = f32::to_bits(wrong);
+            let halts = wrong > 0.0 && at.halted == 0;
+            let (of_state, of_memory) = if halts { (vec![7..8], vec![11..13]) } else { (vec![], vec![]) };
+            let written = [(state, of_state), (memory, of_memory), (keep, vec![0..1])];
+            bench.run_whole(Self { n_counts, interval: 100 }, &[state, counts, memory, keep], &written);
+            bench.note(&format!("{at:?}, {wrong}"));
+        }
+    }
 }

@@ -56,4 +56,19 @@ impl KernelSpec for CopyWords {
             copy.words_mut()[..self.length].copy_from_slice(&source.words()[..self.length]);
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for length in [1, 63, 1025, 5000, 300_001] {
+            for (keep, always) in [(0.0, false), (1.0, false), (0.0, true)] {
+                let flag = bench.flat("keep", 1);
+                bench.contents[flag.0][0] = f32::to_bits(keep);
+                let [source, copy] =
+                    ["source", "copy"].map(|name| bench.add(name, Layout::Flat(length + 1), Words::Integers));
+                bench.fill(source, 0..length + 1, 1.0);
+                let all = if keep > 0.0 || always { vec![0..length] } else { vec![] };
+                bench.run_whole(Self { length, always }, &[flag, source, copy], &[(copy, all)]);
+            }
+        }
+    }
 }

@@ -67,4 +67,29 @@ impl KernelSpec for CountNonFinite {
                 values.iter().map(|bits| u32::from(bits & 0x7f80_0000 == 0x7f80_0000)).sum::<u32>() as f32;
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        // Up to several words an invocation; most groups, and a stretch of several each.
+        for (length, wrong) in [
+            (1, vec![]),
+            (1, vec![0]),
+            (63, vec![5]),
+            (1025, vec![0, 512, 513, 1024]),
+            (5000, vec![4999]),
+            (300_001, (0..300_001).step_by(7).collect::<Vec<usize>>()),
+        ] {
+            let values = bench.flat("values", length + 3); // the last three, which are NaN, are not looked at
+            bench.fill(values, 0..length, 3e38);
+            let not_finite = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(0x7f80_0001)];
+            for (i, at) in wrong.iter().enumerate() {
+                bench.contents[values.0][*at] = not_finite[i % 4].to_bits();
+            }
+            let (groups, first) = (Self::groups(length), length % 5);
+            let counts = bench.flat("counts", first + groups + 2);
+            let written = [(counts, vec![first..first + groups])];
+            bench.run_whole(Self { length, first }, &[values, counts], &written);
+            bench.note(&format!("{} wrong", wrong.len()));
+        }
+    }
 }

@@ -344,4 +344,173 @@ impl KernelSpec for Guard {
         state.words_mut()[..State::WORDS].copy_from_slice(bytemuck::cast_slice(&[now]));
         memory.floats_mut().copy_from_slice(bytemuck::cast_slice(&[after]));
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        cases::add(bench);
+    }
+}
+
+/// A healthy step, and what has to be changed in it for each reason to halt; and the same with no reason to.
+#[cfg(test)]
+mod cases {
+    use super::*;
+
+    pub fn add(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        // Energies lie in [-1, 1], 0.5 is the mean of the real ones.
+        let usual = Memory {
+            steps: 1000.0,
+            gap: 0.2,
+            gap_range: 0.3,
+            alike: 499.0,
+            saturated: 499.0,
+            flat: 499.0,
+            calm: 20.0,
+            since: 30.0,
+            tries: 2.0,
+            variance: 0.3,
+            ..Memory::default()
+        };
+        let row = [0.1, -0.2, 0.3, 0.5, 0.7, 3.0];
+        let images = [0.2, 0.1, 0.5, 0.4]; // variances and shares, real and fake
+        #[derive(Clone)]
+        struct Case {
+            name: &'static str,
+            memory: Memory,
+            row: [f32; 6],
+            images: [f32; 4],
+            energy: f32, // of one image
+            drawn: f32,  // numbers that are not finite
+            has_fakes: bool,
+            bounded: bool,
+            halts: bool,
+        }
+        let case = Case {
+            name: "healthy",
+            memory: usual,
+            row,
+            images,
+            energy: 0.3,
+            drawn: 0.0,
+            has_fakes: true,
+            bounded: true,
+            halts: false,
+        };
+        let halts = Case { halts: true, ..case.clone() };
+        let early = Memory { steps: 199.0, ..usual };
+        let first = Memory { steps: 0.0, energies: -20.0, gradient: -20.0, ..usual };
+        let gone = Memory { since: 999.0, ..usual };
+        let with = |place: usize, value: f32| {
+            let mut row = row;
+            row[place] = value;
+            row
+        };
+        let cases = [
+            case.clone(),
+            Case { name: "early", memory: early, ..case.clone() },
+            Case { name: "first", memory: first, row: with(5, 1e6), ..case.clone() },
+            Case { name: "forgiven", memory: gone, ..case.clone() },
+            Case { name: "drawn", drawn: 2.0, ..halts.clone() },
+            Case { name: "an energy is NaN", energy: f32::NAN, ..halts.clone() },
+            Case { name: "an energy is infinite", energy: f32::NEG_INFINITY, ..halts.clone() },
+            Case { name: "the loss is NaN", row: with(0, f32::NAN), ..halts.clone() },
+            Case { name: "the gradient is infinite", row: with(5, f32::INFINITY), ..halts.clone() },
+            Case { name: "the gradient is NaN", row: with(5, f32::NAN), ..halts.clone() },
+            Case { name: "energies far out", energy: -120.0, ..halts.clone() },
+            Case { name: "energies out", energy: 90.0, ..case.clone() },
+            Case { name: "energies far out, early", energy: -120.0, memory: early, ..case.clone() },
+            Case { name: "energies farther out, early", energy: -1200.0, memory: early, ..halts.clone() },
+            Case { name: "a large gradient", row: with(5, 101.0), ..halts.clone() },
+            Case { name: "not so large a gradient", row: with(5, 99.0), ..case.clone() },
+            Case { name: "a small gradient", row: with(5, 0.0), ..case.clone() },
+            Case { name: "all alike", images: [0.2, 0.0099, 0.5, 0.4], ..halts.clone() },
+            Case { name: "not quite", images: [0.2, 0.0101, 0.5, 0.4], ..case.clone() },
+            Case {
+                name: "alike all along",
+                memory: Memory { variance: 0.1, ..usual },
+                images: [0.2, 0.0099, 0.5, 0.4],
+                ..case.clone()
+            },
+            Case { name: "saturated", images: [0.2, 0.1, 0.5, 0.049], ..halts.clone() },
+            Case {
+                name: "saturated, no bound",
+                images: [0.2, 0.1, 0.5, 0.0],
+                bounded: false,
+                ..case.clone()
+            },
+            Case {
+                name: "no fake energies",
+                energy: f32::NAN,
+                images: [0.2, 0.0, 0.5, 0.0],
+                row: with(4, 0.5),
+                has_fakes: false,
+                ..case.clone()
+            },
+            Case { name: "saturated as real images", images: [0.2, 0.1, 0.009, 0.0], ..case.clone() },
+            Case { name: "flat", row: with(4, 0.5002), ..halts.clone() },
+            Case { name: "not quite flat", row: with(4, 0.5004), ..case.clone() },
+            Case {
+                name: "for a short time",
+                memory: Memory { flat: 400.0, ..usual },
+                row: with(4, 0.5),
+                ..case
+            },
+        ];
+        let (batch, n_features, n_counts, step) = (lanes + 1, 300, 257, 3);
+        for (number, case) in cases.iter().enumerate() {
+            for at in [State { step, ..State::default() }, State { step, ..State::HALTED }] {
+                let state = bench.state(at);
+                let metrics = bench.flat("metrics", ROWS as usize * METRICS);
+                let at_row = (step % ROWS) as usize * METRICS;
+                for (word, value) in bench.contents[metrics.0][at_row..].iter_mut().zip(case.row) {
+                    *word = value.to_bits();
+                }
+                // One jet has three streams, of which the first is the energy; the others are NaN.
+                let streams = if case.name.contains("energ") { 3 } else { 1 };
+                let energies = bench.per_block("energies", streams);
+                let lanes = lanes as usize;
+                for (first, n) in [(0, batch as usize), (2, batch as usize)] {
+                    for image in 0..n {
+                        let at = (first + image / lanes) * streams * lanes + image % lanes;
+                        bench.fill(energies, at..at + 1, 1.0);
+                    }
+                }
+                // The last of the fake ones.
+                let last = (3 * streams) * lanes;
+                bench.contents[energies.0][last] = case.energy.to_bits();
+                let statistics = bench.flat("statistics", 4 * n_features);
+                for (i, word) in bench.contents[statistics.0].iter_mut().enumerate() {
+                    *word = case.images[i % 4].to_bits();
+                }
+                let counts = bench.flat("counts", n_counts);
+                bench.contents[counts.0].fill(0);
+                bench.contents[counts.0][n_counts - 1] = case.drawn.to_bits();
+                let memory = bench.memory(case.memory);
+                let kernel = Guard {
+                    lanes: lanes as u32,
+                    streams,
+                    batch,
+                    n_images: 10 * batch,
+                    metric_rows: ROWS,
+                    n_features,
+                    n_counts,
+                    has_fakes: case.has_fakes,
+                    bounded: case.bounded,
+                    energy_range: 100.0,
+                    gradient_range: 100.0,
+                    collapse_steps: 500,
+                };
+                let (of_state, of_memory) = match (at.halted, case.halts) {
+                    (0, true) => (vec![7..8], vec![11..13]),
+                    (0, false) => (vec![], vec![0..11, 13..14]),
+                    _ => (vec![], vec![]),
+                };
+                let written = [(state, of_state), (memory, of_memory)];
+                let bindings = [state, metrics, energies, statistics, counts, memory];
+                bench.run_whole(kernel, &bindings, &written);
+                bench.note(&format!("{number}, {}: {at:?}", case.name));
+            }
+        }
+    }
 }

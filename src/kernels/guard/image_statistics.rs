@@ -106,4 +106,27 @@ impl KernelSpec for ImageStatistics {
             row.copy_from_slice(&[real.0, fake.0, real.1, fake.1]);
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (i, (features, batch, n_images, step)) in [
+            (1, 1, 1, 0),
+            (17, lanes, 5 * lanes, 2),
+            (63, lanes + 1, 2 * lanes + 7, 1),
+            (5, 2 * lanes, 3 * lanes, 1),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (state, x) = (bench.at_step(step), bench.per_block("x", features));
+            // Lanes without an image are NaN: they must not count.
+            bench.fill_images(x, 0, Batch::new(batch, n_images, step).n_real);
+            bench.fill_images(x, batch.div_ceil(lanes), batch);
+            let statistics = bench.flat("statistics", 4 * features);
+            let kernel = Self { lanes, features, batch, n_images, bound: 0.4 + 0.1 * i as f32 };
+            bench.run_whole(kernel, &[state, x, statistics], &[(statistics, vec![0..4 * features])]);
+            bench.note(&format!("step {step}"));
+        }
+    }
 }

@@ -152,4 +152,22 @@ impl KernelSpec for AnalyticEnergy {
         let [x, energy, gradient] = bound(bindings);
         self.reference(x.floats(), energy.floats_mut(), gradient.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        // Points near the wells and far out.
+        let lanes = bench.plan.lanes;
+        for energy in crate::network::ANALYTIC {
+            for (features, scale) in [(2, 0.3), (2, 5.0), (1, 2.0), (5, 2.0)] {
+                if features != 2 && energy.is_planar() {
+                    continue;
+                }
+                let x = bench.per_block("x", features);
+                bench.fill(x, bench.words_of(features, &BLOCKS), scale);
+                let [e, gradient] =
+                    [("energy", 1), ("gradient", features)].map(|(n, f)| bench.per_block(n, f));
+                bench.run(Self { lanes, features, energy }, &[x, e, gradient]);
+            }
+        }
+    }
 }

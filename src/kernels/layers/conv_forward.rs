@@ -148,4 +148,24 @@ impl KernelSpec for ConvForward {
         let bias = &parameters.floats()[self.bias_offset..];
         self.reference(input.floats(), weights.floats(), bias, output.floats_mut(), slope.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (number, shape) in bench.own(conv_shapes()) {
+            // Tiles are no wider than a plan makes them.
+            let pixels = (1 + number % 4).min(shape.out_width);
+            let channels = tile_channels(bench.for_gpu, number);
+            let tile = conv_tile(bench, number, channels, pixels, shape.in_channels);
+            let (bias_offset, activation) = (OFFSET + shape.weight_len(), activation(number));
+            let kernel = Self { lanes, shape, tile, bias_offset, activation };
+            let weights = bench.packed(&kernel.packing());
+            let parameters = bench.flat("parameters", bias_offset + shape.out_channels + 5);
+            let biases = bias_offset..bias_offset + shape.out_channels;
+            fill_biases(bench, parameters, biases, shape.out_channels, number);
+            let input = bench.images("input", shape.in_len());
+            let [output, slope] = ["output", "slope"].map(|name| bench.per_block(name, shape.out_len()));
+            bench.run(kernel, &[input, weights, parameters, output, slope]);
+        }
+    }
 }

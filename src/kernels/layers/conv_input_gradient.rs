@@ -140,4 +140,19 @@ impl KernelSpec for ConvInputGradient {
         let [g, weights, slope, grad] = bound(bindings);
         self.reference(g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (number, shape) in bench.own(conv_shapes()) {
+            let pixels = (1 + number % 3).min(shape.in_width.div_ceil(shape.stride_x));
+            let channels = tile_channels(bench.for_gpu, number / 2);
+            let tile = conv_tile(bench, number, channels, pixels, shape.out_channels);
+            let kernel = Self { lanes, shape, tile, slope: slope_place(number) };
+            let weights = bench.packed(&kernel.packing());
+            let g = bench.images("g", shape.out_len());
+            let (slope, grad) = slope_and_gradient(bench, kernel.slope, g, shape.in_len());
+            bench.run(kernel, &[g, weights, slope, grad]);
+        }
+    }
 }

@@ -185,4 +185,20 @@ impl KernelSpec for ConvWeightGradient {
             self.reference(input, g, &mut partial[layer.clone()]);
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (number, shape) in bench.own(conv_shapes()) {
+            let layer = OFFSET..OFFSET + shape.weight_len() + shape.out_channels;
+            let (streams, n_parameters) = (streams(number), layer.end + 5);
+            let lens = [shape.in_len(), shape.out_len()];
+            let (chunks, bindings, written) =
+                weight_buffers(bench, (number, streams), lens, layer, n_parameters);
+            let (tile, int64) = (4 + 4 * (number / 2 % 2), bench.int64(number));
+            let kernel =
+                Self { lanes, shape, chunks, streams, tile, int64, weight_offset: OFFSET, n_parameters };
+            bench.run_whole(kernel, &bindings, &[(bindings[2], written)]);
+        }
+    }
 }

@@ -118,4 +118,20 @@ impl KernelSpec for DenseForward {
         let bias = &parameters.floats()[self.bias_offset..];
         self.reference(input.floats(), weights.floats(), bias, output.floats_mut(), slope.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (number, shape) in bench.own(dense_shapes()) {
+            let bias_offset = OFFSET + shape.in_len() * shape.units;
+            let (tile_channels, activation) = (tile_channels(bench.for_gpu, number), activation(number));
+            let kernel = Self { lanes, shape, tile_channels, bias_offset, activation };
+            let weights = bench.packed(&kernel.packing());
+            let parameters = bench.flat("parameters", bias_offset + shape.units + 5);
+            fill_biases(bench, parameters, bias_offset..bias_offset + shape.units, shape.units, number);
+            let input = bench.images("input", shape.in_len());
+            let [output, slope] = ["output", "slope"].map(|name| bench.per_block(name, shape.units));
+            bench.run(kernel, &[input, weights, parameters, output, slope]);
+        }
+    }
 }

@@ -101,4 +101,17 @@ impl KernelSpec for DenseInputGradient {
         let [g, weights, slope, grad] = bound(bindings);
         self.reference(g.floats(), weights.floats(), slope.floats(), grad.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (number, shape) in bench.own(dense_shapes()) {
+            let tile_channels = tile_channels(bench.for_gpu, number);
+            let kernel = Self { lanes, shape, tile_channels, slope: slope_place(number) };
+            let weights = bench.packed(&kernel.packing());
+            let g = bench.images("g", shape.units);
+            let (slope, grad) = slope_and_gradient(bench, kernel.slope, g, shape.in_len());
+            bench.run(kernel, &[g, weights, slope, grad]);
+        }
+    }
 }

@@ -104,4 +104,18 @@ impl KernelSpec for DenseWeightGradient {
             self.reference(input, g, &mut partial[layer.clone()]);
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (number, shape) in bench.own(dense_shapes()) {
+            let layer = OFFSET..OFFSET + (shape.in_len() + 1) * shape.units;
+            let (streams, n_parameters) = (streams(number), layer.end + 5);
+            let lens = [shape.in_len(), shape.units];
+            let (chunks, bindings, written) =
+                weight_buffers(bench, (number, streams), lens, layer, n_parameters);
+            let kernel = Self { lanes, shape, chunks, streams, weight_offset: OFFSET, n_parameters };
+            bench.run_whole(kernel, &bindings, &[(bindings[2], written)]);
+        }
+    }
 }

@@ -197,4 +197,23 @@ impl KernelSpec for LstmBackward {
             grad.floats_mut(),
         );
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let (lanes, tile) = (bench.plan.lanes, cell_tile(bench));
+        for (number, cell) in lstm_cells(bench) {
+            let parameters = cell_parameters(bench, number, &cell);
+            let packed = packed_cell(bench, parameters, &cell);
+            for (first_step, n_steps) in cell_steps(&cell) {
+                let (has_slope, to_input, adds) = (number.is_multiple_of(3), number % 4 != 3, cell.reverse);
+                let kernel = Self { lanes, cell, tile, first_step, n_steps, to_input, adds, has_slope };
+                let grad_out = bench.images("grad out", cell.out_len());
+                let slope = if has_slope { bench.images("slope", cell.in_len()) } else { grad_out };
+                let [trace, carry, grad] =
+                    [("trace", cell.trace_len()), ("carry", 2 * cell.hidden), ("grad", cell.in_len())]
+                        .map(|(name, len)| bench.images(name, len));
+                bench.run(kernel, &[grad_out, packed, slope, trace, carry, grad]);
+            }
+        }
+    }
 }

@@ -206,4 +206,20 @@ impl KernelSpec for LstmForward {
         let parameters = &parameters.floats()[self.cell.weight_offset..][..self.cell.weight_len()];
         self.reference(x.floats(), packed.floats(), parameters, trace.floats_mut(), output.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let (lanes, tile) = (bench.plan.lanes, cell_tile(bench));
+        for (number, cell) in lstm_cells(bench) {
+            let parameters = cell_parameters(bench, number, &cell);
+            let packed = packed_cell(bench, parameters, &cell);
+            let x = bench.images("x", cell.in_len());
+            for (first_step, n_steps) in cell_steps(&cell) {
+                let kernel = Self { lanes, cell, tile, first_step, n_steps };
+                let [trace, output] = [("trace", cell.trace_len()), ("output", cell.out_len())]
+                    .map(|(name, len)| bench.images(name, len));
+                bench.run(kernel, &[x, packed, parameters, trace, output]);
+            }
+        }
+    }
 }

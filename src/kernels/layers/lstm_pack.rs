@@ -169,4 +169,15 @@ impl KernelSpec for LstmPack {
         let parameters = &parameters.floats()[self.cell.weight_offset..][..self.cell.weight_len()];
         self.reference(parameters, packed.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for (number, cell) in lstm_cells(bench) {
+            let parameters = cell_parameters(bench, number, &cell);
+            let kernel = Self { cell, tile: cell_tile(bench) };
+            let len = kernel.packing().len();
+            let packed = bench.flat("packed", len);
+            bench.run_whole(kernel, &[parameters, packed], &[(packed, vec![0..len])]);
+        }
+    }
 }

@@ -115,4 +115,16 @@ impl KernelSpec for LstmWeightGradient {
             self.reference(x, trace, &mut partial[cell.weight_offset..][..cell.weight_len()]);
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (number, cell) in lstm_cells(bench) {
+            let own = cell.weight_offset..cell.weight_offset + cell.weight_len();
+            let (n_parameters, lens) = (own.end + 5, [cell.in_len(), cell.trace_len()]);
+            let (chunks, bindings, written) = weight_buffers(bench, (number, 1), lens, own, n_parameters);
+            let kernel = Self { lanes, cell, chunks, n_parameters };
+            bench.run_whole(kernel, &bindings, &[(bindings[2], written)]);
+        }
+    }
 }

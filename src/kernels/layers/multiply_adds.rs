@@ -76,4 +76,16 @@ impl KernelSpec for MultiplyAdds {
                 .sum();
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for (invocations, turns) in [(1, 0), (70, 1), (200, 32)] {
+            let result = bench.flat("result", invocations as usize);
+            bench.run_whole(
+                Self { invocations, turns },
+                &[result],
+                &[(result, vec![0..invocations as usize])],
+            );
+        }
+    }
 }

@@ -276,4 +276,25 @@ impl KernelSpec for PackWeights {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let convs = bench.own(conv_shapes()).into_iter().flat_map(|(number, shape)| {
+            let channels = tile_channels(bench.for_gpu, number / 2);
+            [Packing::forward(shape, channels), Packing::backward(shape, channels)]
+        });
+        let denses = bench.own(dense_shapes()).into_iter().flat_map(|(number, shape)| {
+            [false, true]
+                .map(|backward| Packing::dense(shape, tile_channels(bench.for_gpu, number), backward))
+        });
+        for packing in convs.chain(denses).collect::<Vec<_>>() {
+            let (weight_len, packed_offset) = (packing.weight_len(), 5);
+            let parameters = bench.flat("parameters", OFFSET + weight_len + 3);
+            bench.fill(parameters, OFFSET..OFFSET + weight_len, 1.0);
+            let packed = bench.flat("packed", packed_offset + packing.len() + 2);
+            let all = packed_offset..packed_offset + packing.len();
+            let kernel = Self { packing, weight_offset: OFFSET, packed_offset };
+            bench.run_whole(kernel, &[parameters, packed], &[(packed, vec![all])]);
+        }
+    }
 }

@@ -68,4 +68,14 @@ impl KernelSpec for PoolForward {
         let [input, output, slope] = bound(bindings);
         self.reference(input.floats(), output.floats_mut(), slope.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for shape in pool_shapes() {
+            let input = bench.images("input", shape.channels * shape.pixels);
+            let [output, slope] = ["output", "slope"].map(|name| bench.per_block(name, shape.channels));
+            bench.run(Self { lanes, shape }, &[input, output, slope]);
+        }
+    }
 }

@@ -73,4 +73,15 @@ impl KernelSpec for PoolInputGradient {
         let [g, slope, grad] = bound(bindings);
         self.reference(g.floats(), slope.floats(), grad.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (i, shape) in pool_shapes().into_iter().enumerate() {
+            let g = bench.images("g", shape.channels);
+            let place = slope_place(i);
+            let (slope, grad) = slope_and_gradient(bench, place, g, shape.channels * shape.pixels);
+            bench.run(Self { lanes, shape, slope: place }, &[g, slope, grad]);
+        }
+    }
 }

@@ -55,4 +55,15 @@ impl KernelSpec for ReducePartials {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for (i, n_parameters) in LENGTHS.into_iter().enumerate() {
+            let n_chunks = [1, 3, 32][i % 3];
+            let partials = bench.random_flat("partials", n_chunks as usize * n_parameters);
+            let gradient = bench.flat("gradient", n_parameters);
+            let written = [(gradient, vec![0..n_parameters])];
+            bench.run_whole(Self { n_parameters, n_chunks }, &[partials, gradient], &written);
+        }
+    }
 }

@@ -51,4 +51,19 @@ impl KernelSpec for AddPenalty {
         metrics.floats_mut()[row] += self.weight * sum as f32;
         metrics.floats_mut()[row + 2] += self.weight * sum as f32;
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for (n_partials, step) in [(1, 0), (5, 4), (65, 5), (257, 12), (1025, 3)] {
+            let (state, partial) = (bench.at_step(step), bench.positive_flat("partial", n_partials));
+            let metrics = bench.positive_flat("metrics", ROWS as usize * METRICS);
+            let row = (step % ROWS) as usize * METRICS;
+            let written = [(metrics, vec![row..row + 1, row + 2..row + 3])];
+            bench.run_whole(
+                Self { n_partials, metric_rows: ROWS, weight: 0.1 },
+                &[state, partial, metrics],
+                &written,
+            );
+        }
+    }
 }

@@ -96,4 +96,23 @@ impl KernelSpec for ContrastiveLoss {
         row[..5].copy_from_slice(&[divergence + regularisation, divergence, regularisation, real, fake]);
         row[6..].copy_from_slice(&[n_real as f32, 0.0]);
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for Batch { batch, n_images, step, n_real } in bench.batches() {
+            let half = (batch.div_ceil(lanes) * lanes) as usize;
+            let (state, energies) = (bench.at_step(step), bench.per_block("energies", 1));
+            bench.fill(energies, 0..n_real as usize, 1.0);
+            bench.fill(energies, half..half + batch as usize, 1.0);
+            let seeds = bench.per_block("seeds", 1);
+            let metrics = bench.flat("metrics", ROWS as usize * METRICS);
+            let (metric_rows, square_of_means) = (ROWS, n_images % 2 == 0);
+            let kernel = Self { lanes, batch, n_images, metric_rows, alpha: 0.1, square_of_means, kl: 0.3 };
+            let row = (step % ROWS) as usize * METRICS;
+            let written = [(seeds, vec![0..2 * half]), (metrics, vec![row..row + 5, row + 6..row + 8])];
+            bench.run_whole(kernel, &[state, energies, seeds, metrics], &written);
+            bench.note(&format!("step {step}"));
+        }
+    }
 }

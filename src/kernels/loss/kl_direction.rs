@@ -102,4 +102,37 @@ impl KernelSpec for KlDirection {
         let (streams, seeds) = (streams.floats_mut(), seeds.floats_mut());
         self.reference((index, step), gradient.floats(), x.floats(), streams, seeds);
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        use crate::kernels::dynamics::{Form, Path};
+        let lanes = bench.plan.lanes;
+        for features in [1, 17, 63, 65, 257] {
+            for (form, gradient_clip, bound) in [
+                (Form::NoiseFirst, 0.5, 0.7),
+                (Form::NoiseLast, f32::INFINITY, 0.4),
+                (Form::Theory, 0.2, f32::INFINITY),
+            ] {
+                let state = bench.at_step(3);
+                let [gradient, x, streams] =
+                    [("gradient", features), ("x", features), ("streams", 2 * features)]
+                        .map(|(name, features)| bench.images(name, features));
+                let seeds = bench.per_block("seeds", 2);
+                let dynamics = Dynamics {
+                    form,
+                    step_size: 0.3,
+                    step_size_end: 0.1,
+                    noise: 0.3,
+                    noise_end: 0.03,
+                    path: Path::Geometric,
+                    levels: 9,
+                    temperature: 0.7,
+                    gradient_clip,
+                    bound,
+                };
+                let kernel = Self { lanes, features, batch: lanes + 3, weight: 0.7, dynamics };
+                bench.run(kernel, &[state, gradient, x, streams, seeds]);
+            }
+        }
+    }
 }

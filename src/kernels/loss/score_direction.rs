@@ -100,4 +100,24 @@ impl KernelSpec for ScoreDirection {
         let step = State::of(state.words()).step;
         self.reference((index, step), inputs, direction.floats_mut(), residual.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for features in [1, 17, 63, 65, 257] {
+            // A whole batch; one that ends within a block; the short one at an epoch's end.
+            for (batch, n_images, step) in
+                [(lanes, 5 * lanes, 2), (lanes / 2, 50 * lanes, 0), (lanes, lanes + 3, 1)]
+            {
+                let state = bench.at_step(step);
+                let [gradient, target, weight] =
+                    [("gradient", features), ("target", features), ("weight", 1)]
+                        .map(|(name, features)| bench.images(name, features));
+                let [direction, residual] = [("direction", features), ("residual", 1)]
+                    .map(|(name, features)| bench.per_block(name, features));
+                let bindings = [state, gradient, target, weight, direction, residual];
+                bench.run(Self { lanes, features, batch, n_images }, &bindings);
+            }
+        }
+    }
 }

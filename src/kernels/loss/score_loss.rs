@@ -117,4 +117,28 @@ impl KernelSpec for ScoreLoss {
         row[..5].copy_from_slice(&[gradient + trace, gradient, trace, energy, 0.0]);
         row[6..].copy_from_slice(&[n_real as f32, 0.0]);
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (i, Batch { batch, n_images, step, n_real }) in bench.batches().into_iter().enumerate() {
+            for jet in Jet::cases() {
+                let state = bench.at_step(step);
+                let [energies, seeds] =
+                    ["energies", "seeds"].map(|name| bench.per_block(name, jet.streams()));
+                let residual = bench.per_block("residual", 1);
+                bench.fill(residual, 0..n_real as usize, 1.0);
+                let all = 0..(batch.div_ceil(lanes) * lanes) as usize * jet.streams();
+                // Lanes without an image hold numbers, too, which must not count.
+                bench.fill(energies, all.clone(), 1.0);
+                let metrics = bench.flat("metrics", ROWS as usize * METRICS);
+                let kernel =
+                    Self { lanes, batch, n_images, metric_rows: ROWS, jet, share: [1.0, 0.5][i % 2] };
+                let row = (step % ROWS) as usize * METRICS;
+                let written = [(seeds, vec![all]), (metrics, vec![row..row + 5, row + 6..row + 8])];
+                bench.run_whole(kernel, &[state, energies, residual, seeds, metrics], &written);
+                bench.note(&format!("step {step}"));
+            }
+        }
+    }
 }

@@ -77,4 +77,24 @@ impl KernelSpec for Smoothness {
         metrics.floats_mut()[row] += penalty;
         metrics.floats_mut()[row + 2] += penalty;
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        // The penalty's part of the energies; all of the table's row is there already.
+        let lanes = bench.plan.lanes;
+        for Batch { batch, n_images, step, .. } in bench.batches().into_iter().filter(|b| b.batch <= lanes) {
+            let state = bench.at_step(step);
+            let energies = bench.random_blocks("energies", 1, &(0..N_BLOCKS));
+            let seeds = bench.random_blocks("seeds", 1, &(0..1));
+            let metrics = bench.random_flat("metrics", ROWS as usize * METRICS);
+            let kernel = Self { lanes, batch, n_images, first_block: 2, metric_rows: ROWS, weight: 0.3 };
+            let (block, row) = (bench.lanes(), (step % ROWS) as usize * METRICS);
+            let written = [
+                (seeds, vec![0..block, 2 * block..3 * block]),
+                (metrics, vec![row..row + 1, row + 2..row + 3]),
+            ];
+            bench.run_whole(kernel, &[state, energies, seeds, metrics], &written);
+            bench.note(&format!("step {step}"));
+        }
+    }
 }

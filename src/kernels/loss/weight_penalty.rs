@@ -57,4 +57,14 @@ impl KernelSpec for WeightPenalty {
             *grad += 2.0 * self.weight * parameter;
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for n_parameters in LENGTHS {
+            let [parameters, gradient] =
+                ["parameters", "gradient"].map(|name| bench.random_flat(name, n_parameters));
+            let written = [(gradient, vec![0..n_parameters])];
+            bench.run_whole(Self { n_parameters, weight: 0.3 }, &[parameters, gradient], &written);
+        }
+    }
 }

@@ -193,4 +193,47 @@ impl KernelSpec for Adam {
             *parameter = kept * *parameter - rate * m_hat / (v_hat.sqrt() + p.epsilon);
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        // Steps: the first, where 1 - beta^t cancels most; some; and those where beta^t is 0 at last. A beta of 0, too. Every
+        // schedule of the learning rate.
+        let exponential = Decay::Exponential { factor: 0.97, epoch: 17 };
+        let cosine = |training_steps| Decay::Cosine { training_steps };
+        for n_parameters in LENGTHS {
+            for (step, beta1, beta2, decay, warm_up, halted) in [
+                (0, 0.9, 0.999, Decay::Constant, 0, 0),
+                (1, 0.0, 0.999, exponential, 3, 0),
+                (40, 0.9, 0.9999999, exponential, 3, 0),
+                (40, 0.9, 0.999, cosine(55), 100, 0),
+                (4_000_000, 0.9, 0.999, cosine(4_000_000), 0, 0),
+                (4_000_000, 0.9, 0.999, Decay::Constant, 0, 0),
+                (7, 0.9, 0.999, Decay::Constant, 0, 3),
+            ] {
+                let state = bench.state(State { step, halted, retries: step % 3, ..State::default() });
+                let [gradient, first_moment, parameters] = ["gradient", "first moment", "parameters"]
+                    .map(|name| bench.random_flat(name, n_parameters));
+                let second_moment = bench.positive_flat("second moment", n_parameters);
+                let scale = bench.random_flat("scale", 1);
+                let kernel = Self {
+                    n_parameters,
+                    // A step as long as the parameters are large, so that nothing of it hides behind them; but a lone parameter
+                    // that comes near 0 has no larger one to be measured by.
+                    learning_rate: if n_parameters > 1 { 0.3 } else { 0.003 },
+                    beta1,
+                    beta2,
+                    epsilon: 1e-7,
+                    schedule: Schedule { decay, warm_up },
+                    gradient_clip: if step == 40 { 0.2 } else { f32::INFINITY },
+                    weight_decay: f64::from(step % 3),
+                    retry_factor: 0.7,
+                };
+                let all = if halted == 0 { vec![0..n_parameters] } else { vec![] };
+                let written = [first_moment, second_moment, parameters].map(|id| (id, all.clone()));
+                let bindings = [state, gradient, scale, first_moment, second_moment, parameters];
+                bench.run_whole(kernel, &bindings, &written);
+                bench.note(&format!("step {step}"));
+            }
+        }
+    }
 }

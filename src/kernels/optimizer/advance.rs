@@ -47,4 +47,16 @@ impl KernelSpec for Advance {
         next.ring_length = (next.ring_length + self.batch).min(self.capacity);
         state.words_mut()[..State::WORDS].copy_from_slice(bytemuck::cast_slice(&[next]));
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for (batch, capacity, ring_head, ring_length) in
+            [(1, 1, 0, 1), (20, 257, 250, 250), (20, 257, 3, 257), (17, 100, 40, 40)]
+        {
+            let state = bench.state(State { step: 9, ring_head, ring_length, ..State::default() });
+            bench.run_whole(Self { batch, capacity }, &[state], &[(state, vec![0..3])]);
+        }
+        let state = bench.state(State::HALTED);
+        bench.run_whole(Self { batch: 16, capacity: 100 }, &[state], &[(state, vec![])]);
+    }
 }

@@ -78,4 +78,23 @@ impl KernelSpec for AverageWeights {
             *average = kept * *average + share * parameter;
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        // At the first step, while the average warms up, and once its decay is what it keeps.
+        for (i, n_parameters) in LENGTHS.into_iter().enumerate() {
+            let [parameters, average] =
+                ["parameters", "average"].map(|name| bench.random_flat(name, n_parameters));
+            let state = bench.at_step([0, 17, 100_000][i % 3]);
+            let written = [(average, vec![0..n_parameters])];
+            bench.run_whole(Self { n_parameters, decay: 0.99 }, &[state, parameters, average], &written);
+        }
+        let [parameters, average] = ["parameters", "average"].map(|name| bench.random_flat(name, 70));
+        let state = bench.state(State::HALTED);
+        bench.run_whole(
+            Self { n_parameters: 70, decay: 0.9 },
+            &[state, parameters, average],
+            &[(average, vec![])],
+        );
+    }
 }

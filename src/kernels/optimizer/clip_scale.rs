@@ -53,4 +53,21 @@ impl KernelSpec for ClipScale {
         let clips = self.clip > 0.0 && norm > self.clip;
         scale.floats_mut()[0] = if clips { self.clip / norm } else { 1.0 };
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for (n_partials, clip, step) in
+            [(1, 0.0, 0), (5, 1e-3, 4), (65, 1e3, 5), (257, 0.5, 12), (1025, 0.0, 3)]
+        {
+            let (state, partial) = (bench.at_step(step), bench.positive_flat("partial", n_partials));
+            let (scale, metrics) = (bench.flat("scale", 1), bench.flat("metrics", ROWS as usize * METRICS));
+            let at = (step % ROWS) as usize * METRICS + 5;
+            let written = [(scale, vec![0..1]), (metrics, vec![at..at + 1])];
+            bench.run_whole(
+                Self { n_partials, metric_rows: ROWS, clip },
+                &[state, partial, scale, metrics],
+                &written,
+            );
+        }
+    }
 }

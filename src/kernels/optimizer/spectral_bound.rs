@@ -87,4 +87,33 @@ impl KernelSpec for SpectralBound {
             parameters.floats_mut()[self.matrix.range()].iter_mut().for_each(|weight| *weight *= factor);
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        // Within its bound, and beyond it; in a state that is halted nothing but the norm is written.
+        for (matrix, number) in Matrix::cases() {
+            for (bound, halted) in [(1e3, 0), (1e-2, 0), (1e3, 1), (1e-2, 1)] {
+                let state = bench.state(State { halted, ..State::default() });
+                let [v, t, parameters, u] = [
+                    ("v", matrix.columns + 2),
+                    ("t", matrix.rows + 2),
+                    ("parameters", matrix.range().end + 2),
+                    ("u", matrix.vector().end + 1),
+                ]
+                .map(|(name, len)| bench.random_flat(name, len));
+                let norms = bench.flat("norms", 3);
+                let kept = |range: Range<usize>| if halted == 0 { vec![range] } else { vec![] };
+                let written = [
+                    (u, kept(matrix.vector())),
+                    (parameters, kept(matrix.range())),
+                    (norms, vec![number..number + 1]),
+                ];
+                bench.run_whole(
+                    Self { matrix, number, bound },
+                    &[state, v, t, parameters, u, norms],
+                    &written,
+                );
+            }
+        }
+    }
 }

@@ -89,4 +89,24 @@ impl KernelSpec for SpectralInput {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for (matrix, _) in Matrix::cases() {
+            let parameters = bench.random_flat("parameters", matrix.range().end + 2);
+            let u = bench.random_flat("u", matrix.vector().end + 1);
+            let v = bench.flat("v", matrix.columns + 2);
+            bench.run_whole(Self { matrix }, &[parameters, u, v], &[(v, vec![0..matrix.columns])]);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Matrix {
+    /// Matrices of test cases, with their numbers.
+    pub(crate) fn cases() -> [(Self, usize); 4] {
+        [(1, 1, 0), (3, 300, 1), (65, 17, 2), (257, 64, 0)].map(|(rows, columns, number)| {
+            (Self { rows, columns, weight_offset: 5, vector_offset: 3 }, number)
+        })
+    }
 }

@@ -52,4 +52,13 @@ impl KernelSpec for SpectralOutput {
             *t = row.iter().zip(v).map(|(w, v)| f64::from(w * v)).sum::<f64>() as f32;
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for (matrix, _) in Matrix::cases() {
+            let parameters = bench.random_flat("parameters", matrix.range().end + 2);
+            let (v, t) = (bench.random_flat("v", matrix.columns + 2), bench.flat("t", matrix.rows + 2));
+            bench.run_whole(Self { matrix }, &[parameters, v, t], &[(t, vec![0..matrix.rows])]);
+        }
+    }
 }

@@ -72,4 +72,14 @@ impl KernelSpec for SumSquares {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for n_parameters in LENGTHS {
+            let gradient = bench.random_flat("gradient", n_parameters);
+            let n_partials = n_parameters.div_ceil(GROUP);
+            let squares = bench.flat("squares", n_partials);
+            bench.run_whole(Self { n_parameters }, &[gradient, squares], &[(squares, vec![0..n_partials])]);
+        }
+    }
 }

@@ -146,4 +146,27 @@ impl KernelSpec for AnnealAccept {
             record[3 * lanes + lane] = if accepted { 1.0 } else { 0.0 };
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        // Where chains begin, go on and end; with steps so long that some proposals are rejected, and that walls mirror some of
+        // them several times.
+        let lanes = bench.plan.lanes;
+        for (number, features) in [1, 2, 7, 64, 785].into_iter().enumerate() {
+            let state = bench.state(State { step: number as u32, chain_base: 5, ..State::default() });
+            let (schedule, base) = Anneal::buffers(bench, features);
+            for (step, anneal) in Anneal::cases() {
+                let bindings = [
+                    ("energies", 1),
+                    ("gradient", features),
+                    ("y", features),
+                    ("chain", CHAIN * features),
+                    ("record", RECORD),
+                ]
+                .map(|(name, features)| bench.images(name, features));
+                let bindings = [&[state, schedule, base][..], &bindings].concat();
+                bench.run(Self { lanes, features, step, anneal }, &bindings);
+            }
+        }
+    }
 }

@@ -220,4 +220,61 @@ impl KernelSpec for AnnealPropose {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        // Where chains begin, go on and end; with steps so long that some proposals are rejected, and that walls mirror some of
+        // them several times.
+        let lanes = bench.plan.lanes;
+        for (number, features) in [1, 2, 7, 64, 785].into_iter().enumerate() {
+            let state = bench.state(State { step: number as u32, chain_base: 5, ..State::default() });
+            let (schedule, base) = Anneal::buffers(bench, features);
+            for (step, anneal) in Anneal::cases() {
+                let part = match step {
+                    None => Part::End,
+                    Some(step @ (0 | 3)) => Part::First(step),
+                    Some(step) => Part::Next(step),
+                };
+                let bindings = [
+                    ("gradient", features),
+                    ("record", RECORD),
+                    ("y", features),
+                    ("chain", CHAIN * features),
+                ]
+                .map(|(name, features)| bench.images(name, features));
+                let bindings = [&[state, schedule, base][..], &bindings].concat();
+                bench.run(Self { lanes, features, part, anneal }, &bindings);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Anneal {
+    /// Steps of test cases, and their densities.
+    pub(crate) fn cases() -> [(Option<u32>, Self); 5] {
+        [(None, 0.4), (Some(0), 0.4), (Some(1), f32::INFINITY), (Some(2), 1.0), (Some(3), 0.4)].map(
+            |(step, bound)| {
+                let tilt = if bound == 1.0 { 0.0 } else { 0.6 };
+                (step, Self { inverse_temperature: 1.7, tilt, bound })
+            },
+        )
+    }
+
+    /// A schedule for chains whose base is step 5, and a base.
+    pub(crate) fn buffers(bench: &mut Bench, features: usize) -> (BufferId, BufferId) {
+        let schedule = bench.flat("schedule", 2 * 16);
+        for (i, rung) in bench.contents[schedule.0].chunks_exact_mut(2).enumerate().take(10).skip(5) {
+            let rung_now = Rung { beta: [0.0, 0.2, 0.2, 1.0, 0.6][i - 5], step_size: 0.2 * i as f32 };
+            rung.copy_from_slice(bytemuck::cast_slice(&[rung_now]));
+        }
+        let base = bench.flat("base", 4 * features);
+        for feature in 0..features {
+            let [mean, precision, scale] = [0; 3].map(|_| bench.rng.random_range(0.1_f32..1.0));
+            let inverse_variance = if feature % 3 == 1 { 0.0 } else { 3.0 * precision };
+            let words = BaseFeature { mean, inverse_variance, scale, spare: 0.0 };
+            bench.contents[base.0][4 * feature..][..4].copy_from_slice(bytemuck::cast_slice(&[words]));
+        }
+        (schedule, base)
+    }
 }

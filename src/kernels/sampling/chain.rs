@@ -415,4 +415,75 @@ impl KernelSpec for Chain {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        cases::add(bench);
+    }
+}
+
+#[cfg(test)]
+mod cases {
+    use super::*;
+    use crate::data::ImageShape;
+    use crate::kernels::dynamics::Path;
+    use crate::network::LayerSpec;
+
+    /// A convolution and two dense layers, of which the first is odd; `tests/chain.rs` has whole chains of more networks.
+    pub fn add(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        let input = ImageShape { channels: 3, height: 5, width: 4 };
+        let padding = crate::network::Padding { top: 1, bottom: 0, left: 0, right: 2 };
+        let activation = Activation::Swish;
+        let conv = LayerSpec::Conv { channels: 8, kernel: [3, 2], stride: [2, 1], padding, activation };
+        let dense = |units, activation| LayerSpec::Dense { units, activation };
+        let specs = [conv, dense(12, activation), dense(1, Activation::Identity)];
+        let network = Network::new("odd", input, &specs).unwrap();
+        let layers = chain_layers(&network).unwrap();
+        let parameters = bench.random_flat("parameters", network.n_parameters);
+        let weights = bench.flat("packed weights", packed_len(&layers));
+        for kernel in pack_chain(&layers) {
+            let [from, to] = [parameters, weights].map(|id| bench.contents[id.0].clone());
+            let mut to = to;
+            kernel.run(0, &mut [Binding::Read(&from), Binding::Write(&mut to)]);
+            bench.contents[weights.0] = to;
+        }
+        for (hidden, form) in [(Hidden::Scratch, Form::NoiseFirst), (Hidden::Workgroup, Form::NoiseLast)] {
+            let (features, n_images) = (input.len(), 2 * lanes - 3);
+            let state = bench.at_step(2);
+            let x = bench.images("x", features);
+            let scratch = bench.flat("scratch", n_images as usize * scratch_len(&layers, hidden));
+            let dynamics = Dynamics {
+                form,
+                step_size: 0.1,
+                step_size_end: 0.1,
+                noise: 0.1,
+                noise_end: 0.1,
+                path: Path::Linear,
+                levels: 0,
+                temperature: 1.0,
+                gradient_clip: 0.5,
+                bound: 1.0,
+            };
+            let layers = layers.clone();
+            let (first_image, first_block, first_step, n_steps) = (0, BLOCKS.start, 1, 2);
+            let kernel = Chain {
+                lanes,
+                first_image,
+                n_images,
+                layers,
+                hidden,
+                first_step,
+                n_steps,
+                dynamics,
+                first_block,
+            };
+            let all = bench.words_of(features, &BLOCKS);
+            // The last three lanes have no image.
+            let rows = all.step_by(lanes as usize).enumerate();
+            let row = |(i, at): (usize, usize)| at..at + lanes as usize - if i >= features { 3 } else { 0 };
+            let written = rows.map(row).collect();
+            bench.run_whole(kernel, &[state, weights, parameters, x, scratch], &[(x, written)]);
+        }
+    }
 }

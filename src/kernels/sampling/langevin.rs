@@ -124,4 +124,46 @@ impl KernelSpec for Langevin {
         let [state, gradient, x] = bound(bindings);
         self.block(&State::of(state.words()), index, gradient.floats(), x.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        use super::dynamics::{Form, Path};
+        let lanes = bench.plan.lanes;
+        for (i, features) in [1, 3, 4, 17, 65].into_iter().enumerate() {
+            let state =
+                bench.state(State { step: 1000 * i as u32, chain_base: i as u32, ..State::default() });
+            for (moves, perturbs, clip, form, path) in [
+                (false, Some(0), 0.03, Form::NoiseFirst, Path::Linear),
+                (true, Some(3), 0.03, Form::NoiseFirst, Path::Geometric),
+                (true, None, 0.03, Form::NoiseFirst, Path::Linear),
+                (true, Some(7), f32::INFINITY, Form::NoiseLast, Path::Linear),
+                (true, Some(7), 0.05, Form::NoiseLast, Path::Geometric),
+                (true, Some(1), f32::INFINITY, Form::Theory, Path::Linear),
+                (true, Some(7), f32::INFINITY, Form::Annealed, Path::Geometric),
+                (true, Some(8), 0.05, Form::Annealed, Path::Geometric),
+                (true, Some(9), 0.05, Form::Annealed, Path::Linear),
+                (true, None, f32::INFINITY, Form::NoiseFirst, Path::Linear),
+            ] {
+                let x = bench.images("x", features);
+                let gradient = bench.per_block("gradient", features);
+                if moves {
+                    bench.fill(gradient, bench.words_of(features, &BLOCKS), 0.1);
+                }
+                let is_short = matches!(form, Form::Theory | Form::Annealed);
+                let dynamics = Dynamics {
+                    form,
+                    step_size: if is_short { 0.3 } else { 10.0 },
+                    step_size_end: if is_short { 0.1 } else { 7.0 },
+                    noise: 0.3,
+                    noise_end: 0.03,
+                    path,
+                    levels: if form == Form::Annealed { i as u32 + 9 } else { 3001 }, // 8 is the last: it denoises
+                    temperature: 0.7,
+                    gradient_clip: clip,
+                    bound: if clip == 0.05 { f32::INFINITY } else { 1.0 },
+                };
+                bench.run(Self { lanes, features, moves, perturbs, dynamics }, &[state, gradient, x]);
+            }
+        }
+    }
 }

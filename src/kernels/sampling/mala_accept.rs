@@ -120,4 +120,53 @@ impl KernelSpec for MalaAccept {
             decisions[lane] = if accepted { 1.0 } else { 0.0 };
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        // Where a chain begins, goes on, and ends; with steps so long that some proposals are rejected.
+        let lanes = bench.plan.lanes;
+        for (i, features) in [1, 3, 4, 17, 65].into_iter().enumerate() {
+            let state =
+                bench.state(State { step: 1000 * i as u32, chain_base: i as u32, ..State::default() });
+            for (step, resets, dynamics) in Dynamics::mala_cases() {
+                let bindings = [
+                    ("energies", 1),
+                    ("gradient", features),
+                    ("y", features),
+                    ("x", features),
+                    ("x gradient", features),
+                    ("x energies", 1),
+                    ("decisions", 2),
+                ]
+                .map(|(name, features)| bench.images(name, features));
+                let bindings = [&[state][..], &bindings].concat();
+                bench.run(Self { lanes, features, step, resets, dynamics }, &bindings);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Dynamics {
+    /// Steps of MALA, whether they reset, and their numbers.
+    pub(crate) fn mala_cases() -> [(Option<u32>, bool, Self); 4] {
+        use super::dynamics::{Form, Path};
+        [(None, true, 0.3), (None, false, 0.3), (Some(3), true, f32::INFINITY), (Some(4), false, 0.3)].map(
+            |(step, resets, gradient_clip)| {
+                let dynamics = Self {
+                    form: Form::Mala,
+                    step_size: 0.5,
+                    step_size_end: 0.4,
+                    noise: 0.0,
+                    noise_end: 0.0,
+                    path: Path::Linear,
+                    levels: 5000,
+                    temperature: 0.7,
+                    gradient_clip,
+                    bound: if resets { f32::INFINITY } else { 0.97 },
+                };
+                (step, resets, dynamics)
+            },
+        )
+    }
 }

@@ -98,4 +98,25 @@ impl KernelSpec for MalaPropose {
             }
         }
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (i, features) in [1, 3, 4, 17, 65].into_iter().enumerate() {
+            let state =
+                bench.state(State { step: 1000 * i as u32, chain_base: i as u32, ..State::default() });
+            for (step, _, dynamics) in Dynamics::mala_cases() {
+                let bindings = [
+                    ("gradient", features),
+                    ("decisions", 2),
+                    ("y", features),
+                    ("x", features),
+                    ("x gradient", features),
+                ]
+                .map(|(name, features)| bench.images(name, features));
+                let bindings = [&[state][..], &bindings].concat();
+                bench.run(Self { lanes, features, perturbs: step, dynamics }, &bindings);
+            }
+        }
+    }
 }

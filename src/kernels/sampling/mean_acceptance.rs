@@ -57,4 +57,21 @@ impl KernelSpec for MeanAcceptance {
         let row = (State::of(state.words()).step % self.metric_rows) as usize * METRICS;
         metrics.floats_mut()[row + 7] = (sum / (f64::from(self.batch) * f64::from(self.steps))) as f32;
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for Batch { batch, step, .. } in bench.batches() {
+            let (state, blocks) = (bench.at_step(step), 1..1 + batch.div_ceil(lanes));
+            let decisions = bench.random_blocks("decisions", 2, &blocks);
+            let words = bench.words_of(2, &blocks);
+            for word in &mut bench.contents[decisions.0][words] {
+                *word &= 0x7fff_ffff; // counts are not negative
+            }
+            let metrics = bench.flat("metrics", ROWS as usize * METRICS);
+            let at = (step % ROWS) as usize * METRICS + 7;
+            let kernel = Self { lanes, batch, first_block: 1, steps: 7, metric_rows: ROWS };
+            bench.run_whole(kernel, &[state, decisions, metrics], &[(metrics, vec![at..at + 1])]);
+        }
+    }
 }

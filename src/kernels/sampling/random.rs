@@ -65,6 +65,27 @@ impl KernelSpec for Random {
         let [state, output] = bound(bindings);
         self.block(&State::of(state.words()), index, output.words_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (i, features) in [1, 3, 4, 17, 65].into_iter().enumerate() {
+            let state =
+                bench.state(State { step: 1000 * i as u32, chain_base: i as u32, ..State::default() });
+            for (distribution, scale) in [
+                (Distribution::Bits, 2.0),
+                (Distribution::Uniform, 1.5),
+                (Distribution::Normal, 0.7),
+                (Distribution::Signs, 1.0),
+            ] {
+                let words = if distribution == Distribution::Bits { Words::Integers } else { Words::Floats };
+                let output = bench.add("output", Layout::PerBlock(features), words);
+                let kernel =
+                    Self { lanes, features, stream: Stream::Langevin, distribution, scale, bound: 0.9 };
+                bench.run(kernel, &[state, output]);
+            }
+        }
+    }
 }
 
 impl Random {

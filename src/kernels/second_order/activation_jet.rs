@@ -162,4 +162,45 @@ impl KernelSpec for ActivationJet {
         let bias = &parameters.floats()[self.bias_offset..][..self.channels];
         self.reference(z.floats(), bias, a.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for kernel in Self::cases_of(bench) {
+            let n = kernel.jet.streams() * kernel.features;
+            let parameters = kernel.biases(bench);
+            let (z, a) = (bench.images("z", n), bench.per_block("a", n));
+            bench.run(kernel, &[z, parameters, a]);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Jet {
+    /// Jets of test cases.
+    pub(crate) fn cases() -> [Self; 5] {
+        [(1, 1), (1, 0), (2, 0), (3, 1), (5, 0)]
+            .map(|(directions, first_order)| Self { directions, first_order })
+    }
+}
+
+#[cfg(test)]
+impl ActivationJet {
+    /// Test cases of both directions.
+    pub(crate) fn cases_of(bench: &Bench) -> Vec<Self> {
+        let (lanes, mut cases) = (bench.plan.lanes, Vec::new());
+        for (i, (features, channels)) in
+            [(1, 1), (17, 1), (63, 3), (65, 65), (257, 257)].into_iter().enumerate()
+        {
+            for (j, jet) in Jet::cases().into_iter().enumerate().filter(|(j, _)| bench.is_own(i + j)) {
+                let activation = activation(i + j);
+                cases.push(Self { lanes, features, channels, jet, bias_offset: OFFSET, activation });
+            }
+        }
+        cases
+    }
+
+    /// The biases of a test case.
+    pub(crate) fn biases(&self, bench: &mut Bench) -> BufferId {
+        jet_biases(bench, self.channels, self.activation, self.features % 5 + self.jet.directions)
+    }
 }

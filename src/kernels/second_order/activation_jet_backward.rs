@@ -77,4 +77,14 @@ impl KernelSpec for ActivationJetBackward {
         let bias = &parameters.floats()[self.0.bias_offset..][..self.0.channels];
         self.reference(z.floats(), bias, g.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        for kernel in ActivationJet::cases_of(bench) {
+            let n = kernel.jet.streams() * kernel.features;
+            let parameters = kernel.biases(bench);
+            let (z, g) = (bench.images("z", n), bench.images("g", n));
+            bench.run(Self(kernel), &[z, parameters, g]);
+        }
+    }
 }

@@ -81,4 +81,21 @@ impl KernelSpec for ActivationSecond {
         let bias = &parameters.floats()[self.bias_offset..][..self.channels];
         self.reference(z.floats_mut(), bias, value.floats_mut(), slope.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (i, (features, channels)) in
+            [(1, 1), (17, 1), (63, 3), (65, 65), (257, 257)].into_iter().enumerate()
+        {
+            for j in 0..3 {
+                let activation = activation(i + 3 * j);
+                let parameters = jet_biases(bench, channels, activation, i + j);
+                let z = bench.images("z", features);
+                let [value, slope] = ["value", "slope"].map(|name| bench.per_block(name, features));
+                let kernel = Self { lanes, features, channels, bias_offset: OFFSET, activation };
+                bench.run(kernel, &[z, parameters, value, slope]);
+            }
+        }
+    }
 }

@@ -56,4 +56,13 @@ impl KernelSpec for AddValues {
         let [value, sum] = bound(bindings);
         self.reference(value.floats(), sum.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for features in [1, 17, 63, 65, 257] {
+            let bindings = ["value", "sum"].map(|name| bench.images(name, features));
+            bench.run(Self { lanes, features }, &bindings);
+        }
+    }
 }

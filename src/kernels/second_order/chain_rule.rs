@@ -59,4 +59,13 @@ impl KernelSpec for ChainRule {
         let [slope, value, second] = bound(bindings);
         self.reference(slope.floats(), value.floats_mut(), second.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for features in [1, 17, 63, 65, 257] {
+            let bindings = ["slope", "value", "second"].map(|name| bench.images(name, features));
+            bench.run(Self { lanes, features }, &bindings);
+        }
+    }
 }

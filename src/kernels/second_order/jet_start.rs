@@ -128,4 +128,29 @@ impl KernelSpec for JetStart {
         let inputs = JetInputs { x: x.floats(), gradient: gradient.floats(), probes: probes.floats() };
         self.reference(inputs, streams.floats_mut(), residual.floats_mut());
     }
+
+    #[cfg(test)]
+    fn cases(bench: &mut Bench) {
+        let lanes = bench.plan.lanes;
+        for (i, features) in [1, 17, 63, 65, 257].into_iter().enumerate() {
+            for (_, jet) in
+                Jet::cases().into_iter().enumerate().filter(|(j, _)| bench.is_own(i + j)).collect::<Vec<_>>()
+            {
+                let n_probes = jet.directions - jet.first_order;
+                for probes in [Probes::Axes, Probes::Given] {
+                    if probes == Probes::Given && n_probes == 0 {
+                        continue;
+                    }
+                    let drawn = if probes == Probes::Given { n_probes } else { 1 };
+                    let [x, gradient, drawn] =
+                        [("x", features), ("gradient", features), ("probes", drawn * features)]
+                            .map(|(name, features)| bench.images(name, features));
+                    let [streams, residual] = [("streams", jet.streams() * features), ("residual", 1)]
+                        .map(|(name, features)| bench.per_block(name, features));
+                    bench
+                        .run(Self { lanes, features, jet, probes }, &[x, gradient, drawn, streams, residual]);
+                }
+            }
+        }
+    }
 }
