@@ -5,8 +5,6 @@ use std::ops::Range;
 
 /// The contract of a kernel: everything that is true of it whatever plan it stands in.
 pub trait KernelSpec {
-    /// The shader's file name under `shaders/`, without its ending.
-    const NAME: &'static str;
     /// The shader's text, shared functions included.
     const SOURCE: &'static str;
     /// Bindings 1, 2, ... in order; binding 0 is the uniform struct.
@@ -14,6 +12,8 @@ pub trait KernelSpec {
     /// The uniform struct.
     type Params: ShaderStruct;
 
+    /// How far results on any device may be from the twin's, in floats.
+    const TOLERANCE: Tolerance;
     /// Whether blocks are independent of each other: each invocation touches per-block buffers in its own block only, and
     /// writes no other buffer.
     const PER_BLOCK: bool;
@@ -31,8 +31,10 @@ pub trait KernelSpec {
         true
     }
 
-    /// How far results on any device may be from the twin's, in floats.
-    fn tolerance(&self) -> Tolerance;
+    /// [`Self::TOLERANCE`], unless it depends on the kernel's numbers.
+    fn tolerance(&self) -> Tolerance {
+        Self::TOLERANCE
+    }
 
     /// Adds the kernel's test cases: see [`super::testing`].
     #[cfg(test)]
@@ -57,7 +59,7 @@ pub trait KernelSpec {
     /// The twin. Per-block kernels get one block of each per-block buffer, and `index`, that block's place in the
     /// launch's range; the others get whole buffers, and 0. A kernel that falls into parts has [`Self::run_part`] instead.
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let parts = self.parts().unwrap_or_else(|| panic!("{} has no twin", Self::NAME));
+        let parts = self.parts().unwrap_or_else(|| panic!("a kernel has neither a twin nor parts"));
         for (first, mut bindings) in parts.cut(parts.items, bindings) {
             self.run_part(first, &mut bindings);
         }
@@ -73,7 +75,7 @@ pub trait KernelSpec {
     /// for each instruction set.
     #[inline(always)]
     fn run_part(&self, _first: usize, _: &mut [Binding]) {
-        panic!("{} does not fall into parts", Self::NAME);
+        panic!("a kernel that falls into parts has no twin");
     }
 }
 
@@ -85,8 +87,8 @@ macro_rules! kernels {
         pub enum Kernel { $(#[doc = $doc] $variant($module::$variant),)* }
 
         impl Kernel {
-            /// The shader's file name under `shaders/`, without its ending.
-            pub fn name(&self) -> &'static str { match self { $(Self::$variant(_) => $module::$variant::NAME,)* } }
+            /// The name of its module, and of its shader's file.
+            pub fn name(&self) -> &'static str { match self { $(Self::$variant(_) => stringify!($module),)* } }
             /// The shader's text, shared functions included, prelude in front.
             pub fn source(&self) -> String {
                 match self { $(Self::$variant(k) => k.prelude() + $module::$variant::SOURCE,)* }
@@ -131,7 +133,7 @@ macro_rules! kernels {
         mod tests {
             $(#[test]
             fn $module() {
-                crate::kernels::testing::check::<crate::kernels::$module::$variant>();
+                crate::kernels::testing::check::<crate::kernels::$module::$variant>(stringify!($module));
             })*
         }
 

@@ -140,14 +140,15 @@ pub(crate) use shader;
 
 /// What every kernel's file needs.
 mod prelude {
+    pub(super) use super::Access::{self, Read, ReadWrite, Scratch, Write};
     pub(super) use super::bindings::bound;
     pub(super) use super::overrides::{Overrides, overrides};
     #[cfg(test)]
     pub(super) use super::testing::*;
     pub(super) use super::uniform::shader_struct;
     pub(super) use super::{
-        Access, Binding, BlockParams, ElementParams, KernelSpec, Need, Parts, Real, Slope, SlopeParams,
-        State, Tolerance, WORKGROUP_SIZE, activate, fours, groups, shader,
+        Binding, BlockParams, ElementParams, KernelSpec, Need, Parts, Real, Slope, SlopeParams, State,
+        Tolerance, WORKGROUP_SIZE, activate, fours, groups, shader,
     };
     #[cfg(test)]
     pub(super) use crate::plan::{BufferId, Layout, Words};

@@ -3,11 +3,11 @@
 /// Names and values of a shader's `override` constants.
 pub type Overrides = Vec<(&'static str, f64)>;
 
-/// Lists overrides: `overrides![LANES = self.lanes, SIZE]`, where a bare name is that of a Rust constant.
+/// Lists overrides: `overrides![LANES: self.lanes, SIZE]`, where a bare name is that of a Rust constant.
 macro_rules! overrides {
     (@value $name:ident) => { $crate::kernels::OverrideValue::value($name) };
     (@value $name:ident $value:expr) => { $crate::kernels::OverrideValue::value($value) };
-    ($($name:ident $(= $value:expr)?),* $(,)?) => {
+    ($($name:ident $(: $value:expr)?),* $(,)?) => {
         vec![$((stringify!($name), overrides!(@value $name $($value)?))),*]
     };
 }

@@ -35,30 +35,23 @@ shader_struct! {
 }
 
 impl KernelSpec for AugmentStarts {
-    const NAME: &'static str = "augment_starts";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "data/augment_starts"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; starts; x.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Interpolation between places of up to 64 pixels.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(2e-5);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.shape.len());
         vec![Need::STATE, image, image]
     }
 
-    /// Interpolation between places of up to 64 pixels.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(2e-5)
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            CHANNELS = self.shape.channels,
-            HEIGHT = self.shape.height,
-            WIDTH = self.shape.width
+            WORKGROUP_SIZE, LANES: self.lanes, CHANNELS: self.shape.channels, HEIGHT: self.shape.height,
+            WIDTH: self.shape.width,
         ]
     }
 

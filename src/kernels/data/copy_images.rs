@@ -28,12 +28,13 @@ shader_struct! {
 }
 
 impl KernelSpec for CopyImages {
-    const NAME: &'static str = "copy_images";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/epoch", "data/copy_images"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; x.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, ReadWrite];
+    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::PerBlock(self.features)]
@@ -44,18 +45,10 @@ impl KernelSpec for CopyImages {
         binding != 1
     }
 
-    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-6)
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            FEATURES = self.features,
-            BATCH = self.batch,
-            N_IMAGES = self.n_images
+            WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, BATCH: self.batch,
+            N_IMAGES: self.n_images,
         ]
     }
 

@@ -73,12 +73,13 @@ shader_struct! {
 }
 
 impl KernelSpec for DrawNegatives {
-    const NAME: &'static str = "draw_negatives";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/permute", "data/draw_negatives"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; ring; x.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Of normal numbers: polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -88,23 +89,16 @@ impl KernelSpec for DrawNegatives {
         ]
     }
 
-    /// Copies and uniform numbers are exact. Normal ones are polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    /// Copies and uniform numbers are exact.
     fn tolerance(&self) -> Tolerance {
-        if self.noise.distribution == Distribution::Normal {
-            Tolerance::of_largest(1e-6)
-        } else {
-            Tolerance::EXACT
-        }
+        if self.noise.distribution == Distribution::Normal { Self::TOLERANCE } else { Tolerance::EXACT }
     }
 
     fn overrides(&self) -> Overrides {
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            FEATURES = self.features,
-            SUBSET = self.subset,
-            HALF_BITS = half_bits(self.subset.max(1)),
-            NORMAL = self.noise.distribution == Distribution::Normal
+            WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, SUBSET: self.subset,
+            HALF_BITS: half_bits(self.subset.max(1)),
+            NORMAL: self.noise.distribution == Distribution::Normal,
         ]
     }
 

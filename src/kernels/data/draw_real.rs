@@ -108,39 +108,26 @@ impl DrawReal {
 }
 
 impl KernelSpec for DrawReal {
-    const NAME: &'static str = "draw_real";
     const SOURCE: &'static str =
         shader!["lib/state", "lib/random", "lib/epoch", "lib/permute", "data/draw_real"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; data; x.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::Flat(self.data_len()), Need::PerBlock(self.shape.len())]
     }
 
-    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-6)
-    }
-
     fn overrides(&self) -> Overrides {
         let [pad_top, pad_left] = self.padding();
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            BATCH = self.batch,
-            N_IMAGES = self.n_images,
-            HALF_BITS = half_bits(self.n_images),
-            CHANNELS = self.shape.channels,
-            HEIGHT = self.shape.height,
-            WIDTH = self.shape.width,
-            DATA_HEIGHT = self.data_shape.height,
-            DATA_WIDTH = self.data_shape.width,
-            PAD_TOP = pad_top,
-            PAD_LEFT = pad_left,
-            FLOATS = self.floats
+            WORKGROUP_SIZE, LANES: self.lanes, BATCH: self.batch, N_IMAGES: self.n_images,
+            HALF_BITS: half_bits(self.n_images), CHANNELS: self.shape.channels, HEIGHT: self.shape.height,
+            WIDTH: self.shape.width, DATA_HEIGHT: self.data_shape.height, DATA_WIDTH: self.data_shape.width,
+            PAD_TOP: pad_top, PAD_LEFT: pad_left, FLOATS: self.floats,
         ]
     }
 

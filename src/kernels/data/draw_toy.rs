@@ -21,24 +21,20 @@ shader_struct! {
 }
 
 impl KernelSpec for DrawToy {
-    const NAME: &'static str = "draw_toy";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/mixture", "data/draw_toy"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; x.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Write];
+    /// Polynomials of a handful of terms, and an angle of up to 2.3 turns: its rounding becomes an arc of that length.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(3e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::PerBlock(2)]
     }
 
-    /// Polynomials of a handful of terms, and an angle of up to 2.3 turns: its rounding becomes an arc of that length.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(3e-6)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes, TOY = (self.toy as u32)]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes, TOY: (self.toy as u32)]
     }
 
     fn params(&self, blocks: &Range<u32>) -> Params {

@@ -101,30 +101,23 @@ impl Perturb {
 }
 
 impl KernelSpec for Perturb {
-    const NAME: &'static str = "perturb";
     const SOURCE: &'static str = shader!["data/perturb"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// Uniform numbers; noise, then target; x; weight.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite, Access::ReadWrite, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, ReadWrite, ReadWrite, Write];
+    /// One rounding or two, and an exponential.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
         vec![Need::PerBlock(1), image, image, Need::PerBlock(1)]
     }
 
-    /// One rounding or two, and an exponential.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            FEATURES = self.features,
-            LEVELS = self.levels,
-            VELOCITY = self.velocity
+            WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, LEVELS: self.levels,
+            VELOCITY: self.velocity,
         ]
     }
 

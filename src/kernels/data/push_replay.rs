@@ -23,31 +23,23 @@ pub struct PushReplay {
 }
 
 impl KernelSpec for PushReplay {
-    const NAME: &'static str = "push_replay";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/permute", "data/push_replay"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// State; x; ring.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Copies.
+    const TOLERANCE: Tolerance = Tolerance::EXACT;
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::PerBlock(self.features), Need::Flat(self.capacity as usize * self.features)]
     }
 
-    /// Copies.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::EXACT
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            FEATURES = self.features,
-            BATCH = self.batch,
-            CAPACITY = self.capacity,
-            SUBSET = if self.subset { self.capacity.into() } else { 0.0 },
-            HALF_BITS = half_bits(self.capacity)
+            WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, BATCH: self.batch,
+            CAPACITY: self.capacity, SUBSET: if self.subset { self.capacity.into() } else { 0.0 },
+            HALF_BITS: half_bits(self.capacity),
         ]
     }
 

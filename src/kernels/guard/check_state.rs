@@ -13,24 +13,20 @@ pub struct CheckState {
 }
 
 impl KernelSpec for CheckState {
-    const NAME: &'static str = "check_state";
     const SOURCE: &'static str = shader!["lib/state", "lib/memory", "lib/sum", "guard/check_state"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// State; counts; the guard's memory; 1 where a snapshot is to be kept, else 0.
-    const ACCESS: &'static [Access] = &[Access::ReadWrite, Access::Read, Access::ReadWrite, Access::Write];
+    const ACCESS: &'static [Access] = &[ReadWrite, Read, ReadWrite, Write];
+    /// Counts and flags are whole numbers.
+    const TOLERANCE: Tolerance = Tolerance::EXACT;
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::AtLeast(self.n_counts), Need::Flat(MEMORY), Need::Flat(1)]
     }
 
-    /// Counts and flags are whole numbers.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::EXACT
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![N_COUNTS = self.n_counts, INTERVAL = self.interval]
+        overrides![N_COUNTS: self.n_counts, INTERVAL: self.interval]
     }
 
     fn params(&self, blocks: &Range<u32>) -> BlockParams {

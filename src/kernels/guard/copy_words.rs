@@ -21,25 +21,21 @@ impl CopyWords {
 }
 
 impl KernelSpec for CopyWords {
-    const NAME: &'static str = "copy_words";
     const SOURCE: &'static str = shader!["guard/copy_words"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// What [`crate::kernels::check_state`] says: 0 for no copy; words to read; words to write.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Copies.
+    const TOLERANCE: Tolerance = Tolerance::EXACT;
 
     fn needs(&self) -> Vec<Need> {
         let same = Need::AtLeast(self.length);
         vec![Need::Flat(1), same, same]
     }
 
-    /// Copies.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::EXACT
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LENGTH = self.length, GROUPS = self.groups(), ALWAYS = self.always]
+        overrides![WORKGROUP_SIZE, LENGTH: self.length, GROUPS: self.groups(), ALWAYS: self.always]
     }
 
     fn params(&self, blocks: &Range<u32>) -> BlockParams {

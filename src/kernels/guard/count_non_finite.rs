@@ -29,24 +29,20 @@ impl CountNonFinite {
 }
 
 impl KernelSpec for CountNonFinite {
-    const NAME: &'static str = "count_non_finite";
     const SOURCE: &'static str = shader!["lib/sum", "lib/finite", "guard/count_non_finite"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// Values; counts, as floats.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Write];
+    /// Counts are whole numbers.
+    const TOLERANCE: Tolerance = Tolerance::EXACT;
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::Words(self.length), Need::AtLeast(self.first + Self::groups(self.length))]
     }
 
-    /// Counts are whole numbers.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::EXACT
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![LENGTH = self.length, GROUPS = Self::groups(self.length)]
+        overrides![LENGTH: self.length, GROUPS: Self::groups(self.length)]
     }
 
     fn params(&self, _: &Range<u32>) -> Params {

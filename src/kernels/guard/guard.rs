@@ -254,14 +254,14 @@ struct Step {
 }
 
 impl KernelSpec for Guard {
-    const NAME: &'static str = "guard";
     const SOURCE: &'static str =
         shader!["lib/state", "lib/memory", "lib/epoch", "lib/sum", "lib/finite", "guard/guard"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; metrics; the energies' streams; image statistics; counts; memory.
-    const ACCESS: &'static [Access] =
-        &[Access::ReadWrite, Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[ReadWrite, Read, Read, Read, Read, ReadWrite];
+    /// Logarithms of numbers that are off by the sums before, and an exponential of up to e^20.
+    const TOLERANCE: Tolerance = Tolerance { absolute: 2e-5, relative: 2e-5, of_largest: 0.0 };
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -279,21 +279,11 @@ impl KernelSpec for Guard {
         binding != 3 || self.has_fakes
     }
 
-    /// Logarithms of numbers that are off by the sums before, and an exponential of up to e^20.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance { absolute: 2e-5, relative: 2e-5, of_largest: 0.0 }
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            LANES = self.lanes,
-            STREAMS = self.streams,
-            BATCH = self.batch,
-            N_IMAGES = self.n_images,
-            METRIC_ROWS = self.metric_rows,
-            N_FEATURES = self.n_features,
-            N_COUNTS = self.n_counts,
-            HALVES = if self.has_fakes { 2.0 } else { 1.0 }
+            LANES: self.lanes, STREAMS: self.streams, BATCH: self.batch, N_IMAGES: self.n_images,
+            METRIC_ROWS: self.metric_rows, N_FEATURES: self.n_features, N_COUNTS: self.n_counts,
+            HALVES: if self.has_fakes { 2.0 } else { 1.0 },
         ]
     }
 

@@ -54,29 +54,22 @@ impl ImageStatistics {
 }
 
 impl KernelSpec for ImageStatistics {
-    const NAME: &'static str = "image_statistics";
     const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "guard/image_statistics"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; x, real blocks first; `[feature][4]`: variance of real images, of fake ones, share of each.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// A mean of squares less the square of a mean, of differences that need not be around 0.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::PerBlock(self.features), Need::Flat(4 * self.features)]
     }
 
-    /// A mean of squares less the square of a mean, of differences that need not be around 0.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            FEATURES = self.features,
-            BATCH = self.batch,
-            N_IMAGES = self.n_images
+            WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, BATCH: self.batch,
+            N_IMAGES: self.n_images,
         ]
     }
 

@@ -108,21 +108,17 @@ impl AnalyticEnergy {
 }
 
 impl KernelSpec for AnalyticEnergy {
-    const NAME: &'static str = "analytic_energy";
     const SOURCE: &'static str = shader!["lib/random", "lib/mixture", "layers/analytic_energy"];
     type Params = BlockParams;
     const PER_BLOCK: bool = true;
     /// x; energy; gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Write, Write];
+    /// Sums over the features, and an exponential.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
         vec![image, Need::PerBlock(1), image]
-    }
-
-    /// Sums over the features, and an exponential.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
     }
 
     fn overrides(&self) -> Overrides {
@@ -130,13 +126,8 @@ impl KernelSpec for AnalyticEnergy {
         let of_mixture =
             mixture.map_or([1.0, 1.0, 0.0], |m| [m.centres.len() as f64, m.sigma.into(), m.log_norm()]);
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            FEATURES = self.features,
-            ENERGY = (self.energy as u32),
-            CENTRES = of_mixture[0],
-            SIGMA = of_mixture[1],
-            LOG_NORM = of_mixture[2]
+            WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, ENERGY: (self.energy as u32),
+            CENTRES: of_mixture[0], SIGMA: of_mixture[1], LOG_NORM: of_mixture[2],
         ]
     }
 

@@ -74,12 +74,14 @@ impl ConvInputGradient {
 }
 
 impl KernelSpec for ConvInputGradient {
-    const NAME: &'static str = "conv_input_gradient";
     const SOURCE: &'static str = shader!["lib/tile", "layers/conv_input_gradient"];
     type Params = SlopeParams;
     const PER_BLOCK: bool = true;
     /// Gradient of the pre-activation; packed weights; slope (anything if it is not beside); gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite];
+    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
+    /// 600 terms give 2e-6 to 4e-5, in practice the former.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
     /// Its loops count up to sizes of the layer and the tile, which are constants of the pipeline, in steps of at least 1.
     const LOOPS_END: bool = true;
@@ -102,12 +104,6 @@ impl KernelSpec for ConvInputGradient {
         self.slope.is_read(binding, 2)
     }
 
-    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
-    /// 600 terms give 2e-6 to 4e-5, in practice the former.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn prelude(&self) -> String {
         self.tile.prelude()
     }
@@ -115,11 +111,8 @@ impl KernelSpec for ConvInputGradient {
     fn overrides(&self) -> Overrides {
         let mut overrides = conv_overrides(&self.shape);
         overrides.extend(overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            IN_PLACE = self.slope == Slope::InPlace,
-            HAS_SLOPE = self.slope != Slope::None || !self.folded(),
-            FOLDED = self.folded()
+            WORKGROUP_SIZE, LANES: self.lanes, IN_PLACE: self.slope == Slope::InPlace,
+            HAS_SLOPE: self.slope != Slope::None || !self.folded(), FOLDED: self.folded(),
         ]);
         overrides
     }

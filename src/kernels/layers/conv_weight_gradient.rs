@@ -49,9 +49,8 @@ impl Chunks {
     /// Values of the shaders' `override`s: where the blocks are, but not where their sums go.
     pub(crate) fn overrides(&self) -> Overrides {
         overrides![
-            FIRST_BLOCK = self.first_block,
-            END_BLOCK = (self.first_block + self.n_blocks),
-            CHUNK_BLOCKS = self.chunk_blocks
+            FIRST_BLOCK: self.first_block, END_BLOCK: (self.first_block + self.n_blocks),
+            CHUNK_BLOCKS: self.chunk_blocks,
         ]
     }
 }
@@ -128,12 +127,13 @@ shader_struct! {
 }
 
 impl KernelSpec for ConvWeightGradient {
-    const NAME: &'static str = "conv_weight_gradient";
     const SOURCE: &'static str = shader!["layers/conv_weight_gradient"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// Input; gradient of the pre-activation; partial sums.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Dot products over all pixels of a chunk: some 10,000 terms of both signs, which the reference adds one by one.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(5e-5);
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -141,11 +141,6 @@ impl KernelSpec for ConvWeightGradient {
             Need::PerBlock(self.streams.max(1) as usize * self.shape.out_len()),
             Need::AtLeast(self.chunks.end() * self.n_parameters),
         ]
-    }
-
-    /// Dot products over all pixels of a chunk: some 10,000 terms of both signs, which the reference adds one by one.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(5e-5)
     }
 
     fn prelude(&self) -> String {
@@ -159,7 +154,7 @@ impl KernelSpec for ConvWeightGradient {
 
     fn overrides(&self) -> Overrides {
         let mut overrides = conv_overrides(&self.shape);
-        overrides.extend(overrides![WEIGHT_OFFSET = self.weight_offset, N_PARAMETERS = self.n_parameters]);
+        overrides.extend(overrides![WEIGHT_OFFSET: self.weight_offset, N_PARAMETERS: self.n_parameters]);
         overrides.extend(self.chunks.overrides());
         overrides
     }

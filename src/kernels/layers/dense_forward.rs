@@ -54,7 +54,7 @@ impl DenseForward {
 
 /// The overrides that describe a dense layer.
 pub(crate) fn dense_overrides(s: &DenseShape) -> Overrides {
-    overrides![FEATURES = s.in_len(), UNITS = s.units]
+    overrides![FEATURES: s.in_len(), UNITS: s.units]
 }
 
 /// The prelude of a tile of one pixel.
@@ -63,13 +63,14 @@ pub(crate) fn dense_prelude(tile_channels: usize) -> String {
 }
 
 impl KernelSpec for DenseForward {
-    const NAME: &'static str = "dense_forward";
     const SOURCE: &'static str = shader!["lib/activation", "layers/dense_forward"];
     type Params = BlockParams;
     const PER_BLOCK: bool = true;
     /// Input; packed weights; parameters; output; slope.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, Write, Write];
+    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
+    /// 600 terms give 2e-6 to 4e-5, in practice the former. The activation adds 2e-6.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
 
     fn needs(&self) -> Vec<Need> {
@@ -83,12 +84,6 @@ impl KernelSpec for DenseForward {
         ]
     }
 
-    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
-    /// 600 terms give 2e-6 to 4e-5, in practice the former. The activation adds 2e-6.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn prelude(&self) -> String {
         dense_prelude(self.tile_channels)
     }
@@ -96,11 +91,8 @@ impl KernelSpec for DenseForward {
     fn overrides(&self) -> Overrides {
         let mut overrides = dense_overrides(&self.shape);
         overrides.extend(overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            BIAS_OFFSET = self.bias_offset,
-            ACTIVATION = self.activation.code(),
-            LEAK = self.activation.leak()
+            WORKGROUP_SIZE, LANES: self.lanes, BIAS_OFFSET: self.bias_offset,
+            ACTIVATION: self.activation.code(), LEAK: self.activation.leak(),
         ]);
         overrides
     }

@@ -45,12 +45,14 @@ impl DenseInputGradient {
 }
 
 impl KernelSpec for DenseInputGradient {
-    const NAME: &'static str = "dense_input_gradient";
     const SOURCE: &'static str = shader!["layers/dense_input_gradient"];
     type Params = SlopeParams;
     const PER_BLOCK: bool = true;
     /// Gradient of the pre-activation; packed weights; slope (anything if it is not beside); gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite];
+    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
+    /// 600 terms give 2e-6 to 4e-5, in practice the former.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
 
     fn needs(&self) -> Vec<Need> {
@@ -67,12 +69,6 @@ impl KernelSpec for DenseInputGradient {
         self.slope.is_read(binding, 2)
     }
 
-    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
-    /// 600 terms give 2e-6 to 4e-5, in practice the former.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn prelude(&self) -> String {
         dense_prelude(self.tile_channels)
     }
@@ -80,10 +76,8 @@ impl KernelSpec for DenseInputGradient {
     fn overrides(&self) -> Overrides {
         let mut overrides = dense_overrides(&self.shape);
         overrides.extend(overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            CHANNELS = self.shape.in_channels,
-            IN_PLACE = self.slope == Slope::InPlace
+            WORKGROUP_SIZE, LANES: self.lanes, CHANNELS: self.shape.in_channels,
+            IN_PLACE: self.slope == Slope::InPlace,
         ]);
         overrides
     }

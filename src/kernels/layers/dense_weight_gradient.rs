@@ -50,12 +50,13 @@ impl DenseWeightGradient {
 }
 
 impl KernelSpec for DenseWeightGradient {
-    const NAME: &'static str = "dense_weight_gradient";
     const SOURCE: &'static str = shader!["layers/dense_weight_gradient"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// Input; gradient of the pre-activation; partial sums.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Dot products over all pixels of a chunk: some 10,000 terms of both signs, which the reference adds one by one.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(5e-5);
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -65,11 +66,6 @@ impl KernelSpec for DenseWeightGradient {
         ]
     }
 
-    /// Dot products over all pixels of a chunk: some 10,000 terms of both signs, which the reference adds one by one.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(5e-5)
-    }
-
     fn prelude(&self) -> String {
         format!("const LANES = {}u;\n", self.lanes)
     }
@@ -77,9 +73,8 @@ impl KernelSpec for DenseWeightGradient {
     fn overrides(&self) -> Overrides {
         let mut overrides = dense_overrides(&self.shape);
         overrides.extend(overrides![
-            CHANNELS = self.shape.in_channels,
-            WEIGHT_OFFSET = self.weight_offset,
-            N_PARAMETERS = self.n_parameters
+            CHANNELS: self.shape.in_channels, WEIGHT_OFFSET: self.weight_offset,
+            N_PARAMETERS: self.n_parameters,
         ]);
         overrides.extend(self.chunks.overrides());
         overrides

@@ -130,14 +130,15 @@ impl LstmBackward {
 }
 
 impl KernelSpec for LstmBackward {
-    const NAME: &'static str = "lstm_backward";
     const SOURCE: &'static str = shader!["layers/lstm_backward"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// Gradient of the layer's output; packed weights; slope (anything where there is none); trace; gradients of the
     /// states; gradient of the input.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, ReadWrite, ReadWrite];
+    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps only
+    /// if the weights make the state itself grow.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(2e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
 
     fn needs(&self) -> Vec<Need> {
@@ -161,19 +162,11 @@ impl KernelSpec for LstmBackward {
         }
     }
 
-    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps only
-    /// if the weights make the state itself grow.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(2e-5)
-    }
-
     fn overrides(&self) -> Overrides {
         let flag = |flag: bool| f64::from(u8::from(flag));
         let mut overrides = cell_overrides(&self.cell, self.lanes);
         overrides.extend(overrides![
-            TO_INPUT = flag(self.to_input),
-            ADDS = flag(self.adds),
-            HAS_SLOPE = flag(self.has_slope)
+            TO_INPUT: flag(self.to_input), ADDS: flag(self.adds), HAS_SLOPE: flag(self.has_slope),
         ]);
         overrides
     }

@@ -61,16 +61,9 @@ pub(crate) fn steps_at_once(turns: usize) -> usize {
 /// The overrides that describe a cell.
 pub(crate) fn cell_overrides(cell: &LstmCell, lanes: u32) -> Overrides {
     overrides![
-        SIZE,
-        LANES = lanes,
-        GROUP_LANES = group_lanes(lanes),
-        IN_CHANNELS = cell.in_channels,
-        HIDDEN = cell.hidden,
-        TIME = cell.time,
-        STEPS = cell.steps,
-        REVERSE = cell.reverse,
-        OUT_TIME = cell.out_time,
-        OUT_CHANNELS = cell.out_channels
+        SIZE, LANES: lanes, GROUP_LANES: group_lanes(lanes), IN_CHANNELS: cell.in_channels,
+        HIDDEN: cell.hidden, TIME: cell.time, STEPS: cell.steps, REVERSE: cell.reverse,
+        OUT_TIME: cell.out_time, OUT_CHANNELS: cell.out_channels,
     ]
 }
 
@@ -157,13 +150,14 @@ impl LstmForward {
 }
 
 impl KernelSpec for LstmForward {
-    const NAME: &'static str = "lstm_forward";
     const SOURCE: &'static str = shader!["layers/lstm_forward"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// Input; packed weights; parameters; trace; the layer's output.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, Write];
+    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps only
+    /// if the weights make the state itself grow.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(2e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
 
     fn needs(&self) -> Vec<Need> {
@@ -179,12 +173,6 @@ impl KernelSpec for LstmForward {
     /// Before the first step there are no states.
     fn reads(&self, binding: usize) -> bool {
         binding != 3 || self.first_step > 0
-    }
-
-    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps only
-    /// if the weights make the state itself grow.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(2e-5)
     }
 
     fn overrides(&self) -> Overrides {

@@ -124,12 +124,13 @@ impl LstmPack {
 }
 
 impl KernelSpec for LstmPack {
-    const NAME: &'static str = "lstm_pack";
     const SOURCE: &'static str = shader!["layers/lstm_pack"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// Parameters; packed weights.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Write];
+    /// Copies.
+    const TOLERANCE: Tolerance = Tolerance::EXACT;
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -138,18 +139,10 @@ impl KernelSpec for LstmPack {
         ]
     }
 
-    /// Copies.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::EXACT
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            WORKGROUP_SIZE,
-            IN_CHANNELS = self.cell.in_channels,
-            HIDDEN = self.cell.hidden,
-            TILE = self.tile,
-            WEIGHT_OFFSET = self.cell.weight_offset
+            WORKGROUP_SIZE, IN_CHANNELS: self.cell.in_channels, HIDDEN: self.cell.hidden, TILE: self.tile,
+            WEIGHT_OFFSET: self.cell.weight_offset,
         ]
     }
 

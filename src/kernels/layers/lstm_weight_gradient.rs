@@ -60,12 +60,13 @@ fn add_products<R: Real>(g: &[R], values: &[R], sums: &mut [R]) {
 }
 
 impl KernelSpec for LstmWeightGradient {
-    const NAME: &'static str = "lstm_weight_gradient";
     const SOURCE: &'static str = shader!["layers/lstm_weight_gradient"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// Input; trace; partial sums.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Dot products over all pixels of a chunk: some 10,000 terms of both signs, which the reference adds one by one.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(5e-5);
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -75,23 +76,12 @@ impl KernelSpec for LstmWeightGradient {
         ]
     }
 
-    /// Dot products over all pixels of a chunk: some 10,000 terms of both signs, which the reference adds one by one.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(5e-5)
-    }
-
     fn overrides(&self) -> Overrides {
         let cell = &self.cell;
         let mut overrides = overrides![
-            LANES = self.lanes,
-            IN_CHANNELS = cell.in_channels,
-            HIDDEN = cell.hidden,
-            TIME = cell.time,
-            STEPS = cell.steps,
-            REVERSE = cell.reverse,
-            WEIGHT_OFFSET = cell.weight_offset,
-            N_PARAMETERS = self.n_parameters,
-            FIRST_CHUNK = self.chunks.first_chunk
+            LANES: self.lanes, IN_CHANNELS: cell.in_channels, HIDDEN: cell.hidden, TIME: cell.time,
+            STEPS: cell.steps, REVERSE: cell.reverse, WEIGHT_OFFSET: cell.weight_offset,
+            N_PARAMETERS: self.n_parameters, FIRST_CHUNK: self.chunks.first_chunk,
         ];
         overrides.extend(self.chunks.overrides());
         overrides

@@ -36,24 +36,20 @@ impl MultiplyAdds {
 }
 
 impl KernelSpec for MultiplyAdds {
-    const NAME: &'static str = "multiply_adds";
     const SOURCE: &'static str = shader!["layers/multiply_adds"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// Result.
-    const ACCESS: &'static [Access] = &[Access::Write];
+    const ACCESS: &'static [Access] = &[Write];
+    /// 1,024 roundings of numbers that shrink, and a sum of 32 of one sign.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-4);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::Flat(self.invocations as usize)]
     }
 
-    /// 1,024 roundings of numbers that shrink, and a sum of 32 of one sign.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-4)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, INVOCATIONS = self.invocations]
+        overrides![WORKGROUP_SIZE, INVOCATIONS: self.invocations]
     }
 
     fn params(&self, _: &Range<u32>) -> Params {

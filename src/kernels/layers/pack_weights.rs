@@ -180,12 +180,13 @@ pub struct PackWeights {
 }
 
 impl KernelSpec for PackWeights {
-    const NAME: &'static str = "pack_weights";
     const SOURCE: &'static str = shader!["layers/pack_weights"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// Parameters; packed weights.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Write];
+    /// Copies.
+    const TOLERANCE: Tolerance = Tolerance::EXACT;
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -194,25 +195,13 @@ impl KernelSpec for PackWeights {
         ]
     }
 
-    /// Copies.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::EXACT
-    }
-
     fn overrides(&self) -> Overrides {
         let p = &self.packing;
         overrides![
-            WORKGROUP_SIZE,
-            OUT_CHANNELS = p.out_channels,
-            IN_CHANNELS = p.in_channels,
-            KERNEL_HEIGHT = p.kernel_height,
-            KERNEL_WIDTH = p.kernel_width,
-            STRIDE_X = p.stride_x,
-            TILE = p.tile,
-            BACKWARD = p.backward,
-            FLATTENED = p.flattened,
-            WEIGHT_OFFSET = self.weight_offset,
-            PACKED_OFFSET = self.packed_offset
+            WORKGROUP_SIZE, OUT_CHANNELS: p.out_channels, IN_CHANNELS: p.in_channels,
+            KERNEL_HEIGHT: p.kernel_height, KERNEL_WIDTH: p.kernel_width, STRIDE_X: p.stride_x,
+            TILE: p.tile, BACKWARD: p.backward, FLATTENED: p.flattened, WEIGHT_OFFSET: self.weight_offset,
+            PACKED_OFFSET: self.packed_offset,
         ]
     }
 

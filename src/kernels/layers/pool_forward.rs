@@ -30,26 +30,22 @@ impl PoolForward {
 
 /// The overrides that describe a pool.
 pub(crate) fn pool_overrides(lanes: u32, s: &PoolShape) -> Overrides {
-    overrides![WORKGROUP_SIZE, LANES = lanes, CHANNELS = s.channels, PIXELS = s.pixels]
+    overrides![WORKGROUP_SIZE, LANES: lanes, CHANNELS: s.channels, PIXELS: s.pixels]
 }
 
 impl KernelSpec for PoolForward {
-    const NAME: &'static str = "pool_forward";
     const SOURCE: &'static str = shader!["layers/pool_forward"];
     type Params = BlockParams;
     const PER_BLOCK: bool = true;
     /// Input; output; slope.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Write, Write];
+    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
+    /// 600 terms give 2e-6 to 4e-5, in practice the former.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         let channels = Need::PerBlock(self.shape.channels);
         vec![Need::PerBlock(self.shape.channels * self.shape.pixels), channels, channels]
-    }
-
-    /// A dot product of n terms is off by sqrt(n) to n roundings of its terms, which are smaller than the largest output:
-    /// 600 terms give 2e-6 to 4e-5, in practice the former.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
     }
 
     fn overrides(&self) -> Overrides {

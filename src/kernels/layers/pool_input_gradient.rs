@@ -28,12 +28,13 @@ impl PoolInputGradient {
 }
 
 impl KernelSpec for PoolInputGradient {
-    const NAME: &'static str = "pool_input_gradient";
     const SOURCE: &'static str = shader!["layers/pool_input_gradient"];
     type Params = SlopeParams;
     const PER_BLOCK: bool = true;
     /// Gradient of the output; slope (anything if it is not beside); gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, ReadWrite];
+    /// A product, within the magnitude of the largest.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -48,11 +49,6 @@ impl KernelSpec for PoolInputGradient {
     /// The slope's buffer if it has one of its own, the gradient's if the slope lies there.
     fn reads(&self, binding: usize) -> bool {
         self.slope.is_read(binding, 1)
-    }
-
-    /// A product, within the magnitude of the largest.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
     }
 
     fn overrides(&self) -> Overrides {

@@ -12,24 +12,20 @@ pub struct ReducePartials {
 }
 
 impl KernelSpec for ReducePartials {
-    const NAME: &'static str = "reduce_partials";
     const SOURCE: &'static str = shader!["layers/reduce_partials"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// Partial sums; gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Write];
+    /// The same sums in the same order.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-7);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::Flat(self.n_chunks as usize * self.n_parameters), Need::Flat(self.n_parameters)]
     }
 
-    /// The same sums in the same order.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-7)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters, N_CHUNKS = self.n_chunks]
+        overrides![WORKGROUP_SIZE, N_PARAMETERS: self.n_parameters, N_CHUNKS: self.n_chunks]
     }
 
     fn params(&self, blocks: &Range<u32>) -> BlockParams {

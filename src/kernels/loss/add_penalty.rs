@@ -20,24 +20,20 @@ shader_struct! {
 }
 
 impl KernelSpec for AddPenalty {
-    const NAME: &'static str = "add_penalty";
     const SOURCE: &'static str = shader!["lib/state", "lib/sum", "loss/add_penalty"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; partial sums of squares; metrics.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, ReadWrite];
+    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
+    const TOLERANCE: Tolerance = Tolerance::relative(2e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::Flat(self.n_partials), Need::metrics(self.metric_rows)]
     }
 
-    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::relative(2e-6)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![N_PARTIALS = self.n_partials, METRIC_ROWS = self.metric_rows]
+        overrides![N_PARTIALS: self.n_partials, METRIC_ROWS: self.metric_rows]
     }
 
     fn params(&self, _: &Range<u32>) -> Params {

@@ -62,26 +62,21 @@ impl KlDirection {
 }
 
 impl KernelSpec for KlDirection {
-    const NAME: &'static str = "kl_direction";
     const SOURCE: &'static str = shader!["lib/state", "lib/dynamics", "loss/kl_direction"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; gradient at x_K; x_K; streams; seeds.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, Write];
+    /// Copies, and a product of a few factors.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
         vec![Need::STATE, image, image, Need::PerBlock(2 * self.features), Need::PerBlock(2)]
     }
 
-    /// Copies, and a product of a few factors.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features, BATCH = self.batch]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, BATCH: self.batch]
     }
 
     fn params(&self, blocks: &Range<u32>) -> Params {

@@ -57,31 +57,23 @@ impl ScoreDirection {
 }
 
 impl KernelSpec for ScoreDirection {
-    const NAME: &'static str = "score_direction";
     const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "loss/score_direction"];
     type Params = BlockParams;
     const PER_BLOCK: bool = true;
     /// State; the energy's gradient; target; weight; direction; residual.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, Read, Write, Write];
+    /// Roundings; the residual is a sum of squares over an image.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
         vec![Need::STATE, image, image, Need::PerBlock(1), image, Need::PerBlock(1)]
     }
 
-    /// Roundings; the residual is a sum of squares over an image.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            FEATURES = self.features,
-            BATCH = self.batch,
-            N_IMAGES = self.n_images
+            WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, BATCH: self.batch,
+            N_IMAGES: self.n_images,
         ]
     }
 

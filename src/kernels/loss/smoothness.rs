@@ -28,29 +28,22 @@ shader_struct! {
 }
 
 impl KernelSpec for Smoothness {
-    const NAME: &'static str = "smoothness";
     const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "lib/sum", "loss/smoothness"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; energies; seeds; metrics.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, ReadWrite, ReadWrite];
+    /// Means in single precision by a tree of 8 levels, against double precision. The error of a difference of two means
+    /// is that of the means, and the largest entry of the table is well above them.
+    const TOLERANCE: Tolerance = Tolerance::new(2e-6, 2e-7);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::PerBlock(1), Need::PerBlock(1), Need::metrics(self.metric_rows)]
     }
 
-    /// Means in single precision by a tree of 8 levels, against double precision. The error of a difference of two means
-    /// is that of the means, and the largest entry of the table is well above them.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::new(2e-6, 2e-7)
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            LANES = self.lanes,
-            BATCH = self.batch,
-            N_IMAGES = self.n_images,
-            METRIC_ROWS = self.metric_rows
+            LANES: self.lanes, BATCH: self.batch, N_IMAGES: self.n_images, METRIC_ROWS: self.metric_rows,
         ]
     }
 

@@ -17,25 +17,21 @@ shader_struct! {
 }
 
 impl KernelSpec for WeightPenalty {
-    const NAME: &'static str = "weight_penalty";
     const SOURCE: &'static str = shader!["loss/weight_penalty"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// Parameters; gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, ReadWrite];
+    /// Two roundings; the terms may cancel.
+    const TOLERANCE: Tolerance = Tolerance::new(3e-7, 3e-7);
 
     fn needs(&self) -> Vec<Need> {
         let parameters = Need::Flat(self.n_parameters);
         vec![parameters, parameters]
     }
 
-    /// Two roundings; the terms may cancel.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::new(3e-7, 3e-7)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters]
+        overrides![WORKGROUP_SIZE, N_PARAMETERS: self.n_parameters]
     }
 
     fn params(&self, _: &Range<u32>) -> Params {

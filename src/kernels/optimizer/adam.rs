@@ -132,26 +132,21 @@ impl Adam {
 }
 
 impl KernelSpec for Adam {
-    const NAME: &'static str = "adam";
     const SOURCE: &'static str = shader!["lib/state", "optimizer/adam"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; gradient; scale; first moment; second moment; parameters.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, ReadWrite, ReadWrite];
+    /// Four roundings; the moving mean and the parameter may cancel, by less than the largest.
+    const TOLERANCE: Tolerance = Tolerance::new(1e-6, 3e-7);
 
     fn needs(&self) -> Vec<Need> {
         let parameters = Need::Flat(self.n_parameters);
         vec![Need::STATE, parameters, Need::Flat(1), parameters, parameters, parameters]
     }
 
-    /// Four roundings; the moving mean and the parameter may cancel, by less than the largest.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::new(1e-6, 3e-7)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters]
+        overrides![WORKGROUP_SIZE, N_PARAMETERS: self.n_parameters]
     }
 
     fn params(&self, _: &Range<u32>) -> Params {

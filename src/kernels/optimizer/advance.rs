@@ -12,24 +12,20 @@ pub struct Advance {
 }
 
 impl KernelSpec for Advance {
-    const NAME: &'static str = "advance";
     const SOURCE: &'static str = shader!["lib/state", "optimizer/advance"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// State.
-    const ACCESS: &'static [Access] = &[Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[ReadWrite];
+    /// Integers.
+    const TOLERANCE: Tolerance = Tolerance::EXACT;
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE]
     }
 
-    /// Integers.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::EXACT
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![BATCH = self.batch, CAPACITY = self.capacity]
+        overrides![BATCH: self.batch, CAPACITY: self.capacity]
     }
 
     fn params(&self, blocks: &Range<u32>) -> BlockParams {

@@ -33,25 +33,21 @@ shader_struct! {
 }
 
 impl KernelSpec for AverageWeights {
-    const NAME: &'static str = "average_weights";
     const SOURCE: &'static str = shader!["lib/state", "optimizer/average_weights"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; parameters; average.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, ReadWrite];
+    /// Two roundings; the terms may cancel.
+    const TOLERANCE: Tolerance = Tolerance::new(3e-7, 3e-7);
 
     fn needs(&self) -> Vec<Need> {
         let parameters = Need::Flat(self.n_parameters);
         vec![Need::STATE, parameters, parameters]
     }
 
-    /// Two roundings; the terms may cancel.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::new(3e-7, 3e-7)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, N_PARAMETERS = self.n_parameters]
+        overrides![WORKGROUP_SIZE, N_PARAMETERS: self.n_parameters]
     }
 
     fn params(&self, _: &Range<u32>) -> Params {

@@ -20,24 +20,20 @@ shader_struct! {
 }
 
 impl KernelSpec for ClipScale {
-    const NAME: &'static str = "clip_scale";
     const SOURCE: &'static str = shader!["lib/state", "lib/sum", "optimizer/clip_scale"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; partial sums of squares; scale; metrics.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write, Write];
+    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
+    const TOLERANCE: Tolerance = Tolerance::relative(2e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::Flat(self.n_partials), Need::Flat(1), Need::metrics(self.metric_rows)]
     }
 
-    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::relative(2e-6)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![N_PARTIALS = self.n_partials, METRIC_ROWS = self.metric_rows]
+        overrides![N_PARTIALS: self.n_partials, METRIC_ROWS: self.metric_rows]
     }
 
     fn params(&self, _: &Range<u32>) -> Params {

@@ -26,13 +26,13 @@ shader_struct! {
 }
 
 impl KernelSpec for SpectralBound {
-    const NAME: &'static str = "spectral_bound";
     const SOURCE: &'static str = shader!["lib/state", "lib/sum", "optimizer/spectral_bound"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; v; t; parameters; u of all matrices; the norms before they were bounded, `[matrix]`.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Write, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, Write, Write];
+    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
+    const TOLERANCE: Tolerance = Tolerance::relative(2e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -43,11 +43,6 @@ impl KernelSpec for SpectralBound {
             Need::AtLeast(self.matrix.vector().end),
             Need::AtLeast(self.number + 1),
         ]
-    }
-
-    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::relative(2e-6)
     }
 
     fn overrides(&self) -> Overrides {

@@ -21,7 +21,7 @@ pub struct Matrix {
 impl Matrix {
     /// Values of the shaders' `override`s.
     pub(crate) fn overrides(&self) -> Overrides {
-        overrides![ROWS = self.rows, COLUMNS = self.columns, WEIGHT_OFFSET = self.weight_offset]
+        overrides![ROWS: self.rows, COLUMNS: self.columns, WEIGHT_OFFSET: self.weight_offset]
     }
 
     /// Where it lies in the parameters.
@@ -43,12 +43,13 @@ pub struct SpectralInput {
 }
 
 impl KernelSpec for SpectralInput {
-    const NAME: &'static str = "spectral_input";
     const SOURCE: &'static str = shader!["optimizer/spectral_input"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// Parameters; u of all matrices; v.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Dot products over a layer's rows.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -56,11 +57,6 @@ impl KernelSpec for SpectralInput {
             Need::AtLeast(self.matrix.vector().end),
             Need::AtLeast(self.matrix.columns),
         ]
-    }
-
-    /// Dot products over a layer's rows.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
     }
 
     fn overrides(&self) -> Overrides {

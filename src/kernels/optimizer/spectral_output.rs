@@ -11,12 +11,13 @@ pub struct SpectralOutput {
 }
 
 impl KernelSpec for SpectralOutput {
-    const NAME: &'static str = "spectral_output";
     const SOURCE: &'static str = shader!["lib/sum", "optimizer/spectral_output"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// Parameters; v; t.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Dot products over a layer's columns.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -24,11 +25,6 @@ impl KernelSpec for SpectralOutput {
             Need::AtLeast(self.matrix.columns),
             Need::AtLeast(self.matrix.rows),
         ]
-    }
-
-    /// Dot products over a layer's columns.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
     }
 
     fn overrides(&self) -> Overrides {

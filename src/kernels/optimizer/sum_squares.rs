@@ -16,24 +16,20 @@ pub struct SumSquares {
 }
 
 impl KernelSpec for SumSquares {
-    const NAME: &'static str = "sum_squares";
     const SOURCE: &'static str = shader!["lib/sum", "optimizer/sum_squares"];
     type Params = BlockParams;
     const PER_BLOCK: bool = false;
     /// Gradient; partial sums.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Write];
+    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
+    const TOLERANCE: Tolerance = Tolerance::relative(2e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::Flat(self.n_parameters), Need::Flat(self.n_parameters.div_ceil(GROUP))]
     }
 
-    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::relative(2e-6)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![N_PARAMETERS = self.n_parameters]
+        overrides![N_PARAMETERS: self.n_parameters]
     }
 
     fn params(&self, blocks: &Range<u32>) -> BlockParams {

@@ -35,21 +35,13 @@ shader_struct! {
 }
 
 impl KernelSpec for AnnealAccept {
-    const NAME: &'static str = "anneal_accept";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/anneal", "sampling/anneal_accept"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; schedule; base; energies and gradient at y; y; chain; record.
-    const ACCESS: &'static [Access] = &[
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::ReadWrite,
-    ];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, Read, Read, Read, Read, ReadWrite];
+    /// Sums of squares over an image. Decisions and counts are whole numbers, and off by much more if they are wrong.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
@@ -70,13 +62,8 @@ impl KernelSpec for AnnealAccept {
         self.step.is_some() || matches!(binding, 2 | 3 | 5)
     }
 
-    /// Sums of squares over an image. Decisions and counts are whole numbers, and off by much more if they are wrong.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features]
     }
 
     fn params(&self, blocks: &Range<u32>) -> Params {

@@ -117,20 +117,13 @@ impl Anneal {
 }
 
 impl KernelSpec for AnnealPropose {
-    const NAME: &'static str = "anneal_propose";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/anneal", "sampling/anneal_propose"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; schedule; base; gradient at y; record; y; chain.
-    const ACCESS: &'static [Access] = &[
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::ReadWrite,
-        Access::ReadWrite,
-    ];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, Read, Read, ReadWrite, ReadWrite];
+    /// Polynomials and products. A momentum's sign at a wall depends on rounding, but hardly any step ends that near a wall.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-6);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
@@ -150,13 +143,8 @@ impl KernelSpec for AnnealPropose {
         self.part != Part::First(0) || binding < 6
     }
 
-    /// Polynomials and products. A momentum's sign at a wall depends on rounding, but hardly any step ends that near a wall.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-6)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features]
     }
 
     fn params(&self, blocks: &Range<u32>) -> Params {

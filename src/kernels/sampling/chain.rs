@@ -284,14 +284,15 @@ impl Chain {
 }
 
 impl KernelSpec for Chain {
-    const NAME: &'static str = "chain";
     const SOURCE: &'static str =
         shader!["lib/state", "lib/activation", "lib/random", "lib/dynamics", "sampling/chain"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; packed weights; parameters; x; scratch.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Scratch];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, Scratch];
+    /// A few Langevin steps of the whole network. Each multiplies earlier errors by its step size and the energy's
+    /// curvature. `x` is of magnitude 1.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-4);
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -301,12 +302,6 @@ impl KernelSpec for Chain {
             Need::PerBlock(self.features()),
             Need::AtLeast(self.n_images as usize * scratch_len(&self.layers, self.hidden)),
         ]
-    }
-
-    /// A few Langevin steps of the whole network. Each multiplies earlier errors by its step size and the energy's
-    /// curvature. `x` is of magnitude 1.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-4)
     }
 
     fn prelude(&self) -> String {
@@ -325,10 +320,8 @@ impl KernelSpec for Chain {
 
     fn overrides(&self) -> Overrides {
         overrides![
-            LANES = self.lanes,
-            N_LAYERS = self.layers.len(),
-            ZEROS = zeros(&self.layers),
-            SCRATCH = scratch_len(&self.layers, self.hidden) / 4
+            LANES: self.lanes, N_LAYERS: self.layers.len(), ZEROS: zeros(&self.layers),
+            SCRATCH: scratch_len(&self.layers, self.hidden) / 4,
         ]
     }
 

@@ -80,12 +80,13 @@ impl Langevin {
 }
 
 impl KernelSpec for Langevin {
-    const NAME: &'static str = "langevin";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/dynamics", "sampling/langevin"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; gradient; x.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, ReadWrite];
+    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-6);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
@@ -97,13 +98,8 @@ impl KernelSpec for Langevin {
         binding != 1 || self.moves
     }
 
-    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-6)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features]
     }
 
     fn params(&self, blocks: &Range<u32>) -> Params {

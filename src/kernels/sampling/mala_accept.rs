@@ -34,21 +34,13 @@ shader_struct! {
 }
 
 impl KernelSpec for MalaAccept {
-    const NAME: &'static str = "mala_accept";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/dynamics", "sampling/mala_accept"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; energies and gradient at y; y; x; gradient and energies at x; decisions.
-    const ACCESS: &'static [Access] = &[
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::Read,
-        Access::ReadWrite,
-        Access::ReadWrite,
-    ];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, Read, Read, Read, ReadWrite, ReadWrite];
+    /// Decisions and counts are whole numbers, and energies are copied.
+    const TOLERANCE: Tolerance = Tolerance::EXACT;
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
@@ -60,13 +52,8 @@ impl KernelSpec for MalaAccept {
         self.step.is_some() || binding == 1
     }
 
-    /// Decisions and counts are whole numbers, and energies are copied.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::EXACT
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features]
     }
 
     fn params(&self, blocks: &Range<u32>) -> Params {

@@ -30,13 +30,13 @@ shader_struct! {
 }
 
 impl KernelSpec for MalaPropose {
-    const NAME: &'static str = "mala_propose";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "lib/dynamics", "sampling/mala_propose"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; gradient at y; decisions; y; x; gradient at x.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, ReadWrite, ReadWrite];
+    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-6);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
@@ -48,13 +48,8 @@ impl KernelSpec for MalaPropose {
         self.perturbs != Some(0) || binding < 4
     }
 
-    /// Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-6)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features]
     }
 
     fn params(&self, blocks: &Range<u32>) -> Params {

@@ -24,24 +24,20 @@ shader_struct! {
 }
 
 impl KernelSpec for MeanAcceptance {
-    const NAME: &'static str = "mean_acceptance";
     const SOURCE: &'static str = shader!["lib/state", "lib/sum", "sampling/mean_acceptance"];
     type Params = Params;
     const PER_BLOCK: bool = false;
     /// State; decisions; metrics.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
+    const TOLERANCE: Tolerance = Tolerance::relative(2e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::PerBlock(2), Need::metrics(self.metric_rows)]
     }
 
-    /// Sums of squares do not cancel: 12 roundings in a row, a root, a division.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::relative(2e-6)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![LANES = self.lanes, BATCH = self.batch, METRIC_ROWS = self.metric_rows]
+        overrides![LANES: self.lanes, BATCH: self.batch, METRIC_ROWS: self.metric_rows]
     }
 
     fn params(&self, _: &Range<u32>) -> Params {

@@ -26,24 +26,25 @@ shader_struct! {
 }
 
 impl KernelSpec for Random {
-    const NAME: &'static str = "random";
     const SOURCE: &'static str = shader!["lib/state", "lib/random", "sampling/random"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; output.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Write];
+    /// Of normal numbers: polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-6);
 
     fn needs(&self) -> Vec<Need> {
         vec![Need::STATE, Need::PerBlock(self.features)]
     }
 
-    /// Bits, signs and uniform numbers are exact in 24 bits. Normal ones are polynomials of a handful of terms of magnitude up to 6, a square root, a division.
+    /// Bits, signs and uniform numbers are exact.
     fn tolerance(&self) -> Tolerance {
-        if self.distribution == Distribution::Normal { Tolerance::of_largest(1e-6) } else { Tolerance::EXACT }
+        if self.distribution == Distribution::Normal { Self::TOLERANCE } else { Tolerance::EXACT }
     }
 
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes, FEATURES = self.features]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features]
     }
 
     fn params(&self, blocks: &Range<u32>) -> Params {

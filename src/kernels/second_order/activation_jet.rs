@@ -30,7 +30,7 @@ impl Jet {
 
     /// The overrides of shaders that go through streams.
     pub(crate) fn overrides(&self) -> Overrides {
-        overrides![DIRECTIONS = self.directions, FIRST_ORDER = self.first_order]
+        overrides![DIRECTIONS: self.directions, FIRST_ORDER: self.first_order]
     }
 }
 
@@ -114,35 +114,26 @@ impl ActivationJet {
 /// The overrides of the activation's jet and of its way back.
 pub(crate) fn jet_overrides(k: &ActivationJet) -> Overrides {
     let mut overrides = overrides![
-        WORKGROUP_SIZE,
-        LANES = k.lanes,
-        FEATURES = k.features,
-        CHANNELS = k.channels,
-        BIAS_OFFSET = k.bias_offset,
-        ACTIVATION = k.activation.code(),
-        LEAK = k.activation.leak()
+        WORKGROUP_SIZE, LANES: k.lanes, FEATURES: k.features, CHANNELS: k.channels,
+        BIAS_OFFSET: k.bias_offset, ACTIVATION: k.activation.code(), LEAK: k.activation.leak(),
     ];
     overrides.extend(k.jet.overrides());
     overrides
 }
 
 impl KernelSpec for ActivationJet {
-    const NAME: &'static str = "activation_jet";
     const SOURCE: &'static str =
         shader!["lib/activation", "lib/curves", "lib/jet", "second_order/activation_jet"];
     type Params = BlockParams;
     const PER_BLOCK: bool = true;
     /// Pre-activation less bias; parameters; activation.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    /// A handful of terms. The last one's factor, a third derivative, is a difference of terms larger than itself.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         let streams = Need::PerBlock(self.jet.streams() * self.features);
         vec![streams, Need::AtLeast(self.bias_offset + self.channels), streams]
-    }
-
-    /// A handful of terms. The last one's factor, a third derivative, is a difference of terms larger than itself.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
     }
 
     fn overrides(&self) -> Overrides {

@@ -43,21 +43,17 @@ impl ActivationJetBackward {
 }
 
 impl KernelSpec for ActivationJetBackward {
-    const NAME: &'static str = "activation_jet_backward";
     const SOURCE: &'static str =
         shader!["lib/activation", "lib/curves", "lib/jet", "second_order/activation_jet_backward"];
     type Params = BlockParams;
     const PER_BLOCK: bool = true;
     /// Pre-activation less bias; parameters; gradient.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, Read, ReadWrite];
+    /// A handful of terms. The last one's factor, a third derivative, is a difference of terms larger than itself.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         self.0.needs()
-    }
-
-    /// A handful of terms. The last one's factor, a third derivative, is a difference of terms larger than itself.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
     }
 
     fn overrides(&self) -> Overrides {

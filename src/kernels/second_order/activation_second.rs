@@ -37,29 +37,23 @@ shader_struct! {
 }
 
 impl KernelSpec for ActivationSecond {
-    const NAME: &'static str = "activation_second";
     const SOURCE: &'static str = shader!["lib/activation", "lib/curves", "second_order/activation_second"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// Pre-activation less bias, then second derivative; parameters; activation; slope.
-    const ACCESS: &'static [Access] = &[Access::ReadWrite, Access::Read, Access::Write, Access::Write];
+    const ACCESS: &'static [Access] = &[ReadWrite, Read, Write, Write];
+    /// A handful of terms. The last one's factor, a third derivative, is a difference of terms larger than itself.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
         vec![image, Need::AtLeast(self.bias_offset + self.channels), image, image]
     }
 
-    /// A handful of terms. The last one's factor, a third derivative, is a difference of terms larger than itself.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn overrides(&self) -> Overrides {
         overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            ACTIVATION = self.activation.code(),
-            LEAK = self.activation.leak()
+            WORKGROUP_SIZE, LANES: self.lanes, ACTIVATION: self.activation.code(),
+            LEAK: self.activation.leak(),
         ]
     }
 

@@ -22,25 +22,21 @@ impl AddValues {
 }
 
 impl KernelSpec for AddValues {
-    const NAME: &'static str = "add_values";
     const SOURCE: &'static str = shader!["second_order/add_values"];
     type Params = ElementParams;
     const PER_BLOCK: bool = true;
     /// Value; sum.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, ReadWrite];
+    /// A sum.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(2e-7);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
         vec![image, image]
     }
 
-    /// A sum.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(2e-7)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes]
     }
 
     fn params(&self, blocks: &Range<u32>) -> ElementParams {

@@ -25,25 +25,21 @@ impl ChainRule {
 }
 
 impl KernelSpec for ChainRule {
-    const NAME: &'static str = "chain_rule";
     const SOURCE: &'static str = shader!["second_order/chain_rule"];
     type Params = ElementParams;
     const PER_BLOCK: bool = true;
     /// Slope; value; second derivative.
-    const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite, Access::ReadWrite];
+    const ACCESS: &'static [Access] = &[Read, ReadWrite, ReadWrite];
+    /// Products.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(2e-7);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
         vec![image, image, image]
     }
 
-    /// Products.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(2e-7)
-    }
-
     fn overrides(&self) -> Overrides {
-        overrides![WORKGROUP_SIZE, LANES = self.lanes]
+        overrides![WORKGROUP_SIZE, LANES: self.lanes]
     }
 
     fn params(&self, blocks: &Range<u32>) -> ElementParams {

@@ -69,13 +69,13 @@ impl JetStart {
 }
 
 impl KernelSpec for JetStart {
-    const NAME: &'static str = "jet_start";
     const SOURCE: &'static str = shader!["second_order/jet_start"];
     type Params = BlockParams;
     const PER_BLOCK: bool = true;
     /// x; its energy's gradient; probes (anything for what is not needed); streams; residuals.
-    const ACCESS: &'static [Access] =
-        &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
+    const ACCESS: &'static [Access] = &[Read, Read, Read, Write, Write];
+    /// Copies; the residual is a sum of squares over an image.
+    const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
         let image = Need::PerBlock(self.features);
@@ -99,17 +99,9 @@ impl KernelSpec for JetStart {
         }
     }
 
-    /// Copies; the residual is a sum of squares over an image.
-    fn tolerance(&self) -> Tolerance {
-        Tolerance::of_largest(1e-5)
-    }
-
     fn overrides(&self) -> Overrides {
         let mut overrides = overrides![
-            WORKGROUP_SIZE,
-            LANES = self.lanes,
-            FEATURES = self.features,
-            AXES = self.probes == Probes::Axes
+            WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, AXES: self.probes == Probes::Axes,
         ];
         overrides.extend(self.jet.overrides());
         overrides

@@ -84,12 +84,7 @@ pub fn slope_place(number: usize) -> Slope {
 }
 
 /// Buffers for the slope, or what is bound in its place, and for the gradient, which may hold it.
-pub fn slope_and_gradient(
-    bench: &mut Bench,
-    place: Slope,
-    g: BufferId,
-    len: usize,
-) -> (BufferId, BufferId) {
+pub fn slope_and_gradient(bench: &mut Bench, place: Slope, g: BufferId, len: usize) -> (BufferId, BufferId) {
     match place {
         Slope::None => (g, bench.per_block("grad", len)),
         Slope::Beside => (bench.random_blocks("slope", len, &BLOCKS), bench.per_block("grad", len)),
@@ -109,13 +104,7 @@ pub fn bias_scale(number: usize) -> f32 {
 
 /// Fills biases, the first of every `n` never far out: where all are, outputs and slopes may be rounding and nothing else,
 /// and no measure of each other.
-pub fn fill_biases(
-    bench: &mut Bench,
-    parameters: BufferId,
-    biases: Range<usize>,
-    n: usize,
-    number: usize,
-) {
+pub fn fill_biases(bench: &mut Bench, parameters: BufferId, biases: Range<usize>, n: usize, number: usize) {
     bench.fill(parameters, biases.clone(), bias_scale(number));
     for first in biases.step_by(n) {
         bench.fill(parameters, first..first + 1, 1.0);
@@ -232,12 +221,7 @@ pub fn cell_steps(cell: &LstmCell) -> Vec<(usize, usize)> {
 }
 
 /// Biases of a jet's activation.
-pub fn jet_biases(
-    bench: &mut Bench,
-    channels: usize,
-    activation: Activation,
-    number: usize,
-) -> BufferId {
+pub fn jet_biases(bench: &mut Bench, channels: usize, activation: Activation, number: usize) -> BufferId {
     let parameters = bench.flat("parameters", OFFSET + channels + 3);
     // Far out, 1 - tanh^2 is rounding and nothing else.
     let scale = if activation == Activation::Tanh { 1.0 } else { bias_scale(number) };
