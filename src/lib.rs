@@ -15,6 +15,7 @@ pub mod kernels;
 pub mod network;
 pub mod picture;
 pub mod plan;
+pub mod random;
 pub mod recipe;
 pub mod sampling;
 pub mod source;

@@ -11,9 +11,9 @@ use thalweg::data::{ImageShape, Images};
 use thalweg::kernels::analytic_energy::AnalyticEnergy;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
-use thalweg::kernels::random::Distribution;
 use thalweg::network::{ANALYTIC, Analytic, Network};
 use thalweg::plan::ChainConfig;
+use thalweg::random::Distribution;
 use thalweg::recipe::presets::preset;
 use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Sampler, Trainer};
 

@@ -19,11 +19,11 @@ use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
-use thalweg::kernels::random::{Stream, counter, normal_of, philox};
 use thalweg::kernels::sum_squares::SumSquares;
 use thalweg::kernels::{Binding, Kernel, Slope, State, activate};
 use thalweg::network::{Activation, ConvShape, DenseShape, LayerSpec, Network, Operation};
 use thalweg::plan::{ExampleStorage, Launch, Target, TrainingData, TrainingPlan, energy_plan, training_plan};
+use thalweg::random::{Stream, counter, normal_of, philox};
 use thalweg::recipe::{Config, EnergyL2Form};
 
 // ---- comparators can fail

@@ -10,10 +10,10 @@ use thalweg::evaluate::long_run::{Figures, LongRun, MULTIPLES, measure};
 use thalweg::evaluate::mixing::{effective_size, split_r_hat};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::{Form, Interpolation};
-use thalweg::kernels::random::Distribution;
 use thalweg::network::{Activation, Analytic, Network};
 use thalweg::picture::plot;
 use thalweg::plan::ChainConfig;
+use thalweg::random::Distribution;
 use thalweg::{Device, Error, Model};
 
 fn normal(rng: &mut Rng) -> f64 {

@@ -21,7 +21,6 @@ mod gradients;
 mod guard;
 mod inputs;
 mod jets;
-mod kernels;
 mod long_run;
 mod metrics_file;
 mod network;

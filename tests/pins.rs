@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use thalweg::checkpoint::TensorData;
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, Images};
-use thalweg::kernels::random::{Philox, Stream};
 use thalweg::plan::{Layout, Plan};
+use thalweg::random::{Philox, Stream};
 use thalweg::{Config, Dataset, Device, Sampler, Trainer};
 
 /// Names of runs with their presets and the settings that differ; `SMALLER` holds for all.

@@ -4,27 +4,17 @@ use crate::common;
 
 use common::{Failures, Rng, edge_networks, from_blocks, odd_network, point_network, random_network};
 use common::{to_blocks, to_f64};
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use thalweg::data::ImageShape;
 use thalweg::data::toy::Toy;
-use thalweg::kernels::anneal_propose::Part;
-use thalweg::kernels::contrastive_loss::METRICS;
-use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
-use thalweg::kernels::count_non_finite::CountNonFinite;
-use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
+use thalweg::kernels::conv_weight_gradient::Chunks;
 use thalweg::kernels::dynamics::Form;
-use thalweg::kernels::guard::MEMORY;
-use thalweg::kernels::jet_start::Probes;
-use thalweg::kernels::spectral_input::SpectralInput;
-use thalweg::kernels::spectral_output::SpectralOutput;
-use thalweg::kernels::sum_squares::GROUP;
-use thalweg::kernels::{Access, Kernel, Slope, State};
+use thalweg::kernels::{Access, Kernel, Slope};
 use thalweg::network::{ANALYTIC, Activation, LayerSpec, Network, Operation, Padding};
 use thalweg::plan::{
-    AnnealingNumbers, BufferId, ChainConfig, ExampleStorage, JetPass, Launch, Layout, METRIC_ROWS, Plan,
-    Target, TrainingData, Words, annealing_plan, energy_plan, sampler_plan, training_plan,
+    AnnealingNumbers, BufferId, ChainConfig, ExampleStorage, JetPass, Launch, Layout, Plan, Target,
+    TrainingData, Words, annealing_plan, energy_plan, sampler_plan, training_plan,
 };
 use thalweg::recipe::presets::preset;
 use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
@@ -584,206 +574,6 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
 /// Entries of a schedule of annealed chains.
 const RUNGS: usize = 7;
 
-/// What a kernel needs its buffers to be.
-fn needed(kernel: &Kernel) -> Vec<Layout> {
-    use Layout::{Flat, PerBlock};
-    let state = Flat(State::WORDS);
-    let metrics = Flat(METRIC_ROWS as usize * METRICS);
-    match kernel {
-        Kernel::Random(k) => vec![state, PerBlock(k.features)],
-        Kernel::DrawReal(k) => {
-            let len = k.n_images as usize * k.data_shape.len();
-            vec![state, Flat(if k.floats { len } else { len.div_ceil(4) }), PerBlock(k.shape.len())]
-        }
-        Kernel::AugmentStarts(k) => vec![state, PerBlock(k.shape.len()), PerBlock(k.shape.len())],
-        Kernel::CopyImages(k) => vec![state, PerBlock(k.features)],
-        Kernel::MalaAccept(k) => {
-            let x = PerBlock(k.features);
-            vec![state, PerBlock(1), x, x, x, x, PerBlock(1), PerBlock(2)]
-        }
-        Kernel::MalaPropose(k) => {
-            let x = PerBlock(k.features);
-            vec![state, x, PerBlock(2), x, x, x]
-        }
-        Kernel::AnnealAccept(k) => {
-            let (x, base, chain) = (PerBlock(k.features), Flat(4 * k.features), PerBlock(4 * k.features));
-            vec![state, Flat(2 * RUNGS), base, PerBlock(1), x, x, chain, PerBlock(5)]
-        }
-        Kernel::AnnealPropose(k) => {
-            let (x, base, chain) = (PerBlock(k.features), Flat(4 * k.features), PerBlock(4 * k.features));
-            vec![state, Flat(2 * RUNGS), base, x, PerBlock(5), x, chain]
-        }
-        Kernel::MeanAcceptance(_) => vec![state, PerBlock(2), metrics],
-        Kernel::Smoothness(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
-        Kernel::WeightPenalty(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters)],
-        Kernel::AverageWeights(k) => vec![state, Flat(k.n_parameters), Flat(k.n_parameters)],
-        Kernel::AddPenalty(k) => vec![state, Flat(k.n_partials), metrics],
-        Kernel::DrawToy(_) => vec![state, PerBlock(2)],
-        Kernel::DrawNegatives(k) => vec![state, Flat(100 * k.features), PerBlock(k.features)],
-        Kernel::Langevin(k) => vec![state, PerBlock(k.features), PerBlock(k.features)],
-        Kernel::Chain(_) => {
-            unreachable!("these plans run chains by layers; tests/chain.rs has the fused ones")
-        }
-        Kernel::ConvForward(k) => vec![
-            PerBlock(k.shape.in_len()),
-            Flat(k.packing().len()),
-            Flat(0),
-            PerBlock(k.shape.out_len()),
-            PerBlock(k.shape.out_len()),
-        ],
-        Kernel::DenseForward(k) => vec![
-            PerBlock(k.shape.in_len()),
-            Flat(k.packing().len()),
-            Flat(0),
-            PerBlock(k.shape.units),
-            PerBlock(k.shape.units),
-        ],
-        Kernel::ConvInputGradient(k) => vec![
-            PerBlock(k.shape.out_len()),
-            Flat(k.packing().len()),
-            PerBlock(if k.slope == Slope::Beside { k.shape.in_len() } else { k.shape.out_len() }),
-            PerBlock(k.shape.in_len()),
-        ],
-        Kernel::DenseInputGradient(k) => vec![
-            PerBlock(k.shape.units),
-            Flat(k.packing().len()),
-            PerBlock(if k.slope == Slope::Beside { k.shape.in_len() } else { k.shape.units }),
-            PerBlock(k.shape.in_len()),
-        ],
-        Kernel::AnalyticEnergy(k) => vec![PerBlock(k.features), PerBlock(1), PerBlock(k.features)],
-        Kernel::PoolForward(k) => vec![
-            PerBlock(k.shape.channels * k.shape.pixels),
-            PerBlock(k.shape.channels),
-            PerBlock(k.shape.channels),
-        ],
-        Kernel::PoolInputGradient(k) => vec![
-            PerBlock(k.shape.channels),
-            PerBlock(k.shape.channels * if k.slope == Slope::Beside { k.shape.pixels } else { 1 }),
-            PerBlock(k.shape.channels * k.shape.pixels),
-        ],
-        Kernel::ConvWeightGradient(k) => vec![
-            PerBlock(k.shape.in_len()),
-            PerBlock(k.shape.out_len()),
-            Flat((k.chunks.first_chunk + k.chunks.count()) as usize * k.n_parameters),
-        ],
-        Kernel::DenseWeightGradient(k) => vec![
-            PerBlock(k.shape.in_len()),
-            PerBlock(k.shape.units),
-            Flat((k.chunks.first_chunk + k.chunks.count()) as usize * k.n_parameters),
-        ],
-        Kernel::LstmForward(k) => vec![
-            PerBlock(k.cell.in_len()),
-            Flat(k.packing().len()),
-            Flat(0),
-            PerBlock(k.cell.trace_len()),
-            PerBlock(k.cell.out_len()),
-        ],
-        Kernel::LstmBackward(k) => vec![
-            PerBlock(k.cell.out_len()),
-            Flat(k.packing().len()),
-            PerBlock(if k.has_slope { k.cell.in_len() } else { k.cell.out_len() }),
-            PerBlock(k.cell.trace_len()),
-            PerBlock(2 * k.cell.hidden),
-            PerBlock(k.cell.in_len()),
-        ],
-        Kernel::LstmWeightGradient(k) => vec![
-            PerBlock(k.cell.in_len()),
-            PerBlock(k.cell.trace_len()),
-            Flat((k.chunks.first_chunk + k.chunks.count()) as usize * k.n_parameters),
-        ],
-        Kernel::LstmPack(k) => vec![Flat(0), Flat(k.packing().len())],
-        Kernel::Perturb(k) => vec![PerBlock(1), PerBlock(k.features), PerBlock(k.features), PerBlock(1)],
-        Kernel::KlDirection(k) => {
-            let n = PerBlock(k.features);
-            vec![state, n, n, PerBlock(2 * k.features), PerBlock(2)]
-        }
-        Kernel::JetStart(k) => {
-            let n = PerBlock(k.features);
-            let probes = k.jet.directions - k.jet.first_order;
-            let probes =
-                if k.probes == Probes::Given && probes > 0 { PerBlock(probes * k.features) } else { n };
-            vec![n, n, probes, PerBlock(k.jet.streams() * k.features), PerBlock(1)]
-        }
-        Kernel::ActivationSecond(k) => {
-            let n = PerBlock(k.features);
-            vec![n, Flat(0), n, n]
-        }
-        Kernel::ChainRule(k) => vec![PerBlock(k.features); 3],
-        Kernel::AddValues(k) => vec![PerBlock(k.features); 2],
-        Kernel::ScoreDirection(k) => {
-            let n = PerBlock(k.features);
-            vec![state, n, n, PerBlock(1), n, PerBlock(1)]
-        }
-        Kernel::ActivationJet(k) => {
-            let n = PerBlock(k.jet.streams() * k.features);
-            vec![n, Flat(0), n]
-        }
-        Kernel::ActivationJetBackward(k) => {
-            let n = PerBlock(k.0.jet.streams() * k.0.features);
-            vec![n, Flat(0), n]
-        }
-        Kernel::ScoreLoss(k) => {
-            let n = PerBlock(k.jet.streams());
-            vec![state, n, PerBlock(1), n, metrics]
-        }
-        Kernel::ReducePartials(k) => vec![Flat(k.n_chunks as usize * k.n_parameters), Flat(k.n_parameters)],
-        Kernel::ContrastiveLoss(_) => vec![state, PerBlock(1), PerBlock(1), metrics],
-        Kernel::MultiplyAdds(k) => vec![Flat(k.invocations as usize)],
-        // Shared by all matrices: at least so long.
-        Kernel::SpectralInput(SpectralInput { matrix: m }) => {
-            vec![Flat(m.range().end), Flat(m.vector().end), Flat(m.columns)]
-        }
-        Kernel::SpectralOutput(SpectralOutput { matrix: m }) => {
-            vec![Flat(m.range().end), Flat(m.columns), Flat(m.rows)]
-        }
-        Kernel::SpectralBound(k) => {
-            let m = &k.matrix;
-            let (u, norms) = (Flat(m.vector().end), Flat(k.number + 1));
-            vec![state, Flat(m.columns), Flat(m.rows), Flat(m.range().end), u, norms]
-        }
-        Kernel::SumSquares(k) => vec![Flat(k.n_parameters), Flat(k.n_parameters.div_ceil(GROUP))],
-        Kernel::ClipScale(k) => vec![state, Flat(k.n_partials), Flat(1), metrics],
-        Kernel::Adam(k) => {
-            let n = Flat(k.n_parameters);
-            vec![state, n, Flat(1), n, n, n]
-        }
-        Kernel::PackWeights(k) => vec![Flat(0), Flat(k.packing.len())],
-        Kernel::PushReplay(k) => vec![state, PerBlock(k.features), Flat(k.capacity as usize * k.features)],
-        Kernel::Advance(_) => vec![state],
-        Kernel::CountNonFinite(_) => vec![CHECKED, CHECKED],
-        Kernel::ImageStatistics(k) => vec![state, PerBlock(k.features), Flat(4 * k.features)],
-        Kernel::Guard(k) => {
-            let (statistics, counts) = (Flat(4 * k.n_features), Flat(k.n_counts));
-            vec![state, metrics, PerBlock(k.streams), statistics, counts, Flat(MEMORY)]
-        }
-        Kernel::CheckState(k) => vec![state, Flat(k.n_counts), Flat(MEMORY), Flat(1)],
-        Kernel::CopyWords(k) => vec![Flat(1), Flat(k.length), Flat(k.length)],
-    }
-}
-
-/// Of a buffer of any layout, which [`is_long_enough`] checks.
-const CHECKED: Layout = Layout::Flat(usize::MAX);
-
-/// Whether a kernel that takes a buffer of any layout finds what it needs in it.
-fn is_long_enough(plan: &Plan, kernel: &Kernel, binding: usize, id: BufferId) -> bool {
-    let Kernel::CountNonFinite(k) = kernel else { panic!("{} needs certain layouts", kernel.name()) };
-    let (len, is_x) = (plan.len_of(id), plan.buffers[id.0].name == "x");
-    match binding {
-        0 => k.length == len || is_x && k.length < len,
-        _ => k.first + CountNonFinite::groups(k.length) <= len,
-    }
-}
-
-/// Streams of the buffers that a kernel binds, where it does not know of them.
-fn streams_of(launch: &Launch) -> usize {
-    let streams = match &launch.kernel {
-        Kernel::ConvWeightGradient(k) => k.streams.max(1),
-        Kernel::DenseWeightGradient(k) => k.streams.max(1),
-        _ => launch.streams,
-    };
-    streams as usize
-}
-
 #[test]
 fn launches_bind_buffers_of_the_sizes_they_need() {
     let mut failures = Failures::default();
@@ -809,49 +599,15 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
         for launch in plan.launches() {
             let what = format!("{name}: {}", launch.kernel.name());
             kernels.insert(launch.kernel.name());
-            let (needed, access) = (needed(&launch.kernel), launch.kernel.access());
-            failures.check(needed.len() == access.len() && needed.len() == launch.bindings.len(), || {
-                what.clone()
-            });
-            // With other matrices, or with the KL term's partial sums.
-            let name = launch.kernel.name();
-            let shares = name.starts_with("spectral_") || name.ends_with("_weight_gradient");
-            for (binding, (id, needed)) in launch.bindings.iter().zip(needed).enumerate() {
-                let needed = match needed {
-                    Layout::PerBlock(n) => Layout::PerBlock(n * streams_of(launch)),
-                    flat @ Layout::Flat(_) => flat,
-                };
-                let buffer = &plan.buffers[id.0];
-                let ok = if needed == CHECKED {
-                    is_long_enough(&plan, &launch.kernel, binding, *id)
-                } else if needed == Layout::Flat(0) {
-                    // A jet's biases come with its activation, and so do those of a pass with tangents.
-                    let linear = matches!(launch.kernel, Kernel::ConvForward(_) | Kernel::DenseForward(_));
-                    let alone = linear && (launch.streams > 1 || names.contains(&"direction".to_owned()));
-                    buffer.name == if alone { "zeros" } else { "parameters" }
-                } else if let (true, Layout::Flat(least)) = (shares, needed) {
-                    matches!(buffer.layout, Layout::Flat(len) if len >= least)
-                } else {
-                    buffer.layout == needed
-                };
-                failures.check(ok, || {
-                    format!("{what}: `{}` is {:?}, not {needed:?}", buffer.name, buffer.layout)
-                });
+            let fault = plan.check(launch).err();
+            failures.check(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()));
+            if let Kernel::ConvForward(_) | Kernel::DenseForward(_) | Kernel::LstmForward(_) = launch.kernel {
+                // A jet's biases come with its activation, and so do those of a pass with tangents.
+                let linear = !matches!(launch.kernel, Kernel::LstmForward(_));
+                let alone = linear && (launch.streams > 1 || names.contains(&"direction".to_owned()));
+                let biases = &plan.buffers[launch.bindings[2].0].name;
+                failures.check(biases == if alone { "zeros" } else { "parameters" }, || what.clone());
             }
-            // A buffer that a launch writes is bound once: WebGPU allows no more.
-            for id in launch.written() {
-                let n = launch.bindings.iter().filter(|other| **other == id).count();
-                failures.check(n == 1, || {
-                    format!("{what}: `{}` is written and bound twice", plan.buffers[id.0].name)
-                });
-            }
-            let blocks = &launch.blocks;
-            let ok = if launch.kernel.is_per_block() {
-                blocks.start < blocks.end && blocks.end <= plan.n_blocks
-            } else {
-                blocks.is_empty()
-            };
-            failures.check(ok, || format!("{what}: blocks {blocks:?} of {}", plan.n_blocks));
             let lanes = launch.kernel.overrides().into_iter().find(|(name, _)| *name == "LANES");
             let ok = lanes.is_none_or(|(_, lanes)| lanes == f64::from(plan.lanes));
             failures.check(ok, || format!("{what}: lanes {lanes:?}, not {}", plan.lanes));
@@ -866,46 +622,38 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
     failures.assert_none();
 }
 
-/// Bindings that are there, but not read: the slope where there is none, the gradient before a chain's first move, an
-/// LSTM's states before its first step.
-fn is_read(kernel: &Kernel, binding: usize) -> bool {
-    match kernel {
-        Kernel::ConvInputGradient(k) => reads_slope(k.slope, binding, 2),
-        Kernel::DenseInputGradient(k) => reads_slope(k.slope, binding, 2),
-        Kernel::PoolInputGradient(k) => reads_slope(k.slope, binding, 1),
-        Kernel::Langevin(k) => binding != 1 || k.moves,
-        Kernel::MalaAccept(k) if k.step.is_none() => binding == 1,
-        // What is not accepted keeps its place; where a chain begins, everything is.
-        Kernel::MalaPropose(k) => k.perturbs != Some(0) || binding < 4,
-        Kernel::AnnealAccept(k) => k.step.is_some() || matches!(binding, 2 | 3 | 5),
-        // Where a chain begins, everything is accepted, so that its buffer is written before it is read.
-        Kernel::AnnealPropose(k) => k.part != Part::First(0) || binding < 6,
-        // Without fake images there are no statistics, but zeros.
-        Kernel::Guard(k) => binding != 3 || k.has_fakes,
-        // The copies are written only.
-        Kernel::CopyImages(_) => binding != 1,
-        Kernel::JetStart(k) => match binding {
-            1 => k.jet.first_order > 0,
-            2 => k.probes == Probes::Given && k.jet.has_second(),
-            _ => true,
-        },
-        Kernel::LstmForward(k) => binding != 3 || k.first_step > 0,
-        Kernel::LstmBackward(k) => match binding {
-            2 => k.has_slope,
-            4 => k.first_step > 0,
-            5 => k.to_input && k.adds,
-            _ => true,
-        },
-        _ => true,
-    }
-}
-
-/// Of an input gradient with binding number `beside` for the slope, and the gradient's after it.
-fn reads_slope(slope: Slope, binding: usize, beside: usize) -> bool {
-    match binding.cmp(&beside) {
-        Ordering::Less => true,
-        Ordering::Equal => slope == Slope::Beside,
-        Ordering::Greater => slope == Slope::InPlace,
+/// Negative control: what does not fit is found when a plan is built, and said by the buffer's name.
+#[test]
+fn a_launch_that_does_not_fit_is_found() {
+    let network = odd_network();
+    let (recipe, data) = recipe(&network, 17, ExampleStorage::Bytes, &[]);
+    let plan = training_plan(&network, &recipe, &data, Target::gpu(16));
+    let launch = |name: &str| plan.plan.launches().find(|l| l.kernel.name() == name).unwrap().clone();
+    let find = |launch: &Launch| plan.plan.check(launch).expect_err("a broken launch");
+    let forward = launch("conv_forward");
+    assert_eq!(plan.plan.check(&forward), Ok(()));
+    let change = |change: &dyn Fn(&mut Launch)| {
+        let mut broken = forward.clone();
+        change(&mut broken);
+        find(&broken)
+    };
+    assert_eq!(change(&|l| _ = l.bindings.pop()), "conv_forward: 4 buffers are bound, not 5");
+    assert!(change(&|l| l.bindings.swap(0, 1)).contains("packed"), "{}", change(&|l| l.bindings.swap(0, 1)));
+    assert!(change(&|l| l.bindings[0] = BufferId(usize::MAX)).contains("there is no buffer"));
+    assert!(change(&|l| l.bindings[4] = l.bindings[3]).contains("is bound twice"));
+    assert!(change(&|l| l.blocks = 0..0).contains("blocks"));
+    assert!(change(&|l| l.blocks.end = plan.plan.n_blocks + 1).contains("blocks"));
+    assert!(change(&|l| l.streams = 2).contains("not PerBlock"));
+    let mut adam = launch("adam");
+    adam.bindings.swap(0, 1);
+    assert!(find(&adam).contains("adam: `gradient` is Flat"), "{}", find(&adam));
+    adam.blocks = 0..1;
+    assert!(find(&adam).contains("blocks"));
+    let mut reader = launch("dense_input_gradient");
+    if let Kernel::DenseInputGradient(k) = &mut reader.kernel {
+        k.slope = Slope::None;
+        reader.bindings[2] = reader.bindings[0];
+        assert_eq!((plan.plan.check(&reader), reader.is_placeholder(2)), (Ok(()), true));
     }
 }
 
@@ -940,7 +688,7 @@ fn inputs_and_outputs(plan: &Plan, launches: &[Launch]) -> (BTreeSet<String>, BT
     for launch in launches {
         let blocks = blocks_of(plan, launch);
         for (i, (id, access)) in launch.bindings.iter().zip(launch.kernel.access()).enumerate() {
-            if *access != Access::Write && is_read(&launch.kernel, i) {
+            if *access != Access::Write && launch.kernel.reads(i) {
                 let known = written.get(id);
                 if units(plan, *id, &blocks).any(|unit| known.is_none_or(|known| !known.contains(&unit))) {
                     inputs.insert(plan.buffers[id.0].name.clone());
@@ -1045,9 +793,9 @@ fn partial_gradients_cover_all_blocks_and_all_parameters() {
                 };
                 n = n_parameters;
                 let streams = match &launch.kernel {
-                    Kernel::ConvWeightGradient(ConvWeightGradient { streams: 0, .. })
-                    | Kernel::DenseWeightGradient(DenseWeightGradient { streams: 0, .. }) => 0,
-                    _ => streams_of(launch) as u32,
+                    Kernel::ConvWeightGradient(k) => k.streams,
+                    Kernel::DenseWeightGradient(k) => k.streams,
+                    _ => 1,
                 };
                 let own = written.entry(chunks.first_chunk).or_insert((chunks, streams, Vec::new()));
                 assert_eq!((own.0, own.1), (chunks, streams), "{name}");

@@ -9,11 +9,12 @@ use rand::TryRng;
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg::data::ImageShape;
 use thalweg::kernels::draw_real::{DrawReal, Epoch, half_bits, permute};
-use thalweg::kernels::random::{
-    COS, Distribution, LOG, MAX_FEATURES, Philox, Random, SIN, STREAMS, Stream, box_muller, counter,
-    normal_of, philox, uniform_of,
-};
+use thalweg::kernels::random::Random;
 use thalweg::kernels::{Binding, Kernel, State};
+use thalweg::random::{
+    COS, Distribution, LOG, MAX_FEATURES, Philox, SIN, STREAMS, Stream, box_muller, counter, normal_of,
+    philox, uniform_of,
+};
 
 /// `kat_vectors` of Random123 (Salmon et al. 2011), philox4x32 with 10 rounds.
 #[test]

@@ -11,137 +11,12 @@ use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess, TypeInner};
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::offset_of;
 use thalweg::kernels::contrastive_loss::METRICS;
-use thalweg::kernels::random::Stream;
-use thalweg::kernels::{
-    Access, BlockParams, ElementParams, Kernel, SlopeParams, State, activation_second, adam, add_penalty,
-    anneal_accept, anneal_propose, augment_starts, average_weights, chain, clip_scale, contrastive_loss,
-    conv_weight_gradient, copy_images, count_non_finite, draw_negatives, draw_real, draw_toy, dynamics,
-    guard, image_statistics, kl_direction, langevin, lstm_forward, mala_accept, mala_propose,
-    mean_acceptance, multiply_adds, perturb, random, score_loss, smoothness, spectral_bound, weight_penalty,
-};
+use thalweg::kernels::{Access, Kernel, ShaderStruct, State, anneal_propose, chain, dynamics, guard};
 use thalweg::plan::{ExampleStorage, Plan, Target};
+use thalweg::random::Stream;
 use thalweg::recipe::presets::preset;
 use uniformity::barriers_are_uniform;
-
-/// A struct's fields with their offsets. The pattern names every field, so that none can be left out.
-macro_rules! fields {
-    ($type:path { $($field:ident),* $(,)? }) => {{
-        let _all_named = |value: $type| { let $type { $($field: _),* } = value; };
-        vec![$((stringify!($field), offset_of!($type, $field))),*]
-    }};
-}
-
-/// The fields of the struct that [`Kernel::uniform`] is the bytes of.
-fn uniform_fields(kernel: &Kernel) -> Vec<(&'static str, usize)> {
-    match kernel {
-        Kernel::Random(_) => fields!(random::Params { first_block, stream, distribution, scale, bound }),
-        Kernel::DrawReal(_) => fields!(draw_real::Params { first_block, noise, first_image, end_image }),
-        Kernel::DrawToy(_) => fields!(draw_toy::Params { first_block, noise }),
-        Kernel::DrawNegatives(_) => fields!(draw_negatives::Params { first_block, fresh, scale, bound }),
-        Kernel::Langevin(_) => {
-            fields!(langevin::Params { dynamics, first_block, moves, perturbs, chain_step })
-        }
-        Kernel::Chain(_) => {
-            fields!(chain::Params {
-                dynamics,
-                first_block,
-                chain_step,
-                n_steps,
-                first_image,
-                n_layers,
-                spare0,
-                spare1,
-                spare2,
-                layers
-            })
-        }
-        Kernel::AugmentStarts(_) => {
-            fields!(augment_starts::Params { first_block, probability, shift, flip, rescale })
-        }
-        Kernel::CopyImages(_) => fields!(copy_images::Params { first_block, noise }),
-        Kernel::MalaAccept(_) => {
-            fields!(mala_accept::Params { dynamics, first_block, begins, resets, chain_step })
-        }
-        Kernel::MalaPropose(_) => {
-            fields!(mala_propose::Params { dynamics, first_block, perturbs, chain_step, spare })
-        }
-        Kernel::AnnealAccept(_) => {
-            fields!(anneal_accept::Params { anneal, first_block, begins, chain_step, spare })
-        }
-        Kernel::AnnealPropose(_) => {
-            fields!(anneal_propose::Params { anneal, first_block, part, chain_step, spare })
-        }
-        Kernel::MeanAcceptance(_) => fields!(mean_acceptance::Params { first_block, steps }),
-        Kernel::Smoothness(_) => fields!(smoothness::Params { first_block, weight }),
-        Kernel::WeightPenalty(_) => fields!(weight_penalty::Params { weight }),
-        Kernel::AddPenalty(_) => fields!(add_penalty::Params { weight }),
-        Kernel::AverageWeights(_) => fields!(average_weights::Params { decay, one_minus_decay }),
-        Kernel::LstmForward(_) | Kernel::LstmBackward(_) => {
-            fields!(lstm_forward::Params { first_block, first_step, n_steps })
-        }
-        Kernel::ContrastiveLoss(_) => fields!(contrastive_loss::Params { alpha, square_of_means, kl }),
-        Kernel::Perturb(_) => fields!(perturb::Params { first_block, sigma, log_ratio, from_noise }),
-        Kernel::KlDirection(_) => fields!(kl_direction::Params { dynamics, first_block, weight }),
-        Kernel::ScoreLoss(_) => fields!(score_loss::Params { share }),
-        Kernel::SpectralBound(_) => fields!(spectral_bound::Params { bound }),
-        Kernel::ClipScale(_) => fields!(clip_scale::Params { clip }),
-        Kernel::Adam(_) => fields!(adam::Params {
-            learning_rate,
-            beta1,
-            beta2,
-            epsilon,
-            one_minus_beta1,
-            one_minus_beta2,
-            log_beta1,
-            log_beta2,
-            gradient_clip,
-            weight_decay,
-            decay,
-            log_factor,
-            period,
-            warm_up,
-            retry_factor,
-            spare
-        }),
-        Kernel::CountNonFinite(_) => fields!(count_non_finite::Params { first }),
-        Kernel::ImageStatistics(_) => fields!(image_statistics::Params { bound }),
-        Kernel::Guard(_) => {
-            fields!(guard::Params { log_energy_range, log_gradient_range, collapse_steps, inside })
-        }
-        Kernel::MultiplyAdds(_) => fields!(multiply_adds::Params { turns, factor, summand, spare }),
-        Kernel::ConvWeightGradient(_) | Kernel::DenseWeightGradient(_) => {
-            fields!(conv_weight_gradient::Params { first_chunk, streams })
-        }
-        Kernel::ConvInputGradient(_) | Kernel::DenseInputGradient(_) | Kernel::PoolInputGradient(_) => {
-            fields!(SlopeParams { first_block, has_slope })
-        }
-        Kernel::ChainRule(_) | Kernel::AddValues(_) => fields!(ElementParams { first_block, features }),
-        Kernel::ActivationSecond(_) => {
-            fields!(activation_second::Params { first_block, features, channels, bias_offset })
-        }
-        Kernel::ConvForward(_)
-        | Kernel::LstmPack(_)
-        | Kernel::LstmWeightGradient(_)
-        | Kernel::DenseForward(_)
-        | Kernel::JetStart(_)
-        | Kernel::ActivationJet(_)
-        | Kernel::ActivationJetBackward(_)
-        | Kernel::ScoreDirection(_)
-        | Kernel::ReducePartials(_)
-        | Kernel::SumSquares(_)
-        | Kernel::SpectralInput(_)
-        | Kernel::SpectralOutput(_)
-        | Kernel::PackWeights(_)
-        | Kernel::AnalyticEnergy(_)
-        | Kernel::PoolForward(_)
-        | Kernel::PushReplay(_)
-        | Kernel::CheckState(_)
-        | Kernel::CopyWords(_)
-        | Kernel::Advance(_) => fields!(BlockParams { first_block }),
-    }
-}
 
 /// What the host says of a pipeline.
 #[derive(Clone)]
@@ -151,7 +26,7 @@ struct Pipeline {
     access: Vec<Access>,
     overrides: Vec<(&'static str, f64)>,
     uniform_len: usize,
-    uniform_fields: Vec<(&'static str, usize)>,
+    uniform_fields: &'static [(&'static str, usize)],
     workgroup_bytes: u32, // that the host counts on
 }
 
@@ -163,7 +38,7 @@ impl Pipeline {
             access: kernel.access().to_vec(),
             overrides: kernel.overrides(),
             uniform_len: kernel.uniform(&(0..1)).len(),
-            uniform_fields: uniform_fields(kernel),
+            uniform_fields: kernel.uniform_fields(),
             workgroup_bytes: match kernel {
                 Kernel::Chain(k) => chain::workgroup_memory(&k.layers, k.hidden) as u32,
                 _ => MAX_WORKGROUP_BYTES,
@@ -240,7 +115,7 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
     if uniform.space != AddressSpace::Uniform {
         problems.push(format!("binding 0 is {:?}, not uniform", uniform.space));
     }
-    layout("Params", module, uniform.ty, &pipeline.uniform_fields, pipeline.uniform_len, problems);
+    layout("Params", module, uniform.ty, pipeline.uniform_fields, pipeline.uniform_len, problems);
     let uses = info.get_entry_point(0);
     for (i, access) in pipeline.access.iter().enumerate() {
         let (handle, global) = bindings[&(i as u32 + 1)];
@@ -261,99 +136,22 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
         }
     }
 
-    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Layer")) {
-        let fields = fields!(chain::LayerParams {
-            in_channels,
-            in_height,
-            in_width,
-            out_channels,
-            out_height,
-            out_width,
-            kernel_height,
-            kernel_width,
-            stride_y,
-            stride_x,
-            pad_top,
-            pad_left,
-            forward_weights,
-            backward_weights,
-            bias,
-            activation,
-            value,
-            gradient,
-            forward_split,
-            backward_split,
-            leak,
-            slope,
-            spare0,
-            spare1
-        });
-        layout("Layer", module, handle, &fields, size_of::<chain::LayerParams>(), problems);
+    fn shared<T: ShaderStruct>(
+        name: &'static str,
+    ) -> (&'static str, &'static [(&'static str, usize)], usize) {
+        (name, T::FIELDS, size_of::<T>())
     }
-
-    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Dynamics")) {
-        let fields = fields!(dynamics::DynamicsParams {
-            form,
-            step_size,
-            step_size_change,
-            noise,
-            noise_change,
-            geometric,
-            last_level,
-            temperature,
-            gradient_clip,
-            bound,
-            spare0,
-            spare1
-        });
-        layout("Dynamics", module, handle, &fields, size_of::<dynamics::DynamicsParams>(), problems);
-    }
-
-    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Anneal")) {
-        let fields = fields!(anneal_propose::AnnealParams { inverse_temperature, tilt, bound, spare });
-        layout("Anneal", module, handle, &fields, size_of::<anneal_propose::AnnealParams>(), problems);
-    }
-    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Base")) {
-        let fields = fields!(anneal_propose::BaseFeature { mean, inverse_variance, scale, spare });
-        layout("Base", module, handle, &fields, size_of::<anneal_propose::BaseFeature>(), problems);
-    }
-
-    for (handle, ty) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("State")) {
-        let fields = fields!(State {
-            step,
-            ring_head,
-            ring_length,
-            seed_low,
-            seed_high,
-            chain_base,
-            retries,
-            halted,
-            first_image
-        });
-        layout(ty.name.as_deref().unwrap(), module, handle, &fields, size_of::<State>(), problems);
-    }
-
-    for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some("Memory")) {
-        let mut fields = fields!(guard::Memory {
-            steps,
-            energies,
-            gradient,
-            gap,
-            gap_range,
-            alike,
-            saturated,
-            flat,
-            calm,
-            since,
-            tries,
-            value,
-            usual,
-            variance,
-            spare
-        });
-        let spare = fields.pop().unwrap().1;
-        fields.extend([("spare0", spare), ("spare1", spare + 4)]);
-        layout("Memory", module, handle, &fields, size_of::<guard::Memory>(), problems);
+    for (name, fields, len) in [
+        shared::<State>("State"),
+        shared::<guard::Memory>("Memory"),
+        shared::<dynamics::DynamicsParams>("Dynamics"),
+        shared::<chain::LayerParams>("Layer"),
+        shared::<anneal_propose::AnnealParams>("Anneal"),
+        shared::<anneal_propose::BaseFeature>("Base"),
+    ] {
+        for (handle, _) in module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some(name)) {
+            layout(name, module, handle, fields, len, problems);
+        }
     }
 
     for (name, stream) in [
@@ -518,9 +316,11 @@ fn every_pipeline_of_every_plan_is_portable() {
             failures.check(false, || format!("{plan}: {}: {problem}", pipeline.name));
         }
     }
-    let files: BTreeSet<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders"))
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".wgsl").map(str::to_owned))
+    let folder = |path: &str| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let files: BTreeSet<String> = folder(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders"))
+        .filter(|path| !path.ends_with("lib"))
+        .flat_map(|path| folder(path.to_str().unwrap()))
+        .filter_map(|path| path.file_name()?.to_str()?.strip_suffix(".wgsl").map(str::to_owned))
         .collect();
     failures.check(names == files, || format!("checked {names:?}, but there are {files:?}"));
     println!("{n} pipelines of {} shaders", names.len());
@@ -699,7 +499,7 @@ fn broken_overrides_are_found() {
 fn drifted_structs_are_found() {
     let whole = a_pipeline("langevin");
     let mut renamed = whole.clone();
-    renamed.uniform_fields.swap(1, 2);
+    renamed.uniform_fields = &[("dynamics", 0), ("moves", 48), ("first_block", 52)];
     assert_found(&renamed, "Params: ");
     assert_found(&replaced(&whole, "    moves: u32,\n", ""), "parse");
     assert_found(

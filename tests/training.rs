@@ -8,7 +8,7 @@ use thalweg::cpu::Isa;
 use thalweg::data::{Examples, Images};
 use thalweg::device::{Device, Machine};
 use thalweg::gpu::Counters;
-use thalweg::kernels::random::{Philox, Stream};
+use thalweg::random::{Philox, Stream};
 use thalweg::train::log::StepMetrics;
 use thalweg::{Config, Dataset, EnergyModel, Trainer};
 

@@ -18,7 +18,7 @@ mod whole;
 mod winograd;
 
 use crate::kernels::{Binding, Kernel};
-use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, ProgramId};
+use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, Precision, ProgramId};
 use crate::{Error, Result};
 pub use memory::room;
 use pairs::Pairs;
@@ -164,14 +164,18 @@ macro_rules! by_isa {
                 Isa::Reference => $reference,
                 Isa::Plain if lanes.is_multiple_of(16) => bodies::$body::<simd::Base<4>>($($argument),*),
                 Isa::Plain => bodies::$body::<simd::Base<2>>($($argument),*),
-                // SAFETY: a `Machine` is made only with an instruction set that `Isa::available` has found.
+                // SAFETY: this processor has AVX2 and FMA: `Machine::new` and `peak_gflops`, from which all calls come, go on only
+                // with an `isa` that `Isa::is_available`.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 if lanes.is_multiple_of(16) => unsafe { avx2($($argument),*) },
+                // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => unsafe { half_avx2($($argument),*) },
+                // SAFETY: as above, for AVX-512F, -VL and -DQ, without which `Isa::Bf16` is not available either.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 | Isa::Bf16 if lanes.is_multiple_of(16) => unsafe { avx512($($argument),*) },
                 // A register must not be wider than a block.
+                // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 | Isa::Bf16 => unsafe { half_avx512($($argument),*) },
                 #[cfg(not(target_arch = "x86_64"))]
@@ -215,7 +219,8 @@ macro_rules! by_pairs {
                 fn bf16($($argument: $type),*) {
                     $body($($argument),*);
                 }
-                // SAFETY: as above.
+                // SAFETY: this processor has AVX512-BF16 and -BW, and what they need: a `Machine` has pairs only with `Isa::Bf16`,
+                // and `Machine::new`, `peak_gflops` and `bf16_rate` go on only if that is available.
                 unsafe { bf16($($argument),*) }
             }
             #[cfg(not(target_arch = "x86_64"))]
@@ -232,7 +237,11 @@ by_pairs!(multiply_pairs(turns: usize, result: &mut f32), bodies::multiply_adds:
 
 /// GFLOP/s (2 a multiply-add) that all threads reach together with `isa` on registers alone: what the bodies could reach at
 /// best. In single precision, but for [`Isa::Bf16`]. Takes about `seconds`.
+///
+/// # Panics
+/// If this processor has no `isa`.
 pub fn peak_gflops(isa: Isa, seconds: f64) -> f64 {
+    assert!(isa.is_available(), "{}", isa.missing());
     let isa = isa.max(Isa::Plain);
     let products = if isa == Isa::Bf16 { 2 } else { 1 } * isa.width();
     let n_threads = rayon::current_num_threads() as f64;
@@ -306,10 +315,8 @@ pub struct Machine {
     plan: Arc<Plan>,
     isa: Isa,
     buffers: Vec<Vec<Line>>,
-    /// Of every buffer of packed weights that are taken in another form, that form: outside chains, and in them.
+    /// For each precision ([`form`]) and each buffer of packed weights, the form that launches take them in if it is another.
     transformed: [Vec<Option<Transformed>>; 2],
-    /// Of every program, how many launches are its chains' where chains have a precision of their own; else 0.
-    chain_lens: Vec<usize>,
 }
 
 /// Packed weights in another form.
@@ -390,26 +397,18 @@ impl Machine {
             })
         };
         let buffers: Result<_> = plan.buffers.iter().enumerate().map(buffer).collect();
-        let chain_len = |program: &Vec<Launch>| {
-            let last = program.iter().rposition(|launch| matches!(launch.kernel, Kernel::Langevin(_)));
-            if isa == Isa::Bf16 { last.map_or(0, |last| last + 1) } else { 0 }
-        };
-        let chain_lens: Vec<usize> = plan.programs.iter().map(chain_len).collect();
         let mut transformed = [0; 2].map(|_| plan.buffers.iter().map(|_| None).collect::<Vec<_>>());
         let mut is_known = [0; 2].map(|_| vec![isa == Isa::Reference; plan.buffers.len()]);
-        for (program, chain_len) in plan.programs.iter().zip(&chain_lens) {
-            for (i, launch) in program.iter().enumerate() {
-                if let Kernel::ConvForward(_) | Kernel::ConvInputGradient(_) = launch.kernel {
-                    let (in_chain, weights) = (i < *chain_len, launch.bindings[1].0);
-                    if !std::mem::replace(&mut is_known[usize::from(in_chain)][weights], true) {
-                        let pairs = if in_chain { Transformed::pairs(launch) } else { None };
-                        transformed[usize::from(in_chain)][weights] =
-                            pairs.or_else(|| Transformed::points(launch));
-                    }
+        for launch in plan.launches() {
+            if let Some(BufferId(weights)) = packed_weights(launch) {
+                let form = form(isa, launch);
+                if !std::mem::replace(&mut is_known[form][weights], true) {
+                    let pairs = if form == 1 { Transformed::pairs(launch) } else { None };
+                    transformed[form][weights] = pairs.or_else(|| Transformed::points(launch));
                 }
             }
         }
-        Ok(Self { buffers: buffers?, transformed, chain_lens, plan, isa })
+        Ok(Self { buffers: buffers?, transformed, plan, isa })
     }
 
     /// The plan.
@@ -432,21 +431,19 @@ impl Machine {
     /// Runs a program.
     pub fn run(&mut self, program: ProgramId) {
         let plan = self.plan.clone();
-        let (chain, rest) = plan.programs[program.0].split_at(self.chain_lens[program.0]);
+        let mut launches = plan.programs[program.0].as_slice();
         // From inside the pool: a thread outside would hand every stretch of launches over, and wait for it asleep.
         rayon::scope(|_| {
-            for (mut launches, in_chain) in [(chain, true), (rest, false)] {
-                while let Some(launch) = launches.first() {
-                    let n = if launch.kernel.is_per_block() {
-                        launches.iter().take_while(|l| l.kernel.is_per_block()).count()
-                    } else if self.takes_pieces(&launch.kernel) {
-                        pieces::n_independent(launches)
-                    } else {
-                        whole::n_independent(launches)
-                    };
-                    self.run_launches(&launches[..n], in_chain);
-                    launches = &launches[n..];
-                }
+            while let Some(launch) = launches.first() {
+                let n = if launch.kernel.is_per_block() {
+                    launches.iter().take_while(|l| l.kernel.is_per_block()).count()
+                } else if self.takes_pieces(&launch.kernel) {
+                    pieces::n_independent(launches)
+                } else {
+                    whole::n_independent(launches)
+                };
+                self.run_launches(&launches[..n]);
+                launches = &launches[n..];
             }
         });
     }
@@ -466,19 +463,19 @@ impl Machine {
     pub fn run_launch(&mut self, program: ProgramId, launch: usize) {
         let plan = self.plan.clone();
         let launches = &plan.programs[program.0][launch..=launch];
-        self.run_launches(launches, launch < self.chain_lens[program.0]);
+        self.run_launches(launches);
     }
 
     /// Whether launch number `launch` of a program is a layer by bfloat16: see [`Isa::Bf16`].
     pub fn is_bf16(&self, program: ProgramId, launch: usize) -> bool {
-        let in_chain = launch < self.chain_lens[program.0];
-        in_chain && Transformed::pairs(&self.plan.programs[program.0][launch]).is_some()
+        let launch = &self.plan.programs[program.0][launch];
+        form(self.isa, launch) == 1 && Transformed::pairs(launch).is_some()
     }
 
     /// Runs launches that are all per block, or independent.
-    fn run_launches(&mut self, launches: &[Launch], in_chain: bool) {
+    fn run_launches(&mut self, launches: &[Launch]) {
         if launches[0].kernel.is_per_block() {
-            self.run_blocks(launches, in_chain);
+            self.run_blocks(launches);
         } else if self.takes_pieces(&launches[0].kernel) {
             self.run_weight_gradients(launches);
         } else {
@@ -497,9 +494,11 @@ impl Machine {
     }
 
     /// Brings the weights that launches take up to date.
-    fn transform_weights(&mut self, launches: &[Launch], in_chain: bool) {
-        for weights in launches.iter().filter_map(|launch| launch.bindings.get(1)) {
-            if let Some(transformed) = &mut self.transformed[usize::from(in_chain)][weights.0] {
+    fn transform_weights(&mut self, launches: &[Launch]) {
+        for launch in launches {
+            if let Some(weights) = packed_weights(launch)
+                && let Some(transformed) = &mut self.transformed[form(self.isa, launch)][weights.0]
+            {
                 transformed.update(bytemuck::cast_slice(&self.buffers[weights.0]));
             }
         }
@@ -511,10 +510,10 @@ impl Machine {
     }
 
     /// Runs per-block launches, all of them for one block before the next.
-    fn run_blocks(&mut self, launches: &[Launch], in_chain: bool) {
-        self.transform_weights(launches, in_chain);
+    fn run_blocks(&mut self, launches: &[Launch]) {
+        self.transform_weights(launches);
         let (plan, isa) = (&self.plan, self.isa);
-        let transformed = self.transformed[usize::from(in_chain)].as_slice();
+        let transformed = &self.transformed;
         // For each block, its part of every per-block buffer; shared buffers on the side.
         let mut blocks: Vec<Vec<&mut [u32]>> = Vec::new();
         blocks.resize_with(plan.n_blocks as usize, Vec::new);
@@ -568,6 +567,16 @@ impl Machine {
     }
 }
 
+/// Which of a machine's forms of packed weights a launch takes: 0 for single precision, 1 for bfloat16.
+fn form(isa: Isa, launch: &Launch) -> usize {
+    (isa == Isa::Bf16 && launch.precision == Precision::Bf16).into()
+}
+
+/// The buffer of a launch's packed weights.
+fn packed_weights(launch: &Launch) -> Option<BufferId> {
+    launch.kernel.packed_weights().map(|binding| launch.bindings[binding])
+}
+
 /// One stream's part of a block; the whole of a buffer that is shared.
 fn stream_of<'b>(binding: &'b mut Binding, stream: usize, streams: usize) -> Binding<'b> {
     match binding {
@@ -581,7 +590,7 @@ fn stream_of<'b>(binding: &'b mut Binding, stream: usize, streams: usize) -> Bin
 
 /// Takes one block through all launches.
 fn run_one_block<'a>(
-    (plan, isa, transformed): (&Plan, Isa, &[Option<Transformed>]),
+    (plan, isa, transformed): (&Plan, Isa, &[Vec<Option<Transformed>>; 2]),
     launches: &[Launch],
     number: usize,
     block: &mut [&'a mut [u32]],
@@ -590,15 +599,16 @@ fn run_one_block<'a>(
     let number = number as u32;
     for launch in launches.iter().filter(|l| l.blocks.contains(&number)) {
         let mut bindings: Vec<Binding<'a>> = Vec::with_capacity(launch.bindings.len());
-        for &id in &launch.bindings {
-            // A per-block buffer that is bound twice comes empty the second time: only placeholders are.
+        for (i, &id) in launch.bindings.iter().enumerate() {
             bindings.push(match plan.buffers[id.0].layout {
                 Layout::Flat(_) => Binding::Read(shared[id.0]),
+                Layout::PerBlock(_) if launch.is_placeholder(i) => Binding::Read(&[]),
                 Layout::PerBlock(_) => Binding::Write(std::mem::take(&mut block[id.0])),
             });
         }
         let index = number - launch.blocks.start;
-        let transformed = launch.bindings.get(1).and_then(|weights| transformed[weights.0].as_ref());
+        let transformed =
+            packed_weights(launch).and_then(|weights| transformed[form(isa, launch)][weights.0].as_ref());
         let run = |bindings: &mut [Binding]| match transformed {
             Some(transformed) => transformed.run_block(isa, plan.lanes, &launch.kernel, bindings),
             None => run_block(isa, plan.lanes, &launch.kernel, index, bindings),
@@ -613,9 +623,7 @@ fn run_one_block<'a>(
             }
         }
         for (&id, binding) in launch.bindings.iter().zip(bindings) {
-            if let Binding::Write(words) = binding
-                && !words.is_empty()
-            {
+            if let Binding::Write(words) = binding {
                 block[id.0] = words;
             }
         }

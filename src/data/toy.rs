@@ -4,7 +4,7 @@
 //! All of them lie in, or hardly stick out of, the square [-4, 4]^2 ([`BOX`]).
 
 use super::{ImageShape, Images};
-use crate::kernels::random::{Stream, circle, counter, normal_of, philox};
+use crate::random::{Stream, circle, counter, normal_of, philox};
 
 /// The square that toy sets live in reaches so far from 0 in each coordinate.
 pub const BOX: f32 = 4.0;
@@ -138,7 +138,7 @@ impl Toy {
         })
     }
 
-    /// One point, of four words of random bits and four standard normal numbers: `point` in `shaders/draw_toy.wgsl`.
+    /// One point, of four words of random bits and four standard normal numbers: `point` in `shaders/data/draw_toy.wgsl`.
     pub fn point(self, words: [u32; 4], normal: [f32; 4]) -> [f32; 2] {
         let choose = |n: u32| ((u64::from(words[0]) * u64::from(n)) >> 32) as u32;
         let unit = |word: u32| (word >> 8) as f32 * (1.0 / 16_777_216.0);

@@ -6,127 +6,10 @@
 use crate::Result;
 use crate::cpu::Isa;
 use crate::device::{Device, Machine};
-use crate::kernels::Kernel;
-use crate::kernels::random::Distribution;
+pub use crate::kernels::Tolerance;
 use crate::plan::{BufferId, Launch, Layout, Plan, ProgramId, Words};
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// How far a float may be from the reference: `error <= absolute + of_largest * largest + relative * |reference|`, where
-/// `largest` is the largest finite magnitude among the elements that the launch changed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tolerance {
-    /// Whatever the magnitude.
-    pub absolute: f64,
-    /// Share of the element's own magnitude.
-    pub relative: f64,
-    /// Share of the largest magnitude.
-    pub of_largest: f64,
-}
-
-impl Tolerance {
-    /// Equal, but for the sign of a zero.
-    pub const EXACT: Self = Self { absolute: 0.0, relative: 0.0, of_largest: 0.0 };
-
-    /// Sums of products of two numbers of bfloat16: each is off by 2^-9 at most, and a sum of many by less.
-    pub const BF16: Self = Self { absolute: 1e-30, relative: 0.0, of_largest: 1e-2 };
-
-    /// What a kernel's arithmetic may lead to on any device, in floats. A rounding is 6e-8; shaders may fuse or not fuse
-    /// multiply and add, divide within 2.5 units in the last place, and take exponentials within 3 + 2|x| of them.
-    pub fn of(kernel: &Kernel) -> Self {
-        // Devices may take numbers below 1e-38 as 0, and the sigmoid's exponential stops at 1e-35 or is 0.
-        let absolute = 1e-30;
-        let of_largest = |of_largest| Self { absolute, relative: 0.0, of_largest };
-        match kernel {
-            // Copies, integers, and uniform numbers, which are exact in 24 bits.
-            Kernel::DrawNegatives(k) if k.noise.distribution == Distribution::Normal => of_largest(1e-6),
-            Kernel::DrawNegatives(_)
-            | Kernel::PushReplay(_)
-            | Kernel::PackWeights(_)
-            | Kernel::LstmPack(_)
-            | Kernel::CountNonFinite(_)
-            | Kernel::CheckState(_)
-            | Kernel::CopyWords(_)
-            | Kernel::Advance(_) => Self::EXACT,
-            Kernel::Random(k) if k.distribution != Distribution::Normal => Self::EXACT,
-            // Polynomials of a handful of terms of magnitude up to 6, a square root, a division.
-            Kernel::Random(_)
-            | Kernel::DrawReal(_)
-            | Kernel::CopyImages(_)
-            | Kernel::Langevin(_)
-            | Kernel::MalaPropose(_) => of_largest(1e-6),
-            // The same; and an angle of up to 2.3 turns, whose rounding becomes an error of an arc of that length.
-            Kernel::DrawToy(_) => of_largest(3e-6),
-            // Interpolation, with places of up to 64 pixels.
-            Kernel::AugmentStarts(_) => of_largest(2e-5),
-            // Polynomials too, and products; a momentum's sign at a wall is a matter of rounding, but next to no step ends
-            // that near to one. Sums of squares over an image; decisions and counts are whole numbers, and so off by
-            // much more where they are.
-            Kernel::AnnealPropose(_) => of_largest(1e-6),
-            Kernel::AnnealAccept(_) => of_largest(1e-5),
-            // Decisions and counts, which are whole numbers, and energies, which are copied.
-            Kernel::MalaAccept(_) => Self::EXACT,
-            // A dot product of n terms is off by sqrt(n) to n roundings of its terms, and its terms are smaller than
-            // the largest output: 600 terms give 2e-6 to 4e-5, and in practice the former. The activation adds 2e-6.
-            Kernel::ConvForward(_)
-            | Kernel::ConvInputGradient(_)
-            | Kernel::DenseForward(_)
-            | Kernel::DenseInputGradient(_)
-            | Kernel::PoolForward(_)
-            | Kernel::AnalyticEnergy(_)
-            | Kernel::PoolInputGradient(_) => of_largest(1e-5),
-            // Dot products too, whose errors go from step to step; a gate's slope is at most 1 on the way, so that they
-            // grow with the steps only where the weights make the state itself grow.
-            Kernel::LstmForward(_) | Kernel::LstmBackward(_) => of_largest(2e-5),
-            // The same for a handful of terms; the last one's factor, an activation's third derivative, is a difference
-            // of terms larger than itself.
-            Kernel::ActivationJet(_) | Kernel::ActivationJetBackward(_) | Kernel::ActivationSecond(_) => {
-                of_largest(1e-5)
-            }
-            // A product; a sum.
-            Kernel::ChainRule(_) | Kernel::AddValues(_) => of_largest(2e-7),
-            // One rounding or two, an exponential; the residual is a sum of squares over an image.
-            Kernel::Perturb(_) | Kernel::JetStart(_) | Kernel::ScoreDirection(_) | Kernel::KlDirection(_) => {
-                of_largest(1e-5)
-            }
-            // A few Langevin steps of the whole network, each of which multiplies what went wrong before by its step
-            // size and the energy's curvature. x itself is of magnitude 1.
-            Kernel::Chain(_) => of_largest(1e-4),
-            // The same over all pixels of a chunk's images, some 10,000 terms of both signs that the reference adds up
-            // one by one.
-            Kernel::ConvWeightGradient(_)
-            | Kernel::DenseWeightGradient(_)
-            | Kernel::LstmWeightGradient(_) => of_largest(5e-5),
-            // The same sums in the same order.
-            Kernel::ReducePartials(_) => of_largest(1e-7),
-            // Two roundings; the terms may cancel.
-            Kernel::WeightPenalty(_) | Kernel::AverageWeights(_) => {
-                Self { absolute, relative: 3e-7, of_largest: 3e-7 }
-            }
-            // Dot products over a layer's rows, or columns.
-            Kernel::SpectralInput(_) | Kernel::SpectralOutput(_) => of_largest(1e-5),
-            // Means in single precision by a tree of 8 levels, against double precision. The difference of two means
-            // has the error of the means, whose magnitude the table's largest is well above.
-            Kernel::ContrastiveLoss(_) | Kernel::ScoreLoss(_) | Kernel::Smoothness(_) => {
-                Self { absolute, relative: 2e-6, of_largest: 2e-7 }
-            }
-            // 1,024 roundings of numbers that shrink, and a sum of 32 of one sign.
-            Kernel::MultiplyAdds(_) => of_largest(1e-4),
-            // Sums of squares: no cancellation, 12 roundings in a row, one root, one division.
-            Kernel::SumSquares(_)
-            | Kernel::SpectralBound(_)
-            | Kernel::ClipScale(_)
-            | Kernel::AddPenalty(_)
-            | Kernel::MeanAcceptance(_) => Self { absolute, relative: 2e-6, of_largest: 0.0 },
-            // A mean of squares less the square of a mean, of differences that need not be around 0.
-            Kernel::ImageStatistics(_) => of_largest(1e-5),
-            // Logarithms, whose argument is as far off as the sums above, and an exponential of up to e^20.
-            Kernel::Guard(_) => Self { absolute: 2e-5, relative: 2e-5, of_largest: 0.0 },
-            // Four roundings; the moving mean and the parameter may cancel, by less than the largest.
-            Kernel::Adam(_) => Self { absolute, relative: 1e-6, of_largest: 3e-7 },
-        }
-    }
-}
 
 /// Where an element lies in its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -318,11 +201,8 @@ pub async fn compare_with(
         report.worst.entry(launch.kernel.name()).or_default().launches += 1;
         for (buffer, before) in launch.written().zip(before) {
             let (value, right) = (machine.read(buffer).await?, reference.read(buffer).await?);
-            let tolerance = if machine.is_bf16(program, number) {
-                Tolerance::BF16
-            } else {
-                Tolerance::of(&launch.kernel)
-            };
+            let tolerance =
+                if machine.is_bf16(program, number) { Tolerance::BF16 } else { launch.kernel.tolerance() };
             report.judge(&plan, (number, launch), buffer, tolerance, &value, (&before, &right));
             machine.write(buffer, 0, &right);
         }

@@ -6,7 +6,7 @@
 use super::{Subject, last_level, shortened, wrapped};
 use crate::data::{ImageShape, Images};
 use crate::evaluate::point_metrics::auc;
-use crate::kernels::random::{Philox, Stream};
+use crate::random::{Philox, Stream};
 use crate::{EnergyModel, Result};
 use rand::RngExt;
 use rand::seq::SliceRandom;

@@ -5,8 +5,8 @@
 
 use crate::data::toy::{self, Mixture, Toy};
 use crate::data::{Dataset, Examples, ImageShape, Images};
-use crate::kernels::random::{Philox, Stream, normal_of};
 use crate::plan::ChainConfig;
+use crate::random::{Philox, Stream, normal_of};
 use crate::{Device, EnergyModel, Model, Result, Sampler};
 use rand::{Rng, RngExt};
 use rayon::prelude::*;

@@ -8,7 +8,7 @@ use super::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
 use super::features::{Manifolds, NEIGHBOURS, frechet, kernel_distance};
 use super::{Subject, spread, wrapped};
 use crate::data::{Examples, ImageShape, Images};
-use crate::kernels::random::{Philox, Stream};
+use crate::random::{Philox, Stream};
 use crate::{Result, Sampler};
 use nalgebra::DMatrixView;
 use rand::Rng;

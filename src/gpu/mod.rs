@@ -197,14 +197,13 @@ impl Gpu {
             source: wgpu::ShaderSource::Wgsl(key.source.as_str().into()),
         };
         // wgpu gives every loop a counter that ends it. It costs llvmpipe a tenth of a Langevin step.
-        let ends = matches!(kernel, Kernel::ConvForward(_) | Kernel::ConvInputGradient(_));
-        let module = if ends && !self.adapter.is_gpu() {
+        let module = if kernel.loops_end() && !self.adapter.is_gpu() {
             let checks = wgpu::ShaderRuntimeChecks {
                 force_loop_bounding: false,
                 ..wgpu::ShaderRuntimeChecks::checked()
             };
-            // SAFETY: what is left out is the end of endless loops, and these shaders have none: their loops count up to
-            // sizes of the layer and the tile, which are constants of the pipeline, in steps that are at least 1.
+            // SAFETY: only the counters that end endless loops are left out, and a kernel that says `LOOPS_END` has none, for
+            // the reason that it gives there.
             unsafe { self.device.create_shader_module_trusted(text, checks) }
         } else {
             self.device.create_shader_module(text)

@@ -8,7 +8,7 @@ mod lstm;
 
 use crate::data::ImageShape;
 use crate::data::standard::Standard;
-use crate::kernels::random::{MAX_FEATURES, Philox, Stream};
+use crate::random::{MAX_FEATURES, Philox, Stream};
 use crate::{Error, Result};
 use rand::RngExt;
 

@@ -2,7 +2,7 @@
 
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::Dynamics;
-use crate::kernels::random::Distribution;
+use crate::random::Distribution;
 use crate::recipe::{Config, Form, Interpolation, Start};
 
 /// The configuration of a Langevin chain: the recipe's `chain` in training, and in sampling its `sample`, with what that

@@ -1,7 +1,7 @@
 //! Langevin chains: layer by layer, fused into one kernel, or MALA.
 
 use super::cut::fused_share;
-use super::{BufferId, ChainConfig, KlPass, Launch, NetworkPass, Plan, Target};
+use super::{BufferId, ChainConfig, KlPass, Launch, NetworkPass, Plan, Precision, Target};
 use crate::kernels::chain::{Chain, ChainLayer, Hidden, chain_layers, pack_chain, packed_len, scratch_len};
 use crate::kernels::dynamics::{Dynamics, Form};
 use crate::kernels::langevin::Langevin;
@@ -133,7 +133,7 @@ impl ChainPass {
             self.run_adjusted(launches, pass, adjusted, &dynamics, config.steps);
             return;
         }
-        let noise_first = dynamics.form == Form::NoiseFirst;
+        let (noise_first, first) = (dynamics.form == Form::NoiseFirst, launches.len());
         if noise_first {
             langevin(launches, false, (!steps.is_empty()).then_some(steps.start));
         }
@@ -146,6 +146,7 @@ impl ChainPass {
             let next = if noise_first { step + 1 } else { step };
             langevin(launches, true, (next < config.steps).then_some(next));
         }
+        launches[first..].iter_mut().for_each(|launch| launch.precision = Precision::Bf16);
     }
 
     /// Adds a MALA chain's launches: energy and gradient where it begins, then proposals, each with its energy and

@@ -6,8 +6,9 @@ use super::{BufferId, ChainConfig, Launch, NetworkPass, Plan, ProgramId, Target}
 use crate::kernels::State;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::multiply_adds::{CHAINS, MultiplyAdds, STEPS};
-use crate::kernels::random::{Random, Stream};
+use crate::kernels::random::Random;
 use crate::network::Network;
+use crate::random::Stream;
 
 /// Chains from given or random images.
 #[derive(Clone, Debug)]

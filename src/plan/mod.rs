@@ -43,7 +43,7 @@ pub use training::{DataPart, ExampleStorage, METRIC_ROWS, TrainingData, Training
 use crate::kernels::chain::Hidden;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::pack_weights::Tile;
-use crate::kernels::{Access, Kernel};
+use crate::kernels::{Access, Kernel, Need};
 use std::ops::Range;
 
 /// A buffer of a plan, by number.
@@ -91,6 +91,19 @@ pub struct Launch {
     /// Streams in each block of its per-block buffers, `[block][stream][feature][lane]`: a per-block kernel does to each
     /// what it would do to a block. 1 but for the linear layers of a [`JetPass`].
     pub streams: u32,
+    /// What precision its arithmetic needs.
+    pub precision: Precision,
+}
+
+/// The precision that a launch's arithmetic needs, at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Products of bfloat16, added up in single precision, will do: a chain's noise is larger than their error. Executors
+    /// that are not asked for it ([`crate::cpu::Isa::Bf16`]) compute in single precision.
+    Bf16,
 }
 
 /// A list of launches that run together, by number.
@@ -132,9 +145,66 @@ impl Plan {
         BufferId(self.buffers.len() - 1)
     }
 
+    /// Adds a program.
+    ///
+    /// # Panics
+    /// If a launch binds what its kernel does not take ([`Self::check`]).
     fn program(&mut self, launches: Vec<Launch>) -> ProgramId {
+        for launch in &launches {
+            self.check(launch).unwrap_or_else(|fault| panic!("a plan is wrong: {fault}"));
+        }
         self.programs.push(launches);
         ProgramId(self.programs.len() - 1)
+    }
+
+    /// Holds a launch against what its kernel needs ([`Kernel::needs`]): how many buffers, of what kind and length, over
+    /// which blocks, and that no buffer is bound twice if that would matter.
+    ///
+    /// # Errors
+    /// What is wrong, with the names of kernel and buffer.
+    pub fn check(&self, launch: &Launch) -> Result<(), String> {
+        let Launch { kernel, bindings, blocks, streams, .. } = launch;
+        let (access, needs) = (kernel.access(), kernel.needs());
+        let fault = |text: String| Err(format!("{}: {text}", kernel.name()));
+        if bindings.len() != access.len() || needs.len() != access.len() {
+            return fault(format!("{} buffers are bound, not {}", bindings.len(), access.len()));
+        }
+        let blocks_fit = if kernel.is_per_block() {
+            !blocks.is_empty() && blocks.end <= self.n_blocks
+        } else {
+            blocks.is_empty() && *streams == 1
+        };
+        if !blocks_fit {
+            return fault(format!("blocks {blocks:?} of {}, {streams} streams", self.n_blocks));
+        }
+        for (i, (id, need)) in bindings.iter().zip(needs).enumerate() {
+            let Some(buffer) = self.buffers.get(id.0) else {
+                return fault(format!("there is no buffer {}", id.0));
+            };
+            let fits = match (need, buffer.layout) {
+                (Need::PerBlock(n), Layout::PerBlock(features)) => features == n * *streams as usize,
+                (Need::Flat(n), Layout::Flat(len)) => len == n,
+                (Need::AtLeast(n), Layout::Flat(len)) => len >= n,
+                (Need::Words(n), _) => self.len_of(*id) >= n,
+                _ => false,
+            };
+            if !fits {
+                return fault(format!("`{}` is {:?}, not {need:?}", buffer.name, buffer.layout));
+            }
+            let again: Vec<usize> = (0..bindings.len()).filter(|j| *j != i && bindings[*j] == *id).collect();
+            let may_repeat = match buffer.layout {
+                _ if access[i] != Access::Read => false, // WebGPU
+                Layout::Flat(_) => true,
+                // Executors hand each block to one binding.
+                Layout::PerBlock(_) => {
+                    launch.is_placeholder(i) || again.iter().all(|j| launch.is_placeholder(*j))
+                }
+            };
+            if !again.is_empty() && !may_repeat {
+                return fault(format!("`{}` is bound twice", buffer.name));
+            }
+        }
+        Ok(())
     }
 
     /// A buffer's length in words.
@@ -184,17 +254,22 @@ impl Plan {
 }
 
 impl Launch {
+    /// A launch of a per-block kernel.
     fn per_block(kernel: impl Into<Kernel>, blocks: &Range<u32>, bindings: &[BufferId]) -> Self {
-        let launch =
-            Self { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: blocks.clone(), streams: 1 };
-        debug_assert!(launch.kernel.is_per_block() && launch.kernel.access().len() == bindings.len());
-        launch
+        let (kernel, bindings) = (kernel.into(), bindings.to_vec());
+        Self { kernel, bindings, blocks: blocks.clone(), streams: 1, precision: Precision::F32 }
     }
 
+    /// A launch of any other kernel.
     fn whole(kernel: impl Into<Kernel>, bindings: &[BufferId]) -> Self {
-        let launch = Self { kernel: kernel.into(), bindings: bindings.to_vec(), blocks: 0..0, streams: 1 };
-        debug_assert!(!launch.kernel.is_per_block() && launch.kernel.access().len() == bindings.len());
-        launch
+        Self::per_block(kernel, &(0..0), bindings)
+    }
+
+    /// Whether binding number `binding` is there for the shader's sake alone: its kernel does not read it, and another
+    /// binding has the same buffer.
+    pub fn is_placeholder(&self, binding: usize) -> bool {
+        let is_again = self.bindings.iter().filter(|id| **id == self.bindings[binding]).count() > 1;
+        is_again && self.kernel.access()[binding] == Access::Read && !self.kernel.reads(binding)
     }
 
     /// The range of streams that its shader runs over: streams of a block lie side by side, as blocks do.

@@ -1,8 +1,8 @@
 //! What the guard tells: why training was halted, and what was done about it.
 
 use crate::kernels::guard::{Memory, Reason};
-use crate::kernels::random::{Stream, counter, philox};
 use crate::kernels::{State, guard};
+use crate::random::{Stream, counter, philox};
 use crate::recipe::Config;
 use std::fmt;
 

@@ -12,11 +12,11 @@ use crate::kernels::State;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::guard::{MEMORY, Memory, Reason};
-use crate::kernels::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::network::Network;
 use crate::plan::{
     BufferId, Cause, JetPass, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan,
 };
+use crate::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::recipe::{Config, Guard, Objective, OnDivergence, Standardize};
 use crate::{Error, Result};
 use rand::RngExt;

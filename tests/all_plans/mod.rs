@@ -7,12 +7,13 @@ use thalweg::data::toy::TOYS;
 use thalweg::kernels::Kernel;
 use thalweg::kernels::chain::Hidden;
 use thalweg::kernels::dynamics::Form;
-use thalweg::kernels::random::{Distribution, Random, Stream};
+use thalweg::kernels::random::Random;
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
     AnnealingNumbers, ChainConfig, ExampleStorage, JetPass, Plan, Target, TrainingData, annealing_plan,
     energy_plan, peak_plan, sampler_plan, training_plan,
 };
+use thalweg::random::{Distribution, Stream};
 use thalweg::recipe::presets::{PRESETS, preset};
 use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
 

@@ -6,7 +6,7 @@
 //! images at each noise level, which `T` then is: `exp(-E(x)/T - |x|^2/2) / Z`. A [`Base`] has a known constant. Between it
 //! and the model lie the densities `exp(-f)`, `f = beta E1 + (1 - beta) E0`, `E1` the model's exponent, `E0` the base's,
 //! `beta` from 0 to 1. Chains go from one end to the other, a step of Hamiltonian Monte Carlo with each, which leaves it
-//! exactly as it is (`shaders/anneal_propose.wgsl`). What the densities change by along a chain's way is its weight.
+//! exactly as it is (`shaders/sampling/anneal_propose.wgsl`). What the densities change by along a chain's way is its weight.
 //!
 //! # What is a bound on what
 //! * **Forward**, from draws of the base to the model, a weight's mean is `Z/Z0` exactly, whatever the number of steps and
@@ -34,8 +34,8 @@ use crate::device::{Device, Machine};
 use crate::kernels::State;
 use crate::kernels::anneal_propose::{BaseFeature, RECORD, Rung};
 use crate::kernels::dynamics::Form;
-use crate::kernels::random::{Philox, Stream, normal_of, uniform_of};
 use crate::plan::{AnnealingNumbers, AnnealingPlan, ChainConfig, annealing_plan};
+use crate::random::{Philox, Stream, normal_of, uniform_of};
 use crate::{EnergyModel, Error, Result};
 use rand::Rng;
 use serde::Serialize;
