@@ -1214,7 +1214,7 @@ fn objectives_that_fit_the_score_have_no_fakes() {
         refusals.refused(&lstm, &["LSTM", "second derivatives", "`replay`, `cd` or `pcd`"]);
         let unused =
             ["train", "--device=cpu", "--data=digits.idx", "--out=new", &set, "--set=loss.smoothness=1"];
-        refusals.refused(&unused, &["loss.smoothness", "has no part"]);
+        refusals.refused(&unused, &["loss.smoothness", "has no effect"]);
     }
     let lstm = [
         "train",

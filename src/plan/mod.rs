@@ -1,7 +1,7 @@
 //! Plans: what is to be computed, as plain data that either executor runs.
 //!
-//! A plan names buffers and lists kernel launches. Pure functions build it from a network, a batch size and numbers of
-//! the recipe; every size and launch count is settled here and can be tested with no device at all.
+//! A plan names buffers and lists kernel launches. Pure functions build it from a network and a recipe. They fix every size
+//! and launch count, so that plans can be tested without a device.
 
 mod annealing;
 mod chain_config;

@@ -72,75 +72,69 @@ impl Config {
             let result = spec.values.check(&value, &value.to_string());
             result.map_err(|problem| Error::setting(spec.name, problem))?;
         }
-        let geometric = self.chain.course == Interpolation::Geometric && self.chain.noise_end > 0.0;
-        if geometric && self.chain.noise == 0.0 {
-            return Err(Error::setting(
-                "chain.course",
-                "is `geometric`, but no factor leads from chain.noise = 0 to chain.noise_end: take `linear`",
-            ));
-        }
         self.check_annealed()?;
         if let Some(network) = &self.network {
             network.build()?;
         }
-        if self.score.levels > 1 && self.score.sigma_max <= self.score.sigma {
-            let problem =
-                format!("must be more than score.sigma, {}, where score.levels is not 1", self.score.sigma);
-            return Err(Error::setting("score.sigma_max", problem));
+        let refuse = |name: &str, problem: String| Err(Error::setting(name, problem));
+        let (chain, score, guard, loss) = (&self.chain, &self.score, &self.guard, &self.loss);
+        if chain.course == Interpolation::Geometric && chain.noise_end > 0.0 && chain.noise == 0.0 {
+            let text = "is `geometric`, but no factor leads from chain.noise = 0 to chain.noise_end: choose `linear`";
+            return refuse("chain.course", text.into());
         }
-        let has_top = self.score.levels > 1 && self.score.target == ScoreTarget::Velocity;
-        if self.score.from_noise > 0.0 && !has_top {
-            let problem =
-                "has a part in score.target=velocity with several score.levels only: set it to 0, too";
-            return Err(Error::setting("score.from_noise", problem));
+        if score.levels > 1 && score.sigma_max <= score.sigma {
+            let text =
+                format!("must exceed score.sigma, which is {}, if score.levels is above 1", score.sigma);
+            return refuse("score.sigma_max", text);
         }
-        for (name, range) in [
-            ("guard.energy_range", self.guard.energy_range),
-            ("guard.gradient_range", self.guard.gradient_range),
-        ] {
+        if score.from_noise > 0.0 && (score.levels == 1 || score.target != ScoreTarget::Velocity) {
+            let text = "needs score.target=velocity and score.levels above 1: set it to 0, or choose those";
+            return refuse("score.from_noise", text.into());
+        }
+        let ranges =
+            [("guard.energy_range", guard.energy_range), ("guard.gradient_range", guard.gradient_range)];
+        for (name, range) in ranges {
             if range > 0.0 && range < 2.0 {
-                let problem =
-                    format!("is {range} times the usual, which any step may be: at least 2, or 0 = no limit");
-                return Err(Error::setting(name, problem));
+                let text = format!(
+                    "is {range}, which normal steps exceed: set it to 2 or more, or to 0 for no limit"
+                );
+                return refuse(name, text);
             }
         }
-        if !self.has_chains() {
-            let unused = [
-                ("loss.smoothness", self.loss.smoothness),
-                ("loss.kl", self.loss.kl),
-                ("augment.probability", self.augment.probability),
-            ];
-            if let Some((name, _)) = unused.into_iter().find(|(_, value)| *value > 0.0) {
-                let problem = "has no part in an objective that fits the score: leave it 0, or choose another objective";
-                return Err(Error::setting(name, problem));
-            }
+        let contrastive = [
+            ("loss.smoothness", loss.smoothness),
+            ("loss.kl", loss.kl),
+            ("augment.probability", self.augment.probability),
+        ];
+        if let Some((name, _)) = contrastive.into_iter().find(|(_, value)| *value > 0.0 && !self.has_chains())
+        {
+            let text =
+                "has no effect in an objective that fits the score: set it to 0, or choose another objective";
+            return refuse(name, text.into());
         }
-        if self.loss.kl > 0.0 && !self.chain.form.has_kl() {
-            return Err(Error::setting(
-                "loss.kl",
-                "has no part in chains that reject steps or are annealed: leave it 0, or choose another chain.form",
-            ));
+        if loss.kl > 0.0 && !chain.form.has_kl() {
+            let text =
+                "needs chain.form=noise-first, noise-last or theory: set it to 0, or choose one of those";
+            return refuse("loss.kl", text.into());
         }
-        let batch = ("train.batch", self.train.batch);
-        let initial = ("replay.initial", self.replay.initial);
-        let (slots, most, counts) = match self.objective {
-            Objective::Replay => ("replay.capacity", self.replay.capacity, &[batch, initial][..]),
-            Objective::Pcd => ("pcd.chains", self.pcd.chains, &[batch][..]),
-            _ => ("", 0, &[][..]),
+        let (slots, most) = match self.objective {
+            Objective::Replay => ("replay.capacity", self.replay.capacity),
+            Objective::Pcd => ("pcd.chains", self.pcd.chains),
+            _ => return Ok(()),
         };
-        for (name, count) in counts {
-            if *count > most {
-                let problem = format!("is {count}, but can't be more than {slots}, which is {most}");
-                return Err(Error::setting(*name, problem));
+        let initial = if self.objective == Objective::Replay { self.replay.initial } else { 0 };
+        for (name, count) in [("train.batch", self.train.batch), ("replay.initial", initial)] {
+            if count > most {
+                return refuse(name, format!("is {count}, but can't exceed {slots}, which is {most}"));
             }
         }
         Ok(())
     }
 
-    /// Checks the numbers of `annealed` chains, where there are some.
+    /// Checks the settings of `annealed` chains, if there are any.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a step size above 0.5, a start without noise, or an end of noise in another form.
+    /// [`Error::Setting`] for a step size above 0.5, a start without noise, and `sample.noise_end` in another form.
     pub fn check_annealed(&self) -> Result<()> {
         let (c, s) = (&self.chain, &self.sample);
         let samples = self.sampling_form() == Form::Annealed;
@@ -148,21 +142,21 @@ impl Config {
         if s.noise_end > 0.0 && !samples {
             return Err(Error::setting(
                 "sample.noise_end",
-                "has a part in sample.form=annealed only: leave it 0",
+                "needs sample.form=annealed: set it to 0, or choose that",
             ));
         }
         for (is_annealed, name, step_size, noise) in
             [(samples, "sample", s.step_size, s.noise), (trains, "chain", c.step_size, c.noise)]
         {
             if is_annealed && noise == 0.0 {
-                let problem = "is 0, but is the standard deviation that `annealed` chains start from";
-                return Err(Error::setting(format!("{name}.noise"), problem));
+                let text = "is 0, but `annealed` chains start at this noise level: set it above 0";
+                return Err(Error::setting(format!("{name}.noise"), text));
             }
             if is_annealed && step_size > 0.5 {
-                let problem = format!(
-                    "is {step_size}, but 0.5 is what renews all of an `annealed` chain's noise: take less"
+                let text = format!(
+                    "is {step_size}, but an `annealed` step of 0.5 replaces all noise: set it to 0.5 or less"
                 );
-                return Err(Error::setting(format!("{name}.step_size"), problem));
+                return Err(Error::setting(format!("{name}.step_size"), text));
             }
         }
         Ok(())

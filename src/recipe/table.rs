@@ -251,7 +251,7 @@ macro_rules! choices {
             }
 
             fn put(&mut self, value: $crate::recipe::table::Value) {
-                if let Some(choice) = value.to_string().parse().ok() {
+                if let Ok(choice) = value.to_string().parse() {
                     *self = choice;
                 }
             }
