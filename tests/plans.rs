@@ -632,7 +632,7 @@ fn a_launch_that_does_not_fit_is_found() {
     assert!(change(&|l| l.streams = 2).contains("not PerBlock"));
     let mut adam = launch("adam");
     adam.bindings.swap(0, 1);
-    assert!(find(&adam).contains("adam: `gradient` is Flat"), "{}", find(&adam));
+    assert!(find(&adam).contains("adam: `parameter gradient` is Flat"), "{}", find(&adam));
     adam.blocks = 0..1;
     assert!(find(&adam).contains("blocks"));
     let mut reader = launch("dense_input_gradient");
