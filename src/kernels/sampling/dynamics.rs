@@ -21,19 +21,21 @@ pub enum Form {
     /// and Tweedie 1996, <https://doi.org/10.2307/3318418>): the density is exactly `exp(-E/T)`, whatever the step size.
     /// A proposal beyond the box is rejected.
     Mala = 3,
-    /// Annealed Langevin dynamics (Song and Ermon 2019, <https://arxiv.org/abs/1907.05600>): a step is one at its own noise
-    /// level `sigma`, the schedule's `noise`, and takes `x` to the next. With `alpha = 1 / sqrt(1 + sigma^2)` and
-    /// `s = sigma alpha`, images of a level are `alpha x0 + s n`, and their density is `exp(-|x|^2 / 2 - E(x) / sigma)`, as
-    /// [`crate::kernels::perturb`]'s velocity trains it. So what `x` most likely blurs is `x0 = alpha x - s g`, by the noise
-    /// `e = s x + alpha g`, and with `alpha'` and `s'` of the next level
+    /// Annealed Langevin dynamics (Song and Ermon 2019, <https://arxiv.org/abs/1907.05600>): a step is one at its own
+    /// noise level `sigma`, the schedule's `noise`, and takes `x` to the next. With `alpha = 1 / sqrt(1 + sigma^2)` and
+    /// `s = sigma alpha`, images of a level are `alpha x0 + s n`, and their density is `exp(-|x|^2 / 2 - E(x) /
+    /// sigma)`, as [`crate::kernels::perturb`]'s velocity trains it. So what `x` most likely blurs is `x0 = alpha x -
+    /// s g`, by the noise `e = s x + alpha g`, and with `alpha'` and `s'` of the next level
     /// `x <- alpha' x0 + s' (sqrt(1 - 2 step_size) e + sqrt(2 step_size T) n)`. Where the level stays, that is a Langevin
     /// step of `step_size s^2` down that density (up to its square); between levels it is that of Song et al. 2021
-    /// (<https://arxiv.org/abs/2010.02502>, equation 12). The last level's step ends at `x0`; those beyond stay at the level.
+    /// (<https://arxiv.org/abs/2010.02502>, equation 12). The last level's step ends at `x0`; those beyond stay at the
+    /// level.
     Annealed = 4,
 }
 
 impl Form {
-    /// Whether [`crate::kernels::kl_direction`] knows the derivative of a step: where no step is rejected or of a level of its own.
+    /// Whether [`crate::kernels::kl_direction`] knows the derivative of a step: where no step is rejected or of a
+    /// level of its own.
     pub fn has_kl(self) -> bool {
         matches!(self, Self::NoiseFirst | Self::NoiseLast | Self::Theory)
     }
