@@ -24,6 +24,7 @@ mod jets;
 mod long_run;
 mod metrics_file;
 mod network;
+mod network_sizes;
 mod objectives;
 mod picture;
 mod pins;

@@ -11,6 +11,14 @@
 //! `run` of each kernel is the reference: plain loops over slices, for one block (per-block kernels) or for the whole
 //! (the others). Tests hold every shader, and every fast body in [`crate::cpu`], against it.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::single_range_in_vec_init,
+        reason = "what a launch writes is a list of ranges, often of one"
+    )
+)]
+
 /// Kernels that draw and keep images.
 pub mod data {
     pub mod augment_starts;

@@ -70,8 +70,8 @@ pub struct DrawReal {
     pub batch: u32,
     /// Images in the data set.
     pub n_images: u32,
-    /// Numbers of the images in the bound part of the data set; a launch leaves those of others alone. All of them where it
-    /// lies in one buffer.
+    /// Numbers of the images in the bound part of the data set; a launch leaves those of others alone. All of them
+    /// where it lies in one buffer.
     pub part: Range<u32>,
     /// Shape of the network's input.
     pub shape: ImageShape,
@@ -187,7 +187,8 @@ impl DrawReal {
         if self.part == (0..self.n_images) {
             return self.whole_block(state, index, data, x, |number| number as usize);
         }
-        // As if every image were in this part; then only those that are count. Lanes without an image are the first part's.
+        // As if every image were in this part; then only those that are count. Lanes without an image are the first
+        // part's.
         let mut all = vec![0.0; x.len()];
         let in_part =
             |number: u32| number.saturating_sub(self.part.start).min(self.part.end - self.part.start - 1);

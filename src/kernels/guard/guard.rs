@@ -1,10 +1,10 @@
 //! Judges a training step when its loss and gradient are known and nothing of it has been kept yet.
 //!
-//! Where it finds divergence or collapse it writes a [`Reason`] into [`State::halted`]. From then on everything that would
-//! keep something of a step ([`crate::kernels::adam`], [`crate::kernels::average_weights`], [`crate::kernels::push_replay`], [`crate::kernels::advance`], the
-//! guard itself) does nothing, so that it does not matter how many steps are submitted already. (Spectral norms go on being
-//! estimated and bounded, to no effect: training goes on from a snapshot.) What the rules and their numbers are, and why,
-//! is in `docs/objectives.md`.
+//! Where it finds divergence or collapse it writes a [`Reason`] into [`State::halted`]. From then on everything that
+//! would keep something of a step ([`crate::kernels::adam`], [`crate::kernels::average_weights`],
+//! [`crate::kernels::push_replay`], [`crate::kernels::advance`], the guard itself) does nothing, so that it does not
+//! matter how many steps are submitted already. (Spectral norms go on being estimated and bounded, to no effect:
+//! training goes on from a snapshot.) What the rules and their numbers are, and why, is in `docs/objectives.md`.
 
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_real::Epoch;
@@ -14,10 +14,11 @@ use crate::kernels::prelude::*;
 pub const HORIZON: f32 = 50.0;
 /// Steps at a run's beginning in which energies and gradient may be ten times as far above their usual.
 pub const EARLY: f32 = 200.0;
-/// The chains are all alike where their variance over the batch is below this share of the real images', and of the largest
-/// that theirs has ever been: chains of badly scaled data may be narrow all along.
+/// The chains are all alike where their variance over the batch is below this share of the real images', and of the
+/// largest that theirs has ever been: chains of badly scaled data may be narrow all along.
 pub const ALIKE: f32 = 0.05;
-/// They are saturated where the share of their values that do not lie at the bound is below this part of the real images'.
+/// They are saturated where the share of their values that do not lie at the bound is below this part of the real
+/// images'.
 pub const SATURATED: f32 = 0.1;
 /// Real images with a smaller share of such values say nothing of saturation.
 pub const INSIDE: f32 = 0.01;

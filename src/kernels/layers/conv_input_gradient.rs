@@ -83,7 +83,8 @@ impl KernelSpec for ConvInputGradient {
     /// 600 terms give 2e-6 to 4e-5, in practice the former.
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
-    /// Its loops count up to sizes of the layer and the tile, which are constants of the pipeline, in steps of at least 1.
+    /// Its loops count up to sizes of the layer and the tile, which are constants of the pipeline, in steps of at
+    /// least 1.
     const LOOPS_END: bool = true;
 
     fn needs(&self) -> Vec<Need> {

@@ -121,8 +121,8 @@ impl ConvWeightGradient {
 }
 
 shader_struct! {
-    /// `Params` of `shaders/layers/conv_weight_gradient.wgsl` and `shaders/layers/dense_weight_gradient.wgsl`: what a layer's launches differ
-    /// in where it has several, so that they share a pipeline.
+    /// `Params` of `shaders/layers/conv_weight_gradient.wgsl` and `shaders/layers/dense_weight_gradient.wgsl`: what a
+    /// layer's launches differ in where it has several, so that they share a pipeline.
     Params { first_chunk: u32, streams: u32 }
 }
 

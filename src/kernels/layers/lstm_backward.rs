@@ -136,8 +136,8 @@ impl KernelSpec for LstmBackward {
     /// Gradient of the layer's output; packed weights; slope (anything where there is none); trace; gradients of the
     /// states; gradient of the input.
     const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, ReadWrite, ReadWrite];
-    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps only
-    /// if the weights make the state itself grow.
+    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps
+    /// only if the weights make the state itself grow.
     const TOLERANCE: Tolerance = Tolerance::of_largest(2e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
 

@@ -155,8 +155,8 @@ impl KernelSpec for LstmForward {
     const PER_BLOCK: bool = true;
     /// Input; packed weights; parameters; trace; the layer's output.
     const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, Write];
-    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps only
-    /// if the weights make the state itself grow.
+    /// Dot products, whose errors go from step to step. A gate's slope is at most 1, so that they grow with the steps
+    /// only if the weights make the state itself grow.
     const TOLERANCE: Tolerance = Tolerance::of_largest(2e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
 

@@ -1,4 +1,5 @@
-//! Rearranges the weights of an LSTM cell for [`crate::kernels::lstm_forward`] and [`crate::kernels::lstm_backward`], once an update.
+//! Rearranges the weights of an LSTM cell for [`crate::kernels::lstm_forward`] and [`crate::kernels::lstm_backward`],
+//! once an update.
 
 use crate::kernels::prelude::*;
 use crate::network::LstmCell;

@@ -1,14 +1,14 @@
 //! Energies to loss, metrics and seeds: contrastive divergence (Hinton 2002) with an L2 penalty on energies
 //! (Du and Mordatch 2019): `loss = mean E(real) - mean E(fake) + alpha * (mean E(real)^2 + mean E(fake)^2)`, or with the
-//! squares of the means in the penalty. The KL term ([`crate::kernels::kl_direction`]) adds its value, `kl * mean E(fake)`, to the loss,
-//! and nothing to the seeds.
+//! squares of the means in the penalty. The KL term ([`crate::kernels::kl_direction`]) adds its value, `kl * mean
+//! E(fake)`, to the loss, and nothing to the seeds.
 
 use crate::kernels::draw_real::Epoch;
 use crate::kernels::prelude::*;
 
 /// Floats in one step's row of the metrics table: loss, divergence, regularisation, mean energy of real images and of
-/// fake ones, gradient norm (written by [`crate::kernels::clip_scale`]), number of real images, share of accepted proposals (0, or written by
-/// [`crate::kernels::mean_acceptance`]).
+/// fake ones, gradient norm (written by [`crate::kernels::clip_scale`]), number of real images, share of accepted
+/// proposals (0, or written by [`crate::kernels::mean_acceptance`]).
 pub const METRICS: usize = 8;
 
 /// Energies to loss, metrics and seeds.

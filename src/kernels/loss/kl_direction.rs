@@ -1,10 +1,11 @@
 //! The KL term of improved contrastive divergence (Du, Li, Tenenbaum and Mordatch 2021, "Improved contrastive divergence
-//! training of energy-based models", section 3.1), without its entropy: `weight * mean E(x_K)`, where only the chain's last
-//! step, `x_K = clamp(x - drift clip(g(x)) + noise)` with `g = dE/dx`, depends on the parameters, and E and x do not.
+//! training of energy-based models", section 3.1), without its entropy: `weight * mean E(x_K)`, where only the chain's
+//! last step, `x_K = clamp(x - drift clip(g(x)) + noise)` with `g = dE/dx`, depends on the parameters, and E and x do
+//! not.
 //!
 //! Its derivative is `-weight drift / batch` times that of `v . g(x)` with respect to the parameters, where
-//! `v = dE/dx(x_K)`, but 0 where the step's clip or clamp holds a value: the parameter gradient of a derivative along v, which
-//! a [`crate::plan::JetPass`] takes. This kernel makes v, and the seeds.
+//! `v = dE/dx(x_K)`, but 0 where the step's clip or clamp holds a value: the parameter gradient of a derivative along
+//! v, which a [`crate::plan::JetPass`] takes. This kernel makes v, and the seeds.
 
 use crate::kernels::dynamics::{Dynamics, DynamicsParams};
 use crate::kernels::prelude::*;
@@ -31,7 +32,8 @@ shader_struct! {
 
 impl KlDirection {
     /// The twin, in any precision, for the launch's block `index` in training step `step`. Of `streams`
-    /// `[stream][feature][lane]` the first is x and stays; the second is g(x), and becomes v. `seeds` are `[stream][lane]`.
+    /// `[stream][feature][lane]` the first is x and stays; the second is g(x), and becomes v. `seeds` are
+    /// `[stream][lane]`.
     pub fn reference<R: Real>(
         &self,
         (index, step): (u32, u32),

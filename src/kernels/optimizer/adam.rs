@@ -191,8 +191,8 @@ impl KernelSpec for Adam {
 
     #[cfg(test)]
     fn cases(bench: &mut Bench) {
-        // Steps: the first, where 1 - beta^t cancels most; some; and those where beta^t is 0 at last. A beta of 0, too. Every
-        // schedule of the learning rate.
+        // Steps: the first, where 1 - beta^t cancels most; some; and those where beta^t is 0 at last. A beta of 0,
+        // too. Every schedule of the learning rate.
         let exponential = Decay::Exponential { factor: 0.97, epoch: 17 };
         let cosine = |training_steps| Decay::Cosine { training_steps };
         for n_parameters in LENGTHS {
@@ -212,8 +212,8 @@ impl KernelSpec for Adam {
                 let scale = bench.random_flat("scale", 1);
                 let kernel = Self {
                     n_parameters,
-                    // A step as long as the parameters are large, so that nothing of it hides behind them; but a lone parameter
-                    // that comes near 0 has no larger one to be measured by.
+                    // A step as long as the parameters are large, so that nothing of it hides behind them; but a lone
+                    // parameter that comes near 0 has no larger one to be measured by.
                     learning_rate: if n_parameters > 1 { 0.3 } else { 0.003 },
                     beta1,
                     beta2,

@@ -2,11 +2,11 @@
 
 use crate::kernels::prelude::*;
 
-/// Moves the average on: `average = kept average + (1 - kept) parameter`, where `kept = min(decay, (1 + t) / (10 + t))` in
-/// training step `t`, counted from 0: TensorFlow's rule for averages that begin early
-/// (`tf.train.ExponentialMovingAverage` with `num_updates`, <https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage>).
-/// Until `decay` is the smaller, the average is of about the last tenth of all steps, and of the initial weights next to
-/// nothing is left.
+/// Moves the average on: `average = kept average + (1 - kept) parameter`, where `kept = min(decay, (1 + t) / (10 +
+/// t))` in training step `t`, counted from 0: TensorFlow's rule for averages that begin early
+/// (`tf.train.ExponentialMovingAverage` with `num_updates`,
+/// <https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage>). Until `decay` is the smaller, the
+/// average is of about the last tenth of all steps, and of the initial weights next to nothing is left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AverageWeights {
     /// Length of the parameter vector.

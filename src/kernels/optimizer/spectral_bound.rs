@@ -1,7 +1,7 @@
-//! The end of a power iteration ([`crate::kernels::spectral_input`]): the spectral norm's estimate `sigma = |t| / |v|`, the next
-//! `u = t / |t|`, and the projection of W onto the matrices whose norm is a bound's at most, `W min(1, bound / sigma)`
-//! (Yoshida and Miyato 2017, "Spectral norm regularization for improving the generalizability of deep learning", penalise
-//! it instead).
+//! The end of a power iteration ([`crate::kernels::spectral_input`]): the spectral norm's estimate `sigma = |t| /
+//! |v|`, the next `u = t / |t|`, and the projection of W onto the matrices whose norm is a bound's at most, `W min(1,
+//! bound / sigma)` (Yoshida and Miyato 2017, "Spectral norm regularization for improving the generalizability of deep
+//! learning", penalise it instead).
 
 use crate::kernels::prelude::*;
 use crate::kernels::spectral_input::Matrix;

@@ -1,7 +1,8 @@
-//! Spectral norms of weights, by power iteration: its first half. With W a layer's weights as a matrix of output channels by
-//! all else, and u what the iteration keeps from one training step to the next, `v = W^T u`;
-//! [`crate::kernels::spectral_output`] and [`crate::kernels::spectral_bound`] do the rest. One iteration a step is enough, as weights change
-//! slowly (Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", section 2.1 and appendix A).
+//! Spectral norms of weights, by power iteration: its first half. With W a layer's weights as a matrix of output
+//! channels by all else, and u what the iteration keeps from one training step to the next, `v = W^T u`;
+//! [`crate::kernels::spectral_output`] and [`crate::kernels::spectral_bound`] do the rest. One iteration a step is
+//! enough, as weights change slowly (Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks",
+//! section 2.1 and appendix A).
 
 use crate::kernels::prelude::*;
 

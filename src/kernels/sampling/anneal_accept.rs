@@ -7,8 +7,8 @@ use crate::random::{Stream, counter, log_unit, philox};
 
 /// Adds to the chains' weights, then accepts or rejects proposals.
 ///
-/// The record is `[block][5][lane]`: the model's `E1(x)` (`shaders/lib/anneal.wgsl`), `E0(x)`, the log weight, whether the
-/// last proposal was accepted, and how many were so far.
+/// The record is `[block][5][lane]`: the model's `E1(x)` (`shaders/lib/anneal.wgsl`), `E0(x)`, the log weight, whether
+/// the last proposal was accepted, and how many were so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnnealAccept {
     /// Images in a block.
@@ -136,8 +136,8 @@ impl KernelSpec for AnnealAccept {
 
     #[cfg(test)]
     fn cases(bench: &mut Bench) {
-        // Where chains begin, go on and end; with steps so long that some proposals are rejected, and that walls mirror some of
-        // them several times.
+        // Where chains begin, go on and end; with steps so long that some proposals are rejected, and that walls
+        // mirror some of them several times.
         let lanes = bench.plan.lanes;
         for (number, features) in [1, 2, 7, 64, 785].into_iter().enumerate() {
             let state = bench.state(State { step: number as u32, chain_base: 5, ..State::default() });

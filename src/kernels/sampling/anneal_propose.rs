@@ -1,5 +1,5 @@
-//! Proposals of Hamiltonian Monte Carlo in the densities between a base and a model: see `shaders/sampling/anneal_propose.wgsl`,
-//! and `shaders/lib/anneal.wgsl` for the densities.
+//! Proposals of Hamiltonian Monte Carlo in the densities between a base and a model: see
+//! `shaders/sampling/anneal_propose.wgsl`, and `shaders/lib/anneal.wgsl` for the densities.
 
 use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, normal_of, philox};
@@ -122,7 +122,8 @@ impl KernelSpec for AnnealPropose {
     const PER_BLOCK: bool = true;
     /// State; schedule; base; gradient at y; record; y; chain.
     const ACCESS: &'static [Access] = &[Read, Read, Read, Read, Read, ReadWrite, ReadWrite];
-    /// Polynomials and products. A momentum's sign at a wall depends on rounding, but hardly any step ends that near a wall.
+    /// Polynomials and products. A momentum's sign at a wall depends on rounding, but hardly any step ends that near a
+    /// wall.
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-6);
 
     fn needs(&self) -> Vec<Need> {
@@ -211,8 +212,8 @@ impl KernelSpec for AnnealPropose {
 
     #[cfg(test)]
     fn cases(bench: &mut Bench) {
-        // Where chains begin, go on and end; with steps so long that some proposals are rejected, and that walls mirror some of
-        // them several times.
+        // Where chains begin, go on and end; with steps so long that some proposals are rejected, and that walls
+        // mirror some of them several times.
         let lanes = bench.plan.lanes;
         for (number, features) in [1, 2, 7, 64, 785].into_iter().enumerate() {
             let state = bench.state(State { step: number as u32, chain_base: 5, ..State::default() });

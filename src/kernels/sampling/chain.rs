@@ -151,8 +151,8 @@ pub fn packed_len(layers: &[ChainLayer]) -> usize {
     layers.last().map_or(0, |layer| layer.backward + layer.packings().1.len())
 }
 
-/// Fours of zeros that stand for a pixel in the padding: as many as a pixel has, in the widest layer that looks beside its
-/// image.
+/// Fours of zeros that stand for a pixel in the padding: as many as a pixel has, in the widest layer that looks beside
+/// its image.
 fn zeros(layers: &[ChainLayer]) -> usize {
     let looks_beside = |l: &&ChainLayer| {
         let s = &l.shape;

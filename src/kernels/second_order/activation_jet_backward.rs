@@ -1,5 +1,5 @@
-//! The way back through [`crate::kernels::activation_jet`]: from the gradients of a loss with respect to an activation's streams
-//! to those with respect to the pre-activation's.
+//! The way back through [`crate::kernels::activation_jet`]: from the gradients of a loss with respect to an
+//! activation's streams to those with respect to the pre-activation's.
 
 use crate::kernels::activation_jet::{ActivationJet, Jet, curves, jet_overrides};
 use crate::kernels::prelude::*;

@@ -1,7 +1,7 @@
 //! What a jet begins with at the network's input: the images, their directions, and a zero second derivative.
 //!
-//! A direction of first order, if there is one, is the energy's gradient `g`, taken as a constant. The parameter gradient of
-//! the first derivative along it is then that of `|g|^2 / 2`. Other directions are given, or the axes.
+//! A direction of first order, if there is one, is the energy's gradient `g`, taken as a constant. The parameter
+//! gradient of the first derivative along it is then that of `|g|^2 / 2`. Other directions are given, or the axes.
 
 use crate::kernels::activation_jet::Jet;
 use crate::kernels::prelude::*;
@@ -28,8 +28,8 @@ pub struct JetStart {
     pub probes: Probes,
 }
 
-/// What [`JetStart::reference`] reads, `[feature][lane]` of one block but for the probes `[probe][feature][lane]`. What it
-/// does not need may be empty.
+/// What [`JetStart::reference`] reads, `[feature][lane]` of one block but for the probes `[probe][feature][lane]`.
+/// What it does not need may be empty.
 #[derive(Clone, Copy, Debug)]
 pub struct JetInputs<'a, R> {
     /// The images.

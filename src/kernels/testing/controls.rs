@@ -206,7 +206,7 @@ fn broken_kernels_are_caught() {
     }
     let breaks: [(&str, usize, Break); 9] = [
         ("pad", 0, |k| forward(k, |k| k.shape.pad_left += 1)),
-        ("activation", 0, |k| forward(k, |k| k.activation = Activation::Identity)),
+        ("activation", 0, |k| forward(k, |k| k.activation = Activation::Tanh)),
         ("bias", 0, |k| forward(k, |k| k.bias_offset -= 1)),
         ("a row too few", 0, |k| forward(k, |k| k.shape.out_height -= 1)),
         ("pad", 1, |k| input_gradient(k, |k| k.shape.pad_top += 1)),

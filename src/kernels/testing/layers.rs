@@ -102,8 +102,8 @@ pub fn bias_scale(number: usize) -> f32 {
     if number % 5 == 1 { 200.0 } else { 1.0 }
 }
 
-/// Fills biases, the first of every `n` never far out: where all are, outputs and slopes may be rounding and nothing else,
-/// and no measure of each other.
+/// Fills biases, the first of every `n` never far out: where all are, outputs and slopes may be rounding and nothing
+/// else, and no measure of each other.
 pub fn fill_biases(bench: &mut Bench, parameters: BufferId, biases: Range<usize>, n: usize, number: usize) {
     bench.fill(parameters, biases.clone(), bias_scale(number));
     for first in biases.step_by(n) {
