@@ -13,6 +13,7 @@ pub mod files;
 pub mod gpu;
 pub mod kernels;
 pub mod network;
+#[cfg(feature = "plot")]
 pub mod picture;
 pub mod plan;
 pub mod recipe;

@@ -1,12 +1,11 @@
 //! `thalweg bench`: what the engine reaches here, in numbers that anyone can reproduce.
 
 use super::paths::OutputFile;
-use super::{check_output, say};
+use super::{calibrations, check_output, say};
 use std::time::Instant;
 use thalweg::bench::{Figures, calibrate, measure};
 use thalweg::cpu::describe_bf16;
 use thalweg::device::ChainPath;
-use thalweg::device::calibration;
 use thalweg::files::{check_writable, write_atomically};
 use thalweg::{Config, Error, Result};
 
@@ -55,7 +54,7 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
     }
     config.validate()?;
     if arguments.calibrate {
-        let file = calibration::file().ok_or_else(|| {
+        let file = calibrations::file().ok_or_else(|| {
             Error::Usage(
                 "--calibrate has nowhere to keep what it finds: set HOME or XDG_CACHE_HOME".to_owned(),
             )

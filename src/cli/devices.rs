@@ -3,7 +3,6 @@
 use super::say;
 use thalweg::cpu::{Isa, bf16_rate, describe_bf16};
 use thalweg::device::auto;
-use thalweg::device::calibration::Calibration;
 use thalweg::gpu::{Adapter, adapters, hidden};
 use thalweg::{Device, Result};
 
@@ -17,7 +16,7 @@ pub async fn run(_: Arguments) -> Result<()> {
     say(
         "Each can be named after --device, by its number, a part of its name, or a backend and a name (dx12:radeon).\n",
     );
-    let (calibrations, set_aside) = Calibration::read_all();
+    let (calibrations, set_aside) = super::calibrations::read();
     if let Some(why) = set_aside {
         say(format_args!("Warning: {why}.\n"));
     }

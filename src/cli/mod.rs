@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share.
 
 pub mod bench;
+pub mod calibrations;
 pub mod compare;
 pub mod devices;
 pub mod ends;
@@ -24,7 +25,7 @@ use std::path::Path;
 use thalweg::checkpoint::{LoadOptions, Loaded, Weights};
 use thalweg::data::reading::Reading;
 use thalweg::data::{ImageShape, Images, read_for};
-use thalweg::device::ChainPath;
+use thalweg::device::{ChainPath, Chains};
 use thalweg::error::printable;
 use thalweg::picture::plot::sequences;
 use thalweg::picture::{GridOptions, grid};
@@ -98,7 +99,12 @@ pub fn open_model(
 
 /// Opens the device that `--device` names, and says on stderr what there is to know of that.
 pub async fn open_device(choice: &str, path: ChainPath) -> Result<Device> {
-    let (device, notes) = Device::open_and_tell(choice, path).await?;
+    let (calibrations, set_aside) = match path {
+        ChainPath::Auto => calibrations::read(),
+        _ => (Vec::new(), None),
+    };
+    let chains = Chains { asked: path, calibrations, set_aside, ..Chains::default() };
+    let (device, notes) = Device::open_with(choice, chains).await?;
     for note in notes {
         screen::warn(format_args!("{note}."));
     }

@@ -123,7 +123,7 @@ impl Machine {
         gpu.queue.write_buffer(&uniform_buffer, 0, &uniforms);
 
         let kernels: Vec<_> = parts().map(|l| &l.kernel).collect();
-        let mut pipelines = gpu.pipelines(&kernels)?.into_iter();
+        let mut pipelines = gpu.pipelines(&kernels).await?.into_iter();
         let mut groups: HashMap<(&'static str, Vec<BufferId>, usize), wgpu::BindGroup> = HashMap::new();
         let mut compile = |launch: &Launch, pipeline: Pipeline| {
             let uniform = launch.kernel.uniform(&launch.flat_blocks());
