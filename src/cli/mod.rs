@@ -19,7 +19,6 @@ pub mod shell;
 pub mod signals;
 pub mod train;
 
-use image::RgbImage;
 pub use screen::steps_bar;
 use std::path::Path;
 use thalweg::checkpoint::{LoadOptions, Loaded, Weights};
@@ -27,8 +26,6 @@ use thalweg::data::reading::Reading;
 use thalweg::data::{ImageShape, Images, read_for};
 use thalweg::device::{ChainPath, Chains};
 use thalweg::error::printable;
-use thalweg::picture::plot::sequences;
-use thalweg::picture::{GridOptions, grid};
 use thalweg::recipe::Range;
 use thalweg::{Config, Device, Error, Model, Result};
 
@@ -109,21 +106,6 @@ pub async fn open_device(choice: &str, path: ChainPath) -> Result<Device> {
         screen::warn(format_args!("{note}."));
     }
     Ok(device)
-}
-
-/// What stands under each sample of a grid.
-pub fn energy_titles(energies: &[f32]) -> Vec<String> {
-    energies.iter().map(|e| format!("E = {e:.4}")).collect()
-}
-
-/// The picture of samples, each with its energy: images in a grid, sequences as curves. None of points and rows.
-pub fn picture(samples: &Images, energies: &[f32]) -> Option<RgbImage> {
-    let titles = energy_titles(energies);
-    match samples.shape {
-        shape if shape.is_image() => Some(grid(samples, &titles, &GridOptions::default())),
-        shape if shape.is_sequence() => Some(sequences(samples, &titles)),
-        _ => None,
-    }
 }
 
 /// Prints a line, or several, to stdout; with `--quiet` only what is said last.
