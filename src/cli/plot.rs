@@ -1,9 +1,9 @@
 //! `thalweg plot`: the pictures of a run, drawn anew from its files.
 
 use super::ends::{Names, judge_lost};
-use super::given::model_path;
+use super::options::{DeviceOption, ModelOptions};
 use super::paths::{OutputFolder, writes};
-use super::{open_model, say, say_notes};
+use super::{say, say_notes};
 use std::path::{Path, PathBuf};
 use thalweg::data::reading::Reading;
 use thalweg::data::{Images, Opened};
@@ -16,15 +16,8 @@ use thalweg::{Dataset, Error, Result};
 /// Options of `thalweg plot`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: the run's checkpoint, or a safetensors file of weights (then --network says of which network) [default:
-    /// run/checkpoint.safetensors]
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-    /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
-    #[arg(long, value_name = "NAME")]
-    network: Option<String>,
     #[command(flatten)]
-    weights: super::WeightsOption,
+    model: ModelOptions,
     /// The run's metrics, to draw curves of [default: metrics.csv beside the model, if it is there]
     #[arg(long, value_name = "FILE.csv")]
     metrics: Option<PathBuf>,
@@ -37,20 +30,18 @@ pub struct Arguments {
     /// Seed of the samples
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
-    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
-    /// (see `thalweg devices`)
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceOption,
 }
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let Some(path) = model_path(arguments.model.as_deref(), arguments.network.as_deref())? else {
+    let Some(path) = arguments.model.path()? else {
         let text = "an energy with a formula has no run to draw; `thalweg sample` draws its landscape";
         return Err(Error::Usage(text.to_owned()));
     };
     let path = path.as_path();
-    let (model, recipe) = open_model(Some(path), arguments.network.as_deref(), &arguments.weights)?;
+    let (model, recipe) = arguments.model.open(Some(path))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = folder.join(METRICS);
     let metrics = arguments.metrics.clone().or_else(|| beside.exists().then_some(beside));
@@ -69,11 +60,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if arguments.out.is_none() && !folder.join(METRICS).exists() {
         check_no_pictures(folder)?;
     }
-    let device = if input.is_sequence() || is_plane {
-        Some(super::open_device(&arguments.device, Default::default()).await?)
-    } else {
-        None
-    };
+    let device = if input.is_sequence() || is_plane { Some(arguments.device.open().await?) } else { None };
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     if let Some(table) = table {
         let path = draw_curves(&table, out)?;

@@ -1,18 +1,16 @@
 //! `thalweg train`: a run from its first step, or from its checkpoint on, to its last.
 
 use super::folder::{FIRST_CHECKPOINT, RECIPE, RunFolder, check_free};
-use super::given::is_built_in;
+use super::options::ChainDeviceOptions;
 use super::paths::{OutputFolder, check_data};
 use super::progress::Progress;
+use super::train_data::{check_fits, data_of, default_data, place_of, preset_of, say_scaling};
 use super::{say, say_notes, screen, shell, signals};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use thalweg::checkpoint::{Checkpoint, Header};
-use thalweg::data::reading::{Reading, short};
-use thalweg::data::standard::{Standard, unscaled};
-use thalweg::data::{Examples, ImageShape, Opened, npz};
-use thalweg::device::ChainPath;
-use thalweg::error::printable;
+use thalweg::checkpoint::Checkpoint;
+use thalweg::data::reading::Reading;
+use thalweg::data::{ImageShape, Opened};
 use thalweg::kernels::dynamics::Form;
 use thalweg::picture::{plane, run as pictures};
 use thalweg::recipe::Settings;
@@ -52,14 +50,8 @@ pub struct Arguments {
     /// Seed of all random numbers: same seed, same device, same bits [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
-    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
-    /// (see `thalweg devices`)
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
-    device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
-    /// workgroup memory), by `layers`, or what suits it
-    #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
-    chain_path: ChainPath,
+    #[command(flatten)]
+    device: ChainDeviceOptions,
     /// What to do when training diverges or collapses: `rollback` (to the last good state and on from there, by other
     /// random numbers and half the learning rate; after three tries the run stops), `stop` (there), or `ignore`
     /// [default: rollback, or what --config says]
@@ -77,8 +69,6 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
-/// Rows and columns from which on an array of three dimensions holds images, if no preset says otherwise.
-const FEWEST_PIXELS: usize = 8;
 /// Training steps below which a run says that they are few.
 const FEW_STEPS: u64 = 300;
 /// What follows the options in the help.
@@ -111,7 +101,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let (config, data, note) = match &mut resumed {
         Some(Checkpoint { header, .. }) => {
             override_settings(&mut header.config, &arguments)?;
-            let data = data_of(&arguments, header)?;
+            let data = data_of(arguments.data.as_deref(), header)?;
             check_data("train", &data, out)?;
             (header.config.clone(), data, None)
         }
@@ -128,7 +118,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     if resumed.is_none() {
         check_fits(&config, &dataset)?;
     }
-    let device = super::open_device(&arguments.device, arguments.chain_path).await?;
+    let device = arguments.device.open().await?;
     let ran_on = resumed.as_ref().map(|checkpoint| checkpoint.header.device.clone());
     let trainer = match resumed {
         Some(checkpoint) => Trainer::resume(&device, &path, checkpoint, &dataset).await?,
@@ -185,55 +175,6 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     finish(run, &arguments).await
 }
 
-/// Columns that are named in a message, at most.
-const NAMED: usize = 6;
-
-/// Says what columns are standardised by, or which ones should be.
-fn say_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
-    let Examples::Floats(points) = &dataset.train else { return };
-    if !points.shape.is_points() || dataset.toy.is_some() {
-        return;
-    }
-    let name = |column: usize| match columns.get(column).filter(|name| !name.is_empty()) {
-        Some(name) => format!("`{name}`"),
-        None => format!("{}", column + 1),
-    };
-    let list = |all: Vec<(usize, f64, f64)>| {
-        let shown: Vec<String> = all
-            .iter()
-            .take(NAMED)
-            .map(|(column, mean, deviation)| {
-                format!("{} (mean {}, deviation {})", name(*column), short(*mean), short(*deviation))
-            })
-            .collect();
-        let more = if all.len() > NAMED { format!(", ... {} in all", all.len()) } else { String::new() };
-        printable(&format!("{}{more}", shown.join(", "))).into_owned()
-    };
-    if let Some(Standard { mean, deviation }) = standard {
-        let all = mean.iter().zip(deviation).enumerate().map(|(column, (mean, dev))| (column, *mean, *dev));
-        say(format_args!(
-            "Standardised columns: {}. Energies are of the standardised points; samples, pictures and files keep the \
-             data's units.",
-            list(all.collect())
-        ));
-        return;
-    }
-    let found: Vec<_> = unscaled(points).iter().map(|c| (c.column, c.mean, c.deviation)).collect();
-    if found.is_empty() {
-        return;
-    }
-    let flat = found.iter().any(|(_, _, deviation)| *deviation == 0.0);
-    say(format_args!(
-        "Warning: column{} {} far from mean 0 and deviation 1, for which networks and chains are made, so training is likely \
-         to fail: {}. Add `--set data.standardize=columns`, which standardises them for the network alone; samples and pictures stay in the data's \
-         units.{}",
-        if found.len() > 1 { "s" } else { "" },
-        if found.len() > 1 { "are" } else { "is" },
-        list(found),
-        if flat { " A column of deviation 0 is the same in all rows, and is better left out." } else { "" }
-    ));
-}
-
 /// Says that a small set makes few steps of the preset's epochs.
 fn say_few_steps(trainer: &Trainer, examples: usize) {
     let (config, total) = (trainer.config(), trainer.total_steps());
@@ -261,84 +202,10 @@ async fn begin(trainer: &Trainer, folder: &RunFolder) -> Result<()> {
     std::fs::rename(&first, &path).map_err(Error::io("write", &path))
 }
 
-/// The data set of a run that goes on: the one that --data names, or the one that it began with.
-fn data_of(arguments: &Arguments, header: &Header) -> Result<String> {
-    let Header { data_source, config, .. } = header;
-    match &arguments.data {
-        Some(data) => Ok(data.clone()),
-        None if data_source.is_empty() => Ok(config.default_data().to_owned()),
-        None => {
-            let path = Path::new(data_source);
-            if path.is_absolute() && !npz::split(path).0.exists() {
-                let text = "the run's data were read from here, and nothing is here now: say with --data where they are";
-                return Err(Error::file(path, text));
-            }
-            Ok(data_source.clone())
-        }
-    }
-}
-
-/// The name of a data set from anywhere: a built-in set's, or an absolute path.
-fn place_of(data: &str) -> String {
-    match std::path::absolute(data) {
-        Ok(path) if !is_built_in(data) => path.display().to_string(),
-        _ => data.to_owned(),
-    }
-}
-
 /// The shape of the examples that --data names, where they are to choose the preset.
 fn shape_of_data(arguments: &Arguments) -> Result<Option<ImageShape>> {
     let (None, Some(data)) = (&arguments.preset, &arguments.data) else { return Ok(None) };
     Ok(Some(Dataset::open(data)?.train.shape()))
-}
-
-/// The name of the data that a recipe learns where none are named.
-fn default_data(config: &Config) -> Result<&'static str> {
-    let input = match &config.network {
-        Some(spec) => spec.build()?.input,
-        None => thalweg::network::preset(&config.preset)?.input,
-    };
-    if input.is_sequence() {
-        return Err(Error::Usage(format!(
-            "`{}` learns sequences, and none ship with the program: give --data FILE.npy, floats of shape [n, time, d], \
-             such as [1000, {}, {}]",
-            config.preset, input.width, input.channels
-        )));
-    }
-    Ok(config.default_data())
-}
-
-/// The preset for examples of a shape. An array `[n, 28, 28]` is read as sequences where nothing says that it holds images:
-/// with as many numbers at each moment as a picture has columns, images are meant.
-fn preset_of(shape: ImageShape) -> &'static str {
-    if shape.is_sequence() && shape.channels.min(shape.width) >= FEWEST_PIXELS {
-        return "digits";
-    }
-    match screen::kind(shape) {
-        "sequences" => "sequence",
-        "points" => "mlp",
-        _ => "digits",
-    }
-}
-
-/// Refuses data of a kind that the preset's network can't take.
-fn check_fits(config: &Config, dataset: &Dataset) -> Result<()> {
-    let (shape, preset) = (dataset.train.shape(), config.preset.as_str());
-    let is_for = match preset {
-        _ if config.network.is_some() => return Ok(()),
-        "mlp" | "mlp-silu" => return Ok(()), // dense layers take anything
-        "sequence" => "sequences",
-        _ => "images",
-    };
-    if is_for == screen::kind(shape) {
-        return Ok(());
-    }
-    Err(Error::Usage(format!(
-        "preset `{preset}` is for {is_for}, and {} holds {} of {shape} (channels x height x width): take `--preset {}`",
-        dataset.name,
-        screen::kind(shape),
-        preset_of(shape)
-    )))
 }
 
 /// The configuration of a new run: preset, then file, then options; and what there is to say about the preset. The data
@@ -498,15 +365,8 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// The command that resumes the run, from anywhere: what is not in it is in the checkpoint.
 fn resume_command(arguments: &Arguments) -> String {
-    let mut command = format!("thalweg train --resume {}", shell::option("out", absolute(&arguments.out)));
-    if arguments.device != "auto" {
-        command += &format!(" {}", shell::option("device", &arguments.device));
-    }
-    if arguments.chain_path != ChainPath::Auto {
-        let path = serde_json::to_value(arguments.chain_path).unwrap_or_default();
-        command += &format!(" {}", shell::option("chain-path", path.as_str().unwrap_or("auto")));
-    }
-    command
+    let command = format!("thalweg train --resume {}", shell::option("out", absolute(&arguments.out)));
+    command + &arguments.device.repeated()
 }
 
 /// Adds to an error what is left of the run, and how it is resumed.
