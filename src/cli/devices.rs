@@ -3,7 +3,7 @@
 use super::say;
 use thalweg::cpu::{Isa, bf16_rate, describe_bf16};
 use thalweg::device::auto;
-use thalweg::gpu::{Adapter, adapters, hidden};
+use thalweg::gpu::{Adapter, AdapterKind, adapters, hidden};
 use thalweg::{Device, Result};
 
 /// Options of `thalweg devices`: none.
@@ -82,7 +82,7 @@ fn describe(number: usize, adapter: &Adapter) -> String {
 /// What `auto` takes, and why.
 fn choice(adapters: &[Adapter]) -> String {
     let place = |chosen: &Adapter| adapters.iter().position(|a| std::ptr::eq(a, chosen)).unwrap_or(0);
-    let software = adapters.iter().filter(|a| a.kind == "software").map(|a| a.name.as_str());
+    let software = adapters.iter().filter(|a| a.kind == AdapterKind::Software).map(|a| a.name.as_str());
     let software: Vec<_> = software.collect();
     let but = match software.as_slice() {
         [] => String::new(),

@@ -37,8 +37,8 @@ pub struct Arguments {
     /// What a step is: `noise-first`, `noise-last`, or `theory` and `mala` (accepted or rejected, so that the
     /// density is exact), which have a temperature and no --noise; or `annealed`, for models of noise levels [default: the
     /// model's recipe]
-    #[arg(long, value_name = "FORM")]
-    form: Option<String>,
+    #[arg(long, value_name = "FORM", value_parser = form)]
+    form: Option<Form>,
     /// What the energy's gradient is multiplied by in a step, in `theory` and `mala` half of it [default: the model's recipe]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     step_size: Option<f64>,
@@ -107,6 +107,13 @@ const MAX_FILM: usize = 8;
 const FILM_COLUMNS: u32 = 8;
 /// Steps between two looks at how the chains are getting on.
 const SEGMENT: u32 = 100;
+
+/// Parses `--form`; the error names the nearest form.
+fn form(name: &str) -> std::result::Result<Form, String> {
+    let mut config = Config::default();
+    config.set(&format!("chain.form={name}")).map_err(|error| error.to_string())?;
+    Ok(config.chain.form)
+}
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
@@ -277,10 +284,7 @@ fn described(numbers: &SamplerNumbers) -> String {
 fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
     let levels = trained_levels(recipe);
     let own = recipe.sample_numbers().form;
-    let is_annealed = match &arguments.form {
-        Some(form) => form == "annealed",
-        None => own == Form::Annealed,
-    };
+    let is_annealed = arguments.form.unwrap_or(own) == Form::Annealed;
     let mut texts = Vec::new();
     match (is_annealed, levels) {
         (true, None) => texts.push(
@@ -342,10 +346,9 @@ fn check_form(arguments: &Arguments, form: Form) -> Result<()> {
 
 /// The recipe's numbers for sampling, but for those that options give.
 fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<SamplerNumbers> {
-    if let Some(form) = &arguments.form {
+    if let Some(form) = arguments.form {
         let was_annealed = recipe.sample_numbers().form == Form::Annealed;
-        let set = recipe.set(&format!("chain.form={form}"));
-        set.map_err(|error| Error::Usage(format!("--form {form}: {error}")))?;
+        recipe.chain.form = form;
         recipe.sample.form = SampleForm::Chain;
         if was_annealed && recipe.chain.form != Form::Annealed {
             // These are noise levels, and no noise of a step.

@@ -5,7 +5,7 @@ pub mod compare;
 
 use crate::cpu::{self, Isa};
 use crate::error::nearest;
-use crate::gpu::{self, Adapter, Gpu};
+use crate::gpu::{self, Adapter, AdapterKind, Gpu};
 use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::network::Network;
 use crate::plan::{BufferId, Cause, Plan, ProgramId, Room, Target, fewer_at_once};
@@ -155,12 +155,13 @@ impl Device {
             Self::Cpu(isa) => Target::cpu(images, isa.width()),
             Self::Gpu(gpu, _) => {
                 // FXC, DX12's old compiler, takes a minute for the large tiles of software.
-                let target = if gpu.adapter.kind == "software" && gpu.adapter.compiler != Some("FXC") {
-                    let target = Target::software(images, gpu.adapter.subgroup.0);
-                    Target { int64: gpu.int64(), ..target }
-                } else {
-                    Target::gpu(images)
-                };
+                let target =
+                    if gpu.adapter.kind == AdapterKind::Software && gpu.adapter.compiler != Some("FXC") {
+                        let target = Target::software(images, gpu.adapter.subgroup.0);
+                        Target { int64: gpu.int64(), ..target }
+                    } else {
+                        Target::gpu(images)
+                    };
                 Target { dispatch_flop: gpu.limits.dispatch_flop, ..target }
             }
         }

@@ -3,7 +3,7 @@
 mod adapter;
 mod machine;
 
-pub use adapter::{Adapter, adapters, hidden};
+pub use adapter::{Adapter, AdapterKind, adapters, hidden};
 pub use machine::{Counters, Machine, Reading};
 
 use crate::kernels::Kernel;
