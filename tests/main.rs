@@ -23,6 +23,7 @@ mod guard;
 mod inputs;
 mod jets;
 mod kernels;
+mod library_run;
 mod long_run;
 mod metrics_file;
 mod network;
