@@ -215,8 +215,7 @@ pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Cal
     let network = config.network(examples(config)?.train.shape())?;
     let numbers = config.own_chain();
     let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}"));
-    // Forced, so that older calibrations do not matter.
-    let Device::Gpu(gpu, _) = Device::open_with(choice, ChainPath::Layers).await? else {
+    let Device::Gpu(gpu, _) = Device::open(choice).await? else {
         return Err(only("the processor runs chains by layers only"));
     };
     let Some(layers) = chain_layers(&network).filter(|_| numbers.form != Form::Mala) else {

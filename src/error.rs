@@ -22,12 +22,14 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file's content is not what its format promises, or not what the command can use.
-    #[error("{}", printable(&format!("{}: {problem}", path.display())))]
+    #[error("{}", printable(&format!("{}: {problem}{}", path.display(), then(*remedy))))]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong in it, where (offset, line, tensor name), what was expected, what to do.
         problem: String,
+        /// What the caller can do, for a front end to say in terms of its own options.
+        remedy: Option<Remedy>,
     },
     /// A setting has a value it can't have, or doesn't exist.
     #[error("{}", printable(&format!("setting `{key}`: {problem}")))]
@@ -54,6 +56,38 @@ pub enum Error {
     Usage(String),
 }
 
+/// What the caller can do about an [`Error`] by calling again in another way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Name the network of a file of weights: a preset, or a TOML file that describes it.
+    NameNetwork,
+    /// Leave out the file: the network has no parameters.
+    OmitModel,
+    /// Describe the file's network, or pass over the tensors that the network does not have.
+    MatchTensors,
+    /// Give the data that the run began with.
+    SameData,
+}
+
+impl std::fmt::Display for Remedy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NameNetwork => "name the network of these weights",
+            Self::OmitModel => "build it without a file",
+            Self::MatchTensors => {
+                "load it as another network, or with `ignore_extra_tensors`: then the energies are those of the network \
+                 without them"
+            }
+            Self::SameData => "give the same data",
+        })
+    }
+}
+
+fn then(remedy: Option<Remedy>) -> String {
+    remedy.map_or(String::new(), |remedy| format!("; {remedy}"))
+}
+
 /// `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -63,14 +97,19 @@ impl Error {
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| match source.get_ref().and_then(|inner| inner.downcast_ref::<Fault>()) {
-            Some(Fault(problem)) => Self::File { path, problem: problem.clone() },
+            Some(Fault(problem)) => Self::File { path, problem: problem.clone(), remedy: None },
             None => Self::Io { action, path, source },
         }
     }
 
     /// An [`Error::File`].
     pub fn file(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
-        Self::File { path: path.as_ref().to_owned(), problem: problem.into() }
+        Self::File { path: path.as_ref().to_owned(), problem: problem.into(), remedy: None }
+    }
+
+    /// An [`Error::File`] with what the caller can do.
+    pub(crate) fn file_with(path: impl AsRef<Path>, problem: impl Into<String>, remedy: Remedy) -> Self {
+        Self::File { path: path.as_ref().to_owned(), problem: problem.into(), remedy: Some(remedy) }
     }
 
     /// What it says, without the kind in front where it is a device's.

@@ -189,7 +189,7 @@ fn files_of_others() {
     let path = folder.path().join("weights.safetensors");
     std::fs::write(&path, file(listing, &data)).unwrap();
     assert!(load_tensors(&path).unwrap().0.is_none());
-    assert_says(&Checkpoint::load(&path).unwrap_err(), &["no Thalweg header", "--network mnist-small"]);
+    assert_says(&Checkpoint::load(&path).unwrap_err(), &["no Thalweg header", "name the network"]);
 }
 
 #[test]

@@ -934,7 +934,7 @@ fn devices_are_listed_and_wrong_ones_refused() {
     let (folder, adapter) = (folder(), adapter());
     let stdout = works(folder.path(), &["devices"]);
     let max_binding = format!("{} MiB", adapter.max_binding >> 20);
-    for fact in [&adapter.name, &adapter.backend, &adapter.driver, adapter.kind, &max_binding] {
+    for fact in [&adapter.name, &adapter.backend, &adapter.driver, &adapter.kind.to_string(), &max_binding] {
         assert!(stdout.contains(fact), "{fact}: {stdout}");
     }
     for fact in ["cpu: ", "threads", "`auto` takes", "subgroup sizes", "workgroup memory", "features"] {

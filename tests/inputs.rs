@@ -716,7 +716,7 @@ fn weights_files() {
     };
     let plain = load("tiny.safetensors", false).unwrap();
     assert!(plain.notes.is_empty());
-    let words = ["batch normalisation", "--ignore-extra-tensors", "running_mean"];
+    let words = ["batch normalisation", "`ignore_extra_tensors`", "running_mean"];
     assert_says(load("tiny_batchnorm.safetensors", false), &words);
     let ignored = load("tiny_batchnorm.safetensors", true).unwrap();
     assert!(ignored.notes[0].contains("are passed over"), "{:?}", ignored.notes);

@@ -17,48 +17,16 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
-use crate::device::ChainPath;
-use crate::recipe::Config;
+use super::header::{Header, parse_header};
+use crate::error::Remedy;
 use crate::source::{Content, Known, Source};
 use crate::{Error, Result, files};
-
-/// What [`Header::format`] says in the files that this version reads and writes.
-pub const FORMAT: &str = "thalweg-1";
 
 const METADATA_KEY: &str = "thalweg";
 const MAX_LISTING: u64 = 4 << 20; // some 40,000 tensors; parsed it can take 50 times that
 const MAX_NAME: usize = 512;
 
 const _: () = assert!(cfg!(target_endian = "little"), "tensors go to and from files as they lie in memory");
-
-/// What a checkpoint says besides its tensors.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Header {
-    /// [`FORMAT`].
-    pub format: String,
-    /// The network, as its own module describes it.
-    pub network: serde_json::Value,
-    /// The effective configuration of the run.
-    pub config: Config,
-    /// Training steps done.
-    pub step: u64,
-    /// Seed of the random numbers, now: a rollback may have changed it from `config.seed`.
-    pub seed: u64,
-    /// What it ran on: [`crate::Device::name`]. Empty in files of older versions.
-    #[serde(default)]
-    pub device: String,
-    /// The way its chains ran there; `Auto` in files of older versions.
-    #[serde(default)]
-    pub chain_path: ChainPath,
-    /// The data set: its name and a fingerprint, to notice when a run is resumed on another one.
-    pub data: String,
-    /// Where the data set was read from, as [`crate::Dataset::open`] takes it, a path from the root on: a hint, `data`
-    /// decides. Empty in files of older versions.
-    #[serde(default)]
-    pub data_source: String,
-    /// Recent means of the metrics, to be shown before new ones are there.
-    pub metrics: serde_json::Value,
-}
 
 /// The numbers of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,9 +119,9 @@ impl Checkpoint {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (header, tensors) = load_tensors(path)?;
-        let problem = "has tensors but no Thalweg header, so it is no checkpoint; as weights alone it can be used if the \
-                       network is named, as in `--network mnist-small`";
-        Ok(Self { header: header.ok_or_else(|| Error::file(path, problem))?, tensors })
+        let problem = "has tensors but no Thalweg header, so it is weights alone and no checkpoint";
+        let header = header.ok_or_else(|| Error::file_with(path, problem, Remedy::NameNetwork))?;
+        Ok(Self { header, tensors })
     }
 }
 
@@ -303,21 +271,6 @@ impl<R: Read> Archive<R> {
         }
         Ok(tensors)
     }
-}
-
-fn parse_header(json: &str) -> std::result::Result<Header, String> {
-    #[derive(serde::Deserialize)]
-    struct Format {
-        format: String,
-    }
-    let damaged = |e| format!("has a damaged Thalweg header: {e}");
-    let Format { format } = serde_json::from_str(json).map_err(damaged)?;
-    if format != FORMAT {
-        return Err(format!("has the format {format:?}, but this version of thalweg reads {FORMAT:?}"));
-    }
-    let header: Header = serde_json::from_str(json).map_err(damaged)?;
-    header.config.validate().map_err(|e| format!("has a configuration that can't be: {e}"))?;
-    Ok(header)
 }
 
 /// The next tensor of the file, or `None` if its type is of no use here.

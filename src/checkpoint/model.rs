@@ -1,16 +1,15 @@
 //! A network with its parameters, and where they come from.
 
-use crate::checkpoint::{Archive, Header, Tensors};
-use crate::data::{ImageShape, Images};
-use crate::network::{Network, NetworkSpec, Operation};
+use super::container::Archive;
+use super::header::header_network;
+use super::state::{AVERAGE, take_parameters};
+use crate::error::Remedy;
+use crate::network::{Network, Operation};
 use crate::recipe::Config;
-use crate::recipe::presets::{named, preset};
+use crate::recipe::presets::named;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-
-/// What the tensors of the weights' moving average are called in files, before their own names.
-pub const AVERAGE: &str = "ema.";
 
 /// Which weights of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,7 +75,7 @@ impl Model {
     pub fn analytic(network: &str) -> Result<(Self, Config)> {
         let built = named(network)?;
         let Operation::Analytic(energy) = built.layers[0].operation else {
-            let text = format!("`{network}` has parameters: --model FILE has to say where they are");
+            let text = format!("`{network}` has parameters, and no file of them is given");
             return Err(Error::Usage(text));
         };
         Ok((Self { network: built, parameters: Vec::new() }, Config::analytic(energy)))
@@ -115,17 +114,15 @@ impl Model {
             (Some(header), None) => header_network(path, header)?,
             (None, Some(name)) => match named(name)? {
                 network if network.n_parameters == 0 => {
-                    let text = format!(
-                        "network `{name}` has no parameters, so that there is nothing to read; leave out --model"
-                    );
-                    return Err(Error::file(path, text));
+                    let text =
+                        format!("network `{name}` has no parameters, so that there is nothing to read");
+                    return Err(Error::file_with(path, text, Remedy::OmitModel));
                 }
                 network => network,
             },
             (None, None) => {
-                let text = "holds weights alone, and does not say of which network: name it with `--network`, \
-                            for example `--network mnist-small`, or describe it in a TOML file";
-                return Err(Error::file(path, text));
+                let text = "holds weights alone, and does not say of which network";
+                return Err(Error::file_with(path, text, Remedy::NameNetwork));
             }
         };
         let mut notes = Vec::new();
@@ -204,103 +201,14 @@ fn refuse_extra(path: &Path, extra: &[&str], network: &Network) -> Error {
     let hint = if extra.iter().any(|name| norm.iter().any(|end| name.ends_with(end))) {
         "They look like batch normalisation, which networks here don't have: fold it into the layer before, and save again"
     } else {
-        "The network of the file has other layers: describe it in a TOML file, and name that with --network"
+        "The network of the file has other layers"
     };
     let problem = format!(
-        "has {} tensors that network `{}` does not have ({shown}{more}); it takes {}{}. {hint}. \
-         --ignore-extra-tensors passes over them: then the energies are those of the network without them",
+        "has {} tensors that network `{}` does not have ({shown}{more}); it takes {}{}. {hint}",
         extra.len(),
         network.name,
         own[..own.len().min(SHOWN)].join(", "),
         if own.len() > SHOWN { ", ..." } else { "" }
     );
-    Error::file(path, problem)
-}
-
-/// The network of a checkpoint: described in its header, or, before there were descriptions, a preset's name there.
-pub(crate) fn header_network(path: &Path, header: &Header) -> Result<Network> {
-    let built = match &header.network {
-        serde_json::Value::String(name) => preset(name),
-        value => NetworkSpec::from_value(value)
-            .map_err(|fault| Error::Network(fault.to_string()))
-            .and_then(|spec| spec.build()),
-    };
-    built.map_err(|error| Error::file(path, error.to_string()))
-}
-
-/// Puts the tensors called `prefix` + their name together to a flat parameter vector.
-pub(crate) fn take_parameters(network: &Network, tensors: &mut Tensors, prefix: &str) -> Result<Vec<f32>> {
-    let mut parameters = Vec::with_capacity(network.n_parameters);
-    for tensor in network.tensors() {
-        parameters.extend(tensors.take_f32(&format!("{prefix}{}", tensor.name), &tensor.shape)?);
-    }
-    Ok(parameters)
-}
-
-/// The newest `count` images of a checkpoint's replay ring, newest first.
-///
-/// # Errors
-/// Those of [`Archive::open`]; a file without a ring: of weights alone, or of an objective that has no chains in training; a
-/// ring that holds fewer.
-pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) -> Result<Images> {
-    let path = path.as_ref();
-    let images = ring_of(path, shape, count)?.map_err(|why| {
-        Error::file(path, format!("{why}, and there is no replay buffer to begin from; begin from noise"))
-    })?;
-    let length = images.count();
-    if count > length {
-        let text = format!("its replay buffer holds {length} images, and {count} are asked for");
-        return Err(Error::file(path, text));
-    }
-    Ok(images)
-}
-
-/// [`replay_images`] of a ring that may hold fewer, or none; `None` of a file without a ring.
-///
-/// # Errors
-/// Those of [`Archive::open`].
-pub fn newest_replay_images(
-    path: impl AsRef<Path>,
-    shape: ImageShape,
-    at_most: usize,
-) -> Result<Option<Images>> {
-    Ok(ring_of(path.as_ref(), shape, at_most)?.ok())
-}
-
-/// The newest images of a checkpoint's ring, or why it has none.
-fn ring_of(
-    path: &Path,
-    shape: ImageShape,
-    at_most: usize,
-) -> Result<std::result::Result<Images, &'static str>> {
-    let archive = Archive::open(path)?;
-    let Some(header) = archive.header.clone().filter(|_| archive.names().iter().any(|name| name == "state"))
-    else {
-        return Ok(Err("holds weights alone")); // of elsewhere, or by `export`
-    };
-    // Its plan has one slot all the same.
-    if !header.config.has_chains() {
-        return Ok(Err("was trained for the score, without chains"));
-    }
-    let mut tensors = archive.read(|name, _| ["state", "replay.ring"].contains(&name))?;
-    let state = tensors.take_u32("state", &[8])?;
-    let (head, length) = (state[1] as usize, state[2] as usize);
-    let ring = tensors.take_f32("replay.ring", &[length, shape.height, shape.width, shape.channels])?;
-    let newest: Vec<usize> = (1..=at_most.min(length)).map(|i| (head + length - i) % length).collect();
-    let mut images = ring_images(&ring, shape, &newest);
-    if let Some(standard) = &header_network(path, &header)?.standard {
-        standard.to_data(&mut images);
-    }
-    Ok(Ok(images))
-}
-
-/// Slots of a ring `[slot][pixel][channel]` as images `[image][channel][pixel]`.
-pub(crate) fn ring_images(ring: &[f32], shape: ImageShape, slots: &[usize]) -> Images {
-    let pixels = shape.height * shape.width;
-    let mut values = Vec::with_capacity(slots.len() * shape.len());
-    for slot in slots {
-        let image = &ring[slot * shape.len()..][..shape.len()];
-        values.extend((0..shape.len()).map(|i| image[i % pixels * shape.channels + i / pixels]));
-    }
-    Images { shape, values }
+    Error::file_with(path, problem, Remedy::MatchTensors)
 }

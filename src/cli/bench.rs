@@ -1,26 +1,19 @@
 //! `thalweg bench`: what the engine reaches here, in numbers that anyone can reproduce.
 
+use super::options::ChainDeviceOptions;
 use super::paths::OutputFile;
-use super::{check_output, say, write_json};
+use super::{calibrations, check_output, say, write_json};
 use std::time::Instant;
 use thalweg::bench::{Figures, calibrate, measure};
 use thalweg::cpu::describe_bf16;
-use thalweg::device::ChainPath;
-use thalweg::device::calibration;
 use thalweg::files::check_writable;
 use thalweg::{Config, Error, Result};
 
 /// Options of `thalweg bench`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, `cpu:plain`, `cpu:avx2`, `cpu:avx512`, `cpu:bf16`, an
-    /// adapter's number or a part of its name (see `thalweg devices`)
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
-    device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (the same, with hidden layers
-    /// in workgroup memory), `layers` (one layer after the other), or `auto` (the way that suits the GPU)
-    #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
-    chain_path: ChainPath,
+    #[command(flatten)]
+    device: ChainDeviceOptions,
     /// Measure only the ways to run chains on a GPU, and keep the fastest: from then on `auto` takes that one for this
     /// adapter, driver and network. Results of later runs may differ from earlier ones by rounding
     #[arg(long, conflicts_with_all = ["chain_path", "json"])]
@@ -55,12 +48,12 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
     }
     config.validate()?;
     if arguments.calibrate {
-        let file = calibration::file().ok_or_else(|| {
+        let file = calibrations::file().ok_or_else(|| {
             Error::Usage(
                 "--calibrate has nowhere to keep what it finds: set HOME or XDG_CACHE_HOME".to_owned(),
             )
         })?;
-        let calibration = calibrate(&arguments.device, &config, arguments.runs as usize).await?;
+        let calibration = calibrate(&arguments.device.on.device, &config, arguments.runs as usize).await?;
         let found = calibration.to_string();
         calibration.keep(&file)?;
         say(format_args!(
@@ -71,7 +64,7 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
         return Ok(());
     }
     arguments.json.as_deref().map_or(Ok(()), check_writable)?;
-    let device = super::open_device(&arguments.device, arguments.chain_path).await?;
+    let device = arguments.device.open().await?;
     let figures = measure(&device, &config, process_start, arguments.runs as usize).await?;
     print(&figures);
     if let Some(path) = &arguments.json {

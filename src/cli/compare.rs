@@ -1,25 +1,24 @@
 //! `thalweg compare`: whole training steps launch by launch, on a device and on the reference, and where they part.
 
+use super::options::ChainDeviceOptions;
 use super::paths::OutputFile;
 use super::{check_output, say, write_json};
 use std::process::ExitCode;
 use thalweg::cpu::Isa;
-use thalweg::device::ChainPath;
 use thalweg::device::compare::Report;
 use thalweg::recipe::Settings;
 use thalweg::{Config, Dataset, Device, Result, Trainer};
 
+/// What `--device` means here.
+const DEVICE: &str = "What to compare with the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of \
+                      this processor), `cpu:bf16`, an adapter's number or a part of its name (see `thalweg devices`)";
+
 /// Options of `thalweg compare`.
 #[derive(clap::Args)]
+#[command(mut_arg("device", |device| device.help(DEVICE)))]
 pub struct Arguments {
-    /// What to compare with the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of this
-    /// processor), `cpu:bf16`, an adapter's number or a part of its name (see `thalweg devices`)
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
-    device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (the same, with hidden layers
-    /// in workgroup memory), `layers` (one layer after the other), or `auto` (the way that suits the GPU)
-    #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
-    chain_path: ChainPath,
+    #[command(flatten)]
+    device: ChainDeviceOptions,
     /// Training steps
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
@@ -45,7 +44,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let config = settings.finish()?;
     let dataset = Dataset::open("digits")?;
-    let devices = match super::open_device(&arguments.device, arguments.chain_path).await? {
+    let devices = match arguments.device.open().await? {
         Device::Cpu(isa) if isa != Isa::Bf16 => {
             Isa::available().into_iter().filter(|isa| *isa != Isa::Reference).map(Device::Cpu).collect()
         }

@@ -4,8 +4,7 @@ use super::paths::OutputFile;
 use super::{check_output, say, write_json};
 use thalweg::cpu::{Isa, bf16_rate, describe_bf16};
 use thalweg::device::auto;
-use thalweg::device::calibration::Calibration;
-use thalweg::gpu::{Adapter, adapters, hidden};
+use thalweg::gpu::{Adapter, AdapterKind, adapters, hidden};
 use thalweg::{Device, Result};
 
 /// Options of `thalweg devices`.
@@ -32,7 +31,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     say(
         "Each can be named after --device, by its number, a part of its name, or a backend and a name (dx12:radeon).\n",
     );
-    let (calibrations, set_aside) = Calibration::read_all();
+    let (calibrations, set_aside) = super::calibrations::read();
     if let Some(why) = set_aside {
         say(format_args!("Warning: {why}.\n"));
     }
@@ -98,7 +97,7 @@ fn describe(number: usize, adapter: &Adapter) -> String {
 /// What `auto` takes, and why.
 fn choice(adapters: &[Adapter]) -> String {
     let place = |chosen: &Adapter| adapters.iter().position(|a| std::ptr::eq(a, chosen)).unwrap_or(0);
-    let software = adapters.iter().filter(|a| a.kind == "software").map(|a| a.name.as_str());
+    let software = adapters.iter().filter(|a| a.kind == AdapterKind::Software).map(|a| a.name.as_str());
     let software: Vec<_> = software.collect();
     let but = match software.as_slice() {
         [] => String::new(),

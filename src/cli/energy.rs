@@ -1,8 +1,9 @@
 //! `thalweg energy`: energies of given images, and their gradients.
 
-use super::given::{is_built_in, model_path, read_input};
+use super::given::{is_built_in, read_input};
+use super::options::{DeviceOption, ModelOptions};
 use super::paths::OutputFile;
-use super::{Summary, check_output, ends, open_model, say};
+use super::{Summary, check_output, ends, say};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{npy, picture_files, write_npy};
@@ -12,17 +13,8 @@ use thalweg::{EnergyModel, Error, Images, Result};
 /// Options of `thalweg energy`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
-    /// run/checkpoint.safetensors, which `thalweg train` leaves]
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-    /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and
-    /// the like, which needs no --model: double-well, rosenbrock, rastrigin, ackley, five-gaussians, 8-gaussians,
-    /// 25-gaussians [default: the one that the checkpoint describes]
-    #[arg(long, value_name = "NAME")]
-    network: Option<String>,
     #[command(flatten)]
-    weights: super::WeightsOption,
+    model: ModelOptions,
     /// The images: IDX, .npy or .npz (floats, or integers from 0 to 255; [n, channels, height, width], [n, height, width] or
     /// channels last; FILE.npz:NAME chooses an array), PNG, a folder of PNG files, or a folder of IDX files under MNIST's
     /// names; points and sequences: a table (CSV), .npy or .npz ([n, d] or [n, time, d]); or the name of a built-in set,
@@ -31,7 +23,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE|DIR|NAME")]
     input: String,
     #[command(flatten)]
-    range: super::RangeOption,
+    range: super::options::RangeOption,
     /// Where the energies go: .npy (f32, [n]) or .csv (`index,energy`, and `file` for a folder of PNG files) [default:
     /// none, only their statistics are printed]
     #[arg(long, value_name = "FILE.npy|FILE.csv")]
@@ -39,10 +31,8 @@ pub struct Arguments {
     /// Where the gradient of the energy by each image's values goes: f32, [n, channels, height, width] [default: none]
     #[arg(long, value_name = "FILE.npy")]
     gradient: Option<OutputFile>,
-    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
-    /// (see `thalweg devices`)
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceOption,
 }
 
 /// Energies that are printed.
@@ -53,12 +43,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let (out, gradient) = (arguments.out.as_deref(), arguments.gradient.as_deref());
     out.map_or(Ok(()), |path| check_output("--out", path, &["npy", "csv"]))?;
     gradient.map_or(Ok(()), |path| check_output("--gradient", path, &["npy"]))?;
-    let network = arguments.network.as_deref();
-    let path = model_path(arguments.model.as_deref(), network)?;
-    let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
+    let path = arguments.model.path()?;
+    let (model, recipe) = arguments.model.open(path.as_deref())?;
     let reading = arguments.range.reading(model.network.input, &recipe);
     let (images, what) = read_input("--input", &arguments.input, model.network.input, &reading)?;
-    let device = super::open_device(&arguments.device, Default::default()).await?;
+    let device = arguments.device.open().await?;
     let mut energy_model = EnergyModel::new(&device, &model).await?;
     let began = Instant::now();
     let (energies, gradients) = match gradient {

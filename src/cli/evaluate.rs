@@ -1,12 +1,13 @@
 //! `thalweg evaluate`: how good a model is.
 
 use super::ends::{are_many, warn};
-use super::given::{is_built_in, model_path, read_input};
+use super::given::{is_built_in, read_input};
+use super::options::{DeviceOption, ModelOptions};
 use super::paths::OutputFile;
 use super::sample::trained_levels;
-use super::{check_output, open_model, real, say, say_notes, steps_bar, write_json};
+use super::{check_output, real, say, say_notes, steps_bar, write_json};
 use indicatif::ProgressBar;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use thalweg::checkpoint::Archive;
 use thalweg::checkpoint::newest_replay_images;
@@ -25,16 +26,8 @@ use thalweg::{Config, Dataset, Error, Images, Model, Result, Sampler};
 /// Options of `thalweg evaluate`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
-    /// run/checkpoint.safetensors, which `thalweg train` leaves]
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-    /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and the
-    /// like, which needs no --model [default: the one that the checkpoint describes]
-    #[arg(long, value_name = "NAME")]
-    network: Option<String>,
     #[command(flatten)]
-    weights: super::WeightsOption,
+    model: ModelOptions,
     /// What the model was trained on: `digits`, a toy set, a folder or a file, as for `thalweg train`; the model is held
     /// against what it holds out [default: what the checkpoint says; of weights alone digits, for points in the plane
     /// five-gaussians, for a mixture with a formula the set of its name]
@@ -45,7 +38,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR|FILE|NAME")]
     ood: Vec<String>,
     #[command(flatten)]
-    range: super::RangeOption,
+    range: super::options::RangeOption,
     /// Images of each set, at most: samples, held-out and training images are as many as are held out, if these are fewer (of points, 5,000 samples are drawn in any case)
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     count: u32,
@@ -88,10 +81,8 @@ pub struct Arguments {
     /// Seed of all random numbers: same seed, same device, same figures
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
-    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
-    /// (see `thalweg devices`)
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceOption,
     /// Writes all figures to a JSON file, too [default: none]
     #[arg(long, value_name = "FILE.json")]
     json: Option<OutputFile>,
@@ -111,9 +102,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let picture = arguments.picture.as_deref();
     picture.map_or(Ok(()), |path| check_output("--picture", path, &["png"]))?;
-    let network = arguments.network.as_deref();
-    let path = model_path(arguments.model.as_deref(), network)?;
-    let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
+    let path = arguments.model.path()?;
+    let (model, recipe) = arguments.model.open(path.as_deref())?;
     check_level(&arguments, &recipe)?;
     if arguments.ais && model.network.standard.is_some() {
         let text = "--ais: the model standardises its columns (data.standardize), and annealed importance sampling does not map \
@@ -232,7 +222,7 @@ async fn of_images(
     let mut outlier_sets = outliers::made(&images, &held_out, seed);
     outlier_sets.extend(read_outliers(arguments, model, &arguments.range.reading(input, recipe))?);
     let buffer = path.map(|path| newest_replay_images(path, input, held_out.count())).transpose()?.flatten();
-    let device = super::open_device(&arguments.device, Default::default()).await?;
+    let device = arguments.device.open().await?;
     let numbers = recipe.sampling_chain();
     let held_out = &held_out;
     let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };
@@ -280,7 +270,7 @@ async fn of_points(
         return Err(Error::Usage("--ood takes --data, whose points its are told from".to_owned()));
     }
     let outlier_sets = read_outliers(arguments, model, &arguments.range.reading(input, recipe))?;
-    let device = super::open_device(&arguments.device, Default::default()).await?;
+    let device = arguments.device.open().await?;
     let numbers = recipe.sampling_chain();
     let none = Images { shape: input, values: Vec::new() };
     let held_out = dataset.as_ref().map_or(none, |set| {

@@ -1,7 +1,8 @@
 //! `thalweg export`: a model's weights by themselves, for PyTorch and others.
 
+use super::options::WeightsOption;
 use super::paths::OutputFile;
-use super::{WeightsOption, check_output, say};
+use super::{check_output, say};
 use std::path::PathBuf;
 use thalweg::checkpoint::{AVERAGE, Weights};
 use thalweg::checkpoint::{Checkpoint, Tensor};

@@ -6,16 +6,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use thalweg::files::remove_temporaries;
+use thalweg::train::run::{CHECKPOINT, METRICS};
 use thalweg::{Error, Result};
 
-/// The file that a run is resumed from.
-pub const CHECKPOINT: &str = "checkpoint.safetensors";
-/// One row a training step.
-pub const METRICS: &str = "metrics.csv";
-/// One row an epoch.
-pub const HELD_OUT: &str = "held_out.csv";
-/// Measures of a model of points.
-pub const FIGURES: &str = "figures.json";
 /// All settings of a run.
 pub const RECIPE: &str = "config.toml";
 /// A new run's first checkpoint, until the files of an earlier run are out of its way. To [`remove_temporaries`] it is one.

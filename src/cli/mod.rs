@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share.
 
 pub mod bench;
+pub mod calibrations;
 pub mod compare;
 pub mod devices;
 pub mod ends;
@@ -9,6 +10,7 @@ pub mod evaluate;
 pub mod export;
 pub mod folder;
 pub mod given;
+pub mod options;
 pub mod paths;
 pub mod plot;
 pub mod progress;
@@ -17,106 +19,19 @@ pub mod screen;
 pub mod shell;
 pub mod signals;
 pub mod train;
+mod train_data;
 
-use image::RgbImage;
 pub use screen::steps_bar;
 use std::path::Path;
-use thalweg::checkpoint::{LoadOptions, Loaded, Weights};
 use thalweg::data::reading::Reading;
 use thalweg::data::{ImageShape, Images, read_for};
-use thalweg::device::ChainPath;
 use thalweg::error::printable;
-use thalweg::picture::plot::sequences;
-use thalweg::picture::{GridOptions, grid};
-use thalweg::recipe::Range;
-use thalweg::{Config, Device, Error, Model, Result};
-
-/// Which weights of a checkpoint a command is to use.
-#[derive(clap::Args)]
-pub struct WeightsOption {
-    /// Use the weights of the last training step, where the checkpoint has their moving average, too (`ema.decay`)
-    #[arg(long)]
-    raw_weights: bool,
-    /// Of a safetensors file of weights, pass over tensors that the network does not have, such as batch normalisation:
-    /// the energies are those of the network without them
-    #[arg(long)]
-    ignore_extra_tensors: bool,
-}
-
-impl WeightsOption {
-    /// The choice.
-    pub fn choice(&self) -> Weights {
-        if self.raw_weights { Weights::Raw } else { Weights::Average }
-    }
-}
-
-/// How a command reads images that lie in files as floats.
-#[derive(clap::Args)]
-pub struct RangeOption {
-    /// What float images hold: values in [-1, 1] (`signed`), [0, 1] (`unit`) or [0, 255] (`bytes`), or what their lowest and
-    /// highest value say (`auto`) [default: the model's recipe]
-    #[arg(long, value_name = "auto|signed|unit|bytes")]
-    range: Option<Range>,
-}
-
-impl RangeOption {
-    /// What a file is read as, for a network with this input and recipe.
-    pub fn reading(&self, input: ImageShape, recipe: &Config) -> Reading {
-        let reading = Reading::for_network(input, recipe);
-        Reading { range: self.range.unwrap_or(reading.range), ..reading }
-    }
-}
+use thalweg::{Error, Result};
 
 /// Prints how a file was understood.
 pub fn say_notes(name: impl std::fmt::Display, notes: &[String]) {
     for note in notes {
         say(format_args!("Note: {name}: {note}."));
-    }
-}
-
-/// The model of a file ([`given::model_path`]) or of `--network`, and its recipe: an analytic energy has no file.
-pub fn open_model(
-    path: Option<&Path>,
-    network: Option<&str>,
-    weights: &WeightsOption,
-) -> Result<(Model, Config)> {
-    match (path, network) {
-        (Some(path), network) => {
-            let ignore_extra_tensors = weights.ignore_extra_tensors;
-            let options = LoadOptions { weights: weights.choice(), ignore_extra_tensors };
-            let Loaded { model, recipe, notes } = Model::load_with(path, network, options)?;
-            say_notes(path.display(), &notes);
-            Ok((model, recipe))
-        }
-        (None, Some(network)) => Model::analytic(network),
-        (None, None) => {
-            let text = "--model FILE is missing; only analytic energies, as in `--network analytic:gaussian`, need none";
-            Err(Error::Usage(text.to_owned()))
-        }
-    }
-}
-
-/// Opens the device that `--device` names, and says on stderr what there is to know of that.
-pub async fn open_device(choice: &str, path: ChainPath) -> Result<Device> {
-    let (device, notes) = Device::open_and_tell(choice, path).await?;
-    for note in notes {
-        screen::warn(format_args!("{note}."));
-    }
-    Ok(device)
-}
-
-/// What stands under each sample of a grid.
-pub fn energy_titles(energies: &[f32]) -> Vec<String> {
-    energies.iter().map(|e| format!("E = {e:.4}")).collect()
-}
-
-/// The picture of samples, each with its energy: images in a grid, sequences as curves. None of points and rows.
-pub fn picture(samples: &Images, energies: &[f32]) -> Option<RgbImage> {
-    let titles = energy_titles(energies);
-    match samples.shape {
-        shape if shape.is_image() => Some(grid(samples, &titles, &GridOptions::default())),
-        shape if shape.is_sequence() => Some(sequences(samples, &titles)),
-        _ => None,
     }
 }
 

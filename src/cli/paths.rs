@@ -46,7 +46,7 @@ macro_rules! output {
 output!(OutputFile, OutputFolder);
 
 /// Options whose text is never a path.
-const NO_PATHS: [&str; 6] = ["device", "preset", "set", "form", "on_divergence", "epochs"];
+const NO_PATHS: [&str; 5] = ["device", "preset", "set", "on_divergence", "epochs"];
 /// Words that stand for something else than a file of that name.
 const WORDS: [&str; 3] = ["digits", "noise", "buffer"];
 

@@ -1,31 +1,23 @@
 //! `thalweg plot`: the pictures of a run, drawn anew from its files.
 
 use super::ends::{Names, judge_lost};
-use super::folder::METRICS;
-use super::given::model_path;
+use super::options::{DeviceOption, ModelOptions};
 use super::paths::{OutputFolder, writes};
-use super::{open_model, picture, say, say_notes};
+use super::{say, say_notes};
 use std::path::{Path, PathBuf};
 use thalweg::data::reading::Reading;
 use thalweg::data::{Images, Opened};
 use thalweg::picture::plane;
-use thalweg::picture::plot::{Point, Square, curves, histograms, landscape, thinned};
-use thalweg::picture::save_png;
+use thalweg::picture::run::{SAMPLES, draw_curves, draw_plane, draw_samples};
 use thalweg::train::log::MetricsTable;
-use thalweg::{Config, Dataset, Device, EnergyModel, Error, Model, Result, Sampler};
+use thalweg::train::run::METRICS;
+use thalweg::{Dataset, Error, Result};
 
 /// Options of `thalweg plot`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: the run's checkpoint, or a safetensors file of weights (then --network says of which network) [default:
-    /// run/checkpoint.safetensors]
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-    /// The network, by the name of its preset (`mnist-small`) [default: the one that the checkpoint names]
-    #[arg(long, value_name = "NAME")]
-    network: Option<String>,
     #[command(flatten)]
-    weights: super::WeightsOption,
+    model: ModelOptions,
     /// The run's metrics, to draw curves of [default: metrics.csv beside the model, if it is there]
     #[arg(long, value_name = "FILE.csv")]
     metrics: Option<PathBuf>,
@@ -38,25 +30,18 @@ pub struct Arguments {
     /// Seed of the samples
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
-    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
-    /// (see `thalweg devices`)
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceOption,
 }
-
-/// Samples in a histogram.
-const SAMPLES: usize = 5000;
-/// Points of a kind on a landscape, at most.
-const ON_MAP: usize = 500;
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let Some(path) = model_path(arguments.model.as_deref(), arguments.network.as_deref())? else {
+    let Some(path) = arguments.model.path()? else {
         let text = "an energy with a formula has no run to draw; `thalweg sample` draws its landscape";
         return Err(Error::Usage(text.to_owned()));
     };
     let path = path.as_path();
-    let (model, recipe) = open_model(Some(path), arguments.network.as_deref(), &arguments.weights)?;
+    let (model, recipe) = arguments.model.open(Some(path))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = folder.join(METRICS);
     let metrics = arguments.metrics.clone().or_else(|| beside.exists().then_some(beside));
@@ -75,11 +60,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if arguments.out.is_none() && !folder.join(METRICS).exists() {
         check_no_pictures(folder)?;
     }
-    let device = if input.is_sequence() || is_plane {
-        Some(super::open_device(&arguments.device, Default::default()).await?)
-    } else {
-        None
-    };
+    let device = if input.is_sequence() || is_plane { Some(arguments.device.open().await?) } else { None };
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     if let Some(table) = table {
         let path = draw_curves(&table, out)?;
@@ -116,33 +97,6 @@ fn check_no_pictures(folder: &Path) -> Result<()> {
     })
 }
 
-/// Writes curves.png to a folder; tells its path.
-pub fn draw_curves(table: &MetricsTable, out: &Path) -> Result<PathBuf> {
-    let path = out.join("curves.png");
-    save_png(&path, &curves(table))?;
-    Ok(path)
-}
-
-/// Draws as many samples as the recipe says, as it says, to a file; tells how many of them, or of their energies, are not finite.
-///
-/// # Panics
-/// If there is no [`picture`] of them.
-pub async fn draw_samples(
-    device: &Device,
-    model: &Model,
-    config: &Config,
-    seed: u64,
-    path: &Path,
-) -> Result<usize> {
-    let numbers = config.sampling_chain();
-    let mut sampler = Sampler::new(device, model, config.sample.count, &numbers, seed).await?;
-    sampler.run(numbers.steps)?;
-    let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
-    save_png(path, &picture(&samples, &energies).expect("images or sequences"))?;
-    let images = samples.values.chunks_exact(samples.shape.len()).zip(&energies);
-    Ok(images.filter(|(image, e)| !(e.is_finite() && image.iter().all(|x| x.is_finite()))).count())
-}
-
 /// The points of a data set.
 fn read_points(name: &str, reading: &Reading) -> Result<Images> {
     let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
@@ -150,28 +104,4 @@ fn read_points(name: &str, reading: &Reading) -> Result<Images> {
     let images = dataset.train.into_images();
     plane::check(images.shape).map_err(|error| Error::file(name, error.to_string()))?;
     Ok(images)
-}
-
-/// Writes landscape.png and histograms.png to a folder; tells their paths, and how many samples, or their energies, are not
-/// finite.
-pub async fn draw_plane(
-    device: &Device,
-    model: &Model,
-    config: &Config,
-    data: &[Point],
-    seed: u64,
-    out: &Path,
-    name: &str,
-) -> Result<([PathBuf; 2], usize)> {
-    let samples = plane::samples(device, model, SAMPLES, &config.sampling_chain(), seed).await?;
-    let square = Square::around(if data.is_empty() { &samples } else { data });
-    let mut energy_model = EnergyModel::new(device, model).await?;
-    let map = plane::landscape(&mut energy_model, square).await?;
-    let energies = energy_model.energies(&plane::images(&samples)).await?;
-    let paths = ["landscape.png", "histograms.png"].map(|name| out.join(name));
-    let picture = landscape(&map, name, &thinned(data, ON_MAP), &thinned(&samples, ON_MAP));
-    save_png(&paths[0], &picture)?;
-    save_png(&paths[1], &histograms(square, data, &samples))?;
-    let is_lost = |(point, e): &(&Point, &f32)| !(e.is_finite() && point.iter().all(|x| x.is_finite()));
-    Ok((paths, samples.iter().zip(&energies).filter(is_lost).count()))
 }

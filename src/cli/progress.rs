@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use thalweg::train::log::{HeldOutFigures, StepMetrics};
+use thalweg::train::run::EpochFigures;
 
 /// How a run is getting on. The bar and the plain lines go to stderr, what is printed with [`Self::println`] to stdout.
 pub struct Progress {
@@ -257,21 +258,6 @@ fn figure(v: f32) -> String {
     let fits = |text: &String| text.len() <= 7;
     let found = if small { scientific.chain(plain).find(fits) } else { plain.chain(scientific).find(fits) };
     found.expect("-1e-45 and -3e38 are the longest")
-}
-
-/// What an epoch's row of the table shows.
-#[derive(Clone, Copy, Debug)]
-pub struct EpochFigures {
-    /// The epoch that ended, counted from 1.
-    pub epoch: u64,
-    /// Training steps done since the run began.
-    pub step: u64,
-    /// Means over the epoch's training steps.
-    pub train: StepMetrics,
-    /// None if nothing is held out.
-    pub held_out: Option<HeldOutFigures>,
-    /// How long the epoch took.
-    pub seconds: f64,
 }
 
 /// The table of epochs: those columns that there are figures for and that fit.

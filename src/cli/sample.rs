@@ -2,18 +2,19 @@
 
 use super::ends::{Ends, Names, say_accepted, short, warn};
 use super::energy::write_energies;
-use super::given::{free_picture, is_built_in, model_path, read_input};
+use super::given::{free_picture, is_built_in, read_input};
+use super::options::{ChainDeviceOptions, ModelOptions};
 use super::paths::OutputFile;
-use super::{Summary, check_output, energy_titles, open_model, picture, real, say, steps_bar};
+use super::{Summary, check_output, real, say, steps_bar};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::checkpoint::replay_images;
 use thalweg::data::reading::Reading;
 use thalweg::data::{ImageShape, Images, npz, write_npy};
-use thalweg::device::ChainPath;
 use thalweg::kernels::dynamics::Form;
 use thalweg::picture::plane;
 use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
+use thalweg::picture::run::{energy_titles, samples as picture};
 use thalweg::picture::{film, save_png};
 use thalweg::plan::ChainConfig;
 use thalweg::recipe::{SampleForm, ScoreObjective, ScoreTarget};
@@ -23,17 +24,8 @@ use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler};
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
-    /// run/checkpoint.safetensors, which `thalweg train` leaves]
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-    /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and
-    /// the like, which needs no --model: double-well, rosenbrock, rastrigin, ackley, five-gaussians, 8-gaussians,
-    /// 25-gaussians [default: the one that the checkpoint describes]
-    #[arg(long, value_name = "NAME")]
-    network: Option<String>,
     #[command(flatten)]
-    weights: super::WeightsOption,
+    model: ModelOptions,
     /// Samples to draw, 1 to 65,536
     #[arg(long, default_value = "16", value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -45,8 +37,8 @@ pub struct Arguments {
     /// What a step is: `noise-first`, `noise-last`, or `theory` and `mala` (accepted or rejected, so that the
     /// density is exact), which have a temperature and no --noise; or `annealed`, for models of noise levels [default: the
     /// model's recipe]
-    #[arg(long, value_name = "FORM")]
-    form: Option<String>,
+    #[arg(long, value_name = "FORM", value_parser = form)]
+    form: Option<Form>,
     /// What the energy's gradient is multiplied by in a step, in `theory` and `mala` half of it [default: the model's recipe]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
     step_size: Option<f64>,
@@ -70,18 +62,12 @@ pub struct Arguments {
     #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE|NAME")]
     init: String,
     #[command(flatten)]
-    range: super::RangeOption,
+    range: super::options::RangeOption,
     /// Seed of all random numbers: same seed, same device, same samples
     #[arg(long, default_value = "0", value_name = "N", allow_negative_numbers = true)]
     seed: u64,
-    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu`, an adapter's number or a part of its name
-    /// (see `thalweg devices`)
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
-    device: String,
-    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
-    /// workgroup memory), by `layers`, or what suits it
-    #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
-    chain_path: ChainPath,
+    #[command(flatten)]
+    device: ChainDeviceOptions,
     /// Picture of all samples, each with its energy under it; of sequences, the first 100 as curves; for points in the
     /// plane, the energy landscape with them on it [default: grid.png, or of points landscape.png, in the current folder; if
     /// that is there, the next free of grid-1.png, grid-2.png, ...; none for more than 10,000 samples]. A file that is named
@@ -122,13 +108,19 @@ const FILM_COLUMNS: u32 = 8;
 /// Steps between two looks at how the chains are getting on.
 const SEGMENT: u32 = 100;
 
+/// Parses `--form`; the error names the nearest form.
+fn form(name: &str) -> std::result::Result<Form, String> {
+    let mut config = Config::default();
+    config.set(&format!("chain.form={name}")).map_err(|error| error.to_string())?;
+    Ok(config.chain.form)
+}
+
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let picture_path = check(&arguments)?;
     let (count, seed) = (arguments.count, arguments.seed);
-    let network = arguments.network.as_deref();
-    let path = model_path(arguments.model.as_deref(), network)?;
-    let (model, recipe) = open_model(path.as_deref(), network, &arguments.weights)?;
+    let path = arguments.model.path()?;
+    let (model, recipe) = arguments.model.open(path.as_deref())?;
     let picture_path = check_shape(&arguments, model.network.input, picture_path)?;
     let warnings = warnings(&arguments, &recipe);
     let reading = arguments.range.reading(model.network.input, &recipe);
@@ -136,7 +128,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     check_form(&arguments, numbers.form)?;
     let steps = numbers.steps;
     let start = start_images(&arguments, path.as_deref(), &model, &reading)?;
-    let device = super::open_device(&arguments.device, arguments.chain_path).await?;
+    let device = arguments.device.open().await?;
     let mut sampler = Sampler::new(&device, &model, count as usize, &numbers, seed).await?;
     if let Some((images, _)) = &start {
         sampler.start_from(images)?;
@@ -291,10 +283,7 @@ fn described(numbers: &ChainConfig) -> String {
 fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
     let levels = trained_levels(recipe);
     let own = recipe.sampling_chain().form;
-    let is_annealed = match &arguments.form {
-        Some(form) => form == "annealed",
-        None => own == Form::Annealed,
-    };
+    let is_annealed = arguments.form.unwrap_or(own) == Form::Annealed;
     let mut texts = Vec::new();
     match (is_annealed, levels) {
         (true, None) => texts.push(
@@ -356,10 +345,9 @@ fn check_form(arguments: &Arguments, form: Form) -> Result<()> {
 
 /// The recipe's numbers for sampling, but for those that options give.
 fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<ChainConfig> {
-    if let Some(form) = &arguments.form {
+    if let Some(form) = arguments.form {
         let was_annealed = recipe.sampling_chain().form == Form::Annealed;
-        let set = recipe.set(&format!("chain.form={form}"));
-        set.map_err(|error| Error::Usage(format!("--form {form}: {error}")))?;
+        recipe.chain.form = form;
         recipe.sample.form = SampleForm::Chain;
         if was_annealed && recipe.chain.form != Form::Annealed {
             // These are noise levels, and no noise of a step.

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 use textwrap::{Options, WordSeparator, WordSplitter};
 use thalweg::data::ImageShape;
+use thalweg::error::{Remedy, printable};
 use thalweg::files::write_atomically;
 use thalweg::recipe::{Objective, SECTIONS, Setting, presets};
-use thalweg::{Config, Result};
+use thalweg::{Config, Error, Result};
 
 /// Options of every command.
 #[derive(clap::Args)]
@@ -82,9 +83,32 @@ pub fn warn(text: impl std::fmt::Display) {
     write(std::io::stderr(), &format!("Warning: {text}"));
 }
 
-/// Prints an error to stderr.
-pub fn error(text: impl std::fmt::Display) {
+/// Prints an error to stderr, with the options that can help.
+pub fn error(error: Error) {
+    let text = match &error {
+        Error::File { path, problem, remedy: Some(remedy) } => {
+            printable(&format!("{}: {problem}; {}", path.display(), options_for(*remedy))).into_owned()
+        }
+        other => other.to_string(),
+    };
     write(std::io::stderr(), &format!("error: {text}"));
+}
+
+/// The options by which a [`Remedy`] is tried.
+fn options_for(remedy: Remedy) -> String {
+    match remedy {
+        Remedy::NameNetwork => {
+            "name the network with `--network`, for example `--network mnist-small`, or describe it in a TOML file"
+        }
+        Remedy::OmitModel => "leave out --model",
+        Remedy::MatchTensors => {
+            "describe its network in a TOML file, and name that with --network; or --ignore-extra-tensors passes over them: \
+             then the energies are those of the network without them"
+        }
+        Remedy::SameData => "give `--data` as it was",
+        other => return other.to_string(),
+    }
+    .to_owned()
 }
 
 /// Prints the line that `--quiet` has kept for the end of a command that succeeded.

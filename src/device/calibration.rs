@@ -1,8 +1,8 @@
-//! Which way chains run fastest on a GPU: measured when a user asks for it
-//! ([`crate::bench::calibrate`]), and kept.
+//! Which way chains run fastest on a GPU: measured on request ([`crate::bench::calibrate`]) and kept in a file that the
+//! caller names.
 //!
-//! `auto` rests on nothing measured until then, and after it on what stands in a file: a run takes the same path every
-//! time, and comes to the same bits, until the user measures again.
+//! [`ChainPath::Auto`] measures nothing by itself: a run takes the same path, and yields the same bits, until the user
+//! measures again.
 
 use crate::data::ImageShape;
 use crate::device::ChainPath;
@@ -12,7 +12,7 @@ use crate::network::{LayerSpec, Network, NetworkSpec};
 use crate::source::read_text;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What one network's chains took on one adapter, each way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,21 +102,6 @@ impl Calibration {
             Error::file(file, format!("is not what `bench --calibrate` keeps there ({error})"))
         })
     }
-
-    /// [`Self::read`] of the user's [`file()`], for those who can do without: one that is not readable counts for none.
-    /// Says so, then.
-    pub fn read_all() -> (Vec<Self>, Option<String>) {
-        let Some(file) = file() else { return (Vec::new(), None) };
-        match Self::read(&file) {
-            Ok(all) => (all, None),
-            Err(error) => {
-                let note = format!(
-                    "{error}. It is left aside, as if nothing had been calibrated: delete it, or run `bench --calibrate` anew"
-                );
-                (Vec::new(), Some(note))
-            }
-        }
-    }
 }
 
 /// The most bytes of the file; an entry takes some 1,000.
@@ -136,10 +121,4 @@ impl std::fmt::Display for Calibration {
         }
         write!(f, ", {layers_ms:.3} by layers")
     }
-}
-
-/// Where they are kept: `thalweg/calibrations.json` in the user's folder for caches, if there is one (`$XDG_CACHE_HOME` or
-/// `~/.cache` on Linux, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows).
-pub fn file() -> Option<PathBuf> {
-    Some(dirs::cache_dir()?.join("thalweg").join("calibrations.json"))
 }

@@ -5,7 +5,7 @@ pub mod compare;
 
 use crate::cpu::{self, Isa};
 use crate::error::nearest;
-use crate::gpu::{self, Adapter, Gpu};
+use crate::gpu::{self, Adapter, AdapterKind, Gpu};
 use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::network::Network;
 use crate::plan::{BufferId, Cause, Plan, ProgramId, Room, Target, fewer_at_once};
@@ -68,26 +68,17 @@ impl Device {
     ///   `NAME (DX12)` and `dx12:NAME` are one backend's, `dx12` is its first adapter, `dx12:1` its second.
     ///
     /// # Errors
-    /// [`Error::Device`] if nothing matches (with the list of what is there) or the device can't be opened; those of
-    /// [`Calibration::read`], for a GPU.
+    /// [`Error::Device`] if nothing matches (with the list of what is there) or the device can't be opened.
     pub async fn open(choice: &str) -> Result<Self> {
-        Self::open_with(choice, ChainPath::Auto).await
+        Ok(Self::open_with(choice, Chains::default()).await?.0)
     }
 
-    /// [`Self::open`], with a path for chains.
+    /// [`Self::open`], with what decides how a GPU runs chains. Returns notes for the user, too: GPUs that `auto` could not
+    /// open, other adapters that the name fits.
     ///
     /// # Errors
     /// Those of [`Self::open`].
-    pub async fn open_with(choice: &str, path: ChainPath) -> Result<Self> {
-        Ok(Self::open_and_tell(choice, path).await?.0)
-    }
-
-    /// [`Self::open_with`], with what a user should know of the choice: GPUs that `auto` could not open, other adapters that
-    /// the name fits.
-    ///
-    /// # Errors
-    /// Those of [`Self::open`].
-    pub async fn open_and_tell(choice: &str, path: ChainPath) -> Result<(Self, Vec<String>)> {
+    pub async fn open_with(choice: &str, chains: Chains) -> Result<(Self, Vec<String>)> {
         let mut notes = Vec::new();
         if choice == "cpu" {
             return Ok((Self::cpu(), notes));
@@ -99,7 +90,7 @@ impl Device {
         if choice == "auto" {
             for adapter in adapters.iter().filter(|adapter| adapter.is_gpu()) {
                 match Gpu::open(adapter.clone()).await {
-                    Ok(gpu) => return Ok((Self::on(gpu, path)?, notes)),
+                    Ok(gpu) => return Ok((Self::Gpu(gpu, chains), notes)),
                     Err(error) => notes.push(format!("{}, so `auto` goes on without it", error.text())),
                 }
             }
@@ -131,16 +122,7 @@ impl Device {
             ));
         }
         let gpu = Gpu::open(adapters[first].clone()).await?;
-        Ok((Self::on(gpu, path)?, notes))
-    }
-
-    /// An open GPU with its calibrations.
-    fn on(gpu: Arc<Gpu>, asked: ChainPath) -> Result<Self> {
-        let (calibrations, set_aside) = match asked {
-            ChainPath::Auto => Calibration::read_all(),
-            _ => (Vec::new(), None),
-        };
-        Ok(Self::Gpu(gpu, Chains { asked, calibrations, set_aside, ..Chains::default() }))
+        Ok((Self::Gpu(gpu, chains), notes))
     }
 
     /// Itself for a run that was on the device called `name` ([`Self::name`]) and took `path` there: on the same one,
@@ -173,12 +155,13 @@ impl Device {
             Self::Cpu(isa) => Target::cpu(images, isa.width()),
             Self::Gpu(gpu, _) => {
                 // FXC, DX12's old compiler, takes a minute for the large tiles of software.
-                let target = if gpu.adapter.kind == "software" && gpu.adapter.compiler != Some("FXC") {
-                    let target = Target::software(images, gpu.adapter.subgroup.0);
-                    Target { int64: gpu.int64(), ..target }
-                } else {
-                    Target::gpu(images)
-                };
+                let target =
+                    if gpu.adapter.kind == AdapterKind::Software && gpu.adapter.compiler != Some("FXC") {
+                        let target = Target::software(images, gpu.adapter.subgroup.0);
+                        Target { int64: gpu.int64(), ..target }
+                    } else {
+                        Target::gpu(images)
+                    };
                 Target { dispatch_flop: gpu.limits.dispatch_flop, ..target }
             }
         }

@@ -347,7 +347,7 @@ impl std::fmt::Display for Samples {
         } else if fewest <= NEIGHBOURS {
             let why = format!(
                 "FID and KID need at least 2 images of each set, prec. and recall {}; there are {fewest}, so that some are \
-                 NaN: hold out more, or raise --count.",
+                 NaN: hold out more, or raise the count.",
                 NEIGHBOURS + 1
             );
             write!(f, "\n{}", wrapped(&why))?;

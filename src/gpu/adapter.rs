@@ -11,8 +11,8 @@ pub struct Adapter {
     pub compiler: Option<&'static str>,
     /// Driver and version.
     pub driver: String,
-    /// `discrete GPU`, `integrated GPU`, `virtual GPU`, `software` or `other`.
-    pub kind: &'static str,
+    /// What it is.
+    pub kind: AdapterKind,
     /// Largest storage buffer that a shader may bind, in bytes.
     pub max_binding: u64,
     /// Largest buffer, in bytes.
@@ -27,6 +27,34 @@ pub struct Adapter {
     pub(super) handle: wgpu::Adapter,
 }
 
+/// Kinds of adapters, in the order in which they are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterKind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A part of a GPU, in a virtual machine.
+    Virtual,
+    /// Anything else.
+    Other,
+    /// The processor, as with Mesa's llvmpipe.
+    Software,
+}
+
+impl std::fmt::Display for AdapterKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Discrete => "discrete GPU",
+            Self::Integrated => "integrated GPU",
+            Self::Virtual => "virtual GPU",
+            Self::Other => "other",
+            Self::Software => "software",
+        })
+    }
+}
+
 /// All that wgpu has and that runs on a GPU. OpenGL is left out on purpose: on a bare machine it would offer a software
 /// renderer as the only "GPU".
 const BACKENDS: wgpu::Backends =
@@ -35,7 +63,7 @@ const BACKENDS: wgpu::Backends =
 impl Adapter {
     /// Whether it is a GPU, and not the processor in disguise.
     pub fn is_gpu(&self) -> bool {
-        matches!(self.kind, "discrete GPU" | "integrated GPU" | "virtual GPU")
+        matches!(self.kind, AdapterKind::Discrete | AdapterKind::Integrated | AdapterKind::Virtual)
     }
 
     /// Its name and its backend: several of one GPU differ in the latter.
@@ -46,11 +74,11 @@ impl Adapter {
     fn new(handle: wgpu::Adapter, compiler: Option<&'static str>) -> Self {
         let (info, limits, features) = (handle.get_info(), handle.limits(), handle.features());
         let kind = match info.device_type {
-            wgpu::DeviceType::DiscreteGpu => "discrete GPU",
-            wgpu::DeviceType::IntegratedGpu => "integrated GPU",
-            wgpu::DeviceType::VirtualGpu => "virtual GPU",
-            wgpu::DeviceType::Other => "other",
-            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+            wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+            wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
+            wgpu::DeviceType::Other => AdapterKind::Other,
+            wgpu::DeviceType::Cpu => AdapterKind::Software,
         };
         let named = [
             ("timestamps", wgpu::Features::TIMESTAMP_QUERY),
@@ -133,11 +161,8 @@ fn in_order(mut adapters: Vec<Adapter>) -> Vec<Adapter> {
         adapters.iter().map(|a| a.handle.get_info()).map(|info| (info.vendor, info.device)).collect();
     let key = |adapter: &Adapter| {
         let info = adapter.handle.get_info();
-        let rank = ["discrete GPU", "integrated GPU", "virtual GPU", "other"]
-            .iter()
-            .position(|k| *k == adapter.kind);
         let gpu = ids.iter().position(|id| *id == (info.vendor, info.device));
-        (rank.unwrap_or(4), gpu, adapter.backend == "DX12")
+        (adapter.kind, gpu, adapter.backend == "DX12")
     };
     adapters.sort_by_key(key);
     adapters

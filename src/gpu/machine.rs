@@ -156,7 +156,7 @@ impl Machine {
         gpu.queue.write_buffer(&uniform_buffer, 0, &uniforms);
 
         let kernels: Vec<_> = parts().map(|part| (&part.launch.kernel, part.first_group)).collect();
-        let mut pipelines = gpu.pipelines(&kernels)?.into_iter();
+        let mut pipelines = gpu.pipelines(&kernels).await?.into_iter();
         let mut groups: HashMap<(&'static str, Vec<BufferId>, usize), wgpu::BindGroup> = HashMap::new();
         let mut compile = |part: &Part, pipeline: Pipeline| {
             let launch = &part.launch;

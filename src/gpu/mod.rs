@@ -3,7 +3,7 @@
 mod adapter;
 mod machine;
 
-pub use adapter::{Adapter, adapters, hidden};
+pub use adapter::{Adapter, AdapterKind, adapters, hidden};
 pub use machine::{Counters, Machine, Reading};
 
 use crate::kernels::Kernel;
@@ -11,7 +11,7 @@ use crate::plan::{DISPATCH_FLOP, Room, SUBMISSION_FLOP};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is asked of an adapter at once, at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,26 +151,40 @@ impl Gpu {
         fault.map_or(Ok(()), |text| Err(Error::Device(format!("{}: {text}", self.adapter.name))))
     }
 
-    /// Makes the pipelines that are not there yet, on all cores: drivers compile in the calling thread. Each kernel comes with
-    /// the workgroup that its dispatch begins at.
-    fn pipelines(&self, kernels: &[(&Kernel, [u32; 3])]) -> Result<Vec<Pipeline>> {
+    /// Returns the pipelines of `kernels`, each with the workgroup that its dispatch begins at. Those that are missing are made
+    /// on all cores: drivers compile in the calling thread.
+    async fn pipelines(&self, kernels: &[(&Kernel, [u32; 3])]) -> Result<Vec<Pipeline>> {
         let keys: Vec<_> = kernels.iter().map(|(kernel, first)| PipelineKey::of(kernel, *first)).collect();
         let mut missing: HashMap<&PipelineKey, &Kernel> = HashMap::new();
-        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, (kernel, _)) in keys.iter().zip(kernels) {
-            if !known.contains_key(key) {
-                missing.insert(key, kernel);
-            }
+        {
+            let known = self.known();
+            let wanted = keys.iter().zip(kernels.iter().map(|(kernel, _)| *kernel));
+            missing.extend(wanted.filter(|(key, _)| !known.contains_key(key)));
         }
-        let made: Result<Vec<_>> = missing
-            .into_par_iter()
-            .map(|(key, kernel)| Ok((key.clone(), self.pipeline(key, kernel)?)))
-            .collect();
-        known.extend(made?);
+        let made: Vec<_> =
+            missing.into_par_iter().map(|(key, kernel)| (key, self.pipeline(key, kernel))).collect();
+        for (key, (pipeline, error)) in made {
+            // On every backend but the browser's the error scope has its answer at once.
+            if let Some(error) = error.await {
+                let text = format!("{} refuses shader {}.wgsl: {error}", self.adapter.name, key.name);
+                return Err(Error::Device(text));
+            }
+            self.known().insert(key.clone(), pipeline);
+        }
+        let known = self.known();
         Ok(keys.iter().map(|key| known[key].clone()).collect())
     }
 
-    fn pipeline(&self, key: &PipelineKey, kernel: &Kernel) -> Result<Pipeline> {
+    fn known(&self) -> MutexGuard<'_, HashMap<PipelineKey, Pipeline>> {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a pipeline, and returns with it what its error scope will say.
+    fn pipeline(
+        &self,
+        key: &PipelineKey,
+        kernel: &Kernel,
+    ) -> (Pipeline, impl Future<Output = Option<wgpu::Error>> + use<>) {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let buffer = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
             binding,
@@ -220,12 +234,6 @@ impl Gpu {
             },
             cache: None,
         });
-        // On every backend but the browser's the scope's answer is there at once.
-        match pollster::block_on(scope.pop()) {
-            None => Ok(Pipeline { pipeline, layout }),
-            Some(error) => {
-                Err(Error::Device(format!("{} refuses shader {}.wgsl: {error}", self.adapter.name, key.name)))
-            }
-        }
+        (Pipeline { pipeline, layout }, scope.pop())
     }
 }

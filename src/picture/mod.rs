@@ -7,6 +7,7 @@ mod film;
 mod grid;
 pub mod plane;
 pub mod plot;
+pub mod run;
 mod text;
 
 pub use film::film;

@@ -7,10 +7,10 @@ use crate::data::standard::Standard;
 use crate::device::{Device, Machine};
 use crate::plan::{EnergyPlan, energy_plan};
 
-/// Images that are evaluated at a time, at most: fewer where the device can't hold what so many need.
+/// The most images that are evaluated at a time; fewer if the device can't hold what these need.
 const BATCH: usize = 256;
 
-/// Tells energies: low means likely.
+/// Evaluates the energies of a model on a device; lower is more likely.
 #[derive(Debug)]
 pub struct EnergyModel {
     machine: Machine,
@@ -36,7 +36,12 @@ impl EnergyModel {
         Ok(energy)
     }
 
-    /// Exchanges the parameters.
+    /// The shape of one example.
+    pub fn shape(&self) -> crate::data::ImageShape {
+        self.shape
+    }
+
+    /// Replaces the parameters.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the device was lost.

@@ -38,8 +38,8 @@ impl Halt {
         let rate = config.adam.learning_rate;
         match self.reason {
             Reason::Images | Reason::Stored => {
-                "Look for numbers that are not finite in the data; if there are none, the device gets its sums wrong: \
-                 `thalweg compare` tells where"
+                "Look for numbers that are not finite in the data; if there are none, the device computes wrongly: \
+                 `thalweg compare` shows where"
                     .to_owned()
             }
             Reason::Energies | Reason::Gradient | Reason::EnergyRange | Reason::GradientRange => format!(

@@ -2,12 +2,13 @@
 
 use super::guard::{Halt, Rollback, retry_seed};
 use super::log::StepMetrics;
-use crate::checkpoint::{AVERAGE, Model, header_network, ring_images, take_parameters};
-use crate::checkpoint::{Checkpoint, FORMAT, Header, Tensor, Tensors};
+use crate::checkpoint::{Checkpoint, FORMAT, Header, Model, Tensors};
+use crate::checkpoint::{Parts, RunState, SNAPSHOT, header_network, newest_images};
 use crate::data::standard::Standard;
 use crate::data::{Dataset, Examples, Images};
 use crate::device::compare::{Report, compare};
 use crate::device::{Device, Machine, Reading};
+use crate::error::Remedy;
 use crate::kernels::State;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
@@ -22,9 +23,6 @@ use crate::{Error, Result};
 use rand::RngExt;
 use std::collections::BTreeMap;
 use std::ops::Range;
-
-/// What the power iterations of spectral norms keep is called in files, before the weights' names.
-const SPECTRAL: &str = "spectral.";
 
 /// Power iterations before the first training step: enough to find a random matrix's norm within a few hundredths.
 const FIRST_ITERATIONS: usize = 100;
@@ -175,59 +173,76 @@ impl Trainer {
                 "" => String::new(),
                 source => format!(", from {source}"),
             };
-            let text =
-                format!("was trained on other data ({was}{from}) than this ({is}): give `--data` as it was");
-            return Err(Error::file(path, text));
+            let text = format!("was trained on other data ({was}{from}) than this ({is})");
+            return Err(Error::file_with(path, text, Remedy::SameData));
         }
         let mut tensors = Tensors::new(path, checkpoint.tensors);
-        let live = trainer.take_state(path, "", &mut tensors)?;
-        if u64::from(State::of(&live.state).step) != header.step {
+        let parts = Parts {
+            average: trainer.plan.average.is_some(),
+            spectral: trainer.plan.spectral.is_some(),
+            guard: trainer.plan.guard.is_some(),
+            capacity: trainer.config.replay_slots().0,
+        };
+        let live = RunState::take(path, network, &parts, "", &mut tensors)?;
+        if live.step() != header.step {
             return Err(Error::file(path, "its `state` contradicts its header: the file is damaged"));
         }
-        live.write(&trainer.plan, &mut trainer.machine, |buffer| buffer);
-        if let Some(guard) = &trainer.plan.guard {
+        let has_guard = trainer.plan.guard.is_some();
+        trainer.write(&live, |buffer| buffer);
+        if has_guard {
             // A file from before there was a guard, or of the moment of the snapshot, has none: this is it.
             let has_snapshot = tensors.names().any(|name| name.starts_with(SNAPSHOT));
-            let kept = if has_snapshot { trainer.take_state(path, SNAPSHOT, &mut tensors)? } else { live };
-            if u64::from(State::of(&kept.state).step) > header.step {
+            let kept = match has_snapshot {
+                true => RunState::take(path, &trainer.network, &parts, SNAPSHOT, &mut tensors)?,
+                false => live,
+            };
+            if kept.step() > header.step {
                 return Err(Error::file(path, "its snapshot is newer than itself: the file is damaged"));
             }
-            kept.write(&trainer.plan, &mut trainer.machine, |buffer| guard.copy_of(buffer));
+            let guard = trainer.plan.guard.clone();
+            trainer.write(&kept, |buffer| guard.as_ref().map_or(buffer, |guard| guard.copy_of(buffer)));
         }
         trainer.machine.run(trainer.plan.start)?;
         trainer.step = header.step;
         Ok(trainer)
     }
 
-    /// Takes all that training depends on from a file's tensors: as it is (`prefix` is empty), or as a snapshot has it.
-    fn take_state(&self, path: &std::path::Path, prefix: &str, tensors: &mut Tensors) -> Result<Stored> {
-        let (network, plan) = (&self.network, &self.plan);
-        let mut buffers = Vec::new();
-        for (buffer, name) in plan.vectors() {
-            buffers.push((buffer, take_parameters(network, tensors, &format!("{prefix}{name}"))?));
-        }
-        if let Some(spectral) = &plan.spectral {
-            let mut vectors = Vec::new();
-            for (tensor, _) in network.bounded() {
-                let name = format!("{prefix}{SPECTRAL}{}", tensor.name);
-                vectors.extend(tensors.take_f32(&name, &tensor.shape[..1])?);
+    /// Writes a state to the buffers that `at` gives for those of training.
+    fn write(&mut self, stored: &RunState, at: impl Fn(BufferId) -> BufferId) {
+        let (plan, machine) = (&self.plan, &mut self.machine);
+        let [first, second] = &stored.moments;
+        let mut put = |buffer: Option<BufferId>, values: Option<&Vec<f32>>| {
+            if let (Some(buffer), Some(values)) = (buffer, values) {
+                machine.write_floats(at(buffer), values);
             }
-            buffers.push((spectral.vectors, vectors));
-        }
-        let state = tensors.take_u32(&format!("{prefix}state"), &[State::SAVED])?;
-        let State { ring_head, ring_length, halted, .. } = State::of(&state);
-        let (length, capacity) = (ring_length as usize, self.config.replay_slots().0);
-        if !(1..=capacity).contains(&length) || ring_head as usize >= capacity || halted != 0 {
-            return Err(Error::file(path, "its `state` contradicts its header: the file is damaged"));
-        }
-        let shape = [length, network.input.height, network.input.width, network.input.channels];
-        buffers.push((plan.ring, tensors.take_f32(&format!("{prefix}{RING}"), &shape)?));
-        let name = format!("{prefix}{GUARD}");
-        let has_memory = tensors.names().any(|other| other == name);
-        if let (Some(guard), true) = (&plan.guard, has_memory) {
-            buffers.push((guard.memory, tensors.take_f32(&name, &[MEMORY])?));
-        }
-        Ok(Stored { buffers, state })
+        };
+        put(Some(plan.pass.parameters), Some(&stored.parameters));
+        put(Some(plan.first_moment), Some(first));
+        put(Some(plan.second_moment), Some(second));
+        put(plan.average, stored.average.as_ref());
+        put(plan.spectral.as_ref().map(|spectral| spectral.vectors), stored.spectral.as_ref());
+        put(Some(plan.ring), Some(&stored.ring));
+        put(plan.guard.as_ref().map(|guard| guard.memory), stored.guard.as_ref());
+        machine.write(at(plan.state), 0, &stored.state);
+    }
+
+    /// Reads a state from the buffers that `at` gives for those of training.
+    async fn read(&self, at: impl Fn(BufferId) -> BufferId) -> Result<RunState> {
+        let (plan, at) = (&self.plan, &at);
+        let floats = async |buffer| self.machine.read_floats(at(buffer)).await;
+        let maybe = async |buffer: Option<BufferId>| match buffer {
+            Some(buffer) => floats(buffer).await.map(Some),
+            None => Ok(None),
+        };
+        Ok(RunState {
+            parameters: floats(plan.pass.parameters).await?,
+            moments: [floats(plan.first_moment).await?, floats(plan.second_moment).await?],
+            average: maybe(plan.average).await?,
+            spectral: maybe(plan.spectral.as_ref().map(|spectral| spectral.vectors)).await?,
+            ring: floats(plan.ring).await?,
+            state: self.machine.read(at(plan.state)).await?,
+            guard: maybe(plan.guard.as_ref().map(|guard| guard.memory)).await?,
+        })
     }
 
     /// `standard` is what points were standardised by before, in a run that goes on.
@@ -535,9 +550,7 @@ impl Trainer {
     pub async fn replay_images(&self, count: usize) -> Result<Images> {
         let state = State::of(&self.machine.read(self.plan.state).await?);
         let ring = self.machine.read_floats(self.plan.ring).await?;
-        let (head, length) = (state.ring_head as usize, state.ring_length as usize);
-        let newest: Vec<usize> = (1..=count.min(length)).map(|i| (head + length - i) % length).collect();
-        let mut images = ring_images(&ring, self.network.input, &newest);
+        let mut images = newest_images(&ring, self.network.input, &state, count);
         if let Some(standard) = &self.network.standard {
             standard.to_data(&mut images);
         }
@@ -550,18 +563,21 @@ impl Trainer {
     /// [`Error::Device`] if the device was lost.
     pub async fn checkpoint(&self, metrics: serde_json::Value) -> Result<Checkpoint> {
         let mut tensors = BTreeMap::new();
-        let state = self.put_state("", |buffer| buffer, &mut tensors).await?;
+        let live = self.read(|buffer| buffer).await?;
+        let state = State::of(&live.state);
         if let Some(reason) = Reason::of(state.halted) {
             let text = format!(
                 "training is halted ({reason:?}), and nothing is saved: go back to the snapshot first"
             );
             return Err(Error::Diverged(text));
         }
+        live.put(&self.network, "", &mut tensors);
         if let Some(guard) = &self.plan.guard {
             let words = self.machine.read(guard.copy_of(self.plan.state)).await?;
             // A snapshot of this very step is the same.
             if State::of(&words).step != state.step {
-                self.put_state(SNAPSHOT, |buffer| guard.copy_of(buffer), &mut tensors).await?;
+                let kept = self.read(|buffer| guard.copy_of(buffer)).await?;
+                kept.put(&self.network, SNAPSHOT, &mut tensors);
             }
         }
         let header = Header {
@@ -577,76 +593,6 @@ impl Trainer {
             metrics,
         };
         Ok(Checkpoint { header, tensors })
-    }
-
-    /// Puts all that training depends on among a file's tensors: as it is, or, with `at`, as a snapshot has it.
-    async fn put_state(
-        &self,
-        prefix: &str,
-        at: impl Fn(BufferId) -> BufferId,
-        tensors: &mut BTreeMap<String, Tensor>,
-    ) -> Result<State> {
-        let plan = &self.plan;
-        for (buffer, name) in plan.vectors() {
-            let values = self.machine.read_floats(at(buffer)).await?;
-            for tensor in self.network.tensors() {
-                let part = Tensor::f32(&tensor.shape, values[tensor.range()].to_vec());
-                tensors.insert(format!("{prefix}{name}{}", tensor.name), part);
-            }
-        }
-        if let Some(spectral) = &plan.spectral {
-            let vectors = self.machine.read_floats(at(spectral.vectors)).await?;
-            for ((tensor, _), (matrix, _)) in self.network.bounded().iter().zip(&spectral.matrices) {
-                let part = Tensor::f32(&tensor.shape[..1], vectors[matrix.vector()].to_vec());
-                tensors.insert(format!("{prefix}{SPECTRAL}{}", tensor.name), part);
-            }
-        }
-        let mut words = self.machine.read(at(plan.state)).await?;
-        let state = State::of(&words);
-        words.truncate(State::SAVED);
-        let shape = self.network.input;
-        let mut ring = self.machine.read_floats(at(plan.ring)).await?;
-        let length = state.ring_length as usize;
-        ring.truncate(length * shape.len());
-        let ring = Tensor::f32(&[length, shape.height, shape.width, shape.channels], ring);
-        tensors.insert(format!("{prefix}{RING}"), ring);
-        tensors.insert(format!("{prefix}state"), Tensor::u32(&[State::SAVED], words));
-        if let Some(guard) = &plan.guard {
-            let memory = self.machine.read_floats(at(guard.memory)).await?;
-            tensors.insert(format!("{prefix}{GUARD}"), Tensor::f32(&[MEMORY], memory));
-        }
-        Ok(state)
-    }
-}
-
-/// What the tensors of a snapshot are called in files, before their own names.
-const SNAPSHOT: &str = "snapshot.";
-/// What the ring is called, and the guard's memory.
-const RING: &str = "replay.ring";
-const GUARD: &str = "guard";
-
-/// All that training depends on, from a file.
-struct Stored {
-    buffers: Vec<(BufferId, Vec<f32>)>,
-    state: Vec<u32>,
-}
-
-impl Stored {
-    fn write(&self, plan: &TrainingPlan, machine: &mut Machine, at: impl Fn(BufferId) -> BufferId) {
-        for (buffer, values) in &self.buffers {
-            machine.write_floats(at(*buffer), values);
-        }
-        machine.write(at(plan.state), 0, &self.state);
-    }
-}
-
-impl TrainingPlan {
-    /// The vectors that are as long as the parameters' and belong to a checkpoint, with what their tensors are called in
-    /// files before their own names.
-    fn vectors(&self) -> impl Iterator<Item = (BufferId, &'static str)> {
-        let moments = [(self.first_moment, "adam.m."), (self.second_moment, "adam.v.")];
-        let average = self.average.map(|average| (average, AVERAGE));
-        [(self.pass.parameters, "")].into_iter().chain(moments).chain(average)
     }
 }
 

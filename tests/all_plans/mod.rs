@@ -1,4 +1,4 @@
-//! The plans whose pipelines `tests/shaders.rs` checks and `examples/export_shaders.rs` writes for other compilers.
+//! The plans whose pipelines `tests/shaders.rs` checks and `tools/export_shaders.rs` writes for other compilers.
 
 use crate::common;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-"""Compiles every pipeline of a folder (examples/export_shaders.rs) with one of Windows' shader compilers, under Wine.
+"""Compiles every pipeline of a folder (tools/export_shaders.rs) with one of Windows' shader compilers, under Wine.
 
     check_hlsl.py fxc|dxc FOLDER COMPILER_FOLDER first|all
     check_hlsl.py --self-test COMPILER_FOLDER

@@ -1,8 +1,8 @@
 //! Draws samples of a model, with their energies, to a picture:
 //!
 //! ```sh
-//! cargo run --release --example sample_grid -- run/checkpoint.safetensors samples.png
-//! cargo run --release --example sample_grid -- weights.safetensors samples.png mnist-small
+//! cargo run --release --example sample -- run/checkpoint.safetensors samples.png
+//! cargo run --release --example sample -- weights.safetensors samples.png mnist-small
 //! ```
 //!
 //! A checkpoint names its network; for weights alone the third argument does.
@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let (model, picture, network) = match arguments.as_slice() {
         [model, picture] => (model, picture, None),
         [model, picture, network] => (model, picture, Some(network.as_str())),
-        _ => return Err(Error::Usage("usage: sample_grid MODEL PICTURE.png [NETWORK]".to_owned())),
+        _ => return Err(Error::Usage("usage: sample MODEL PICTURE.png [NETWORK]".to_owned())),
     };
     // The library waits for the device asynchronously; `pollster` blocks until it is done.
     pollster::block_on(draw(model, Path::new(picture), network))

@@ -1,0 +1,67 @@
+//! The header of a checkpoint: everything that is not a tensor.
+
+use crate::device::ChainPath;
+use crate::network::{Network, NetworkSpec};
+use crate::recipe::Config;
+use crate::recipe::presets::preset;
+use crate::{Error, Result};
+use std::path::Path;
+
+/// What [`Header::format`] says in the files that this version reads and writes.
+pub const FORMAT: &str = "thalweg-1";
+
+/// What a checkpoint says besides its tensors.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The network, as its own module describes it.
+    pub network: serde_json::Value,
+    /// The effective configuration of the run.
+    pub config: Config,
+    /// Training steps done.
+    pub step: u64,
+    /// Seed of the random numbers, now: a rollback may have changed it from `config.seed`.
+    pub seed: u64,
+    /// What it ran on: [`crate::Device::name`]. Empty in files of older versions.
+    #[serde(default)]
+    pub device: String,
+    /// The way its chains ran there; `Auto` in files of older versions.
+    #[serde(default)]
+    pub chain_path: ChainPath,
+    /// The data set: its name and a fingerprint, to notice when a run is resumed on another one.
+    pub data: String,
+    /// Where the data set was read from, as [`crate::Dataset::open`] takes it, a path from the root on: a hint, `data`
+    /// decides. Empty in files of older versions.
+    #[serde(default)]
+    pub data_source: String,
+    /// Recent means of the metrics, to be shown before new ones are there.
+    pub metrics: serde_json::Value,
+}
+
+/// Parses a header; the error says what is wrong with the file.
+pub(super) fn parse_header(json: &str) -> std::result::Result<Header, String> {
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: String,
+    }
+    let damaged = |e| format!("has a damaged Thalweg header: {e}");
+    let Format { format } = serde_json::from_str(json).map_err(damaged)?;
+    if format != FORMAT {
+        return Err(format!("has the format {format:?}, but this version of thalweg reads {FORMAT:?}"));
+    }
+    let header: Header = serde_json::from_str(json).map_err(damaged)?;
+    header.config.validate().map_err(|e| format!("has a configuration that can't be: {e}"))?;
+    Ok(header)
+}
+
+/// The network of a checkpoint: described in its header, or, before there were descriptions, a preset's name there.
+pub(crate) fn header_network(path: &Path, header: &Header) -> Result<Network> {
+    let built = match &header.network {
+        serde_json::Value::String(name) => preset(name),
+        value => NetworkSpec::from_value(value)
+            .map_err(|fault| Error::Network(fault.to_string()))
+            .and_then(|spec| spec.build()),
+    };
+    built.map_err(|error| Error::file(path, error.to_string()))
+}

@@ -1,0 +1,148 @@
+//! Options that several commands share, each said once.
+
+use super::given::model_path;
+use super::{calibrations, say_notes, screen, shell};
+use std::path::{Path, PathBuf};
+use thalweg::checkpoint::{LoadOptions, Loaded, Weights};
+use thalweg::data::ImageShape;
+use thalweg::data::reading::Reading;
+use thalweg::device::{ChainPath, Chains};
+use thalweg::recipe::Range;
+use thalweg::{Config, Device, Error, Model, Result};
+
+/// The device of a command.
+#[derive(clap::Args)]
+pub struct DeviceOption {
+    /// Where to compute: `auto` (the first GPU, else the CPU), `cpu` (`cpu:avx2` and the like force its instructions), an
+    /// adapter's number or a part of its name (see `thalweg devices`)
+    #[arg(long = "device", default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
+    pub device: String,
+}
+
+impl DeviceOption {
+    /// Opens the device, and warns on stderr about the choice where necessary.
+    pub async fn open(&self) -> Result<Device> {
+        self.open_for(ChainPath::Auto).await
+    }
+
+    async fn open_for(&self, asked: ChainPath) -> Result<Device> {
+        let (calibrations, set_aside) = match asked {
+            ChainPath::Auto => calibrations::read(),
+            _ => (Vec::new(), None),
+        };
+        let chains = Chains { asked, calibrations, set_aside, ..Chains::default() };
+        let (device, notes) = Device::open_with(&self.device, chains).await?;
+        for note in notes {
+            screen::warn(format_args!("{note}."));
+        }
+        Ok(device)
+    }
+}
+
+/// The device of a command that runs chains.
+#[derive(clap::Args)]
+pub struct ChainDeviceOptions {
+    #[command(flatten)]
+    pub on: DeviceOption,
+    /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
+    /// workgroup memory), by `layers`, or what suits it
+    #[arg(long, default_value = "auto", value_name = "auto|fused|fused-workgroup|layers")]
+    chain_path: ChainPath,
+}
+
+impl ChainDeviceOptions {
+    /// [`DeviceOption::open`].
+    pub async fn open(&self) -> Result<Device> {
+        self.on.open_for(self.chain_path).await
+    }
+
+    /// The options as they were given, for a command line.
+    pub fn repeated(&self) -> String {
+        let mut options = String::new();
+        if self.on.device != "auto" {
+            options += &format!(" {}", shell::option("device", &self.on.device));
+        }
+        if self.chain_path != ChainPath::Auto {
+            let path = serde_json::to_value(self.chain_path).unwrap_or_default();
+            options += &format!(" {}", shell::option("chain-path", path.as_str().unwrap_or("auto")));
+        }
+        options
+    }
+}
+
+/// The model of a command.
+#[derive(clap::Args)]
+pub struct ModelOptions {
+    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
+    /// run/checkpoint.safetensors, which `thalweg train` leaves]
+    #[arg(long = "model", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and
+    /// the like, which needs no --model: double-well, rosenbrock, rastrigin, ackley, five-gaussians, 8-gaussians,
+    /// 25-gaussians [default: the one that the checkpoint describes]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    #[command(flatten)]
+    weights: WeightsOption,
+}
+
+impl ModelOptions {
+    /// The model's file: see [`model_path`].
+    pub fn path(&self) -> Result<Option<PathBuf>> {
+        model_path(self.file.as_deref(), self.network.as_deref())
+    }
+
+    /// Reads the model and its recipe from the file at [`Self::path`], or builds the analytic energy that `--network` names.
+    pub fn open(&self, path: Option<&Path>) -> Result<(Model, Config)> {
+        match (path, self.network.as_deref()) {
+            (Some(path), network) => {
+                let ignore_extra_tensors = self.weights.ignore_extra_tensors;
+                let options = LoadOptions { weights: self.weights.choice(), ignore_extra_tensors };
+                let Loaded { model, recipe, notes } = Model::load_with(path, network, options)?;
+                say_notes(path.display(), &notes);
+                Ok((model, recipe))
+            }
+            (None, Some(network)) => Model::analytic(network),
+            (None, None) => {
+                let text = "--model FILE is missing; only analytic energies, as in `--network analytic:gaussian`, need none";
+                Err(Error::Usage(text.to_owned()))
+            }
+        }
+    }
+}
+
+/// Which weights of a checkpoint a command is to use.
+#[derive(clap::Args)]
+pub struct WeightsOption {
+    /// Use the weights of the last training step, where the checkpoint has their moving average, too (`ema.decay`)
+    #[arg(long)]
+    raw_weights: bool,
+    /// Of a safetensors file of weights, pass over tensors that the network does not have, such as batch normalisation:
+    /// the energies are those of the network without them
+    #[arg(long)]
+    ignore_extra_tensors: bool,
+}
+
+impl WeightsOption {
+    /// The choice.
+    pub fn choice(&self) -> Weights {
+        if self.raw_weights { Weights::Raw } else { Weights::Average }
+    }
+}
+
+/// How a command reads images that lie in files as floats.
+#[derive(clap::Args)]
+pub struct RangeOption {
+    /// What float images hold: values in [-1, 1] (`signed`), [0, 1] (`unit`) or [0, 255] (`bytes`), or what their lowest and
+    /// highest value say (`auto`) [default: the model's recipe]
+    #[arg(long, value_name = "auto|signed|unit|bytes")]
+    range: Option<Range>,
+}
+
+impl RangeOption {
+    /// What a file is read as, for a network with this input and recipe.
+    pub fn reading(&self, input: ImageShape, recipe: &Config) -> Reading {
+        let reading = Reading::for_network(input, recipe);
+        Reading { range: self.range.unwrap_or(reading.range), ..reading }
+    }
+}
