@@ -77,7 +77,7 @@ fn a_run_that_is_stopped_and_resumed_is_the_same_run() {
     let end = pollster::block_on(begin(&[], &parts).unwrap().finish(&mut count)).unwrap();
     assert!((7..25).contains(&end.step), "{end:?}");
     let end = pollster::block_on(async {
-        let run = Run::resume(&Device::cpu(), &digits(), &parts, None).await.unwrap();
+        let mut run = Run::resume(&Device::cpu(), &digits(), &parts, None).await.unwrap();
         run.finish(&mut ()).await
     })
     .unwrap();
@@ -88,7 +88,7 @@ fn a_run_that_is_stopped_and_resumed_is_the_same_run() {
 
     // A longer run, from there on.
     let end = pollster::block_on(async {
-        let run = Run::resume(&Device::cpu(), &digits(), &parts, Some(30)).await.unwrap();
+        let mut run = Run::resume(&Device::cpu(), &digits(), &parts, Some(30)).await.unwrap();
         run.finish(&mut ()).await
     })
     .unwrap();
