@@ -629,3 +629,16 @@ fn run_one_block<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code for instructions that a processor lacks is undefined behaviour: it is refused before.
+    #[test]
+    fn the_peak_of_a_missing_instruction_set_is_refused() {
+        for isa in [Isa::Avx2, Isa::Avx512, Isa::Bf16].into_iter().filter(|isa| !isa.is_available()) {
+            assert!(std::panic::catch_unwind(|| peak_gflops(isa, 0.0)).is_err(), "{isa}");
+        }
+    }
+}

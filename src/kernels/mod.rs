@@ -103,7 +103,6 @@ pub mod second_order {
 pub use {data::*, guarding::*, layers::*, loss::*, optimizer::*, sampling::*, second_order::*};
 
 mod activation;
-
 mod bindings;
 mod kernel;
 mod overrides;
@@ -153,7 +152,7 @@ mod prelude {
     pub(super) use super::overrides::{Overrides, overrides};
     #[cfg(test)]
     pub(super) use super::testing::*;
-    pub(super) use super::uniform::shader_struct;
+    pub(super) use super::uniform::{block_params, shader_struct};
     pub(super) use super::{
         Binding, BlockParams, ElementParams, KernelSpec, Need, Parts, Real, Slope, SlopeParams, State,
         Tolerance, WORKGROUP_SIZE, activate, fours, groups, shader,

@@ -20,7 +20,7 @@ shader_struct! {
         chain_base: u32,
         /// How often training went back to a snapshot.
         retries: u32,
-        /// Why training was halted ([`guard::Reason`]); 0 while it goes on.
+        /// Why training was halted ([`super::guard::Reason`]); 0 while it goes on.
         halted: u32,
         /// The number of the plan's first image among all that are drawn: 0 but where [`crate::Sampler`] takes so many images at a
         /// time. Random numbers go by an image's number among all.

@@ -54,11 +54,17 @@ shader_struct! {
     }
 }
 
-impl BlockParams {
-    pub(super) fn of(blocks: &Range<u32>) -> Self {
-        Self { first_block: blocks.start }
-    }
+/// For a kernel's `impl`: its uniform struct is [`BlockParams`].
+macro_rules! block_params {
+    () => {
+        type Params = $crate::kernels::BlockParams;
+
+        fn params(&self, blocks: &std::ops::Range<u32>) -> Self::Params {
+            $crate::kernels::BlockParams { first_block: blocks.start }
+        }
+    };
 }
+pub(crate) use block_params;
 
 impl SlopeParams {
     pub(super) fn new(blocks: &Range<u32>, slope: Slope) -> Self {

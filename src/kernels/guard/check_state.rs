@@ -14,7 +14,7 @@ pub struct CheckState {
 
 impl KernelSpec for CheckState {
     const SOURCE: &'static str = shader!["lib/state", "lib/memory", "lib/sum", "guard/check_state"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// State; counts; the guard's memory; 1 where a snapshot is to be kept, else 0.
     const ACCESS: &'static [Access] = &[ReadWrite, Read, ReadWrite, Write];
@@ -27,10 +27,6 @@ impl KernelSpec for CheckState {
 
     fn overrides(&self) -> Overrides {
         overrides![N_COUNTS: self.n_counts, INTERVAL: self.interval]
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {

@@ -22,7 +22,7 @@ impl CopyWords {
 
 impl KernelSpec for CopyWords {
     const SOURCE: &'static str = shader!["guard/copy_words"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// What [`crate::kernels::check_state`] says: 0 for no copy; words to read; words to write.
     const ACCESS: &'static [Access] = &[Read, Read, Write];
@@ -36,10 +36,6 @@ impl KernelSpec for CopyWords {
 
     fn overrides(&self) -> Overrides {
         overrides![WORKGROUP_SIZE, LENGTH: self.length, GROUPS: self.groups(), ALWAYS: self.always]
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

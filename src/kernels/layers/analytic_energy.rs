@@ -109,7 +109,7 @@ impl AnalyticEnergy {
 
 impl KernelSpec for AnalyticEnergy {
     const SOURCE: &'static str = shader!["lib/random", "lib/mixture", "layers/analytic_energy"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = true;
     /// x; energy; gradient.
     const ACCESS: &'static [Access] = &[Read, Write, Write];
@@ -129,10 +129,6 @@ impl KernelSpec for AnalyticEnergy {
             WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, ENERGY: (self.energy as u32),
             CENTRES: of_mixture[0], SIGMA: of_mixture[1], LOG_NORM: of_mixture[2],
         ]
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

@@ -82,7 +82,7 @@ pub(crate) fn conv_overrides(s: &ConvShape) -> Overrides {
 
 impl KernelSpec for ConvForward {
     const SOURCE: &'static str = shader!["lib/activation", "lib/tile", "layers/conv_forward"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = true;
     /// Input; packed weights; parameters; output; slope.
     const ACCESS: &'static [Access] = &[Read, Read, Read, Write, Write];
@@ -116,10 +116,6 @@ impl KernelSpec for ConvForward {
             ACTIVATION: self.activation.code(), LEAK: self.activation.leak(),
         ]);
         overrides
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

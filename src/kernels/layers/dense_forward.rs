@@ -64,7 +64,7 @@ pub(crate) fn dense_prelude(tile_channels: usize) -> String {
 
 impl KernelSpec for DenseForward {
     const SOURCE: &'static str = shader!["lib/activation", "layers/dense_forward"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = true;
     /// Input; packed weights; parameters; output; slope.
     const ACCESS: &'static [Access] = &[Read, Read, Read, Write, Write];
@@ -95,10 +95,6 @@ impl KernelSpec for DenseForward {
             ACTIVATION: self.activation.code(), LEAK: self.activation.leak(),
         ]);
         overrides
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

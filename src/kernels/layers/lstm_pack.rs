@@ -126,7 +126,7 @@ impl LstmPack {
 
 impl KernelSpec for LstmPack {
     const SOURCE: &'static str = shader!["layers/lstm_pack"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// Parameters; packed weights.
     const ACCESS: &'static [Access] = &[Read, Write];
@@ -145,10 +145,6 @@ impl KernelSpec for LstmPack {
             WORKGROUP_SIZE, IN_CHANNELS: self.cell.in_channels, HIDDEN: self.cell.hidden, TILE: self.tile,
             WEIGHT_OFFSET: self.cell.weight_offset,
         ]
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

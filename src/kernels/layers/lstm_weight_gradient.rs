@@ -61,7 +61,7 @@ fn add_products<R: Real>(g: &[R], values: &[R], sums: &mut [R]) {
 
 impl KernelSpec for LstmWeightGradient {
     const SOURCE: &'static str = shader!["layers/lstm_weight_gradient"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// Input; trace; partial sums.
     const ACCESS: &'static [Access] = &[Read, Read, Write];
@@ -85,10 +85,6 @@ impl KernelSpec for LstmWeightGradient {
         ];
         overrides.extend(self.chunks.overrides());
         overrides
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

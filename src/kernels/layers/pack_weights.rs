@@ -181,7 +181,7 @@ pub struct PackWeights {
 
 impl KernelSpec for PackWeights {
     const SOURCE: &'static str = shader!["layers/pack_weights"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// Parameters; packed weights.
     const ACCESS: &'static [Access] = &[Read, Write];
@@ -203,10 +203,6 @@ impl KernelSpec for PackWeights {
             TILE: p.tile, BACKWARD: p.backward, FLATTENED: p.flattened, WEIGHT_OFFSET: self.weight_offset,
             PACKED_OFFSET: self.packed_offset,
         ]
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

@@ -35,7 +35,7 @@ pub(crate) fn pool_overrides(lanes: u32, s: &PoolShape) -> Overrides {
 
 impl KernelSpec for PoolForward {
     const SOURCE: &'static str = shader!["layers/pool_forward"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = true;
     /// Input; output; slope.
     const ACCESS: &'static [Access] = &[Read, Write, Write];
@@ -50,10 +50,6 @@ impl KernelSpec for PoolForward {
 
     fn overrides(&self) -> Overrides {
         pool_overrides(self.lanes, &self.shape)
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

@@ -13,7 +13,7 @@ pub struct ReducePartials {
 
 impl KernelSpec for ReducePartials {
     const SOURCE: &'static str = shader!["layers/reduce_partials"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// Partial sums; gradient.
     const ACCESS: &'static [Access] = &[Read, Write];
@@ -26,10 +26,6 @@ impl KernelSpec for ReducePartials {
 
     fn overrides(&self) -> Overrides {
         overrides![WORKGROUP_SIZE, N_PARAMETERS: self.n_parameters, N_CHUNKS: self.n_chunks]
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

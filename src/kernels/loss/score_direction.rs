@@ -58,7 +58,7 @@ impl ScoreDirection {
 
 impl KernelSpec for ScoreDirection {
     const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "loss/score_direction"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = true;
     /// State; the energy's gradient; target; weight; direction; residual.
     const ACCESS: &'static [Access] = &[Read, Read, Read, Read, Write, Write];
@@ -75,10 +75,6 @@ impl KernelSpec for ScoreDirection {
             WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, BATCH: self.batch,
             N_IMAGES: self.n_images,
         ]
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

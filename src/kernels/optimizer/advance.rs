@@ -13,7 +13,7 @@ pub struct Advance {
 
 impl KernelSpec for Advance {
     const SOURCE: &'static str = shader!["lib/state", "optimizer/advance"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// State.
     const ACCESS: &'static [Access] = &[ReadWrite];
@@ -26,10 +26,6 @@ impl KernelSpec for Advance {
 
     fn overrides(&self) -> Overrides {
         overrides![BATCH: self.batch, CAPACITY: self.capacity]
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {

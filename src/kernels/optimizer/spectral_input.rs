@@ -45,7 +45,7 @@ pub struct SpectralInput {
 
 impl KernelSpec for SpectralInput {
     const SOURCE: &'static str = shader!["optimizer/spectral_input"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// Parameters; u of all matrices; v.
     const ACCESS: &'static [Access] = &[Read, Read, Write];
@@ -65,10 +65,6 @@ impl KernelSpec for SpectralInput {
         overrides.push(("VECTOR_OFFSET", self.matrix.vector_offset as f64));
         overrides.push(("WORKGROUP_SIZE", WORKGROUP_SIZE.into()));
         overrides
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

@@ -12,7 +12,7 @@ pub struct SpectralOutput {
 
 impl KernelSpec for SpectralOutput {
     const SOURCE: &'static str = shader!["lib/sum", "optimizer/spectral_output"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// Parameters; v; t.
     const ACCESS: &'static [Access] = &[Read, Read, Write];
@@ -31,10 +31,6 @@ impl KernelSpec for SpectralOutput {
         let mut overrides = self.matrix.overrides();
         overrides.retain(|(name, _)| *name != "ROWS");
         overrides
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

@@ -17,7 +17,7 @@ pub struct SumSquares {
 
 impl KernelSpec for SumSquares {
     const SOURCE: &'static str = shader!["lib/sum", "optimizer/sum_squares"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = false;
     /// Gradient; partial sums.
     const ACCESS: &'static [Access] = &[Read, Write];
@@ -30,10 +30,6 @@ impl KernelSpec for SumSquares {
 
     fn overrides(&self) -> Overrides {
         overrides![N_PARAMETERS: self.n_parameters]
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {

@@ -124,7 +124,7 @@ pub(crate) fn jet_overrides(k: &ActivationJet) -> Overrides {
 impl KernelSpec for ActivationJet {
     const SOURCE: &'static str =
         shader!["lib/activation", "lib/curves", "lib/jet", "second_order/activation_jet"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = true;
     /// Pre-activation less bias; parameters; activation.
     const ACCESS: &'static [Access] = &[Read, Read, Write];
@@ -138,10 +138,6 @@ impl KernelSpec for ActivationJet {
 
     fn overrides(&self) -> Overrides {
         jet_overrides(self)
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

@@ -45,7 +45,7 @@ impl ActivationJetBackward {
 impl KernelSpec for ActivationJetBackward {
     const SOURCE: &'static str =
         shader!["lib/activation", "lib/curves", "lib/jet", "second_order/activation_jet_backward"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = true;
     /// Pre-activation less bias; parameters; gradient.
     const ACCESS: &'static [Access] = &[Read, Read, ReadWrite];
@@ -58,10 +58,6 @@ impl KernelSpec for ActivationJetBackward {
 
     fn overrides(&self) -> Overrides {
         jet_overrides(&self.0)
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        self.0.params(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {

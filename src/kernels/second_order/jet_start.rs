@@ -70,7 +70,7 @@ impl JetStart {
 
 impl KernelSpec for JetStart {
     const SOURCE: &'static str = shader!["second_order/jet_start"];
-    type Params = BlockParams;
+    block_params!();
     const PER_BLOCK: bool = true;
     /// x; its energy's gradient; probes (anything for what is not needed); streams; residuals.
     const ACCESS: &'static [Access] = &[Read, Read, Read, Write, Write];
@@ -105,10 +105,6 @@ impl KernelSpec for JetStart {
         ];
         overrides.extend(self.jet.overrides());
         overrides
-    }
-
-    fn params(&self, blocks: &Range<u32>) -> BlockParams {
-        BlockParams::of(blocks)
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
