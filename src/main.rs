@@ -41,6 +41,8 @@ enum Command {
     Bench(cli::bench::Arguments),
     /// Check a device: run training steps on it and on the plain reference, and compare every result
     Compare(cli::compare::Arguments),
+    /// List the launches of a training step, with their buffers and shapes
+    Plan(cli::plan::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -51,8 +53,9 @@ fn main() -> ExitCode {
     let mut matches = Arguments::command().term_width(screen::help_width()).get_matches();
     let checked = check_paths(&matches);
     let arguments = Arguments::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
-    use Command::{Bench, Compare, Devices, Evaluate};
-    let prints_results = matches!(arguments.command, Devices(_) | Bench(_) | Compare(_) | Evaluate(_));
+    use Command::{Bench, Compare, Devices, Evaluate, Plan};
+    let prints_results =
+        matches!(arguments.command, Devices(_) | Bench(_) | Compare(_) | Evaluate(_) | Plan(_));
     arguments.verbosity.apply(prints_results);
     let result = pollster::block_on(async {
         checked?;
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
             Command::Devices(arguments) => cli::devices::run(arguments).await?,
             Command::Bench(arguments) => cli::bench::run(arguments, process_start).await?,
             Command::Compare(arguments) => return cli::compare::run(arguments).await,
+            Command::Plan(arguments) => cli::plan::run(&arguments)?,
         }
         Ok(ExitCode::SUCCESS)
     });

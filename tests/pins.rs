@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use thalweg::checkpoint::TensorData;
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, Images};
-use thalweg::plan::{Layout, Plan};
+use thalweg::plan::{ExampleStorage, Layout, Plan, Target, TrainingData, training_plan};
 use thalweg::random::{Philox, Stream};
+use thalweg::recipe::PRESETS;
 use thalweg::{Config, Dataset, Device, Sampler, Trainer};
 
 /// Names of runs with their presets and the settings that differ; `SMALLER` holds for all.
@@ -243,6 +244,26 @@ fn plans_are_pinned() {
             .unwrap();
     }
     check("plans.txt", &text, None, true);
+}
+
+/// Every preset's training step as `thalweg plan` lists it: the order of its launches, and their buffers.
+#[test]
+fn training_steps_are_listed() {
+    for preset in PRESETS {
+        let recipe = Config::preset(preset).unwrap();
+        let network = recipe.known_network().unwrap();
+        let data = TrainingData::new(ExampleStorage::Floats, 1000, network.input);
+        let target = Target { fused_steps: u32::MAX, ..Target::gpu(32) };
+        let plan = training_plan(&network, &recipe, &data, target);
+        let path = format!("{}/tests/pins/step-{preset}.txt", env!("CARGO_MANIFEST_DIR"));
+        let text = plan.plan.list(plan.step);
+        if std::env::var_os("THALWEG_PIN").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let pinned = std::fs::read_to_string(&path).unwrap_or_default();
+        let first = text.lines().zip(pinned.lines()).find(|(new, old)| new != old);
+        assert!(text == pinned, "{path}: {first:?}");
+    }
 }
 
 #[test]

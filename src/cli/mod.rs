@@ -12,6 +12,7 @@ pub mod folder;
 pub mod given;
 pub mod options;
 pub mod paths;
+pub mod plan;
 pub mod plot;
 pub mod progress;
 pub mod sample;

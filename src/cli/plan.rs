@@ -1,0 +1,62 @@
+//! `thalweg plan`: the launches of a training step, in order.
+
+use super::say;
+use thalweg::data::toy::Toy;
+use thalweg::plan::{ExampleStorage, Target, TrainingData, training_plan};
+use thalweg::recipe::Settings;
+use thalweg::{Config, Result};
+
+/// Options of `thalweg plan`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The preset whose training step is listed [default: digits]
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// One setting of training; `thalweg train --set help` lists them all
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// List the step as the CPU runs it: with other block sizes, and chains by layers
+    #[arg(long)]
+    cpu: bool,
+    /// List every program, and not the training step alone
+    #[arg(long)]
+    all: bool,
+}
+
+/// Runs the command. Needs no device and no data.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut settings = Settings::of(match &arguments.preset {
+        Some(name) => Config::preset(name)?,
+        None => Config::default(),
+    });
+    for setting in &arguments.set {
+        settings.set(setting)?;
+    }
+    let recipe = settings.finish()?;
+    let network = recipe.known_network()?;
+    let storage = match network.input {
+        shape if shape.is_image() => ExampleStorage::Bytes,
+        shape if shape == thalweg::data::toy::POINT => ExampleStorage::Fresh(Toy::FiveGaussians),
+        _ => ExampleStorage::Floats,
+    };
+    let (batch, data) = (recipe.train.batch, TrainingData::new(storage, N_IMAGES, network.input));
+    let target =
+        if arguments.cpu { Target::CPU } else { Target { fused_steps: u32::MAX, ..Target::gpu(batch) } };
+    let plan = training_plan(&network, &recipe, &data, target);
+    if arguments.all {
+        say(format_args!("{}", plan.plan.to_string().trim_end()));
+    } else {
+        let n = plan.plan.programs[plan.step.0].len();
+        say(format_args!(
+            "Training step of `{}`, batch {batch}: {n} launches over {} blocks of {} images.\n{}",
+            recipe.preset,
+            plan.plan.n_blocks,
+            plan.plan.lanes,
+            plan.plan.list(plan.step).trim_end()
+        ));
+    }
+    Ok(())
+}
+
+/// Images of the data set that the step draws from, as of MNIST.
+const N_IMAGES: u32 = 60_000;
