@@ -93,7 +93,7 @@ fn check_paths(matches: &clap::ArgMatches) -> thalweg::Result<()> {
     command.find_subcommand(name).map_or(Ok(()), |command| cli::paths::check(command, matches))
 }
 
-/// Loses the device after so many calls to it, for tests of what a run leaves then. docs/design.md names the variable.
+/// Loses the device after so many calls to it, for tests of what a run leaves then. docs/architecture.md names the variable.
 fn lose_device() {
     const NAME: &str = "THALWEG_TEST_LOSE_DEVICE_AFTER";
     let Ok(value) = std::env::var(NAME) else { return };

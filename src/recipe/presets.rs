@@ -277,7 +277,7 @@ impl Config {
 }
 
 /// One energy for all noise levels, trained by denoising score matching and sampled by annealed Langevin dynamics. Found by
-/// experiment: docs/recipe-search.md.
+/// experiment: docs/notes/2026-11-22-recipe-search.md.
 fn digits(base: Config) -> Config {
     Config {
         objective: Objective::DenoisingScoreMatching,
