@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::data::Examples;
 use thalweg::network::Activation;
-use thalweg::train::run::{CHECKPOINT, Event, METRICS, Observer, Stop};
+use thalweg::train::run::{CHECKPOINT, End, Event, METRICS, Observer, Stop};
 use thalweg::{Config, Dataset, Device, Error, Network, Run, Trainer};
 
 /// Counts what happens, and stops after so many steps.
@@ -45,7 +45,8 @@ fn trainer(settings: &[&str]) -> Trainer {
     let network = Network::builder("small", [1, 28, 28]).conv(4, 3).stride(2).activation(Activation::Swish);
     let network = network.dense(1).build().unwrap().spec();
     let mut config = Config { network: Some(network), ..Config::preset("mnist-small").unwrap() };
-    let tiny = ["train.batch=20", "train.steps=25", "chain.steps=2", "replay.capacity=60", "replay.initial=20"];
+    let tiny =
+        ["train.batch=20", "train.steps=25", "chain.steps=2", "replay.capacity=60", "replay.initial=20"];
     for setting in tiny.iter().chain(settings) {
         config.set(setting).unwrap();
     }
@@ -54,6 +55,13 @@ fn trainer(settings: &[&str]) -> Trainer {
 
 fn begin(settings: &[&str], folder: &Path) -> thalweg::Result<Run> {
     pollster::block_on(Run::begin(trainer(settings), &digits(), folder))
+}
+
+fn resume(folder: &Path, steps: Option<u64>) -> End {
+    pollster::block_on(async {
+        let mut run = Run::resume(&Device::cpu(), &digits(), folder, steps).await.unwrap();
+        run.finish(&mut ()).await.unwrap()
+    })
 }
 
 /// Figures of each step, without the clock.
@@ -75,16 +83,14 @@ fn a_run_that_is_stopped_and_resumed_is_the_same_run() {
     let mut count = Count { stop_after: Some(7), ..Count::default() };
     let end = pollster::block_on(begin(&[], &parts).unwrap().finish(&mut count)).unwrap();
     assert!((7..25).contains(&end.step), "{end:?}");
-    let resumed = Run::resume(&Device::cpu(), &digits(), &parts, None);
-    let end = pollster::block_on(async { resumed.await.unwrap().finish(&mut ()).await }).unwrap();
+    let end = resume(&parts, None);
     assert_eq!(end.step, 25);
     assert_eq!(rows(&parts), rows(&whole));
     let load = |folder: &Path| Checkpoint::load(folder.join(CHECKPOINT)).unwrap();
     assert!(load(&parts) == load(&whole));
 
     // A longer run, from there on.
-    let resumed = Run::resume(&Device::cpu(), &digits(), &parts, Some(30));
-    let end = pollster::block_on(async { resumed.await.unwrap().finish(&mut ()).await }).unwrap();
+    let end = resume(&parts, Some(30));
     assert_eq!((end.began, end.step), (25, 30));
 }
 
