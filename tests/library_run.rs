@@ -107,7 +107,7 @@ fn a_folder_that_holds_a_run_is_refused_and_left_alone() {
 #[test]
 fn a_run_that_always_diverges_is_rolled_back_and_then_stopped() {
     let folder = TempDir::new().unwrap();
-    let settings = ["adam.learning_rate=0.1", "guard.learning_rate_factor=1"];
+    let settings = ["adam.learning_rate=100", "guard.learning_rate_factor=1"];
     let mut run = begin(&settings, folder.path()).unwrap();
     let mut count = Count::default();
     let error = pollster::block_on(run.finish(&mut count)).unwrap_err();
