@@ -397,7 +397,7 @@ fn child_saves_until_it_is_stopped() {
     }
 }
 
-const CHILD: [&str; 3] = ["--exact", "child_saves_until_it_is_stopped", "--nocapture"];
+const CHILD: [&str; 3] = ["--exact", "checkpoint::child_saves_until_it_is_stopped", "--nocapture"];
 
 #[test]
 fn killed_while_saving() {

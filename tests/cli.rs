@@ -1383,7 +1383,7 @@ fn help_names_every_option_and_its_default() {
         (
             "plot",
             &[
-                ("--model", "[default: run/checkpoint.safetensors]"),
+                ("--model", "[default: run/checkpoint.safetensors, which"),
                 ("--raw-weights", "moving average"),
                 ("--ignore-extra-tensors", "does not have"),
                 ("--network", "[default: the one"),

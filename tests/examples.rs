@@ -31,7 +31,8 @@ fn is_png(path: &Path) -> bool {
 fn train_and_sample() {
     let folder = TempDir::new().unwrap();
     let at = folder.path();
-    let settings = ["train.steps=20", "train.batch=16", "chain.steps=3", "replay.capacity=64"];
+    let settings =
+        ["train.steps=20", "train.batch=16", "chain.steps=3", "replay.capacity=64", "replay.initial=32"];
     let text = works("train", at, &[&["run"][..], &settings].concat());
     assert!(text.contains("step   20: E real") && text.contains("20 steps on"), "{text}");
     let rows = fs::read_to_string(at.join("run/metrics.csv")).unwrap();

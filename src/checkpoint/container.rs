@@ -129,7 +129,7 @@ impl Checkpoint {
 /// of other types than these, F32 and U32 are left out.
 ///
 /// # Errors
-/// A file that can't be read, is damaged, or was written by a version with another [`FORMAT`].
+/// A file that can't be read, is damaged, or was written by a version with another [`FORMAT`](super::FORMAT).
 pub fn load_tensors(path: impl AsRef<Path>) -> Result<(Option<Header>, BTreeMap<String, Tensor>)> {
     let archive = Archive::open(path)?;
     let header = archive.header.clone();

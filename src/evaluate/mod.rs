@@ -7,7 +7,7 @@
 //! * [`features`]: how alike two sets of features are;
 //! * [`points`]: samples of points and sequences against held-out ones;
 //! * [`samples`]: samples against held-out images, in the classifier's features and in pixels;
-//! * [`annealed`]: log Z and log-likelihood by annealed importance sampling;
+//! * [`ais`]: log Z and log-likelihood by annealed importance sampling;
 //! * [`long_run`]: chains that go on for longer than in training;
 //! * [`mixing`]: how well chains mix.
 //!

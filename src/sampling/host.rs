@@ -146,7 +146,12 @@ impl<E: Energy> HostSampler<E> {
         check(start.shape, energy.shape())?;
         let LangevinOptions { step_size, temperature, bound, .. } = options;
         let is_positive = |x: f32| x > 0.0 && x.is_finite(); // NaN is not
-        if start.count() == 0 || !is_positive(step_size) || !is_positive(temperature) || !(bound > 0.0) {
+        if start.count() == 0
+            || !is_positive(step_size)
+            || !is_positive(temperature)
+            || bound.is_nan()
+            || bound <= 0.0
+        {
             return Err(Error::Usage(format!(
                 "{} chains of step size {step_size} at temperature {temperature} in a box of +-{bound}: there must be a chain, \
                  and all three must be above 0",

@@ -2,7 +2,7 @@
 //! 2001, <https://arxiv.org/abs/physics/9803008>), from both ends.
 //!
 //! A model of energy `E` has at temperature `T` the density `exp(-E(x)/T) / Z`, on all of space or on the box that its
-//! chains are clamped to. One that is sampled by annealed Langevin dynamics ([`Form::Annealed`]) has a density of blurred
+//! chains are clamped to. One that is sampled by annealed Langevin dynamics ([`Form::Annealed`](crate::kernels::dynamics::Form::Annealed)) has a density of blurred
 //! images at each noise level, which `T` then is: `exp(-E(x)/T - |x|^2/2) / Z`. A [`Base`] has a known constant. Between it
 //! and the model lie the densities `exp(-f)`, `f = beta E1 + (1 - beta) E0`, `E1` the model's exponent, `E0` the base's,
 //! `beta` from 0 to 1. Chains go from one end to the other, a step of Hamiltonian Monte Carlo with each, which leaves it
