@@ -331,6 +331,20 @@ fn damaged_headers() {
     assert_refused(&file(r#"{"__metadata__":7}"#, b""), &["damaged header", "an object of strings"]);
 }
 
+/// `loss.kl` was a setting of 0.1: files in which it is 0 are read, others are refused.
+#[test]
+fn the_removed_kl_term() {
+    let tensors = BTreeMap::<String, Tensor>::new();
+    let with_kl = |kl: serde_json::Value| {
+        let mut header = serde_json::to_value(header()).unwrap();
+        header["config"]["loss"]["kl"] = kl;
+        let listing = json!({"__metadata__": {"thalweg": header.to_string()}});
+        file(listing.to_string(), &[])
+    };
+    assert_eq!(read(&with_kl(json!(0.0))).unwrap(), (Some(header()), tensors));
+    assert_refused(&with_kl(json!(0.3)), &["loss.kl", "0.3", "version 0.1"]);
+}
+
 #[test]
 fn paths_that_are_no_files() {
     let folder = tempfile::tempdir().unwrap();

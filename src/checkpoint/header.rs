@@ -18,6 +18,7 @@ pub struct Header {
     /// The network, as its own module describes it.
     pub network: serde_json::Value,
     /// The effective configuration of the run.
+    #[serde(deserialize_with = "read_config")]
     pub config: Config,
     /// Training steps done.
     pub step: u64,
@@ -44,15 +45,34 @@ pub(super) fn parse_header(json: &str) -> std::result::Result<Header, String> {
     #[derive(serde::Deserialize)]
     struct Format {
         format: String,
+        #[serde(default)]
+        config: serde_json::Value,
     }
     let damaged = |e| format!("has a damaged Thalweg header: {e}");
-    let Format { format } = serde_json::from_str(json).map_err(damaged)?;
+    let Format { format, config } = serde_json::from_str(json).map_err(damaged)?;
     if format != FORMAT {
         return Err(format!("has the format {format:?}, but this version of thalweg reads {FORMAT:?}"));
+    }
+    let kl = config.pointer("/loss/kl").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+    if kl != 0.0 {
+        return Err(format!(
+            "was trained with `loss.kl` = {kl}, a setting that this version of thalweg no longer has: use version 0.1, or \
+             train a model anew without it"
+        ));
     }
     let header: Header = serde_json::from_str(json).map_err(damaged)?;
     header.config.validate().map_err(|e| format!("has a configuration that can't be: {e}"))?;
     Ok(header)
+}
+
+/// Reads a configuration, without `loss.kl`, a setting of version 0.1 whose default was 0.
+fn read_config<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Config, D::Error> {
+    use serde::Deserialize;
+    let mut config = serde_json::Value::deserialize(deserializer)?;
+    if let Some(loss) = config.pointer_mut("/loss").and_then(serde_json::Value::as_object_mut) {
+        loss.remove("kl");
+    }
+    Config::deserialize(config).map_err(serde::de::Error::custom)
 }
 
 /// The network of a checkpoint: described in its header, or, before there were descriptions, a preset's name there.

@@ -14,9 +14,7 @@ use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::network::Network;
-use crate::plan::{
-    BufferId, Cause, JetPass, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan,
-};
+use crate::plan::{BufferId, Cause, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan};
 use crate::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::recipe::{Config, Guard, Objective, OnDivergence, Standardize};
 use crate::{Error, Result};
@@ -283,10 +281,6 @@ impl Trainer {
         }
         if let Some(objective) = config.score_objective() {
             objective.check(&network)?;
-        }
-        if let (true, Err(layer)) = (config.loss.kl > 0.0, JetPass::check(&network)) {
-            let text = format!("needs second derivatives, which {layer}, an LSTM, has not: leave it 0");
-            return Err(Error::setting("loss.kl", text));
         }
         assert!(input.len() < MAX_FEATURES);
         let n_images = u32::try_from(examples.count())
