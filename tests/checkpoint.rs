@@ -302,6 +302,14 @@ fn damaged_headers() {
     assert_refused(&with(r#"{"format":"thalweg-1"}"#), &["missing field `network`"]);
     let twice = good.to_string().replacen('{', r#"{"step":1,"#, 1);
     assert_refused(&with(&twice), &["duplicate field `step`"]);
+    for field in ["device", "chain_path", "data_source"] {
+        let mut without = good.clone();
+        without.as_object_mut().unwrap().remove(field);
+        assert_refused(
+            &with(&without.to_string()),
+            &["damaged Thalweg header", &format!("missing field `{field}`")],
+        );
+    }
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     let deep = good.to_string().replacen(r#""step":"#, &format!(r#""network":{deep},"step":"#), 1);
     assert_refused(&with(&deep), &["damaged Thalweg header"]);

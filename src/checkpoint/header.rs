@@ -3,7 +3,6 @@
 use crate::device::ChainPath;
 use crate::network::{Network, NetworkSpec};
 use crate::recipe::Config;
-use crate::recipe::presets::preset;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -24,17 +23,14 @@ pub struct Header {
     pub step: u64,
     /// Seed of the random numbers, now: a rollback may have changed it from `config.seed`.
     pub seed: u64,
-    /// What it ran on: [`crate::Device::name`]. Empty in files of older versions.
-    #[serde(default)]
+    /// What it ran on: [`crate::Device::name`].
     pub device: String,
-    /// The way its chains ran there; `Auto` in files of older versions.
-    #[serde(default)]
+    /// The way its chains ran there.
     pub chain_path: ChainPath,
     /// The data set: its name and a fingerprint, to notice when a run is resumed on another one.
     pub data: String,
     /// Where the data set was read from, as [`crate::Dataset::open`] takes it, a path from the root on: a hint, `data`
-    /// decides. Empty in files of older versions.
-    #[serde(default)]
+    /// decides. Empty for data that the program was given in memory.
     pub data_source: String,
     /// Recent means of the metrics, to be shown before new ones are there.
     pub metrics: serde_json::Value,
@@ -75,13 +71,8 @@ fn read_config<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result
     Config::deserialize(config).map_err(serde::de::Error::custom)
 }
 
-/// The network of a checkpoint: described in its header, or, before there were descriptions, a preset's name there.
+/// Builds the network that a checkpoint's header describes.
 pub(crate) fn header_network(path: &Path, header: &Header) -> Result<Network> {
-    let built = match &header.network {
-        serde_json::Value::String(name) => preset(name),
-        value => NetworkSpec::from_value(value)
-            .map_err(|fault| Error::Network(fault.to_string()))
-            .and_then(|spec| spec.build()),
-    };
-    built.map_err(|error| Error::file(path, error.to_string()))
+    let spec = NetworkSpec::from_value(&header.network).map_err(|fault| Error::Network(fault.to_string()));
+    spec.and_then(|spec| spec.build()).map_err(|error| Error::file(path, error.to_string()))
 }

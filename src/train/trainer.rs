@@ -188,7 +188,7 @@ impl Trainer {
         let has_guard = trainer.plan.guard.is_some();
         trainer.write(&live, |buffer| buffer);
         if has_guard {
-            // A file from before there was a guard, or of the moment of the snapshot, has none: this is it.
+            // A run without a guard so far, or at the very step of its snapshot, has none: this state becomes the snapshot.
             let has_snapshot = tensors.names().any(|name| name.starts_with(SNAPSHOT));
             let kept = match has_snapshot {
                 true => RunState::take(path, &trainer.network, &parts, SNAPSHOT, &mut tensors)?,
