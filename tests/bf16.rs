@@ -93,7 +93,7 @@ fn all_but_chains_is_of_floats() {
             machine.run(plan.start).unwrap();
             // In a step that has all that chains share a program with: chains' layers, and no others.
             let mut whole = recipe.clone();
-            (whole.loss.kl, whole.loss.smoothness) = (0.3, 0.1);
+            whole.loss.smoothness = 0.1;
             let whole = training_plan(&network, &whole, &data, device.target(2 * IMAGES));
             let [step, update] = [whole.step, whole.update].map(|p| whole.plan.programs[p.0].len());
             let stepping = Machine::new(&device, whole.plan.clone()).await.unwrap();

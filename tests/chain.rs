@@ -9,7 +9,7 @@ use thalweg::kernels::State;
 use thalweg::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use thalweg::kernels::dynamics::{Form, Interpolation};
 use thalweg::network::{Activation, LayerSpec, Network, Padding};
-use thalweg::plan::{ChainConfig, ExampleStorage, Target, TrainingData, sampler_plan, training_plan};
+use thalweg::plan::{ChainConfig, Target, sampler_plan};
 use thalweg::recipe::presets::preset;
 
 /// The forms that the fused chain knows, with and without a clamp.
@@ -198,45 +198,4 @@ fn launches_do_not_grow_with_steps() {
     };
     assert_eq!([launches(1), launches(60), launches(100)], [1, 1, 1]);
     assert_eq!(launches(1000), 10); // the cap on one dispatch's work
-}
-
-/// The KL term needs where the last step begins: that step is done by layers, and ends where it did.
-#[test]
-fn the_kl_terms_last_step_is_by_layers() {
-    let network = &networks()[0];
-    let (batch, shape) = (5, network.input);
-    let step = |device: Device, kl: f64, target: Target| {
-        let mut recipe = common::recipe(&["objective=cd", "chain.steps=3", "chain.noise=0.02"]);
-        (recipe.train.batch, recipe.loss.kl) = (batch, kl);
-        let data = TrainingData::new(ExampleStorage::Floats, batch as u32, shape);
-        let plan = training_plan(network, &recipe, &data, target);
-        let names: Vec<_> = plan.plan.programs[plan.step.0].iter().map(|l| l.kernel.name()).collect();
-        let count = |name: &str| names.iter().filter(|n| **n == name).count();
-        let counts = [count("chain"), count("langevin"), count("jet_start")];
-        pollster::block_on(async {
-            let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
-            machine.write_floats(plan.pass.parameters, &network.initial_parameters(7));
-            let data: Vec<f32> = (0..batch * shape.len()).map(|i| (i as f32).sin()).collect();
-            machine.write_floats(plan.data[0].buffer, &data);
-            machine.run(plan.start).unwrap();
-            let report = compare(&mut machine, plan.step).await.unwrap();
-            assert!(report.parted().is_none(), "{report}");
-            let ends = machine.read_floats(plan.ring).await.unwrap();
-            (counts, ends.iter().map(|x| f64::from(*x)).collect::<Vec<_>>())
-        })
-    };
-    let fused = Target { fused_steps: 8, ..Target::gpu(5) };
-    let (counts, want) = step(Device::cpu(), 0.0, Target::CPU);
-    assert_eq!(counts, [0, 4, 0]);
-    let mut failures = common::Failures::default();
-    for (name, device, kl, target, expected) in [
-        ("CPU", Device::cpu(), 0.5, Target::CPU, [0, 4, 1]),
-        ("fused, no term", common::gpu(), 0.0, fused, [1, 0, 0]),
-        ("fused", common::gpu(), 0.5, fused, [1, 2, 1]),
-    ] {
-        let (counts, ends) = step(device, kl, target);
-        assert_eq!(counts, expected, "{name}");
-        failures.close(name, &ends, &want, 1e-5, 0.0);
-    }
-    failures.assert_none();
 }

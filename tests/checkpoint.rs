@@ -302,6 +302,14 @@ fn damaged_headers() {
     assert_refused(&with(r#"{"format":"thalweg-1"}"#), &["missing field `network`"]);
     let twice = good.to_string().replacen('{', r#"{"step":1,"#, 1);
     assert_refused(&with(&twice), &["duplicate field `step`"]);
+    for field in ["device", "chain_path", "data_source"] {
+        let mut without = good.clone();
+        without.as_object_mut().unwrap().remove(field);
+        assert_refused(
+            &with(&without.to_string()),
+            &["damaged Thalweg header", &format!("missing field `{field}`")],
+        );
+    }
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     let deep = good.to_string().replacen(r#""step":"#, &format!(r#""network":{deep},"step":"#), 1);
     assert_refused(&with(&deep), &["damaged Thalweg header"]);
@@ -329,6 +337,20 @@ fn damaged_headers() {
     );
     assert_refused(&file(r#"{"__metadata__":{"thalweg":1}}"#, b""), &["damaged header", "a string"]);
     assert_refused(&file(r#"{"__metadata__":7}"#, b""), &["damaged header", "an object of strings"]);
+}
+
+/// `loss.kl` was a setting of 0.1: files in which it is 0 are read, others are refused.
+#[test]
+fn the_removed_kl_term() {
+    let tensors = BTreeMap::<String, Tensor>::new();
+    let with_kl = |kl: serde_json::Value| {
+        let mut header = serde_json::to_value(header()).unwrap();
+        header["config"]["loss"]["kl"] = kl;
+        let listing = json!({"__metadata__": {"thalweg": header.to_string()}});
+        file(listing.to_string(), &[])
+    };
+    assert_eq!(read(&with_kl(json!(0.0))).unwrap(), (Some(header()), tensors));
+    assert_refused(&with_kl(json!(0.3)), &["loss.kl", "0.3", "version 0.1"]);
 }
 
 #[test]

@@ -1216,16 +1216,6 @@ fn objectives_that_fit_the_score_have_no_fakes() {
             ["train", "--device=cpu", "--data=digits.idx", "--out=new", &set, "--set=loss.smoothness=1"];
         refusals.refused(&unused, &["loss.smoothness", "has no effect"]);
     }
-    let lstm = [
-        "train",
-        "--device=cpu",
-        "--data=sequences.npy",
-        "--config=lstm.toml",
-        "--out=lstm",
-        "--set=loss.kl=1",
-        "--preset=sequence",
-    ];
-    refusals.refused(&lstm, &["`loss.kl`", "lstm1, an LSTM"]);
     refusals.finish();
 }
 

@@ -356,9 +356,6 @@ fn validate_names_each_impossible_value() {
         ("score.from_noise", |c| (c.score.target, c.score.from_noise) = (ScoreTarget::Velocity, 0.4)),
         ("score.from_noise", |c| c.score.from_noise = 1.5),
         ("loss.smoothness", |c| (c.objective, c.loss.smoothness) = (Objective::ScoreMatching, 0.1)),
-        ("loss.kl", |c| c.loss.kl = -1.0),
-        ("loss.kl", |c| (c.objective, c.loss.kl) = (Objective::SlicedScoreMatching, 0.1)),
-        ("loss.kl", |c| (c.chain.form, c.loss.kl) = (Form::Mala, 0.1)),
         ("augment.probability", |c| {
             (c.objective, c.augment.probability) = (Objective::DenoisingScoreMatching, 0.5)
         }),

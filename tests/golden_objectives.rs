@@ -207,9 +207,7 @@ fn contrastive() -> [(&'static str, Config); 7] {
         ),
         (
             "cd-data",
-            of(
-                "objective=cd cd.start=data chain.form=noise-first chain.gradient_clip=0.3 chain.clamp=0.9 loss.kl=0.5",
-            ),
+            of("objective=cd cd.start=data chain.form=noise-first chain.gradient_clip=0.3 chain.clamp=0.9"),
         ),
         ("pcd", of("objective=pcd pcd.fresh=0.2 chain.form=theory loss.smoothness=20")),
         (
@@ -222,7 +220,7 @@ fn contrastive() -> [(&'static str, Config); 7] {
         (
             "all",
             of(
-                "chain.gradient_clip=0.3 chain.clamp=1 loss.energy_l2_form=square-of-means loss.kl=2 loss.smoothness=20 \
+                "chain.gradient_clip=0.3 chain.clamp=1 loss.energy_l2_form=square-of-means loss.smoothness=20 \
                 loss.weight_l2=0.01",
             ),
         ),

@@ -475,9 +475,9 @@ fn collapse_is_found() {
     }
 }
 
-/// A checkpoint from before there was a guard: where it begins is what there is to go back to.
+/// `--resume --on-divergence rollback` of a run without a guard: it can go back to where it was resumed.
 #[test]
-fn older_checkpoints_get_a_snapshot_of_themselves() {
+fn runs_resumed_with_a_guard_get_a_snapshot_of_their_start() {
     let dataset = digits();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.safetensors");

@@ -119,22 +119,6 @@ fn resume_begins_a_file_that_is_gone() {
     assert!(text.starts_with(METRICS_HEADER));
 }
 
-/// A file from before there was an acceptance goes on with one, which nobody knows so far.
-#[test]
-fn resume_of_an_older_file_adds_the_acceptance() {
-    let (_folder, path) = place();
-    let old = "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds\n1,1,1,2,3,4,5,6,0.125\n\
-               2,1,nan,2,3,4,5,6,0.250\n3,1,1,2";
-    fs::write(&path, old).unwrap();
-    let mut file = MetricsFile::resume(&path, 2).unwrap();
-    assert_eq!(file.seconds(), 0.25);
-    append(&mut file, 3..=3);
-    let text = fs::read_to_string(&path).unwrap();
-    let rows: Vec<_> = text.lines().collect();
-    assert_eq!(rows[..3], [METRICS_HEADER, "1,1,1,2,3,4,5,6,nan,0.125", "2,1,nan,2,3,4,5,6,nan,0.250"]);
-    assert_eq!(rows[3], unbroken(3).lines().nth(3).unwrap());
-}
-
 #[test]
 fn resume_refuses_what_is_no_metrics_file_and_leaves_it_alone() {
     let (_folder, path) = place();
@@ -143,6 +127,11 @@ fn resume_refuses_what_is_no_metrics_file_and_leaves_it_alone() {
     let cell_missing = whole.replacen(",0.250\n", "\n", 1);
     for (content, line) in [
         ("step,loss\n1,2\n", "line 1"),
+        // As versions before 0.1 wrote it.
+        (
+            "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds\n1,1,1,2,3,4,5,6,0.125\n",
+            "line 1",
+        ),
         ("no newline at all", "line 1"),
         ("\n", "line 1"),
         (not_a_number.as_str(), "line 3"),

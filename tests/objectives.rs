@@ -38,14 +38,7 @@ fn tiny(settings: &[&str]) -> (Config, Dataset) {
 
 /// Objectives, forms, penalties and schedules, several at a time.
 const VARIANTS: [&[&str]; 4] = [
-    &[
-        "objective=pcd",
-        "pcd.chains=50",
-        "pcd.fresh=0.1",
-        "chain.form=noise-last",
-        "ema.decay=0.5",
-        "loss.kl=0.3",
-    ],
+    &["objective=pcd", "pcd.chains=50", "pcd.fresh=0.1", "chain.form=noise-last", "ema.decay=0.5"],
     &[
         "objective=cd",
         "replay.start=normal",
@@ -72,7 +65,6 @@ const VARIANTS: [&[&str]; 4] = [
         "schedule.learning_rate=exponential",
         "chain.noise_end=0.05",
         "chain.step_size_end=5",
-        "loss.kl=1",
         "adam.gradient_clip=0.001",
         "adam.weight_decay=0.1",
         "ema.decay=0.9",

@@ -11,8 +11,8 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::{Access, Kernel, Slope};
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingNumbers, BufferId, ChainConfig, ExampleStorage, JetPass, Launch, Layout, Plan, Target,
-    TrainingData, Words, annealing_plan, energy_plan, sampler_plan, training_plan,
+    AnnealingNumbers, BufferId, ChainConfig, ExampleStorage, Launch, Layout, Plan, Target, TrainingData,
+    Words, annealing_plan, energy_plan, sampler_plan, training_plan,
 };
 use thalweg::recipe::presets::preset;
 use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
@@ -273,8 +273,7 @@ fn of_objectives(
         "ema.decay=0.9",
         "chain.form=mala",
     ];
-    let kl = if JetPass::check(network).is_ok() { "loss.kl=0.3" } else { "loss.kl=0" };
-    let persistent = ["objective=pcd", "pcd.chains=100", "augment.probability=0.5", "augment.shift=1", kl];
+    let persistent = ["objective=pcd", "pcd.chains=100", "augment.probability=0.5", "augment.shift=1"];
     let own = ["state", "parameters", "packed", "first moment", "second moment", "guard's memory"];
     let mut plans = Vec::new();
     for (settings, more) in [(&penalties[..], "average"), (&persistent, "replay ring")] {
@@ -564,8 +563,7 @@ fn partial_gradients_cover_all_blocks_and_all_parameters() {
                 assert_eq!((own.0, own.1), (chunks, streams), "{name}");
                 own.2.extend(at);
             }
-            // One set after the other: of all blocks; of all blocks again, without biases, where there are tangents; of
-            // the fake half for the KL term.
+            // One set after the other: of all blocks; of all blocks again, without biases, where there are tangents.
             let mut first_chunk = 0;
             for (chunks, streams, mut at) in written.into_values() {
                 at.sort_unstable();

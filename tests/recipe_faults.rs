@@ -404,7 +404,7 @@ fn energies_do_not_drift_where_nothing_holds_them() {
         &["objective=replay", "loss.smoothness=0.1"],
         &["objective=cd", "chain.form=mala", "chain.step_size=0.01"],
         &["objective=cd", "cd.start=data", "loss.energy_l2_form=square-of-means"],
-        &["objective=pcd", "loss.kl=0.5"],
+        &["objective=pcd", "chain.form=noise-last"],
         &["objective=replay", "adam.gradient_norm_clip=0.1"],
     ];
     pollster::block_on(async {

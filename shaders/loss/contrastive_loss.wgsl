@@ -1,7 +1,6 @@
 // Energies to loss, metrics and seeds of the backward pass. With n_r real and n_f fake images:
 //   divergence = mean E(real) - mean E(fake)
 //   regularisation = alpha (mean of E(real)^2 + mean of E(fake)^2)
-//     + kl mean E(fake), the value of the KL term, which adds nothing to the seeds: see kl_direction
 //   loss = divergence + regularisation
 //   seed = dloss/dE = (1 + 2 alpha E) / n_r for real images, (-1 + 2 alpha E) / n_f for fake ones, 0 for empty lanes.
 // With square_of_means the regularisation has the squares of the means, and the seeds the means instead of E.
@@ -16,7 +15,6 @@ override METRIC_ROWS: u32 = 1;
 struct Params {
     alpha: f32,
     square_of_means: u32,
-    kl: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -55,7 +53,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
     if (index == 0u) {
         let squares = select(mean.zw, mean.xy * mean.xy, of_means);
         let divergence = mean.x - mean.y;
-        let regularisation = params.alpha * (squares.x + squares.y) + params.kl * mean.y;
+        let regularisation = params.alpha * (squares.x + squares.y);
         let row = (state.step % METRIC_ROWS) * 8u;
         metrics[row] = divergence + regularisation;
         metrics[row + 1u] = divergence;

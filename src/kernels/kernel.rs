@@ -189,7 +189,6 @@ kernels! {
     ChainRule, chain_rule, "The chain rule at an activation, of first and second order.";
     AddValues, add_values, "Adds one per-block buffer to another.";
     ScoreDirection, score_direction, "What the energy's gradient is to lose.";
-    KlDirection, kl_direction, "Where the KL term of a chain's last step begins.";
     ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and seeds.";
     SpectralInput, spectral_input, "A power iteration on weights, first half.";
     SpectralOutput, spectral_output, "A power iteration on weights, second half.";

@@ -61,7 +61,6 @@ pub mod layers {
 pub mod loss {
     pub mod add_penalty;
     pub mod contrastive_loss;
-    pub mod kl_direction;
     pub mod score_direction;
     pub mod score_loss;
     pub mod smoothness;

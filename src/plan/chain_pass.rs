@@ -1,7 +1,7 @@
 //! Langevin chains: layer by layer, fused into one kernel, or MALA.
 
 use super::cut::fused_share;
-use super::{BufferId, ChainConfig, KlPass, Launch, NetworkPass, Plan, Precision, Target};
+use super::{BufferId, ChainConfig, Launch, NetworkPass, Plan, Precision, Target};
 use crate::kernels::chain::{Chain, ChainLayer, Hidden, chain_layers, pack_chain, packed_len, scratch_len};
 use crate::kernels::dynamics::{Dynamics, Form};
 use crate::kernels::langevin::Langevin;
@@ -86,23 +86,19 @@ impl ChainPass {
         }
     }
 
-    /// Adds a chain's launches: fused, or the network's pass and [`Langevin`] in turn. With `kl` the last step is of the
-    /// latter kind, and where it begins is kept.
+    /// Adds a chain's launches: fused, or the network's pass and [`Langevin`] in turn.
     pub fn run(
         &self,
         launches: &mut Vec<Launch>,
         pass: &NetworkPass,
         network: &Network,
         config: &ChainConfig,
-        kl: Option<&KlPass>,
     ) {
         let (lanes, features) = (pass.lanes(), network.input.len());
         let dynamics = config.dynamics();
-        let mut steps = 0..config.steps; // by layers
         if let Some(fused) = &self.fused {
-            steps.start = if kl.is_some() { config.steps.saturating_sub(1) } else { config.steps };
             let images = (0..self.n_images).step_by(fused.images as usize);
-            let first_steps = || (0..steps.start).step_by(fused.steps as usize);
+            let first_steps = || (0..config.steps).step_by(fused.steps as usize);
             for (first_image, first_step) in
                 images.flat_map(|image| first_steps().map(move |step| (image, step)))
             {
@@ -113,16 +109,14 @@ impl ChainPass {
                     layers: fused.layers.clone(),
                     hidden: fused.hidden,
                     first_step,
-                    n_steps: (steps.start - first_step).min(fused.steps),
+                    n_steps: (config.steps - first_step).min(fused.steps),
                     dynamics,
                     first_block: self.blocks.start,
                 };
                 let bindings = [self.state, fused.weights, pass.parameters, pass.x, fused.scratch];
                 launches.push(Launch::whole(kernel, &bindings));
             }
-            if steps.is_empty() {
-                return;
-            }
+            return;
         }
         let langevin = |launches: &mut Vec<Launch>, moves, perturbs| {
             let kernel = Langevin { lanes, features, moves, perturbs, dynamics };
@@ -135,14 +129,11 @@ impl ChainPass {
         }
         let (noise_first, first) = (dynamics.form == Form::NoiseFirst, launches.len());
         if noise_first {
-            langevin(launches, false, (!steps.is_empty()).then_some(steps.start));
+            langevin(launches, false, (config.steps > 0).then_some(0));
         }
-        for step in steps {
+        for step in 0..config.steps {
             pass.forward(launches, &self.blocks);
             pass.to_input(launches, &self.blocks);
-            if let Some(kl) = kl.filter(|_| step + 1 == config.steps) {
-                kl.keep(launches, pass, &self.blocks);
-            }
             let next = if noise_first { step + 1 } else { step };
             langevin(launches, true, (next < config.steps).then_some(next));
         }

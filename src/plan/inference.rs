@@ -73,7 +73,7 @@ pub fn sampler_plan_in_shares(
     for &steps in lengths {
         let mut launches = Vec::new();
         let config = ChainConfig { steps, ..*config };
-        chain.run(&mut launches, &pass, network, &config, None);
+        chain.run(&mut launches, &pass, network, &config);
         chains.push((steps, plan.program(launches)));
     }
     let mut energies = Vec::new();

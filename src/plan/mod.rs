@@ -11,7 +11,6 @@ mod display;
 mod guard_pass;
 mod inference;
 mod jet_pass;
-mod kl_pass;
 mod lstm_pass;
 mod network_pass;
 mod room;
@@ -30,7 +29,6 @@ pub use inference::{
     sampler_plan_in_shares,
 };
 pub use jet_pass::JetPass;
-pub use kl_pass::KlPass;
 pub use network_pass::NetworkPass;
 pub use room::{Cause, Excess, Room};
 pub use shares::{Share, Turn, fewer_at_once};

@@ -3,7 +3,7 @@
 use super::chain_pass::ChainPass;
 use super::guard_pass::{GuardPass, Judged};
 use super::score_pass::{Batch, ScorePass};
-use super::{BufferId, ChainConfig, KlPass, Launch, NetworkPass, Plan, ProgramId, SpectralPlan, Target};
+use super::{BufferId, ChainConfig, Launch, NetworkPass, Plan, ProgramId, SpectralPlan, Target};
 use crate::data::toy::Toy;
 use crate::data::{Examples, ImageShape};
 use crate::kernels::State;
@@ -14,12 +14,10 @@ use crate::kernels::augment_starts::{Augment, AugmentStarts};
 use crate::kernels::average_weights::AverageWeights;
 use crate::kernels::clip_scale::ClipScale;
 use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
-use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::copy_images::CopyImages;
 use crate::kernels::draw_negatives::DrawNegatives;
 use crate::kernels::draw_real::DrawReal;
 use crate::kernels::draw_toy::DrawToy;
-use crate::kernels::kl_direction::KlDirection;
 use crate::kernels::mean_acceptance::MeanAcceptance;
 use crate::kernels::push_replay::PushReplay;
 use crate::kernels::reduce_partials::ReducePartials;
@@ -109,8 +107,6 @@ pub struct TrainingPlan {
     pub pass: NetworkPass,
     /// The buffers of an objective without chains.
     pub score: Option<ScorePass>,
-    /// The buffers of the KL term.
-    pub kl: Option<KlPass>,
     /// The bounds of spectral norms, of networks that have some.
     pub spectral: Option<SpectralPlan>,
     /// The checks of steps, and the snapshot of the state, if steps are checked.
@@ -207,7 +203,6 @@ struct Training<'a> {
     average: Option<BufferId>,
     pass: NetworkPass,
     score: Option<ScorePass>,
-    kl: Option<KlPass>,
     spectral: Option<SpectralPlan>,
     guard: Option<GuardPass>,
     half_blocks: u32,
@@ -233,13 +228,9 @@ impl<'a> Training<'a> {
         };
         let mut plan = Plan::new(target.lanes, parts * half_blocks);
         let (features, n_parameters) = (network.input.len(), network.n_parameters);
-        let has_kl = objective.is_none() && recipe.loss.kl > 0.0 && chain_config.form.has_kl();
         let mut n_chunks = target.chunks(parts * half_blocks).count();
         if let Some(objective) = objective {
             n_chunks = objective.n_partials(n_chunks);
-        }
-        if has_kl {
-            n_chunks += target.chunks(half_blocks).count();
         }
         let state = plan.integers("state", State::WORDS);
         let data = data_parts(&mut plan, data_spec);
@@ -255,7 +246,6 @@ impl<'a> Training<'a> {
         let pass = NetworkPass::new(&mut plan, network, target);
         let spectral = SpectralPlan::new(&mut plan, network, state, pass.parameters);
         let score = objective.map(|objective| ScorePass::new(&mut plan, &pass, objective));
-        let kl = has_kl.then(|| KlPass::new(&mut plan, &pass));
         let augments = recipe.augment.probability > 0.0
             && recipe.chain_init().is_some_and(|init| init != ChainInit::Data);
         let starts = augments.then(|| plan.per_block("starts", features));
@@ -311,7 +301,6 @@ impl<'a> Training<'a> {
             average,
             pass,
             score,
-            kl,
             spectral,
             guard,
             half_blocks,
@@ -343,7 +332,6 @@ impl<'a> Training<'a> {
             average: self.average,
             pass: self.pass,
             score: self.score,
-            kl: self.kl,
             spectral: self.spectral,
             guard: self.guard,
             half_blocks: self.half_blocks,
@@ -426,7 +414,7 @@ impl<'a> Training<'a> {
 
     /// Runs the chains.
     fn run_chains(&self, launches: &mut Vec<Launch>) {
-        self.chain.run(launches, &self.pass, self.network, &self.chain_config, self.kl.as_ref());
+        self.chain.run(launches, &self.pass, self.network, &self.chain_config);
     }
 
     /// Copies the data images to the blocks from `first_block` on, with noise.
@@ -450,12 +438,6 @@ impl<'a> Training<'a> {
             self.copy(launches, 2 * half_blocks, loss.smoothness_noise as f32);
         }
         pass.forward(launches, &self.all());
-        if let Some(kl) = &self.kl {
-            let dynamics = self.chain_config.dynamics();
-            let weight = loss.kl as f32;
-            let direction = KlDirection { lanes, features: pass.features(), batch, weight, dynamics };
-            kl.begin(launches, pass, *state, direction, &self.fake());
-        }
         let contrastive = ContrastiveLoss {
             lanes,
             batch,
@@ -463,7 +445,6 @@ impl<'a> Training<'a> {
             metric_rows: METRIC_ROWS,
             alpha: loss.energy_l2 as f32,
             square_of_means: loss.energy_l2_form == EnergyL2Form::SquareOfMeans,
-            kl: if self.kl.is_some() { loss.kl as f32 } else { 0.0 },
         };
         let bindings = [*state, pass.energies, pass.seeds, *metrics];
         launches.push(Launch::whole(contrastive, &bindings));
@@ -486,14 +467,7 @@ impl<'a> Training<'a> {
         let chunks = self.target.chunks(self.plan.n_blocks);
         pass.to_layers(launches, &self.all());
         pass.to_parameters(launches, chunks, self.partials, self.recipe.loss.energy_l2 as f32 != 0.0);
-        let mut n_chunks = chunks.count();
-        if let Some(kl) = &self.kl {
-            let (first_block, first_chunk) = (self.fake().start, n_chunks);
-            let of_fake = self.target.chunks(self.half_blocks);
-            kl.gradient(launches, pass, Chunks { first_block, first_chunk, ..of_fake }, self.partials);
-            n_chunks += of_fake.count();
-        }
-        self.reduce(launches, n_chunks);
+        self.reduce(launches, chunks.count());
     }
 
     /// Computes loss and parameter gradient of an objective that fits the score.

@@ -101,21 +101,13 @@ impl Config {
                 return refuse(name, text);
             }
         }
-        let contrastive = [
-            ("loss.smoothness", loss.smoothness),
-            ("loss.kl", loss.kl),
-            ("augment.probability", self.augment.probability),
-        ];
+        let contrastive =
+            [("loss.smoothness", loss.smoothness), ("augment.probability", self.augment.probability)];
         if let Some((name, _)) = contrastive.into_iter().find(|(_, value)| *value > 0.0 && !self.has_chains())
         {
             let text =
                 "has no effect in an objective that fits the score: set it to 0, or choose another objective";
             return refuse(name, text.into());
-        }
-        if loss.kl > 0.0 && !chain.form.has_kl() {
-            let text =
-                "needs chain.form=noise-first, noise-last or theory: set it to 0, or choose one of those";
-            return refuse("loss.kl", text.into());
         }
         let (slots, most) = match self.objective {
             Objective::Replay => ("replay.capacity", self.replay.capacity),

@@ -229,13 +229,6 @@ settings! {
             "objective=replay, cd or pcd with loss.energy_l2 above 0",
             &["objective", "loss.energy_l2"],
         );
-        /// Weight of the KL term of improved contrastive divergence: mean E(ends of chains), differentiated through the
-        /// last Langevin step.
-        kl: f64 = 0.0, in OPTIONAL, used by when(
-            |c| c.has_chains() && c.chain.form.has_kl(),
-            "objective=replay, cd or pcd with chain.form=noise-first, noise-last or theory",
-            CHAIN_FORM,
-        );
         /// Weight of the sum of all squared parameters.
         weight_l2: f64 = 0.0, in OPTIONAL;
         /// Weight of the smoothness penalty, mean((E(data + noise) - E(data))^2).
@@ -491,11 +484,6 @@ impl Form {
     /// Whether a step depends on a temperature.
     pub fn has_temperature(self) -> bool {
         matches!(self, Self::Theory | Self::Mala | Self::Annealed)
-    }
-
-    /// Whether the derivative of a step is known (`kernels::kl_direction`): no step is rejected or of a level of its own.
-    pub fn has_kl(self) -> bool {
-        matches!(self, Self::NoiseFirst | Self::NoiseLast | Self::Theory)
     }
 }
 

@@ -66,9 +66,6 @@ impl MetricsMean {
 pub const METRICS_HEADER: &str =
     "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,acceptance,seconds";
 
-/// The first line of a metrics file from before there was an acceptance.
-const HEADER_BEFORE: &str = "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,seconds";
-
 /// The first line of a file of held-out figures.
 pub const HELD_OUT_HEADER: &str = "step,epoch,loss,cdiv,energy_real,energy_noise,seconds";
 
@@ -307,31 +304,21 @@ struct Kept {
 fn rows_until(content: &[u8], header: &str, step: u64) -> std::result::Result<Kept, String> {
     let mut kept = Kept { text: format!("{header}\n"), last_step: None, seconds: 0.0 };
     let whole = content.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-    let begins = |header: &str| header.as_bytes().starts_with(content);
-    let before = (header == METRICS_HEADER).then_some(HEADER_BEFORE);
-    if whole == 0 && (begins(header) || before.is_some_and(begins)) {
+    if whole == 0 && header.as_bytes().starts_with(content) {
         return Ok(kept); // killed before the header was written
     }
     let text = String::from_utf8_lossy(&content[..whole]);
     let mut lines = text.lines();
-    let is_old = match lines.next() {
-        Some(first) if first == header => false,
-        Some(first) if Some(first) == before => true,
-        _ => {
-            return Err(format!("line 1 is not `{header}`, so this is no such file of this program"));
-        }
-    };
+    if lines.next() != Some(header) {
+        return Err(format!("line 1 is not `{header}`, so this is no such file of this program"));
+    }
     let n_cells = header.split(',').count();
     for (ix, row) in lines.enumerate() {
-        let row = match row.rsplit_once(',') {
-            Some((figures, seconds)) if is_old => format!("{figures},nan,{seconds}"),
-            _ => row.to_owned(),
-        };
-        let (row_step, row_seconds) = parse_row(&row, n_cells).ok_or_else(|| {
+        let (row_step, row_seconds) = parse_row(row, n_cells).ok_or_else(|| {
             format!("line {} is not {n_cells} numbers, `{header}`; mend it, or move the file away", ix + 2)
         })?;
         if row_step <= step {
-            kept.text += &row;
+            kept.text += row;
             kept.text.push('\n');
             (kept.last_step, kept.seconds) = (Some(row_step), row_seconds);
         }

@@ -14,9 +14,7 @@ use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::network::Network;
-use crate::plan::{
-    BufferId, Cause, JetPass, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan,
-};
+use crate::plan::{BufferId, Cause, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan};
 use crate::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
 use crate::recipe::{Config, Guard, Objective, OnDivergence, Standardize};
 use crate::{Error, Result};
@@ -190,7 +188,7 @@ impl Trainer {
         let has_guard = trainer.plan.guard.is_some();
         trainer.write(&live, |buffer| buffer);
         if has_guard {
-            // A file from before there was a guard, or of the moment of the snapshot, has none: this is it.
+            // A run without a guard so far, or at the very step of its snapshot, has none: this state becomes the snapshot.
             let has_snapshot = tensors.names().any(|name| name.starts_with(SNAPSHOT));
             let kept = match has_snapshot {
                 true => RunState::take(path, &trainer.network, &parts, SNAPSHOT, &mut tensors)?,
@@ -283,10 +281,6 @@ impl Trainer {
         }
         if let Some(objective) = config.score_objective() {
             objective.check(&network)?;
-        }
-        if let (true, Err(layer)) = (config.loss.kl > 0.0, JetPass::check(&network)) {
-            let text = format!("needs second derivatives, which {layer}, an LSTM, has not: leave it 0");
-            return Err(Error::setting("loss.kl", text));
         }
         assert!(input.len() < MAX_FEATURES);
         let n_images = u32::try_from(examples.count())

@@ -10,8 +10,8 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::Random;
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingNumbers, ChainConfig, ExampleStorage, JetPass, Plan, Target, TrainingData, annealing_plan,
-    energy_plan, peak_plan, sampler_plan, training_plan,
+    AnnealingNumbers, ChainConfig, ExampleStorage, Plan, Target, TrainingData, annealing_plan, energy_plan,
+    peak_plan, sampler_plan, training_plan,
 };
 use thalweg::random::{Distribution, Stream};
 use thalweg::recipe::presets::{PRESETS, preset};
@@ -51,7 +51,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
         "loss.weight_l2=0.001",
         "ema.decay=0.99",
     ]);
-    let mut persistent = recipe(&[
+    let persistent = recipe(&[
         "objective=pcd",
         "pcd.chains=100",
         "pcd.fresh=0.05",
@@ -62,7 +62,6 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
         "augment.flip=0.5",
         "augment.rescale=0.1",
     ]);
-    persistent.loss.kl = if JetPass::check(network).is_ok() { 0.3 } else { 0.0 };
     let objectives = [
         ScoreObjective::Matching { probes: 2 },
         ScoreObjective::Sliced { probes: 2, directions: Directions::Signs, square: Square::Along },

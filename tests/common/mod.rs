@@ -628,9 +628,6 @@ fn run_block(kernel: &Kernel, index: u32, views: &mut [Vec<f64>]) {
             k.reference((index, state[0] as u32), inputs, direction, residual);
         }
         // In the first training step.
-        (Kernel::KlDirection(k), [_, gradient, x, streams, seeds]) => {
-            k.reference((index, 0), gradient, x, streams, seeds);
-        }
         _ => panic!("{} has no twin in f64", kernel.name()),
     }
 }

@@ -170,17 +170,17 @@ def permute(stream, index, n, number):
 
 NUMBERS = dict(
     starts="replay", fresh=0.0, start="uniform", scale=1.0, data_noise=0.05, form="noise-last", step_size=0.2, noise=0.05,
-    temperature=0.5, clip=math.inf, clamp=math.inf, alpha=0.1, square=False, kl=0.0, smoothness=0.0, smoothness_noise=0.1,
+    temperature=0.5, clip=math.inf, clamp=math.inf, alpha=0.1, square=False, smoothness=0.0, smoothness_noise=0.1,
     weight_l2=0.0,
 )
 CONTRASTIVE = {
     "replay": dict(form="noise-first", step_size=2.0, fresh=0.3, clip=0.1, clamp=1.0),
     "replay-square": dict(fresh=0.3, clamp=1.0, alpha=0.01, square=True),
     "cd": dict(starts="noise", start="normal", scale=0.5, form="theory", alpha=0.0, weight_l2=0.01),
-    "cd-data": dict(starts="data", form="noise-first", clip=0.3, clamp=0.9, kl=0.5),
+    "cd-data": dict(starts="data", form="noise-first", clip=0.3, clamp=0.9),
     "pcd": dict(starts="persistent", fresh=0.2, form="theory", smoothness=20.0),
     "pcd-mala": dict(starts="persistent", form="mala", step_size=0.5, temperature=0.02, clip=0.3, clamp=1.2),
-    "all": dict(fresh=0.3, clip=0.3, clamp=1.0, square=True, kl=2.0, smoothness=20.0, weight_l2=0.01),
+    "all": dict(fresh=0.3, clip=0.3, clamp=1.0, square=True, smoothness=20.0, weight_l2=0.01),
 }
 
 
@@ -200,7 +200,7 @@ def starts(s, real, ring):
 
 
 def chain(s, net, x):
-    """Where the chains end; the same as a function of the last step's parameters; the share of accepted proposals."""
+    """Returns where the chains end, and the share of accepted proposals."""
     noises = [torch.stack([normals(LANGEVIN, i, x.shape[1:], k) for i in range(N)]) for k in range(CHAIN_STEPS)]
     clamp, accepted = lambda y: y.clamp(-s["clamp"], s["clamp"]), 0
     theory = s["form"] in ("theory", "mala")
@@ -210,7 +210,7 @@ def chain(s, net, x):
 
     def slope(y):
         y = y.detach().requires_grad_()
-        return torch.autograd.grad(net(y).sum(), y, create_graph=True)[0].clamp(-s["clip"], s["clip"])
+        return torch.autograd.grad(net(y).sum(), y)[0].clamp(-s["clip"], s["clip"])
 
     def proposal(y):
         return -((y[1] - y[0] + drift * slope(y[0])) ** 2).flatten(1).sum(1) / (2 * scale**2)
@@ -229,23 +229,20 @@ def chain(s, net, x):
             x = torch.where(takes[:, None, None, None], y, x)
         else:
             x = clamp(x - drift * slope(x) + scale * noise)
-    return x.detach(), x, accepted / (N * CHAIN_STEPS)
+    return x.detach(), accepted / (N * CHAIN_STEPS)
 
 
 def contrastive(s, forward, p, data, ring):
-    """Loss, its two parts, mean energies and share of accepted proposals; where chains end; and the loss again, whose KL
-    term has a gradient."""
+    """Returns the loss; its two parts, mean energies and share of accepted proposals; and where chains end."""
     net, shape = lambda y: forward(p, y), data.shape[1:]
     ixs = [permute(PERMUTATION, POSITION + i, N_IMAGES, EPOCH) for i in range(N_REAL)]
     real = torch.stack([data[ix] + s["data_noise"] * normals(DATA_NOISE, i, shape) for i, ix in enumerate(ixs)])
-    ends, of_last_step, accepted = chain(s, net, starts(s, real, ring))
+    ends, accepted = chain(s, net, starts(s, real, ring))
     e_real, e_fake = net(real), net(ends)
     if s["square"]:
         penalty = s["alpha"] * (e_real.mean() ** 2 + e_fake.mean() ** 2)
     else:
         penalty = s["alpha"] * ((e_real**2).mean() + (e_fake**2).mean())
-    if s["kl"] > 0:
-        penalty = penalty + s["kl"] * forward({k: v.detach() for k, v in p.items()}, of_last_step).mean()
     near = torch.stack([real[i] + s["smoothness_noise"] * normals(COPY_NOISE, i, shape) for i in range(N_REAL)])
     penalty = penalty + s["smoothness"] * ((net(near) - e_real) ** 2).mean()
     penalty = penalty + s["weight_l2"] * sum((v**2).sum() for v in p.values())

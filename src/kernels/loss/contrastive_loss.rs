@@ -1,7 +1,6 @@
 //! Energies to loss, metrics and seeds: contrastive divergence (Hinton 2002) with an L2 penalty on energies
 //! (Du and Mordatch 2019): `loss = mean E(real) - mean E(fake) + alpha * (mean E(real)^2 + mean E(fake)^2)`, or with the
-//! squares of the means in the penalty. The KL term ([`crate::kernels::kl_direction`]) adds its value, `kl * mean
-//! E(fake)`, to the loss, and nothing to the seeds.
+//! squares of the means in the penalty.
 
 use crate::kernels::draw_real::Epoch;
 use crate::kernels::prelude::*;
@@ -26,13 +25,11 @@ pub struct ContrastiveLoss {
     pub alpha: f32,
     /// Whether the penalty is of the means' squares, and not of the squares' means.
     pub square_of_means: bool,
-    /// Weight of the KL term.
-    pub kl: f32,
 }
 
 shader_struct! {
     /// `Params` of `shaders/loss/contrastive_loss.wgsl`.
-    Params { alpha: f32, square_of_means: u32, kl: f32 }
+    Params { alpha: f32, square_of_means: u32 }
 }
 
 impl KernelSpec for ContrastiveLoss {
@@ -56,7 +53,7 @@ impl KernelSpec for ContrastiveLoss {
     }
 
     fn params(&self, _: &Range<u32>) -> Params {
-        Params { alpha: self.alpha, square_of_means: self.square_of_means.into(), kl: self.kl }
+        Params { alpha: self.alpha, square_of_means: self.square_of_means.into() }
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
@@ -83,7 +80,7 @@ impl KernelSpec for ContrastiveLoss {
         let (real, real_squares) = side(0, n_real, 1.0);
         let (fake, fake_squares) = side(half, n_fake, -1.0);
         let divergence = real - fake;
-        let regularisation = self.alpha * (real_squares + fake_squares) + self.kl * fake;
+        let regularisation = self.alpha * (real_squares + fake_squares);
         let row = (state.step % self.metric_rows) as usize * METRICS;
         let row = &mut metrics.floats_mut()[row..row + METRICS];
         row[..5].copy_from_slice(&[divergence + regularisation, divergence, regularisation, real, fake]);
@@ -101,7 +98,7 @@ impl KernelSpec for ContrastiveLoss {
             let seeds = bench.per_block("seeds", 1);
             let metrics = bench.flat("metrics", ROWS as usize * METRICS);
             let (metric_rows, square_of_means) = (ROWS, n_images % 2 == 0);
-            let kernel = Self { lanes, batch, n_images, metric_rows, alpha: 0.1, square_of_means, kl: 0.3 };
+            let kernel = Self { lanes, batch, n_images, metric_rows, alpha: 0.1, square_of_means };
             let row = (step % ROWS) as usize * METRICS;
             let written = [(seeds, vec![0..2 * half]), (metrics, vec![row..row + 5, row + 6..row + 8])];
             bench.run_whole(kernel, &[state, energies, seeds, metrics], &written);
