@@ -818,7 +818,7 @@ fn bad_options_are_refused() {
         (&["--config=nowhere.toml"], &["nowhere.toml"]),
         (&["--preset=mnist-smal"], &["mnist-smal", "did you mean `mnist-small`?"]),
         (&["--set=sample.step_size=0.6"], &["sample.step_size", "0.6", "0.5"]),
-        (&["--set=sample.noise=0"], &["sample.noise", "start from"]),
+        (&["--set=sample.noise=0"], &["sample.noise", "start at"]),
         (&["--preset=mnist-small", "--set=sample.noise_end=0.1"], &["sample.noise_end", "annealed"]),
         (&["--epochs=0"], &["train.epochs", "from 1"]),
         (&["--steps=0"], &["--steps 0"]),

@@ -631,7 +631,7 @@ fn command_refuses_what_can_not_be() {
     refused(&[model, "--data=none"], &["none", "no such file"]);
     refused(&[model, "--data=points.csv"], &["points.csv", "points"]);
     refused(&[model, "--data=rings"], &["--data rings", "points"]);
-    refused(&[model, "--data=wide.idx"], &["--data wide.idx", "1x40x40", "1x32x32"]);
+    refused(&[model, "--data=wide.idx"], &["wide.idx", "1x40x40", "1x32x32"]);
     refused(&[model, "--data=digits.idx", "--ood=none"], &["none"]);
     refused(&[model, "--data=digits.idx", "--ood=wide.idx"], &["wide.idx", "1x40x40", "1x32x32"]);
     refused(&[model, "--data=digits.idx", "--ood=points.csv"], &["points.csv", "images are needed"]);

@@ -298,7 +298,7 @@ fn a_described_network_trains_saves_and_loads() {
         let weights = folder.path().join("weights.safetensors");
         std::fs::write(&weights, safetensors::serialize(views, None).unwrap()).unwrap();
         assert_eq!(Model::load(&weights, Some(&path)).unwrap(), after);
-        assert_says(&text_of(Model::load(&weights, None).unwrap_err()), &["--network"]);
+        assert_says(&text_of(Model::load(&weights, None).unwrap_err()), &["name the network"]);
 
         // A header's own description is checked; a preset's name is none.
         checkpoint.header.network = json!({"input": [1, 28, 28], "layers": [{"dens": 1}]});

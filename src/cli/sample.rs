@@ -464,8 +464,7 @@ fn start_images(
                             PNG, CSV), or a built-in set (`digits`, a toy set)";
                 return Err(Error::file(path, text));
             }
-            let first = Reading { most: Some(count), ..reading.clone() };
-            let (mut images, what) = read_input("--init", name, input, &first)?;
+            let (mut images, what) = read_input("--init", name, input, reading)?;
             if images.count() < count {
                 let text =
                     format!("holds {} images to start {count} chains from; lower --count", images.count());

@@ -133,7 +133,7 @@ fn parse(path: &Path, source: &mut Source, reading: &Reading) -> Result<(Example
         && (shape.channels != input.channels || shape.height > input.height || shape.width > input.width)
     {
         let problem = format!(
-            "holds images of {shape} (channels x height x width), by its header, and the network takes {input}; images can be \
+            "holds images of {shape} (channels x height x width), by its header, and the network takes images of up to {input}; they can be \
              padded to a larger height and width, but neither shrunk nor given other channels"
         );
         return Err(Error::file(path, problem));

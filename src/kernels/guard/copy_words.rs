@@ -31,7 +31,7 @@ impl KernelSpec for CopyWords {
 
     fn needs(&self) -> Vec<Need> {
         let same = Need::AtLeast(self.length);
-        vec![Need::Flat(1), same, same]
+        vec![Need::AtLeast(1), same, same]
     }
 
     fn overrides(&self) -> Overrides {

@@ -47,7 +47,8 @@ impl KernelSpec for AnnealAccept {
         let image = Need::PerBlock(self.features);
         vec![
             Need::STATE,
-            Need::AtLeast(2 * (self.step.unwrap_or(0) as usize + 2)),
+            // Two rungs at least: which ones a launch reads depends on where the run of the program begins.
+            Need::AtLeast(4),
             Need::Flat(4 * self.features),
             Need::PerBlock(1),
             image,
