@@ -195,7 +195,7 @@ fn names_and_descriptions() {
         |text: String, parts: &[&str]| parts.iter().for_each(|p| assert!(text.contains(p), "{p}: {text}"));
     says(text(preset("analytic:gausian").map(drop)), &["gausian", "mean `gaussian`", "25-gaussians"]);
     says(text(preset("double-wel").map(drop)), &["mean `analytic:double-well`"]);
-    says(text(Model::analytic("mlp").map(drop)), &["mlp", "--model"]);
+    says(text(Model::analytic("mlp").map(drop)), &["mlp", "no file"]);
     let build = |shape, energy| Network::builder("mine", shape).analytic(energy);
     says(text(build([3, 1, 1], Analytic::Rosenbrock).build().map(drop)), &["rosenbrock", "2x1x1", "3x1x1"]);
     says(text(build([1, 28, 28], Analytic::Gaussian).build().map(drop)), &["Nx1x1", "1x28x28"]);

@@ -656,7 +656,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
             }
         }
         if keep_length && at >= 8 && at < listing_end && bytes.len() >= 8 && random.below(8) > 0 {
-            let grown = (listing as usize + bytes.len()).saturating_sub(before) as u64;
+            let grown = (listing as usize).wrapping_add(bytes.len()).saturating_sub(before) as u64;
             bytes[..8].copy_from_slice(&grown.to_le_bytes());
         }
     }

@@ -56,7 +56,7 @@ impl Model {
     ///
     /// The parameters are those of the weights' moving average where the file has one.
     /// A checkpoint describes its network; for weights alone `network` has to: by a preset's name, or by a TOML file
-    /// (see [`crate::network::named`]). What all names of such weights have in front of the network's own, such as
+    /// (see [`crate::recipe::presets::named`]). What all names of such weights have in front of the network's own, such as
     /// `module.`, is taken off.
     ///
     /// # Errors
@@ -68,10 +68,10 @@ impl Model {
     }
 
     /// An analytic energy, which needs no file, and how it is sampled ([`Config::analytic`]): `analytic:gaussian` and the
-    /// like, or a TOML file that describes one (see [`crate::network::named`]).
+    /// like, or a TOML file that describes one (see [`crate::recipe::presets::named`]).
     ///
     /// # Errors
-    /// Those of [`crate::network::named`]; [`Error::Usage`] for a network with parameters.
+    /// Those of [`crate::recipe::presets::named`]; [`Error::Usage`] for a network with parameters.
     pub fn analytic(network: &str) -> Result<(Self, Config)> {
         let built = named(network)?;
         let Operation::Analytic(energy) = built.layers[0].operation else {

@@ -30,7 +30,7 @@ impl KernelSpec for CopyWords {
     const TOLERANCE: Tolerance = Tolerance::EXACT;
 
     fn needs(&self) -> Vec<Need> {
-        let same = Need::AtLeast(self.length);
+        let same = Need::Words(self.length);
         vec![Need::AtLeast(1), same, same]
     }
 
