@@ -75,7 +75,7 @@ impl ChainDeviceOptions {
 pub struct ModelOptions {
     /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
     /// run/checkpoint.safetensors, which `thalweg train` leaves]
-    #[arg(long = "model", value_name = "FILE")]
+    #[arg(id = "model", long = "model", value_name = "FILE")]
     file: Option<PathBuf>,
     /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and
     /// the like, which needs no --model: double-well, rosenbrock, rastrigin, ackley, five-gaussians, 8-gaussians,
