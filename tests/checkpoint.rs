@@ -625,7 +625,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
                     8,
                     u64::MAX,
                     1 << 63,
-                    listing + 1,
+                    listing.wrapping_add(1),
                     listing.wrapping_sub(1),
                     random.next() % 5000,
                 ];
