@@ -47,11 +47,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         say(format_args!("{}", plan.plan.to_string().trim_end()));
     } else {
         let n = plan.plan.programs[plan.step.0].len();
+        let (blocks, lanes) = (plan.plan.n_blocks, plan.plan.lanes);
+        let blocks = if blocks == 1 { "1 block".to_owned() } else { format!("{blocks} blocks") };
         say(format_args!(
-            "Training step of `{}`, batch {batch}: {n} launches over {} blocks of {} images.\n{}",
+            "Training step of `{}`, batch {batch}: {n} launches over {blocks} of {lanes} images.\n{}",
             recipe.preset,
-            plan.plan.n_blocks,
-            plan.plan.lanes,
             plan.plan.list(plan.step).trim_end()
         ));
     }

@@ -142,8 +142,11 @@ pub(super) fn find(name: &str) -> Result<&'static Spec, String> {
 }
 
 pub(super) fn unknown_preset(name: &str) -> String {
-    let hint = nearest(name, PRESETS).map_or(String::new(), |hint| format!(" {hint}"));
-    format!("there is no preset `{name}`;{hint} The presets are: {}", PRESETS.join(", "))
+    let names = PRESETS.join(", ");
+    match nearest(name, PRESETS) {
+        Some(hint) => format!("there is no preset `{name}`; {hint} The presets are: {names}"),
+        None => format!("there is no preset `{name}`; the presets are: {names}"),
+    }
 }
 
 /// `1e-12` rather than `0.000000000001`.
