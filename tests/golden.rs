@@ -163,8 +163,7 @@ fn check_all(golden: &Golden) {
     }
     let device = common::gpu();
     check(golden, &device, Target::gpu(5));
-    let int64 = common::has_int64(&device);
-    check(golden, &device, Target { int64, ..Target::software(5, 8) });
+    check(golden, &device, Target::software(5, 8));
     if golden.network.langevin_flop() < 20_000_000 {
         // Wider blocks, which take llvmpipe minutes where layers are large.
         for target in [Target::gpu(128), Target::software(128, 8), Target::software(128, 16)] {

@@ -169,8 +169,7 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
     let (xs, gs, slopes) =
         (blocks(&x, s.in_channels), blocks(&g, s.out_channels), blocks(&slope, s.in_channels));
 
-    let tile =
-        |rng: &mut Rng| Tile { channels: rng.pick(&TILES), pixels: 1 + rng.below(4), depth: 1, int64: false };
+    let tile = |rng: &mut Rng| Tile { channels: rng.pick(&TILES), pixels: 1 + rng.below(4) };
     let activation = Activation::Identity;
     let forward = ConvForward { lanes, shape: s, tile: tile(rng), bias_offset: n, activation };
     let backward = ConvInputGradient { lanes, shape: s, tile: tile(rng), slope: Slope::None };
@@ -196,7 +195,6 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         chunks,
         tile: 4,
         streams: 1,
-        int64: false,
         weight_offset: 0,
         n_parameters: 0,
     };

@@ -60,10 +60,7 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
         Ok(module) => module,
         Err(error) => return vec![format!("parse: {}", error.emit_to_string(&pipeline.source))],
     };
-    // 64-bit integers are for devices that have them; everything else is for all.
-    let int64 = pipeline.source.contains("u64");
-    let capabilities = if int64 { Capabilities::SHADER_INT64 } else { Capabilities::empty() };
-    let info = match Validator::new(ValidationFlags::all(), capabilities).validate(&module) {
+    let info = match Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module) {
         Ok(info) => info,
         Err(error) => return vec![format!("validate: {}", error.emit_to_string(&pipeline.source))],
     };

@@ -4,7 +4,7 @@
 // One invocation owns TILE_PIXELS neighbouring pixels of a row, by TILE_CHANNELS = 4 TILE_VECTORS output channels, of
 // four images: x = tile by four lanes, y = channel tile, z = block.
 // 1 input, 2 weights packed [channel tile][ky][kx][ic][TILE_CHANNELS], 3 parameters (for the bias), 4 output, 5 slope;
-// input, output and slope [block][y][x][channel][lane], four lanes in a Four (lib/fours.wgsl).
+// input, output and slope [block][y][x][channel][lane], four lanes in a vec4f.
 // The tile is that of lib/tile.wgsl.
 
 override WORKGROUP_SIZE: u32 = 64;
@@ -30,33 +30,26 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<Four>;
-@group(0) @binding(2) var<storage, read> weights: array<Four>;
+@group(0) @binding(1) var<storage, read> input: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(3) var<storage, read> parameters: array<f32>;
-@group(0) @binding(4) var<storage, read_write> output: array<Four>;
-@group(0) @binding(5) var<storage, read_write> slope: array<Four>;
+@group(0) @binding(4) var<storage, read_write> output: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> slope: array<vec4f>;
 
 fn store(at: u32, channel: u32, sum: vec4f) {
     if (channel < OUT_CHANNELS) {
         let a = activate(ACTIVATION, LEAK, sum + parameters[BIAS_OFFSET + channel]);
-        output[at + channel * (LANES / 4u)] = four_of(a.value);
-        slope[at + channel * (LANES / 4u)] = four_of(a.slope);
+        output[at + channel * (LANES / 4u)] = a.value;
+        slope[at + channel * (LANES / 4u)] = a.slope;
     }
 }
 
 // A pixel's values of one channel. `inside` is 0 in the padding; a tile of one pixel skips that.
 fn value(at: u32, inside: f32) -> vec4f {
     if (TILE_PIXELS == 1u) {
-        return floats(input[at]);
+        return input[at];
     }
-    return floats(input[at]) * inside;
-}
-
-fn next_value(at: u32, inside: f32) -> vec4f {
-    if (TILE_DEPTH == 1u) {
-        return vec4f(0.0);
-    }
-    return value(at, inside);
+    return input[at] * inside;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -91,20 +84,18 @@ fn main(@builtin(global_invocation_id) id_here: vec3u, @builtin(workgroup_id) gr
             let column = vec4u(clamp(ix, vec4i(0), vec4i(i32(IN_WIDTH) - 1)));
             let place = image + (u32(iy) * IN_WIDTH + column) * (IN_CHANNELS * fours);
             let tap = ((group.y * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + kx) * IN_CHANNELS * TILE_VECTORS;
-            for (var ic = 0u; ic < IN_CHANNELS; ic += TILE_DEPTH) {
+            for (var ic = 0u; ic < IN_CHANNELS; ic++) {
                 let w = weights_at(tap + ic * TILE_VECTORS);
-                let v = next_weights_at(tap + (ic + 1u) * TILE_VECTORS);
                 let at = place + ic * fours;
-                let next = at + fours;
-                tile.p0 = add_products(tile.p0, w, value(at.x, inside.x), v, next_value(next.x, inside.x));
+                tile.p0 = add_products(tile.p0, w, value(at.x, inside.x));
                 if (TILE_PIXELS > 1u) {
-                    tile.p1 = add_products(tile.p1, w, value(at.y, inside.y), v, next_value(next.y, inside.y));
+                    tile.p1 = add_products(tile.p1, w, value(at.y, inside.y));
                 }
                 if (TILE_PIXELS > 2u) {
-                    tile.p2 = add_products(tile.p2, w, value(at.z, inside.z), v, next_value(next.z, inside.z));
+                    tile.p2 = add_products(tile.p2, w, value(at.z, inside.z));
                 }
                 if (TILE_PIXELS > 3u) {
-                    tile.p3 = add_products(tile.p3, w, value(at.w, inside.w), v, next_value(next.w, inside.w));
+                    tile.p3 = add_products(tile.p3, w, value(at.w, inside.w));
                 }
             }
         }

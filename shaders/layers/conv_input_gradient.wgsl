@@ -8,7 +8,7 @@
 // FOLDED, where there is one input channel and up to four phases: the phases take the place of a tile's channels, and y is
 // 0. What reaches a pixel reaches its neighbours of other phases, so that g is loaded once for all of them.
 // 1 g, 2 weights packed [channel tile][ky][column][oc][TILE_CHANNELS], 3 slope, 4 grad;
-// g, slope and grad [block][y][x][channel][lane], four lanes in a Four (lib/fours.wgsl).
+// g, slope and grad [block][y][x][channel][lane], four lanes in a vec4f.
 // The tile is that of lib/tile.wgsl.
 
 override WORKGROUP_SIZE: u32 = 64;
@@ -35,10 +35,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> g: array<Four>;
-@group(0) @binding(2) var<storage, read> weights: array<Four>;
-@group(0) @binding(3) var<storage, read> slope: array<Four>;
-@group(0) @binding(4) var<storage, read_write> grad: array<Four>;
+@group(0) @binding(1) var<storage, read> g: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weights: array<vec4f>;
+@group(0) @binding(3) var<storage, read> slope: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> grad: array<vec4f>;
 
 // Columns kx with kx mod STRIDE_X == phase.
 fn taps_of_phase(phase: u32) -> u32 {
@@ -49,11 +49,11 @@ fn store(at: u32, channel: u32, sum: vec4f) {
     if (channel < IN_CHANNELS) {
         let place = at + channel * (LANES / 4u);
         if (IN_PLACE == 1u) {
-            grad[place] = four_of(sum * floats(grad[place]));
+            grad[place] = sum * grad[place];
         } else if (HAS_SLOPE == 1u) {
-            grad[place] = four_of(sum * select(vec4f(1.0), floats(slope[place]), params.has_slope == 1u));
+            grad[place] = sum * select(vec4f(1.0), slope[place], params.has_slope == 1u);
         } else {
-            grad[place] = four_of(sum);
+            grad[place] = sum;
         }
     }
 }
@@ -61,16 +61,9 @@ fn store(at: u32, channel: u32, sum: vec4f) {
 // A pixel's values of one channel. `inside` is 0 where there is none; a tile of one pixel skips that.
 fn value(at: u32, inside: f32) -> vec4f {
     if (TILE_PIXELS == 1u) {
-        return floats(g[at]);
+        return g[at];
     }
-    return floats(g[at]) * inside;
-}
-
-fn next_value(at: u32, inside: f32) -> vec4f {
-    if (TILE_DEPTH == 1u) {
-        return vec4f(0.0);
-    }
-    return value(at, inside);
+    return g[at] * inside;
 }
 
 // The place of column kx among a packed kernel's columns.
@@ -89,20 +82,13 @@ fn first_reach(pad: u32, kernel: u32, stride: u32) -> i32 {
 }
 
 fn first(at: u32) -> f32 {
-    return floats(weights[at]).x;
+    return weights[at].x;
 }
 
 // The weights of one output channel, a phase each.
 fn phase_weights(at: vec4u, reached: vec4<bool>) -> vec4f {
     let w = vec4f(first(at.x), first(at.y), first(at.z), first(at.w));
     return select(vec4f(0.0), w, reached);
-}
-
-fn next_phase_weights(at: vec4u, reached: vec4<bool>) -> vec4f {
-    if (TILE_DEPTH == 1u) {
-        return vec4f(0.0);
-    }
-    return phase_weights(at, reached);
 }
 
 const PHASES = vec4u(0u, 1u, 2u, 3u);
@@ -156,20 +142,18 @@ fn folded(four: u32, item: u32, block: u32) {
             let x = select(vec4u(0u), vec4u(kx), reached);
             let columns = vec4u(packed_column(x.x), packed_column(x.y), packed_column(x.z), packed_column(x.w));
             let tap = select(vec4u(0u), (vec4u(ky) * KERNEL_WIDTH + columns) * (OUT_CHANNELS * TILE_VECTORS), reached);
-            for (var oc = 0u; oc < OUT_CHANNELS; oc += TILE_DEPTH) {
+            for (var oc = 0u; oc < OUT_CHANNELS; oc++) {
                 let w = phase_weights(tap + oc * TILE_VECTORS, reached);
-                let v = next_phase_weights(tap + (oc + 1u) * TILE_VECTORS, reached);
                 let at = place + oc * fours;
-                let next = at + fours;
-                tile.p0.v0 = add_product(tile.p0.v0, w, value(at.x, inside.x), v, next_value(next.x, inside.x));
+                tile.p0.v0 = add_product(tile.p0.v0, w, value(at.x, inside.x));
                 if (TILE_PIXELS > 1u) {
-                    tile.p1.v0 = add_product(tile.p1.v0, w, value(at.y, inside.y), v, next_value(next.y, inside.y));
+                    tile.p1.v0 = add_product(tile.p1.v0, w, value(at.y, inside.y));
                 }
                 if (TILE_PIXELS > 2u) {
-                    tile.p2.v0 = add_product(tile.p2.v0, w, value(at.z, inside.z), v, next_value(next.z, inside.z));
+                    tile.p2.v0 = add_product(tile.p2.v0, w, value(at.z, inside.z));
                 }
                 if (TILE_PIXELS > 3u) {
-                    tile.p3.v0 = add_product(tile.p3.v0, w, value(at.w, inside.w), v, next_value(next.w, inside.w));
+                    tile.p3.v0 = add_product(tile.p3.v0, w, value(at.w, inside.w));
                 }
             }
         }
@@ -238,20 +222,18 @@ fn main(@builtin(global_invocation_id) id_here: vec3u, @builtin(workgroup_id) gr
             let column = vec4u(clamp(ox, vec4i(0), vec4i(i32(OUT_WIDTH) - 1)));
             let place = image + (u32(oy) * OUT_WIDTH + column) * (OUT_CHANNELS * fours);
             let tap = ((channels * KERNEL_HEIGHT + ky) * KERNEL_WIDTH + columns + t) * OUT_CHANNELS * TILE_VECTORS;
-            for (var oc = 0u; oc < OUT_CHANNELS; oc += TILE_DEPTH) {
+            for (var oc = 0u; oc < OUT_CHANNELS; oc++) {
                 let w = weights_at(tap + oc * TILE_VECTORS);
-                let v = next_weights_at(tap + (oc + 1u) * TILE_VECTORS);
                 let at = place + oc * fours;
-                let next = at + fours;
-                tile.p0 = add_products(tile.p0, w, value(at.x, inside.x), v, next_value(next.x, inside.x));
+                tile.p0 = add_products(tile.p0, w, value(at.x, inside.x));
                 if (TILE_PIXELS > 1u) {
-                    tile.p1 = add_products(tile.p1, w, value(at.y, inside.y), v, next_value(next.y, inside.y));
+                    tile.p1 = add_products(tile.p1, w, value(at.y, inside.y));
                 }
                 if (TILE_PIXELS > 2u) {
-                    tile.p2 = add_products(tile.p2, w, value(at.z, inside.z), v, next_value(next.z, inside.z));
+                    tile.p2 = add_products(tile.p2, w, value(at.z, inside.z));
                 }
                 if (TILE_PIXELS > 3u) {
-                    tile.p3 = add_products(tile.p3, w, value(at.w, inside.w), v, next_value(next.w, inside.w));
+                    tile.p3 = add_products(tile.p3, w, value(at.w, inside.w));
                 }
             }
         }

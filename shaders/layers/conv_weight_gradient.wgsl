@@ -4,7 +4,7 @@
 // One workgroup owns 4 OUT_VECTORS output channels by 4 IN_VECTORS input channels at one tap (or the biases). Each of its
 // LANES invocations sums over four images' lanes and every fourth pixel, then invocations are added up in order.
 // x = output tile, y = (input tile, tap) and last the biases, z = chunk.
-// 1 input, 2 g (both [block][y][x][channel][lane], four lanes in a Four, lib/fours.wgsl), 3 partials [chunk][parameter].
+// 1 input, 2 g (both [block][y][x][channel][lane], four lanes in a vec4f), 3 partials [chunk][parameter].
 // The prelude declares LANES, and OUT_VECTORS and IN_VECTORS: 1 or 2.
 
 override IN_CHANNELS: u32 = 1;
@@ -31,8 +31,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<Four>;
-@group(0) @binding(2) var<storage, read> g: array<Four>;
+@group(0) @binding(1) var<storage, read> input: array<vec4f>;
+@group(0) @binding(2) var<storage, read> g: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>;
 
 var<workgroup> lane_sums: array<mat4x4f, LANES>;
@@ -42,12 +42,12 @@ const CHANNELS = vec4u(0u, 1u, 2u, 3u);
 // A pixel's four channels from `channel` on: a column is a channel, a row an image.
 fn inputs(pixel: u32, channel: u32) -> mat4x4f {
     let at = pixel + min(channel + CHANNELS, vec4u(IN_CHANNELS - 1u)) * (LANES / 4u);
-    return mat4x4f(floats(input[at.x]), floats(input[at.y]), floats(input[at.z]), floats(input[at.w]));
+    return mat4x4f(input[at.x], input[at.y], input[at.z], input[at.w]);
 }
 
 fn gradients(pixel: u32, channel: u32) -> mat4x4f {
     let at = pixel + min(channel + CHANNELS, vec4u(OUT_CHANNELS - 1u)) * (LANES / 4u);
-    return mat4x4f(floats(g[at.x]), floats(g[at.y]), floats(g[at.z]), floats(g[at.w]));
+    return mat4x4f(g[at.x], g[at.y], g[at.z], g[at.w]);
 }
 
 // Adds the products of input and output channels, summed over images: a column is an input channel, a row an output one.

@@ -1,8 +1,7 @@
 // A convolution's register tile: up to four pixels (columns), by up to eight fours of channels, by the four images of a
 // vec4f. Every index into it is a constant: drivers don't unroll the loops that wgpu bounds, and a tile that is indexed
 // by a loop leaves the registers. The prelude declares TILE_PIXELS and TILE_VECTORS; what lies beyond them is never
-// stored, and so not computed. A turn of the loop over input channels takes TILE_DEPTH of them, 1 or 2: both products go
-// to a sum before the next sum's turn, so that a sum that lies in memory is fetched and put back once for both.
+// stored, and so not computed.
 struct Tile {
     p0: Pixel,
     p1: Pixel,
@@ -38,75 +37,59 @@ const PIXELS = vec4u(0u, 1u, 2u, 3u);
 
 fn weights_at(at: u32) -> Weights {
     var w = Weights();
-    w.w0 = floats(weights[at]);
+    w.w0 = weights[at];
     if (TILE_VECTORS > 1u) {
-        w.w1 = floats(weights[at + 1u]);
+        w.w1 = weights[at + 1u];
     }
     if (TILE_VECTORS > 2u) {
-        w.w2 = floats(weights[at + 2u]);
+        w.w2 = weights[at + 2u];
     }
     if (TILE_VECTORS > 3u) {
-        w.w3 = floats(weights[at + 3u]);
+        w.w3 = weights[at + 3u];
     }
     if (TILE_VECTORS > 4u) {
-        w.w4 = floats(weights[at + 4u]);
+        w.w4 = weights[at + 4u];
     }
     if (TILE_VECTORS > 5u) {
-        w.w5 = floats(weights[at + 5u]);
+        w.w5 = weights[at + 5u];
     }
     if (TILE_VECTORS > 6u) {
-        w.w6 = floats(weights[at + 6u]);
+        w.w6 = weights[at + 6u];
     }
     if (TILE_VECTORS > 7u) {
-        w.w7 = floats(weights[at + 7u]);
+        w.w7 = weights[at + 7u];
     }
     return w;
 }
 
-// The weights of a turn's second channel.
-fn next_weights_at(at: u32) -> Weights {
-    if (TILE_DEPTH == 1u) {
-        return Weights();
-    }
-    return weights_at(at);
+fn add_product(sum: mat4x4f, w: vec4f, x: vec4f) -> mat4x4f {
+    return mat4x4f(sum[0] + w.x * x, sum[1] + w.y * x, sum[2] + w.z * x, sum[3] + w.w * x);
 }
 
-fn add_product(sum: mat4x4f, w: vec4f, x: vec4f, next_w: vec4f, next_x: vec4f) -> mat4x4f {
-    if (TILE_DEPTH == 1u) {
-        return mat4x4f(sum[0] + w.x * x, sum[1] + w.y * x, sum[2] + w.z * x, sum[3] + w.w * x);
-    }
-    return mat4x4f(
-        sum[0] + w.x * x + next_w.x * next_x,
-        sum[1] + w.y * x + next_w.y * next_x,
-        sum[2] + w.z * x + next_w.z * next_x,
-        sum[3] + w.w * x + next_w.w * next_x,
-    );
-}
-
-// Adds one pixel's values of a turn's channels, times the weights.
-fn add_products(pixel: Pixel, w: Weights, x: vec4f, next_w: Weights, next_x: vec4f) -> Pixel {
+// Adds one pixel's values of a channel, times the weights.
+fn add_products(pixel: Pixel, w: Weights, x: vec4f) -> Pixel {
     var p = pixel;
-    p.v0 = add_product(p.v0, w.w0, x, next_w.w0, next_x);
+    p.v0 = add_product(p.v0, w.w0, x);
     if (TILE_VECTORS > 1u) {
-        p.v1 = add_product(p.v1, w.w1, x, next_w.w1, next_x);
+        p.v1 = add_product(p.v1, w.w1, x);
     }
     if (TILE_VECTORS > 2u) {
-        p.v2 = add_product(p.v2, w.w2, x, next_w.w2, next_x);
+        p.v2 = add_product(p.v2, w.w2, x);
     }
     if (TILE_VECTORS > 3u) {
-        p.v3 = add_product(p.v3, w.w3, x, next_w.w3, next_x);
+        p.v3 = add_product(p.v3, w.w3, x);
     }
     if (TILE_VECTORS > 4u) {
-        p.v4 = add_product(p.v4, w.w4, x, next_w.w4, next_x);
+        p.v4 = add_product(p.v4, w.w4, x);
     }
     if (TILE_VECTORS > 5u) {
-        p.v5 = add_product(p.v5, w.w5, x, next_w.w5, next_x);
+        p.v5 = add_product(p.v5, w.w5, x);
     }
     if (TILE_VECTORS > 6u) {
-        p.v6 = add_product(p.v6, w.w6, x, next_w.w6, next_x);
+        p.v6 = add_product(p.v6, w.w6, x);
     }
     if (TILE_VECTORS > 7u) {
-        p.v7 = add_product(p.v7, w.w7, x, next_w.w7, next_x);
+        p.v7 = add_product(p.v7, w.w7, x);
     }
     return p;
 }

@@ -199,7 +199,7 @@ mod tests {
 
     fn tile(channels: usize) -> Tile {
         let channels = if channels.is_multiple_of(8) { 8 } else { 4 - channels % 4 };
-        Tile { channels, pixels: 1, depth: 1, int64: false }
+        Tile { channels, pixels: 1 }
     }
 
     fn weights(kernel: &Kernel, packing: Packing, rng: &mut StdRng) -> (Pairs, Vec<f32>, Vec<f32>) {

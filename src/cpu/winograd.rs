@@ -622,7 +622,7 @@ mod tests {
 
     fn tile_of(channels: usize, isa: Isa) -> Tile {
         let channels = if isa.width() == 16 && channels.is_multiple_of(8) { 8 } else { 4 - channels % 4 };
-        Tile { channels, pixels: 1, depth: 1, int64: false }
+        Tile { channels, pixels: 1 }
     }
 
     /// Runs `check` for every shape, block and instruction set.

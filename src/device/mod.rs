@@ -157,8 +157,7 @@ impl Device {
                 // FXC, DX12's old compiler, takes a minute for the large tiles of software.
                 let target =
                     if gpu.adapter.kind == AdapterKind::Software && gpu.adapter.compiler != Some("FXC") {
-                        let target = Target::software(images, gpu.adapter.subgroup.0);
-                        Target { int64: gpu.int64(), ..target }
+                        Target::software(images, gpu.adapter.subgroup.0)
                     } else {
                         Target::gpu(images)
                     };

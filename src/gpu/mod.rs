@@ -79,8 +79,8 @@ impl PipelineKey {
 }
 
 impl Gpu {
-    /// Opens an adapter, with its own limits on buffers and workgroup memory, timestamps where there are any, 64-bit integers if it is software,
-    /// and nothing else beyond what WebGPU guarantees.
+    /// Opens an adapter, with its own limits on buffers and workgroup memory, timestamps where there are any, and nothing
+    /// else beyond what WebGPU guarantees.
     ///
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
@@ -102,11 +102,7 @@ impl Gpu {
             max_compute_workgroups_per_dimension: limits.workgroups,
             ..wgpu::Limits::default()
         };
-        let mut optional = wgpu::Features::TIMESTAMP_QUERY;
-        if !adapter.is_gpu() {
-            optional |= wgpu::Features::SHADER_INT64; // `Target::int64`
-        }
-        let required_features = adapter.handle.features() & optional;
+        let required_features = adapter.handle.features() & wgpu::Features::TIMESTAMP_QUERY;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("thalweg"),
             required_features,
@@ -138,11 +134,6 @@ impl Gpu {
         });
         let pipelines = Mutex::default();
         Ok(Arc::new(Self { adapter, limits, device, queue, pipelines, fault }))
-    }
-
-    /// Whether its shaders may use 64-bit integers.
-    pub fn int64(&self) -> bool {
-        self.device.features().contains(wgpu::Features::SHADER_INT64)
     }
 
     /// The fault that has come up since the last call, if any.
@@ -210,18 +201,7 @@ impl Gpu {
             label: Some(key.name),
             source: wgpu::ShaderSource::Wgsl(key.source.as_str().into()),
         };
-        // wgpu gives every loop a counter that ends it. It costs llvmpipe a tenth of a Langevin step.
-        let module = if kernel.loops_end() && !self.adapter.is_gpu() {
-            let checks = wgpu::ShaderRuntimeChecks {
-                force_loop_bounding: false,
-                ..wgpu::ShaderRuntimeChecks::checked()
-            };
-            // SAFETY: only the counters that end endless loops are left out, and a kernel that says `LOOPS_END` has none, for
-            // the reason that it gives there.
-            unsafe { self.device.create_shader_module_trusted(text, checks) }
-        } else {
-            self.device.create_shader_module(text)
-        };
+        let module = self.device.create_shader_module(text);
         let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(key.name),
             layout: Some(&pipeline_layout),

@@ -19,8 +19,6 @@ pub trait KernelSpec {
     const PER_BLOCK: bool;
     /// The binding of a layer's packed weights, of which executors may keep a form of their own.
     const PACKED_WEIGHTS: Option<usize> = None;
-    /// Whether all its loops are known to end, so that a driver need not count their turns.
-    const LOOPS_END: bool = false;
 
     /// What each buffer is to be, in the order of [`Self::ACCESS`].
     fn needs(&self) -> Vec<Need>;
@@ -118,8 +116,6 @@ macro_rules! kernels {
             pub fn is_per_block(&self) -> bool { match self { $(Self::$variant(_) => $module::$variant::PER_BLOCK,)* } }
             /// See [`KernelSpec::PACKED_WEIGHTS`].
             pub fn packed_weights(&self) -> Option<usize> { match self { $(Self::$variant(_) => $module::$variant::PACKED_WEIGHTS,)* } }
-            /// See [`KernelSpec::LOOPS_END`].
-            pub fn loops_end(&self) -> bool { match self { $(Self::$variant(_) => $module::$variant::LOOPS_END,)* } }
             /// See [`KernelSpec::needs`].
             pub fn needs(&self) -> Vec<Need> { match self { $(Self::$variant(k) => k.needs(),)* } }
             /// See [`KernelSpec::reads`].

@@ -126,11 +126,6 @@ pub use uniform::{BlockParams, ElementParams, ShaderStruct, SlopeParams};
 /// Invocations in a workgroup, of every kernel that leaves the choice open.
 pub const WORKGROUP_SIZE: u32 = 64;
 
-/// How four lanes lie in a shader's buffers: as a vector of floats, or in words of 64 bits.
-fn fours(int64: bool) -> &'static str {
-    if int64 { shader!["lib/fours_int64"] } else { shader!["lib/fours"] }
-}
-
 /// Workgroups in x for `items` by `invocations`: a lane's, or four lanes' in a `vec4f`.
 fn groups(items: usize, invocations: u32) -> u32 {
     (items as u32 * invocations).div_ceil(WORKGROUP_SIZE)
@@ -154,7 +149,7 @@ mod prelude {
     pub(super) use super::uniform::{block_params, shader_struct};
     pub(super) use super::{
         Binding, BlockParams, ElementParams, KernelSpec, Need, Parts, Real, Slope, SlopeParams, State,
-        Tolerance, WORKGROUP_SIZE, activate, fours, groups, shader,
+        Tolerance, WORKGROUP_SIZE, activate, groups, shader,
     };
     #[cfg(test)]
     pub(super) use crate::plan::{BufferId, Layout, Words};

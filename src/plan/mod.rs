@@ -294,13 +294,8 @@ pub struct Target {
     pub tile_pixels: usize,
     /// Channels by pixels that one invocation owns, at most.
     pub tile_area: usize,
-    /// Channels that a turn of a convolution's loop takes: 1, or 2 where they come in twos.
-    pub tile_depth: usize,
     /// Channels, of input and output each, that a workgroup owns of the weights' gradient: 4 or 8.
     pub gradient_tile: usize,
-    /// Whether convolutions load and store words of 64 bits, two floats each (`shaders/lib/fours_int64.wgsl`): only where
-    /// the device has 64-bit integers ([`crate::gpu::Gpu::int64`]).
-    pub int64: bool,
     /// Whether channels come in fours (`vec4f`), or a tile may be smaller than that.
     pub fours: bool,
     /// Blocks that one partial sum of the parameter gradient covers, at least.
@@ -325,9 +320,7 @@ impl Target {
         tile_channels: 4,
         tile_pixels: 4,
         tile_area: 16,
-        tile_depth: 1,
         gradient_tile: 4,
-        int64: false,
         fours: false,
         chunk_blocks: 4,
         fused_steps: 0,
@@ -356,9 +349,7 @@ impl Target {
             tile_channels: 8,
             tile_pixels: 1,
             tile_area: 8,
-            tile_depth: 1,
             gradient_tile: 4,
-            int64: false,
             fours: true,
             chunk_blocks: 1,
             fused_steps: 0,
@@ -378,7 +369,6 @@ impl Target {
             tile_channels: 16,
             tile_pixels: 4,
             tile_area: 64,
-            tile_depth: 2,
             gradient_tile: 8,
             chunk_blocks: 4,
             ..gpu
@@ -402,12 +392,11 @@ impl Target {
         }
     }
 
-    /// A tile for a layer with `channels`, in rows of `pixels`, that sums over `others`.
-    fn tile(&self, channels: usize, pixels: usize, others: usize) -> Tile {
+    /// A tile for a layer with `channels`, in rows of `pixels`.
+    fn tile(&self, channels: usize, pixels: usize) -> Tile {
         let channels = self.channels(channels);
         let pixels = (self.tile_area / channels).clamp(1, self.tile_pixels).min(pixels);
-        let depth = if others.is_multiple_of(self.tile_depth) { self.tile_depth } else { 1 };
-        Tile { channels, pixels, depth, int64: self.int64 }
+        Tile { channels, pixels }
     }
 
     /// How `n_blocks` blocks are split into partial sums: at most 32 of them.

@@ -259,9 +259,8 @@ impl NetworkPass {
         Some(match &buffers.own {
             OwnBuffers::Conv(shape, _) => {
                 let shape = *shape;
-                let Target { gradient_tile: tile, int64, .. } = self.target;
-                ConvWeightGradient { lanes, shape, chunks, tile, streams, int64, weight_offset, n_parameters }
-                    .into()
+                let tile = self.target.gradient_tile;
+                ConvWeightGradient { lanes, shape, chunks, tile, streams, weight_offset, n_parameters }.into()
             }
             OwnBuffers::Dense(shape, _) => {
                 let shape = *shape;
@@ -344,11 +343,11 @@ fn gradient_buffer(plan: &mut Plan, layer: &Layer) -> BufferId {
 }
 
 fn forward_tile(shape: &ConvShape, target: Target) -> Tile {
-    target.tile(shape.out_channels, shape.out_width, shape.in_channels)
+    target.tile(shape.out_channels, shape.out_width)
 }
 
 fn backward_tile(shape: &ConvShape, target: Target) -> Tile {
-    target.tile(shape.in_channels, shape.in_width.div_ceil(shape.stride_x), shape.out_channels)
+    target.tile(shape.in_channels, shape.in_width.div_ceil(shape.stride_x))
 }
 
 fn conv_packings(shape: &ConvShape, target: Target) -> (Packing, Packing) {

@@ -99,11 +99,8 @@ pub fn all_plans() -> Vec<(String, Plan)> {
         for images in [16, 128] {
             let fused = [(0, Hidden::Scratch), (u32::MAX, Hidden::Scratch), (u32::MAX, Hidden::Workgroup)];
             for (fused_steps, fused_hidden) in fused {
-                let wide = Target { int64: true, ..Target::software(images, 8) };
                 let software = Target::software(images, 8);
-                for (on, target) in
-                    [("", Target::gpu(images)), (" in software", software), (" in software", wide)]
-                {
+                for (on, target) in [("", Target::gpu(images)), (" in software", software)] {
                     for plan in
                         plans(&network, ExampleStorage::Bytes, Target { fused_steps, fused_hidden, ..target })
                     {

@@ -59,11 +59,6 @@ pub fn gpu() -> Device {
     })
 }
 
-/// Whether a device's shaders may use 64-bit integers.
-pub fn has_int64(device: &Device) -> bool {
-    matches!(device, Device::Gpu(gpu, _) if gpu.int64())
-}
-
 /// Bytes of a GPU's workgroup memory.
 pub fn workgroup_memory(device: &Device) -> usize {
     match device {
@@ -758,9 +753,7 @@ pub fn random_target(rng: &mut Rng) -> Target {
         tile_channels,
         tile_pixels: 1 + rng.below(4),
         tile_area: 16,
-        tile_depth: 2,
         gradient_tile: 8,
-        int64: false,
         fours,
         chunk_blocks: 1 + rng.below(3) as u32,
     }

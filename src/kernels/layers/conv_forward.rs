@@ -90,9 +90,6 @@ impl KernelSpec for ConvForward {
     /// 600 terms give 2e-6 to 4e-5, in practice the former. The activation adds 2e-6.
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
-    /// Its loops count up to sizes of the layer and the tile, which are constants of the pipeline, in steps of at
-    /// least 1.
-    const LOOPS_END: bool = true;
 
     fn needs(&self) -> Vec<Need> {
         let output = Need::PerBlock(self.shape.out_len());
@@ -137,7 +134,7 @@ impl KernelSpec for ConvForward {
             // Tiles are no wider than a plan makes them.
             let pixels = (1 + number % 4).min(shape.out_width);
             let channels = tile_channels(bench.for_gpu, number);
-            let tile = conv_tile(bench, number, channels, pixels, shape.in_channels);
+            let tile = Tile { channels, pixels };
             let (bias_offset, activation) = (OFFSET + shape.weight_len(), activation(number));
             let kernel = Self { lanes, shape, tile, bias_offset, activation };
             let weights = bench.packed(&kernel.packing());

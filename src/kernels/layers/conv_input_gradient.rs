@@ -83,9 +83,6 @@ impl KernelSpec for ConvInputGradient {
     /// 600 terms give 2e-6 to 4e-5, in practice the former.
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
     const PACKED_WEIGHTS: Option<usize> = Some(1);
-    /// Its loops count up to sizes of the layer and the tile, which are constants of the pipeline, in steps of at
-    /// least 1.
-    const LOOPS_END: bool = true;
 
     fn needs(&self) -> Vec<Need> {
         vec![
@@ -141,7 +138,7 @@ impl KernelSpec for ConvInputGradient {
         for (number, shape) in bench.own(conv_shapes()) {
             let pixels = (1 + number % 3).min(shape.in_width.div_ceil(shape.stride_x));
             let channels = tile_channels(bench.for_gpu, number / 2);
-            let tile = conv_tile(bench, number, channels, pixels, shape.out_channels);
+            let tile = Tile { channels, pixels };
             let kernel = Self { lanes, shape, tile, slope: slope_place(number) };
             let weights = bench.packed(&kernel.packing());
             let g = bench.images("g", shape.out_len());

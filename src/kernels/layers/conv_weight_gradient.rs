@@ -69,8 +69,6 @@ pub struct ConvWeightGradient {
     pub streams: u32,
     /// Channels of a workgroup, of the output and of the input each: on a GPU 4 or 8.
     pub tile: usize,
-    /// Whether the shader loads words of 64 bits, two floats each (`shaders/lib/fours_int64.wgsl`).
-    pub int64: bool,
     /// Where the weights lie in the parameters; the biases follow.
     pub weight_offset: usize,
     /// Length of the parameter vector: the stride of the partial sums.
@@ -149,7 +147,7 @@ impl KernelSpec for ConvWeightGradient {
         debug_assert!(out.max(input) <= 2, "{self:?}: more than the shader has");
         let lanes = self.lanes;
         let sizes = [("LANES", lanes), ("OUT_VECTORS", out as u32), ("IN_VECTORS", input as u32)];
-        sizes.map(|(name, size)| format!("const {name} = {size}u;\n")).concat() + fours(self.int64)
+        sizes.map(|(name, size)| format!("const {name} = {size}u;\n")).concat()
     }
 
     fn overrides(&self) -> Overrides {
@@ -190,9 +188,8 @@ impl KernelSpec for ConvWeightGradient {
             let lens = [shape.in_len(), shape.out_len()];
             let (chunks, bindings, written) =
                 weight_buffers(bench, (number, streams), lens, layer, n_parameters);
-            let (tile, int64) = (4 + 4 * (number / 2 % 2), bench.int64(number));
-            let kernel =
-                Self { lanes, shape, chunks, streams, tile, int64, weight_offset: OFFSET, n_parameters };
+            let tile = 4 + 4 * (number / 2 % 2);
+            let kernel = Self { lanes, shape, chunks, streams, tile, weight_offset: OFFSET, n_parameters };
             bench.run_whole(kernel, &bindings, &[(bindings[2], written)]);
         }
     }

@@ -59,7 +59,7 @@ pub(crate) fn dense_overrides(s: &DenseShape) -> Overrides {
 
 /// The prelude of a tile of one pixel.
 pub(crate) fn dense_prelude(tile_channels: usize) -> String {
-    Tile { channels: tile_channels, pixels: 1, depth: 1, int64: false }.sizes()
+    Tile { channels: tile_channels, pixels: 1 }.prelude()
 }
 
 impl KernelSpec for DenseForward {

@@ -14,23 +14,14 @@ pub struct Tile {
     pub channels: usize,
     /// Neighbouring pixels of one row: 4 at most.
     pub pixels: usize,
-    /// Channels that a turn of a shader's loop takes of those that it sums over: 1, or 2 where they come in twos.
-    pub depth: usize,
-    /// Whether a shader loads and stores words of 64 bits, two floats each (`shaders/lib/fours_int64.wgsl`).
-    pub int64: bool,
 }
 
 impl Tile {
-    /// The prelude of kernels that use it.
+    /// The prelude of kernels that use it: its sizes, as constants of the shader.
     pub(crate) fn prelude(&self) -> String {
-        self.sizes() + fours(self.int64)
-    }
-
-    /// Its sizes, as constants of a shader.
-    pub(crate) fn sizes(&self) -> String {
-        let Self { channels, pixels, depth, .. } = self;
-        debug_assert!(*channels <= 32 && *pixels <= 4 && *depth <= 2, "{self:?}: more than the shaders have");
-        let sizes = [("PIXELS", *pixels), ("VECTORS", channels / 4), ("DEPTH", *depth)];
+        let Self { channels, pixels } = self;
+        debug_assert!(*channels <= 32 && *pixels <= 4, "{self:?}: more than the shaders have");
+        let sizes = [("PIXELS", *pixels), ("VECTORS", channels / 4)];
         sizes.map(|(name, size)| format!("const TILE_{name} = {size}u;\n")).concat()
     }
 }

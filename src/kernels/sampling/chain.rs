@@ -377,7 +377,7 @@ impl KernelSpec for Chain {
                     let kernel = ConvForward {
                         lanes: self.lanes,
                         shape: layer.shape,
-                        tile: Tile { channels: layer.packings().0.tile, pixels: 1, depth: 1, int64: false },
+                        tile: Tile { channels: layer.packings().0.tile, pixels: 1 },
                         bias_offset: layer.bias_offset,
                         activation: layer.activation,
                     };
@@ -390,7 +390,7 @@ impl KernelSpec for Chain {
                     let kernel = ConvInputGradient {
                         lanes: self.lanes,
                         shape: layer.shape,
-                        tile: Tile { channels: layer.packings().1.tile, pixels: 1, depth: 1, int64: false },
+                        tile: Tile { channels: layer.packings().1.tile, pixels: 1 },
                         slope: if i > 0 { Slope::Beside } else { Slope::None },
                     };
                     let mut to = vec![0.0; layer.shape.in_len() * lanes];

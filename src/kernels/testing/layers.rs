@@ -5,7 +5,6 @@ use crate::data::ImageShape;
 use crate::kernels::Slope;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::lstm_pack::{CPU_TILE, GPU_TILE, LstmPack};
-use crate::kernels::pack_weights::Tile;
 use crate::network::{Activation, ConvShape, DenseShape, LstmCell, LstmShape, Padding, PoolShape};
 use crate::plan::BufferId;
 use rand::rngs::StdRng;
@@ -167,13 +166,6 @@ pub fn lstm_shapes() -> Vec<LstmShape> {
     ]
     .map(shape)
     .to_vec()
-}
-
-/// A convolution's tile for `channels` of as many output pixels as `number` says, that sums over `others`.
-pub fn conv_tile(bench: &Bench, number: usize, channels: usize, pixels: usize, others: usize) -> Tile {
-    // Every other number takes two channels a turn, if channels come in twos.
-    let depth = if number % 8 < 4 && others.is_multiple_of(2) { 2 } else { 1 };
-    Tile { channels, pixels, depth, int64: bench.int64(number) }
 }
 
 pub fn pool_shapes() -> [PoolShape; 5] {

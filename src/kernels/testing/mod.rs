@@ -112,11 +112,6 @@ impl Bench {
         number % self.share.1 == self.share.0
     }
 
-    /// Whether case number `number` has words of 64 bits: every third, on a GPU that knows them.
-    pub fn int64(&self, number: usize) -> bool {
-        self.for_gpu && number % 3 == 1 && matches!(gpu(), Device::Gpu(gpu, _) if gpu.int64())
-    }
-
     /// Those of `cases` that are this bench's, with their numbers.
     pub fn own<T>(&self, cases: impl IntoIterator<Item = T>) -> Vec<(usize, T)> {
         cases.into_iter().enumerate().filter(|(number, _)| self.is_own(*number)).collect()
