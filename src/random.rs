@@ -59,10 +59,12 @@ pub enum Stream {
     Retries = 22,
     /// The seed of an evaluation's chains from the replay buffer.
     BufferChains = 23,
+    /// Noise of data images at the levels of annealed chains.
+    PoolNoise = 24,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 24] = [
+pub const STREAMS: [Stream; 25] = [
     Stream::Parameters,
     Stream::RingStart,
     Stream::FreshStart,
@@ -87,6 +89,7 @@ pub const STREAMS: [Stream; 24] = [
     Stream::AnnealAccept,
     Stream::Retries,
     Stream::BufferChains,
+    Stream::PoolNoise,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.

@@ -11,8 +11,8 @@ struct Dynamics {
     temperature: f32,
     gradient_clip: f32,
     bound: f32,
-    spare0: u32,
-    spare1: u32,
+    stay_step_size: f32, // of annealed steps at the last level; 0 for the schedule's
+    final_step: u32,     // the annealed step that ends at the clean image
 }
 
 // x <- clamp(between(keep x - drift g) + noise n)
@@ -31,6 +31,11 @@ fn scheduled(start: f32, change: f32, d: Dynamics, level: u32) -> f32 {
     return select(start + t * change, start * exp(t * change), d.geometric != 0u);
 }
 
+// The noise level of an annealed chain's level.
+fn sigma_of(d: Dynamics, level: u32) -> f32 {
+    return scheduled(d.noise, d.noise_change, d, level);
+}
+
 // The level of a step: of training, but that annealed chains have a schedule of their own.
 fn level_of(d: Dynamics, training_step: u32, chain_step: u32) -> u32 {
     return select(training_step, chain_step, d.form == 4u);
@@ -38,11 +43,12 @@ fn level_of(d: Dynamics, training_step: u32, chain_step: u32) -> u32 {
 
 // The numbers at a level.
 fn move_of(d: Dynamics, level: u32) -> Move {
-    let step_size = scheduled(d.step_size, d.step_size_change, d, level);
+    let stays = d.stay_step_size > 0.0 && level >= d.last_level;
+    let step_size = select(scheduled(d.step_size, d.step_size_change, d, level), d.stay_step_size, stays);
     let noise = scheduled(d.noise, d.noise_change, d, level);
     if (d.form == 4u) {
         let following = scheduled(d.noise, d.noise_change, d, level + 1u);
-        let next = select(following, 0.0, level == d.last_level && d.noise_change != 0.0);
+        let next = select(following, 0.0, level == d.final_step && d.noise_change != 0.0);
         let alphas = inverseSqrt(1.0 + vec2f(noise, next) * vec2f(noise, next));
         let shares = vec2f(noise, next) * alphas;
         let old = sqrt(max(1.0 - 2.0 * step_size, 0.0));

@@ -14,7 +14,8 @@
 //
 // x = image, of those from params.first_image on. 1 state, 2 weights in fours, [ky][kx][in][out] forward and [ky][column][out][in] backward
 // (kernels::pack_weights), 3 parameters (for the biases), 4 x [block][feature][lane], 5 scratch.
-// The prelude declares SIZE, the workgroup's invocations, FEATURES of an image, and MAX_LAYERS.
+// The prelude declares SIZE, the workgroup's invocations, FEATURES of an image, MAX_LAYERS, and a chain's own level
+// (lib/own_levels.wgsl: at binding 6).
 
 override LANES: u32 = 16;
 override N_LAYERS: u32 = 1;
@@ -356,7 +357,8 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
     }
     workgroupBarrier();
     let clip = params.dynamics.gradient_clip;
-    let first_step = state.chain_base + params.chain_step;
+    let own = own_level((params.first_block + image / LANES) * LANES + image % LANES);
+    let first_step = own + state.chain_base + params.chain_step;
     var now = move_of(params.dynamics, level_of(params.dynamics, state.step, first_step));
     let noise_first = params.dynamics.form == 0u;
     for (var step = 0u; step < params.n_steps; step++) {

@@ -3,7 +3,7 @@
 // each, so that a chain of K steps is K + 1 launches with the network's between them; where it comes last, a launch is a
 // whole step, with one clamp.
 // One invocation owns one quad (four features) of one image: x = quad by lane, z = block.
-// 1 state, 2 gradient, 3 x: [block][feature][lane].
+// 1 state, 2 gradient, 3 x: [block][feature][lane]. The prelude tells a chain's own level (lib/own_levels.wgsl).
 
 override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
@@ -33,7 +33,8 @@ fn main(@builtin(global_invocation_id) id_here: vec3u) {
         return;
     }
     let d = params.dynamics;
-    let now = move_of(d, level_of(d, state.step, state.chain_base + params.chain_step));
+    let own = own_level((params.first_block + id.z) * LANES + lane);
+    let now = move_of(d, own + level_of(d, state.step, state.chain_base + params.chain_step));
     var noise = vec4f(0.0);
     if (params.perturbs != 0u) {
         let image = state.first_image + id.z * LANES + lane;

@@ -68,8 +68,9 @@ pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding])
             k.reference(slope.floats(), value.floats_mut(), second.floats_mut());
         }
         (Kernel::AddValues(k), [value, sum]) => k.reference(value.floats(), sum.floats_mut()),
-        (Kernel::Langevin(k), [state, gradient, x]) => {
-            k.block(&State::of(state.words()), index, gradient.floats(), x.floats_mut());
+        (Kernel::Langevin(k), [state, gradient, x, levels @ ..]) => {
+            let levels = levels.first().map(Binding::floats);
+            k.block(&State::of(state.words()), index, gradient.floats(), x.floats_mut(), levels);
         }
         (Kernel::DrawReal(k), [state, data, x]) => {
             k.block(&State::of(state.words()), index, data, x.floats_mut());

@@ -20,7 +20,12 @@ pub trait KernelSpec {
     /// The binding of a layer's packed weights, of which executors may keep a form of their own.
     const PACKED_WEIGHTS: Option<usize> = None;
 
-    /// What each buffer is to be, in the order of [`Self::ACCESS`].
+    /// [`Self::ACCESS`], unless it depends on the kernel's numbers.
+    fn access(&self) -> &'static [Access] {
+        Self::ACCESS
+    }
+
+    /// What each buffer is to be, in the order of [`Self::access`].
     fn needs(&self) -> Vec<Need>;
 
     /// Whether a launch with these numbers reads what the binding held before, or only has it bound.
@@ -99,7 +104,7 @@ macro_rules! kernels {
                 match self { $(Self::$variant(k) => k.prelude() + &first + $module::$variant::SOURCE,)* }
             }
             /// Bindings 1, 2, ... in order; binding 0 is the uniform struct.
-            pub fn access(&self) -> &'static [Access] { match self { $(Self::$variant(_) => $module::$variant::ACCESS,)* } }
+            pub fn access(&self) -> &'static [Access] { match self { $(Self::$variant(k) => k.access(),)* } }
             /// Values of the shader's `override`s.
             pub fn overrides(&self) -> Overrides { match self { $(Self::$variant(k) => k.overrides(),)* } }
             /// The uniform struct's bytes for a launch over `blocks`.
@@ -150,6 +155,11 @@ kernels! {
     DrawToy, draw_toy, "Draws a batch of fresh points.";
     DrawNegatives, draw_negatives, "Draws the chains' starts.";
     AugmentStarts, augment_starts, "Changes chain starts a little.";
+    DrawPool, draw_pool, "Draws the chains of a pool.";
+    BlurAtLevels, blur_at_levels, "Blurs data images to the levels of the chains.";
+    PushPool, push_pool, "Puts chains back into their pool.";
+    ImageVariance, image_variance, "The variance of each image's values.";
+    AnnealedLoss, annealed_loss, "Energies at noise levels to loss, metrics and seeds.";
     CopyImages, copy_images, "Copies the real images, with noise.";
     Langevin, langevin, "Moves the chains.";
     MalaAccept, mala_accept, "Accepts or rejects proposals of chains.";

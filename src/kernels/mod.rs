@@ -22,11 +22,14 @@
 /// Kernels that draw and keep images.
 pub mod data {
     pub mod augment_starts;
+    pub mod blur_at_levels;
     pub mod copy_images;
     pub mod draw_negatives;
+    pub mod draw_pool;
     pub mod draw_real;
     pub mod draw_toy;
     pub mod perturb;
+    pub mod push_pool;
     pub mod push_replay;
 }
 /// Kernels that watch training, and keep snapshots of it.
@@ -36,6 +39,7 @@ pub mod guarding {
     pub mod copy_words;
     pub mod count_non_finite;
     pub mod guard;
+    pub mod image_variance;
     pub mod image_statistics;
 }
 /// Kernels of layers and of their gradients.
@@ -60,6 +64,7 @@ pub mod layers {
 /// Kernels of losses and penalties.
 pub mod loss {
     pub mod add_penalty;
+    pub mod annealed_loss;
     pub mod contrastive_loss;
     pub mod score_direction;
     pub mod score_loss;

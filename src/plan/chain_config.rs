@@ -25,6 +25,11 @@ pub struct ChainConfig {
     pub interpolation: Interpolation,
     /// Number of levels: training steps, or in [`Form::Annealed`] steps of the chain.
     pub levels: u32,
+    /// In [`Form::Annealed`], the step size of steps that stay at the last level; 0 keeps `step_size_end`.
+    pub stay_step_size: f32,
+    /// In [`Form::Annealed`], the number of the step that ends at the estimate of the clean image, counted from 0;
+    /// `u32::MAX` for none.
+    pub final_step: u32,
     /// Temperature, in the forms that have one.
     pub temperature: f32,
     /// Largest magnitude of a gradient element; 0 for no limit.
@@ -71,6 +76,8 @@ impl ChainConfig {
             noise_end: end.noise,
             interpolation: if changes { self.interpolation } else { Interpolation::Linear },
             levels: if changes { self.levels } else { 0 },
+            stay_step_size: self.stay_step_size,
+            final_step: self.final_step,
             temperature: self.temperature,
             gradient_clip: limit(self.gradient_clip),
             bound: limit(self.clamp),

@@ -19,6 +19,7 @@ pub(super) struct ChainPass {
     fused: Option<FusedPass>,
     pub adjusted: Option<AdjustedPass>,
     pub counts_anew: bool, // accepted proposals, with every chain
+    pub levels: Option<BufferId>, // where each chain begins at a level of its own
 }
 
 /// MALA's own buffers: a chain's place, beside its proposal in `x`.
@@ -74,7 +75,7 @@ impl ChainPass {
                 layers,
             }
         });
-        Self { state, blocks: blocks.clone(), n_images, fused, adjusted, counts_anew: true }
+        Self { state, blocks: blocks.clone(), n_images, fused, adjusted, counts_anew: true, levels: None }
     }
 
     /// Packs the weights; needed after every change of the parameters.
@@ -112,15 +113,19 @@ impl ChainPass {
                     n_steps: (config.steps - first_step).min(fused.steps),
                     dynamics,
                     first_block: self.blocks.start,
+                    own_levels: self.levels.is_some(),
                 };
                 let bindings = [self.state, fused.weights, pass.parameters, pass.x, fused.scratch];
+                let bindings: Vec<_> = bindings.into_iter().chain(self.levels).collect();
                 launches.push(Launch::whole(kernel, &bindings));
             }
             return;
         }
         let langevin = |launches: &mut Vec<Launch>, moves, perturbs| {
-            let kernel = Langevin { lanes, features, moves, perturbs, dynamics };
+            let own_levels = self.levels.is_some();
+            let kernel = Langevin { lanes, features, moves, perturbs, dynamics, own_levels };
             let bindings = [self.state, pass.input_gradient, pass.x];
+            let bindings: Vec<_> = bindings.into_iter().chain(self.levels).collect();
             launches.push(Launch::per_block(kernel, &self.blocks, &bindings));
         };
         if let Some(adjusted) = &self.adjusted {

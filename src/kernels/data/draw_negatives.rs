@@ -22,7 +22,7 @@ impl Noise {
     pub const UNIFORM: Self = Self { distribution: Distribution::Uniform, scale: 1.0, bound: 1.0 };
 
     /// One of four values.
-    fn of(&self, bits: [u32; 4], word: usize) -> f32 {
+    pub(super) fn of(&self, bits: [u32; 4], word: usize) -> f32 {
         let value = match self.distribution {
             Distribution::Normal => normal_of(bits)[word],
             _ => uniform_of(bits[word]),

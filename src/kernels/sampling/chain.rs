@@ -6,7 +6,7 @@
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::dynamics::{Dynamics, DynamicsParams, Form};
-use crate::kernels::langevin::Langevin;
+use crate::kernels::langevin::{COMMON_LEVEL, Langevin, OWN_LEVELS};
 use crate::kernels::pack_weights::{PackWeights, Packing, Tile};
 use crate::kernels::prelude::*;
 use crate::network::{Activation, ConvShape, Network, Operation};
@@ -52,6 +52,8 @@ pub struct Chain {
     pub dynamics: Dynamics,
     /// The range's first block: the twin is handed all of them.
     pub first_block: u32,
+    /// Whether each chain begins at a level of its own, which a buffer holds.
+    pub own_levels: bool,
 }
 
 /// A layer as the fused chain sees it: a convolution, whatever it was. A dense layer has one pixel, whose channels are
@@ -288,20 +290,26 @@ impl KernelSpec for Chain {
         shader!["lib/state", "lib/activation", "lib/random", "lib/dynamics", "sampling/chain"];
     type Params = Params;
     const PER_BLOCK: bool = false;
-    /// State; packed weights; parameters; x; scratch.
+    /// State; packed weights; parameters; x; scratch; the chains' levels, if they have their own.
     const ACCESS: &'static [Access] = &[Read, Read, Read, ReadWrite, Scratch];
     /// A few Langevin steps of the whole network. Each multiplies earlier errors by its step size and the energy's
     /// curvature. `x` is of magnitude 1.
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-4);
 
+    fn access(&self) -> &'static [Access] {
+        if self.own_levels { &[Read, Read, Read, ReadWrite, Scratch, Read] } else { Self::ACCESS }
+    }
+
     fn needs(&self) -> Vec<Need> {
-        vec![
+        let mut needs = vec![
             Need::STATE,
             Need::AtLeast(packed_len(&self.layers)),
             Need::AtLeast(self.n_parameters()),
             Need::PerBlock(self.features()),
             Need::AtLeast(self.n_images as usize * scratch_len(&self.layers, self.hidden)),
-        ]
+        ];
+        needs.extend(self.own_levels.then_some(Need::PerBlock(1)));
+        needs
     }
 
     fn prelude(&self) -> String {
@@ -309,6 +317,8 @@ impl KernelSpec for Chain {
         let sizes = format!(
             "const SIZE = {SIZE}u;\nconst FEATURES = {features}u;\nconst MAX_LAYERS = {MAX_LAYERS}u;\n"
         );
+        let sizes = sizes
+            + &if self.own_levels { OWN_LEVELS.replace("BINDING", "6") } else { COMMON_LEVEL.to_owned() };
         match self.hidden {
             Hidden::Scratch => sizes + shader!["lib/chain_scratch"],
             Hidden::Workgroup => {
@@ -346,6 +356,10 @@ impl KernelSpec for Chain {
 
     /// The chain by layers: the twins of the kernels that it fuses, block by block.
     fn run(&self, _: u32, bindings: &mut [Binding]) {
+        let (levels, bindings) = match bindings {
+            [rest @ .., levels] if self.own_levels => (Some(levels.floats()), rest),
+            all => (None, all),
+        };
         let [state, weights, parameters, x, _] = bound(bindings);
         let (state, weights, parameters) = (State::of(state.words()), weights.floats(), parameters.floats());
         let (lanes, features) = (self.lanes as usize, self.features());
@@ -358,6 +372,7 @@ impl KernelSpec for Chain {
         let blocks = blocks.skip((self.first_block + first) as usize).take(n_blocks as usize);
         for (number, x) in blocks.enumerate() {
             let index = first + number as u32;
+            let levels = levels.map(|levels| &levels[(self.first_block + index) as usize * lanes..][..lanes]);
             let untouched = x.to_vec();
             for step in self.first_step..self.first_step + self.n_steps {
                 let langevin = |moves, perturbs| Langevin {
@@ -366,11 +381,12 @@ impl KernelSpec for Chain {
                     moves,
                     perturbs,
                     dynamics: self.dynamics,
+                    own_levels: self.own_levels,
                 };
                 let noise_first = self.dynamics.form == Form::NoiseFirst;
                 if noise_first {
                     // No gradient has come yet: anything of its size will do.
-                    langevin(false, Some(step)).block(&state, index, &untouched, x);
+                    langevin(false, Some(step)).block(&state, index, &untouched, x, None);
                 }
                 let mut input: &[f32] = x;
                 for (layer, (value, slope)) in self.layers.iter().zip(values.iter_mut().zip(&mut slopes)) {
@@ -399,7 +415,7 @@ impl KernelSpec for Chain {
                     gradient = to;
                 }
                 let noise = if noise_first { None } else { Some(step) };
-                langevin(true, noise).block(&state, index, &gradient, x);
+                langevin(true, noise).block(&state, index, &gradient, x, levels);
             }
             // Lanes beyond the last image have no workgroup.
             let n = (self.n_images as usize - number * lanes).min(lanes);
@@ -441,7 +457,11 @@ mod cases {
             kernel.run(0, &mut [Binding::Read(&from), Binding::Write(&mut to)]);
             bench.contents[weights.0] = to;
         }
-        for (hidden, form) in [(Hidden::Scratch, Form::NoiseFirst), (Hidden::Workgroup, Form::NoiseLast)] {
+        for (hidden, form, own_levels) in [
+            (Hidden::Scratch, Form::NoiseFirst, false),
+            (Hidden::Workgroup, Form::NoiseLast, false),
+            (Hidden::Scratch, Form::Annealed, true),
+        ] {
             let (features, n_images) = (input.len(), 2 * lanes - 3);
             let state = bench.at_step(2);
             let x = bench.images("x", features);
@@ -451,9 +471,11 @@ mod cases {
                 step_size: 0.1,
                 step_size_end: 0.1,
                 noise: 0.1,
-                noise_end: 0.1,
+                noise_end: if own_levels { 0.05 } else { 0.1 },
                 interpolation: Interpolation::Linear,
-                levels: 0,
+                levels: if own_levels { 7 } else { 0 },
+                stay_step_size: 0.2,
+                final_step: u32::MAX,
                 temperature: 1.0,
                 gradient_clip: 0.5,
                 bound: 1.0,
@@ -470,13 +492,22 @@ mod cases {
                 n_steps,
                 dynamics,
                 first_block,
+                own_levels,
             };
             let all = bench.words_of(features, &BLOCKS);
             // The last three lanes have no image.
             let rows = all.step_by(lanes as usize).enumerate();
             let row = |(i, at): (usize, usize)| at..at + lanes as usize - if i >= features { 3 } else { 0 };
             let written = rows.map(row).collect();
-            bench.run_whole(kernel, &[state, weights, parameters, x, scratch], &[(x, written)]);
+            let mut bindings = vec![state, weights, parameters, x, scratch];
+            if own_levels {
+                let levels = bench.per_block("levels", 1);
+                for (lane, word) in bench.words_of(1, &BLOCKS).enumerate() {
+                    bench.contents[levels.0][word] = ((lane % 9) as f32).to_bits();
+                }
+                bindings.push(levels);
+            }
+            bench.run_whole(kernel, &bindings, &[(x, written)]);
         }
     }
 }

@@ -20,6 +20,11 @@ pub struct Dynamics {
     pub interpolation: Interpolation,
     /// Levels: training steps, or in the form [`Form::Annealed`] the chain's own. 0 or 1 for no change.
     pub levels: u32,
+    /// In the form [`Form::Annealed`], the step size of steps that stay at the last level; 0 for `step_size_end`.
+    pub stay_step_size: f32,
+    /// In the form [`Form::Annealed`], the step that ends at the estimate of the clean image, counted as levels are;
+    /// `u32::MAX` for none.
+    pub final_step: u32,
     /// Temperature `T` of the forms that have one.
     pub temperature: f32,
     /// Largest magnitude of a gradient element; infinite for no clip.
@@ -32,7 +37,7 @@ shader_struct! {
     /// `Dynamics` of `shaders/lib/dynamics.wgsl`. Differences and logarithms are taken in f64, here.
     DynamicsParams {
         form: u32, step_size: f32, step_size_change: f32, noise: f32, noise_change: f32, geometric: u32,
-        last_level: u32, temperature: f32, gradient_clip: f32, bound: f32, spare0: u32, spare1: u32,
+        last_level: u32, temperature: f32, gradient_clip: f32, bound: f32, stay_step_size: f32, final_step: u32,
     }
 }
 
@@ -75,8 +80,8 @@ impl Dynamics {
             temperature: self.temperature,
             gradient_clip: self.gradient_clip.min(f32::MAX),
             bound: self.bound.min(f32::MAX),
-            spare0: 0,
-            spare1: 0,
+            stay_step_size: self.stay_step_size,
+            final_step: self.final_step,
         }
     }
 
@@ -85,18 +90,43 @@ impl Dynamics {
         if self.form == Form::Annealed { state.chain_base + chain_step } else { state.step }
     }
 
+    /// Annealed dynamics whose levels fall from `noise` to `noise_end` in `steps` equal factors, and stay there, without a
+    /// step to the clean image.
+    pub fn ladder(noise: f32, noise_end: f32, steps: u32) -> Self {
+        Self {
+            form: Form::Annealed,
+            step_size: 0.05,
+            step_size_end: 0.05,
+            noise,
+            noise_end,
+            interpolation: Interpolation::Geometric,
+            levels: steps + 1,
+            stay_step_size: 0.1,
+            final_step: u32::MAX,
+            temperature: 1.0,
+            gradient_clip: f32::INFINITY,
+            bound: f32::INFINITY,
+        }
+    }
+
+    /// The noise level sigma of a level, in the form [`Form::Annealed`].
+    pub fn sigma(&self, level: u32) -> f32 {
+        let p = self.params();
+        scheduled(p.noise, p.noise_change, &p, level)
+    }
+
+    /// The last level.
+    pub fn last_level(&self) -> u32 {
+        self.levels.saturating_sub(1)
+    }
+
     /// The numbers at a level, counted from 0.
     pub fn at(&self, level: u32) -> Move {
         let p = self.params();
-        let scheduled = |start: f32, change: f32, level: u32| {
-            if change == 0.0 || p.last_level == 0 {
-                return start;
-            }
-            let t = (f64::from(level) / f64::from(p.last_level)).min(1.0);
-            let (start, change) = (f64::from(start), f64::from(change));
-            (if p.geometric != 0 { start * (t * change).exp() } else { start + t * change }) as f32
-        };
-        let step_size = scheduled(p.step_size, p.step_size_change, level);
+        let scheduled = |start, change, level| scheduled(start, change, &p, level);
+        let stays = p.stay_step_size > 0.0 && level >= p.last_level;
+        let step_size =
+            if stays { p.stay_step_size } else { scheduled(p.step_size, p.step_size_change, level) };
         let noise = scheduled(p.noise, p.noise_change, level);
         match self.form {
             Form::NoiseFirst => Move { keep: 1.0, drift: step_size, noise, between: self.bound },
@@ -108,7 +138,7 @@ impl Dynamics {
                 between: f32::INFINITY,
             },
             Form::Annealed => {
-                let next = if level == p.last_level && p.noise_change != 0.0 {
+                let next = if level == p.final_step && p.noise_change != 0.0 {
                     0.0
                 } else {
                     scheduled(p.noise, p.noise_change, level.saturating_add(1))
@@ -125,4 +155,14 @@ impl Dynamics {
             }
         }
     }
+}
+
+/// A number at a level, on its way from `start` by `change`.
+fn scheduled(start: f32, change: f32, p: &DynamicsParams, level: u32) -> f32 {
+    if change == 0.0 || p.last_level == 0 {
+        return start;
+    }
+    let t = (f64::from(level) / f64::from(p.last_level)).min(1.0);
+    let (start, change) = (f64::from(start), f64::from(change));
+    (if p.geometric != 0 { start * (t * change).exp() } else { start + t * change }) as f32
 }
