@@ -12,7 +12,7 @@ use thalweg::checkpoint::{
     Checkpoint, FORMAT, Header, Tensor, TensorData, Tensors, load_tensors, read_tensors,
 };
 use thalweg::device::ChainPath;
-use thalweg::recipe::Config;
+use thalweg::recipe::Recipe;
 use thalweg::{Error, files};
 
 /// splitmix64.
@@ -35,7 +35,7 @@ fn header() -> Header {
     Header {
         format: FORMAT.to_owned(),
         network: json!({"preset": "mnist-small", "layers": [{"conv": 16}, {"dense": 1}]}),
-        config: Config::preset("mnist-small").unwrap(),
+        config: Recipe::preset("mnist-small").unwrap(),
         step: 123_456,
         seed: u64::MAX,
         device: "CPU (AVX2)".to_owned(),

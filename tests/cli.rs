@@ -21,7 +21,7 @@ use thalweg::plan::ChainConfig;
 use thalweg::recipe::Setting;
 use thalweg::recipe::presets::preset;
 use thalweg::train::log::MetricsTable;
-use thalweg::{Config, Device, EnergyModel, Model, Sampler};
+use thalweg::{Device, EnergyModel, Model, Recipe, Sampler};
 
 // ---- helpers
 
@@ -1463,7 +1463,7 @@ fn help_names_every_option_and_its_default() {
     // `--set help`: tests/terminal.rs has the rest. What other options make of the preset's settings.
     let settings =
         works(folder.path(), &["train", "--preset=conv-pool", "--set", "help", "--set=chain.steps=7"]);
-    let mut config = Config::preset("conv-pool").unwrap();
+    let mut config = Recipe::preset("conv-pool").unwrap();
     config.set("chain.steps=7").unwrap();
     for Setting { name: key, value, .. } in config.settings() {
         let line = settings.lines().find(|line| line.split(' ').next() == Some(key));

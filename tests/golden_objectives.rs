@@ -11,7 +11,7 @@ use thalweg::kernels::State;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::network::{Activation, LayerSpec, Network, Padding};
 use thalweg::plan::{Derivatives, ExampleStorage, Target, TrainingData, training_plan};
-use thalweg::recipe::{ChainInit, Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{ChainInit, Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 use crate::common;
 
@@ -177,7 +177,7 @@ const STATE: State = State {
 };
 const RING: usize = 7;
 
-fn contrastive() -> [(&'static str, Config); 7] {
+fn contrastive() -> [(&'static str, Recipe); 7] {
     let base = [
         "train.batch=5",
         "data.noise=0.05",

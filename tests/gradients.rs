@@ -24,7 +24,7 @@ use thalweg::kernels::{Binding, Kernel, Slope, State, activate};
 use thalweg::network::{Activation, ConvShape, DenseShape, LayerSpec, Network, Operation};
 use thalweg::plan::{ExampleStorage, Launch, Target, TrainingData, TrainingPlan, energy_plan, training_plan};
 use thalweg::random::{Stream, counter, normal_of, philox};
-use thalweg::recipe::{Config, EnergyL2Form};
+use thalweg::recipe::{EnergyL2Form, Recipe};
 
 // ---- comparators can fail
 
@@ -491,7 +491,7 @@ fn energies_and_input_gradients_of_networks_match_differences() {
 }
 
 /// A recipe, and the data that it learns, of the network's shape.
-fn recipe(network: &Network, batch: u32, n_images: u32) -> (Config, TrainingData) {
+fn recipe(network: &Network, batch: u32, n_images: u32) -> (Recipe, TrainingData) {
     let mut recipe = common::recipe(&[
         "chain.steps=2",
         "replay.capacity=40",

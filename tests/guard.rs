@@ -13,7 +13,7 @@ use thalweg::network::{Activation, NetworkSpec};
 use thalweg::plan::BufferId;
 use thalweg::train::log::StepMetrics;
 use thalweg::train::{Halt, Rollback};
-use thalweg::{Config, Dataset, Error, Network, Trainer};
+use thalweg::{Dataset, Error, Network, Recipe, Trainer};
 
 use crate::common;
 
@@ -28,8 +28,8 @@ fn devices() -> [Device; 2] {
     [Device::cpu(), gpu()]
 }
 
-fn config(settings: &[&str]) -> Config {
-    let mut config = Config { network: Some(small_network()), ..Config::preset("mnist-small").unwrap() };
+fn config(settings: &[&str]) -> Recipe {
+    let mut config = Recipe { network: Some(small_network()), ..Recipe::preset("mnist-small").unwrap() };
     let tiny = ["train.batch=20", "chain.steps=2", "replay.capacity=60", "replay.initial=20", "seed=7"];
     for setting in tiny.iter().chain(settings) {
         config.set(setting).unwrap();
@@ -64,7 +64,7 @@ async fn trainer(device: &Device, settings: &[&str], dataset: &Dataset) -> Train
 
 /// Of the recipe's own network, which is deep enough to explode.
 async fn deep_trainer(device: &Device, settings: &[&str], dataset: &Dataset) -> Trainer {
-    Trainer::new(device, &Config { network: None, ..config(settings) }, dataset).await.unwrap()
+    Trainer::new(device, &Recipe { network: None, ..config(settings) }, dataset).await.unwrap()
 }
 
 async fn resumed(device: &Device, path: &Path, dataset: &Dataset) -> Trainer {

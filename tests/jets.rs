@@ -19,7 +19,7 @@ use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::{
     Derivatives, EXACT_TRACE, ExampleStorage, Layout, Target, TrainingData, TrainingPlan, training_plan,
 };
-use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 /// A fourth-order central difference.
 fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
@@ -165,7 +165,7 @@ fn objectives() -> Vec<ScoreObjective> {
 }
 
 /// A recipe, and the data that it learns, of the network's shape.
-fn recipe(network: &Network, batch: u32, n_images: u32, score: ScoreObjective) -> (Config, TrainingData) {
+fn recipe(network: &Network, batch: u32, n_images: u32, score: ScoreObjective) -> (Recipe, TrainingData) {
     let mut recipe = common::recipe(&["adam.learning_rate=0.001", "adam.gradient_norm_clip=0.5"]);
     recipe.train.batch = batch as usize;
     let data = TrainingData::new(ExampleStorage::Bytes, n_images, network.input);

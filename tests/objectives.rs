@@ -21,11 +21,11 @@ use thalweg::random::{Distribution, Stream};
 use thalweg::recipe::ChainInit;
 use thalweg::recipe::presets::preset;
 use thalweg::train::log::StepMetrics;
-use thalweg::{Config, Dataset, EnergyModel, Sampler, Trainer};
+use thalweg::{Dataset, EnergyModel, Recipe, Sampler, Trainer};
 
 /// Batches of 20, of 50 images: the third step of an epoch has 10.
-fn tiny(settings: &[&str]) -> (Config, Dataset) {
-    let mut config = Config::preset("mnist-small").unwrap();
+fn tiny(settings: &[&str]) -> (Recipe, Dataset) {
+    let mut config = Recipe::preset("mnist-small").unwrap();
     let common = ["train.batch=20", "chain.steps=3", "replay.capacity=110", "replay.initial=20", "seed=7"];
     for setting in common.iter().chain(settings) {
         config.set(setting).unwrap();

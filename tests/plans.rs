@@ -15,7 +15,7 @@ use thalweg::plan::{
     Words, annealing_plan, energy_plan, sampler_plan, training_plan,
 };
 use thalweg::recipe::presets::preset;
-use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 // ---- blocks
 
@@ -85,7 +85,7 @@ fn recipe(
     batch: u32,
     storage: ExampleStorage,
     settings: &[&str],
-) -> (Config, TrainingData) {
+) -> (Recipe, TrainingData) {
     let base = [
         "chain.steps=3",
         "replay.capacity=100",

@@ -10,7 +10,7 @@ use thalweg::device::{Device, Machine};
 use thalweg::gpu::Counters;
 use thalweg::random::{Philox, Stream};
 use thalweg::train::log::StepMetrics;
-use thalweg::{Config, Dataset, EnergyModel, Trainer};
+use thalweg::{Dataset, EnergyModel, Recipe, Trainer};
 
 use crate::common;
 
@@ -25,8 +25,8 @@ fn gpu() -> Device {
 const BATCH: usize = 20;
 const N_IMAGES: usize = 50;
 
-fn tiny() -> (Config, Dataset) {
-    let mut config = Config::preset("mnist-small").unwrap();
+fn tiny() -> (Recipe, Dataset) {
+    let mut config = Recipe::preset("mnist-small").unwrap();
     // The ring comes round in five steps.
     for setting in [
         "train.batch=20",
@@ -290,7 +290,7 @@ const PINNED: [f32; 10] = [
 
 #[test]
 fn pinned_losses() {
-    let mut config = Config::preset("mnist-small").unwrap();
+    let mut config = Recipe::preset("mnist-small").unwrap();
     for setting in ["train.batch=32", "chain.steps=5"] {
         config.set(setting).unwrap();
     }
@@ -330,7 +330,7 @@ fn mean(values: &[f32]) -> f64 {
 #[test]
 fn a_short_run_learns() {
     use rand::RngExt;
-    let mut config = Config::preset("mnist-small").unwrap();
+    let mut config = Recipe::preset("mnist-small").unwrap();
     for setting in ["train.batch=64", "chain.steps=20"] {
         config.set(setting).unwrap();
     }

@@ -122,7 +122,7 @@ const _: () = assert!(DISPATCH_FLOP <= SUBMISSION_FLOP);
 mod tests {
     use super::*;
     use crate::plan::{ChainConfig, ExampleStorage, Plan, TrainingData, sampler_plan, training_plan};
-    use crate::recipe::Config;
+    use crate::recipe::Recipe;
     use crate::recipe::presets::{PRESETS, preset};
     use std::collections::BTreeSet;
 
@@ -131,7 +131,7 @@ mod tests {
         for name in PRESETS {
             let network = preset(name).unwrap();
             let chain = ChainConfig { steps: 2, ..Default::default() };
-            let mut recipe = Config::preset("mnist-small").unwrap();
+            let mut recipe = Recipe::preset("mnist-small").unwrap();
             (recipe.train.batch, recipe.chain.steps) = (300, 2);
             let data = TrainingData::new(ExampleStorage::Floats, 1000, network.input);
             plans.push(training_plan(&network, &recipe, &data, Target::gpu(300)).plan);
@@ -150,7 +150,7 @@ mod tests {
         }
         let network = preset("mnist-small").unwrap();
         let data = TrainingData::new(ExampleStorage::Bytes, 9, network.input);
-        let recipe = Config::preset("mnist-small").unwrap();
+        let recipe = Recipe::preset("mnist-small").unwrap();
         let plan = training_plan(&network, &recipe, &data, Target::gpu(128));
         assert!(plan.plan.launches().all(|l| l.cut(64, DISPATCH_FLOP) == [l.clone()]));
     }

@@ -25,7 +25,7 @@ use crate::kernels::smoothness::Smoothness;
 use crate::kernels::sum_squares::{GROUP, SumSquares};
 use crate::kernels::weight_penalty::WeightPenalty;
 use crate::network::Network;
-use crate::recipe::{ChainInit, Config, EnergyL2Form, RateSchedule, ScoreObjective};
+use crate::recipe::{ChainInit, EnergyL2Form, RateSchedule, Recipe, ScoreObjective};
 use std::ops::Range;
 
 /// Rows of the resident metrics table: training steps that may be under way before the host reads it.
@@ -127,7 +127,7 @@ pub struct DataPart {
 /// Plans a training step by this recipe. Objectives that fit the score have no chains and one half of blocks.
 pub fn training_plan(
     network: &Network,
-    recipe: &Config,
+    recipe: &Recipe,
     data: &TrainingData,
     target: Target,
 ) -> TrainingPlan {
@@ -185,7 +185,7 @@ fn data_parts(plan: &mut Plan, data: &TrainingData) -> Vec<DataPart> {
 struct Training<'a> {
     plan: Plan,
     network: &'a Network,
-    recipe: &'a Config,
+    recipe: &'a Recipe,
     target: Target,
     batch: u32,
     n_images: u32,
@@ -215,7 +215,7 @@ struct Training<'a> {
 }
 
 impl<'a> Training<'a> {
-    fn new(network: &'a Network, recipe: &'a Config, data_spec: &'a TrainingData, target: Target) -> Self {
+    fn new(network: &'a Network, recipe: &'a Recipe, data_spec: &'a TrainingData, target: Target) -> Self {
         let (batch, n_images) = (recipe.train.batch as u32, data_spec.n_images);
         let objective = recipe.score_objective();
         let chain_config = recipe.training_chain(recipe.total_steps(n_images));

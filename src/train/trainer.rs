@@ -16,7 +16,7 @@ use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::network::Network;
 use crate::plan::{BufferId, Cause, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan};
 use crate::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
-use crate::recipe::{Config, Guard, Objective, OnDivergence, Standardize};
+use crate::recipe::{Guard, Objective, OnDivergence, Recipe, Standardize};
 use crate::{Error, Result};
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ const FIRST_ITERATIONS: usize = 100;
 #[derive(Debug)]
 pub struct Trainer {
     device: Device,
-    config: Config,
+    config: Recipe,
     network: Network,
     data: String,
     data_source: String,
@@ -110,7 +110,7 @@ impl Trainer {
     ///
     /// # Errors
     /// A configuration that is not valid, a data set whose images do not fit the network, a device that can't hold it.
-    pub async fn new(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
+    pub async fn new(device: &Device, config: &Recipe, dataset: &Dataset) -> Result<Self> {
         let mut trainer = Self::empty(device, config, dataset, None).await?;
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
         let (capacity, initial) = trainer.config.replay_slots();
@@ -246,7 +246,7 @@ impl Trainer {
     /// `standard` is what points were standardised by before, in a run that goes on.
     async fn empty(
         device: &Device,
-        config: &Config,
+        config: &Recipe,
         dataset: &Dataset,
         standard: Option<Standard>,
     ) -> Result<Self> {
@@ -344,7 +344,7 @@ impl Trainer {
     }
 
     /// The configuration.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &Recipe {
         &self.config
     }
 

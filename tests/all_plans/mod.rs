@@ -15,7 +15,7 @@ use thalweg::plan::{
 };
 use thalweg::random::{Distribution, Stream};
 use thalweg::recipe::presets::{PRESETS, preset};
-use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 /// The different kernels of `plans`, each with the name of the first plan that has it.
 pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
@@ -38,7 +38,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
     let settings =
         ["train.batch=19", "chain.steps=2", "adam.gradient_norm_clip=0.1", "guard.on_divergence=rollback"];
     let recipe = |more: &[&str]| common::recipe(&[&settings[..], more].concat());
-    let training = |recipe: &Config| training_plan(network, recipe, &data, target).plan;
+    let training = |recipe: &Recipe| training_plan(network, recipe, &data, target).plan;
     let basic = recipe(&["replay.capacity=100"]);
     let full = recipe(&["train.batch=128"]);
     let all_images = TrainingData { n_images: 60_000, ..data };

@@ -16,19 +16,19 @@ use thalweg::kernels::score_direction::DirectionInputs;
 use thalweg::kernels::{Access, Binding, Kernel};
 use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, LstmShape, Network, Operation, Padding};
 use thalweg::plan::{BufferId, Launch, Layout, Plan, Target};
-use thalweg::recipe::{Config, Objective, OnDivergence, ScoreObjective};
+use thalweg::recipe::{Objective, OnDivergence, Recipe, ScoreObjective};
 use thalweg::train::log::StepMetrics;
 
 /// The recipe `mnist-small` with these settings; without checks of steps, unless they turn them on.
-pub fn recipe(settings: &[&str]) -> Config {
-    let mut recipe = Config::preset("mnist-small").unwrap();
+pub fn recipe(settings: &[&str]) -> Recipe {
+    let mut recipe = Recipe::preset("mnist-small").unwrap();
     recipe.guard.on_divergence = OnDivergence::Ignore;
     settings.iter().for_each(|setting| recipe.set(setting).unwrap());
     recipe
 }
 
 /// The recipe with an objective that fits the score.
-pub fn with_objective(mut recipe: Config, objective: ScoreObjective) -> Config {
+pub fn with_objective(mut recipe: Recipe, objective: ScoreObjective) -> Recipe {
     let score = &mut recipe.score;
     recipe.objective = match objective {
         ScoreObjective::Matching { probes } => {
