@@ -194,7 +194,7 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         shape: s,
         chunks,
         tile: 4,
-        streams: 1,
+        jet_components: 1,
         weight_offset: 0,
         n_parameters: 0,
     };
@@ -253,7 +253,7 @@ fn dense_layer(rng: &mut Rng, s: DenseShape) -> Layer {
     }
     let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
     let kernel =
-        DenseWeightGradient { lanes, shape: s, chunks, streams: 1, weight_offset: 0, n_parameters: 0 };
+        DenseWeightGradient { lanes, shape: s, chunks, jet_components: 1, weight_offset: 0, n_parameters: 0 };
     let mut parameter_gradient = vec![f64::NAN; parameters.len()];
     kernel.reference(&xs, &gs, &mut parameter_gradient);
 

@@ -75,7 +75,7 @@ fn the_activations_way_back_matches_differences() {
         {
             let jet = Jet { directions, first_order };
             let kernel = ActivationJet { lanes, features, channels, jet, bias_offset: 0, activation };
-            let n = jet.streams() * features * lanes as usize;
+            let n = jet.components() * features * lanes as usize;
             let (g, bias) = (rng.signeds(n), rng.signeds(channels));
             // Off the kinks.
             let mut z = rng.signeds(n);
@@ -303,7 +303,7 @@ fn through_the_plan(
     let mut seeds = vec![0.0; energies.len()];
     let mut sum = 0.0;
     for (i, residual) in residual.iter().enumerate().take(n) {
-        let at = |stream: usize| (i / lanes * jet.streams() + stream) * lanes + i % lanes;
+        let at = |component: usize| (i / lanes * jet.components() + component) * lanes + i % lanes;
         if let Derivatives::Tangent { .. } = score.derivatives {
             sum += 0.5 * residual;
         }

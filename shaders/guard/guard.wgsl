@@ -7,11 +7,11 @@
 //   6 to 8   the chains' variance over the batch is far below the real images', and what it was; their values lie at the
 //            bound, unlike the real images'; mean E(fake) - mean E(real) is far below its recent range: so many steps in a row
 // One workgroup; sums in a fixed order.
-// 1 state, 2 metrics [row of 8], 3 energies [block][stream][lane], real blocks first, 4 statistics [feature], 5 counts of
+// 1 state, 2 metrics [row of 8], 3 energies [block][component][lane], real blocks first, 4 statistics [feature], 5 counts of
 // numbers that are not finite among the images as they were drawn, 6 memory.
 
 override LANES: u32 = 16;
-override STREAMS: u32 = 1;
+override JET_COMPONENTS: u32 = 1;
 override BATCH: u32 = 16;
 override N_IMAGES: u32 = 1;
 override METRIC_ROWS: u32 = 1;
@@ -76,7 +76,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
     for (var i = index; i < HALVES * half; i += SIZE) {
         let end = select(n_real, half + BATCH, i >= half);
         if (i < end) {
-            let bits = energies[i / LANES * STREAMS * LANES + i % LANES];
+            let bits = energies[i / LANES * JET_COMPONENTS * LANES + i % LANES];
             if (is_finite(bits)) {
                 extreme = max(extreme, abs(bitcast<f32>(bits) - energy_real));
             } else {

@@ -3,10 +3,10 @@
 //   without a direction of first order   loss = mean of s (sum of E1^2) / 2 - s E2
 //   with one                             loss = mean of residual / 2 - s E2      (no E2 if there is no other)
 //   without any (denoising)              loss = mean of residual / 2
-//   seeds = dloss/d(streams): s E1 / n or 0, 1 / n for the direction of first order (whose derivative with respect to the
+//   seeds = dloss/d(components): s E1 / n or 0, 1 / n for the direction of first order (whose derivative with respect to the
 //   parameters is that of residual / 2), -s / n for E2, 0 for the energy and for empty lanes.
 // One workgroup; sums in a fixed order.
-// 1 state, 2 energies and 4 seeds [block][stream][lane], 3 residual [block][lane], 5 metrics [row of 8].
+// 1 state, 2 energies and 4 seeds [block][component][lane], 3 residual [block][lane], 5 metrics [row of 8].
 
 override LANES: u32 = 16;
 override BATCH: u32 = 16;
@@ -31,11 +31,11 @@ fn main(@builtin(local_invocation_index) index: u32) {
     let lanes = (BATCH + LANES - 1u) / LANES * LANES;
     let n_real = epoch_of(state.step, N_IMAGES, BATCH).n_real;
     let has_second = FIRST_ORDER < DIRECTIONS;
-    let n_streams = 1u + DIRECTIONS + u32(has_second);
+    let n_components = 1u + DIRECTIONS + u32(has_second);
     // half the squares, less the second derivatives, energy
     var sum = vec3f(0.0);
     for (var image = index; image < lanes; image += SIZE) {
-        let at = image / LANES * n_streams * LANES + image % LANES;
+        let at = image / LANES * n_components * LANES + image % LANES;
         let is_real = image < n_real;
         let weight = select(0.0, 1.0 / f32(n_real), is_real);
         seeds[at] = 0.0;

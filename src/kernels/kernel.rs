@@ -178,7 +178,7 @@ kernels! {
     AddPenalty, add_penalty, "Adds the weights' L2 penalty to the metrics.";
     AverageWeights, average_weights, "Moves the average of the parameters on.";
     Perturb, perturb, "Blurs images for denoising.";
-    JetStart, jet_start, "The streams of a jet at the network's input.";
+    JetStart, jet_start, "The components of a jet at the network's input.";
     ActivationJet, activation_jet, "The activation of a jet.";
     ActivationJetBackward, activation_jet_backward, "The way back through an activation's jet.";
     ActivationSecond, activation_second, "An activation with its first two derivatives.";

@@ -35,7 +35,7 @@ pub(super) struct Judged {
     pub state: BufferId,
     pub metrics: BufferId,
     pub energies: BufferId,
-    pub streams: usize,
+    pub jet_components: usize,
     pub batch: u32,
     pub n_images: u32,
     pub metric_rows: u32,
@@ -131,7 +131,7 @@ impl GuardPass {
         let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
         let kernel = Guard {
             lanes,
-            streams: judged.streams,
+            jet_components: judged.jet_components,
             batch,
             n_images,
             metric_rows,

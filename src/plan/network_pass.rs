@@ -252,7 +252,7 @@ impl NetworkPass {
         &self,
         (layer, buffers): (&Layer, &LayerBuffers),
         chunks: Chunks,
-        streams: u32,
+        jet_components: u32,
     ) -> Option<Kernel> {
         let (lanes, n_parameters) = (self.target.lanes, self.network.n_parameters);
         let weight_offset = layer.weight_offset;
@@ -260,11 +260,13 @@ impl NetworkPass {
             OwnBuffers::Conv(shape, _) => {
                 let shape = *shape;
                 let tile = self.target.gradient_tile;
-                ConvWeightGradient { lanes, shape, chunks, tile, streams, weight_offset, n_parameters }.into()
+                ConvWeightGradient { lanes, shape, chunks, tile, jet_components, weight_offset, n_parameters }
+                    .into()
             }
             OwnBuffers::Dense(shape, _) => {
                 let shape = *shape;
-                DenseWeightGradient { lanes, shape, chunks, streams, weight_offset, n_parameters }.into()
+                DenseWeightGradient { lanes, shape, chunks, jet_components, weight_offset, n_parameters }
+                    .into()
             }
             OwnBuffers::Pool(_) | OwnBuffers::Lstm(_) | OwnBuffers::Analytic(_) => return None,
         })
@@ -329,8 +331,8 @@ impl NetworkPass {
             if let OwnBuffers::Lstm(lstm) = &buffers.own {
                 lstm.to_parameters(launches, input, chunks, self.network.n_parameters, partials);
             }
-            let streams = u32::from(levels || number < last);
-            if let Some(kernel) = self.weight_kernel((layer, buffers), chunks, streams) {
+            let jet_components = u32::from(levels || number < last);
+            if let Some(kernel) = self.weight_kernel((layer, buffers), chunks, jet_components) {
                 launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials]));
             }
             input = buffers.output;

@@ -20,7 +20,7 @@ use std::ops::Range;
 pub const EXACT_TRACE: usize = 16;
 
 impl ScoreObjective {
-    /// The streams that the loss is made of, for images of `features` values. Denoising needs the energy alone: the
+    /// The components that the loss is made of, for images of `features` values. Denoising needs the energy alone: the
     /// rest is a [`TangentPass`]'s.
     pub fn jet(&self, features: usize) -> Jet {
         match *self {
@@ -132,7 +132,7 @@ impl ScorePass {
         Self { objective, derivatives, drawn, residual: plan.per_block("residual", 1) }
     }
 
-    /// The energy's streams.
+    /// The components of the energy.
     pub fn energies(&self, pass: &NetworkPass) -> BufferId {
         match &self.derivatives {
             Derivatives::Jet(jet) => jet.energies,

@@ -263,7 +263,7 @@ impl<'a> Training<'a> {
             state,
             metrics,
             energies: score.as_ref().map_or(pass.energies, |score| score.energies(&pass)),
-            streams: objective.map_or(1, |objective| objective.jet(features).streams()),
+            jet_components: objective.map_or(1, |objective| objective.jet(features).components()),
             batch,
             n_images,
             metric_rows: METRIC_ROWS,

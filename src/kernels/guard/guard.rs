@@ -122,8 +122,8 @@ impl Memory {
 pub struct Guard {
     /// Images in a block.
     pub lanes: u32,
-    /// Streams of the energies: 1, or those of a jet.
-    pub streams: usize,
+    /// Components of the energies: 1, or those of a jet.
+    pub jet_components: usize,
     /// Images in a full batch.
     pub batch: u32,
     /// Images in the data set: a batch may be short of some.
@@ -259,7 +259,7 @@ impl KernelSpec for Guard {
         shader!["lib/state", "lib/memory", "lib/epoch", "lib/sum", "lib/finite", "guard/guard"];
     type Params = Params;
     const PER_BLOCK: bool = false;
-    /// State; metrics; the energies' streams; image statistics; counts; memory.
+    /// State; metrics; the energies' jet_components; image statistics; counts; memory.
     const ACCESS: &'static [Access] = &[ReadWrite, Read, Read, Read, Read, ReadWrite];
     /// Logarithms of numbers that are off by the sums before, and an exponential of up to e^20.
     const TOLERANCE: Tolerance = Tolerance { absolute: 2e-5, relative: 2e-5, of_largest: 0.0 };
@@ -268,7 +268,7 @@ impl KernelSpec for Guard {
         vec![
             Need::STATE,
             Need::metrics(self.metric_rows),
-            Need::PerBlock(self.streams),
+            Need::PerBlock(self.jet_components),
             Need::Flat(4 * self.n_features),
             Need::AtLeast(self.n_counts),
             Need::Flat(MEMORY),
@@ -282,7 +282,7 @@ impl KernelSpec for Guard {
 
     fn overrides(&self) -> Overrides {
         overrides![
-            LANES: self.lanes, STREAMS: self.streams, BATCH: self.batch, N_IMAGES: self.n_images,
+            LANES: self.lanes, JET_COMPONENTS: self.jet_components, BATCH: self.batch, N_IMAGES: self.n_images,
             METRIC_ROWS: self.metric_rows, N_FEATURES: self.n_features, N_COUNTS: self.n_counts,
             HALVES: if self.has_fakes { 2.0 } else { 1.0 },
         ]
@@ -305,7 +305,7 @@ impl KernelSpec for Guard {
         let fakes = if self.has_fakes { half..half + self.batch as usize } else { 0..0 };
         let (mut spread, mut energies_not_finite) = (0.0_f32, 0.0);
         for i in (0..n_real as usize).chain(fakes) {
-            let energy = energies.floats()[i / lanes * self.streams * lanes + i % lanes];
+            let energy = energies.floats()[i / lanes * self.jet_components * lanes + i % lanes];
             if energy.is_finite() {
                 spread = spread.max((energy - row[3]).abs());
             } else {
@@ -457,18 +457,18 @@ mod cases {
                 for (word, value) in bench.contents[metrics.0][at_row..].iter_mut().zip(case.row) {
                     *word = value.to_bits();
                 }
-                // One jet has three streams, of which the first is the energy; the others are NaN.
-                let streams = if case.name.contains("energ") { 3 } else { 1 };
-                let energies = bench.per_block("energies", streams);
+                // One jet has three jet_components, of which the first is the energy; the others are NaN.
+                let jet_components = if case.name.contains("energ") { 3 } else { 1 };
+                let energies = bench.per_block("energies", jet_components);
                 let lanes = lanes as usize;
                 for (first, n) in [(0, batch as usize), (2, batch as usize)] {
                     for image in 0..n {
-                        let at = (first + image / lanes) * streams * lanes + image % lanes;
+                        let at = (first + image / lanes) * jet_components * lanes + image % lanes;
                         bench.fill(energies, at..at + 1, 1.0);
                     }
                 }
                 // The last of the fake ones.
-                let last = (3 * streams) * lanes;
+                let last = (3 * jet_components) * lanes;
                 bench.contents[energies.0][last] = case.energy.to_bits();
                 let statistics = bench.flat("statistics", 4 * n_features);
                 for (i, word) in bench.contents[statistics.0].iter_mut().enumerate() {
@@ -480,7 +480,7 @@ mod cases {
                 let memory = bench.memory(case.memory);
                 let kernel = Guard {
                     lanes: lanes as u32,
-                    streams,
+                    jet_components,
                     batch,
                     n_images: 10 * batch,
                     metric_rows: ROWS,

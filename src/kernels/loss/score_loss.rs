@@ -26,7 +26,7 @@ pub struct ScoreLoss {
     pub n_images: u32,
     /// Rows of the metrics table.
     pub metric_rows: u32,
-    /// The streams.
+    /// The components.
     pub jet: Jet,
     /// What the derivatives along a direction of second order count with.
     pub share: f32,
@@ -41,15 +41,15 @@ impl KernelSpec for ScoreLoss {
     const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "lib/sum", "loss/score_loss"];
     type Params = Params;
     const PER_BLOCK: bool = false;
-    /// State; the energy's streams; residuals; seeds; metrics.
+    /// State; the energy's components; residuals; seeds; metrics.
     const ACCESS: &'static [Access] = &[Read, Read, Read, Write, Write];
     /// Means in single precision by a tree of 8 levels, against double precision. The error of a difference of two means
     /// is that of the means, and the largest entry of the table is well above them.
     const TOLERANCE: Tolerance = Tolerance::new(2e-6, 2e-7);
 
     fn needs(&self) -> Vec<Need> {
-        let streams = Need::PerBlock(self.jet.streams());
-        vec![Need::STATE, streams, Need::PerBlock(1), streams, Need::metrics(self.metric_rows)]
+        let components = Need::PerBlock(self.jet.components());
+        vec![Need::STATE, components, Need::PerBlock(1), components, Need::metrics(self.metric_rows)]
     }
 
     fn overrides(&self) -> Overrides {
@@ -68,14 +68,14 @@ impl KernelSpec for ScoreLoss {
         let [state, energies, residual, seeds, metrics] = bound(bindings);
         let state = State::of(state.words());
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
-        let (lanes, n_streams) = (self.lanes as usize, self.jet.streams());
+        let (lanes, n_components) = (self.lanes as usize, self.jet.components());
         let (energies, residual) = (energies.floats(), residual.floats());
         let seeds = seeds.floats_mut();
         let Jet { directions, first_order } = self.jet;
         let (mut gradient, mut trace, mut energy) = (0.0_f64, 0.0_f64, 0.0_f64);
         let n_lanes = (self.batch as usize).next_multiple_of(lanes);
         for (image, residual) in residual.iter().enumerate().take(n_lanes) {
-            let at = |stream: usize| (image / lanes * n_streams + stream) * lanes + image % lanes;
+            let at = |component: usize| (image / lanes * n_components + component) * lanes + image % lanes;
             let weight = if image < n_real { 1.0 / n_real as f32 } else { 0.0 };
             seeds[at(0)] = 0.0;
             let mut squares = 0.0;
@@ -117,10 +117,10 @@ impl KernelSpec for ScoreLoss {
             for jet in Jet::cases() {
                 let state = bench.at_step(step);
                 let [energies, seeds] =
-                    ["energies", "seeds"].map(|name| bench.per_block(name, jet.streams()));
+                    ["energies", "seeds"].map(|name| bench.per_block(name, jet.components()));
                 let residual = bench.per_block("residual", 1);
                 bench.fill(residual, 0..n_real as usize, 1.0);
-                let all = 0..(batch.div_ceil(lanes) * lanes) as usize * jet.streams();
+                let all = 0..(batch.div_ceil(lanes) * lanes) as usize * jet.components();
                 // Lanes without an image hold numbers, too, which must not count.
                 bench.fill(energies, all.clone(), 1.0);
                 let metrics = bench.flat("metrics", ROWS as usize * METRICS);

@@ -117,7 +117,7 @@ fn activations_are_right_everywhere() {
                 kernel: kernel.into(),
                 bindings: vec![input, weights, parameters, output, slope],
                 blocks: 0..n_blocks,
-                streams: 1,
+                jet_components: 1,
                 precision: Precision::F32,
             });
             let (output, slope) = pollster::block_on(async {

@@ -233,7 +233,7 @@ impl Bench {
 
     fn launch(&mut self, kernel: Kernel, blocks: Range<u32>, bindings: &[BufferId], written: Vec<Written>) {
         let bindings = bindings.to_vec();
-        let launch = Launch { kernel, bindings, blocks, streams: 1, precision: Precision::F32 };
+        let launch = Launch { kernel, bindings, blocks, jet_components: 1, precision: Precision::F32 };
         self.plan.check(&launch).unwrap_or_else(|fault| panic!("{fault}: {:?}", launch.kernel));
         self.cases.push((format!("{:?}", launch.kernel), written));
         self.plan.programs[0].push(launch);
