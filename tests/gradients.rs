@@ -527,7 +527,7 @@ fn plain_loss(
     mean(real, 1) - mean(fake, 1) + alpha * (mean(real, 2) + mean(fake, 2))
 }
 
-/// dL/dparameters: forward pass, seeds, backward pass, partial sums, reduction; for ragged batches too.
+/// dL/dparameters: forward pass, `dL/dE`, backward pass, partial sums, reduction; for ragged batches too.
 #[test]
 fn parameter_gradients_of_the_loss_match_differences() {
     let (mut rng, mut failures) = (Rng(6), Failures::default());
@@ -564,15 +564,21 @@ fn parameter_gradients_of_the_loss_match_differences() {
         machine32.set(plan.pass.energies, machine.get(plan.pass.energies));
         machine32.run(loss);
         let energies = machine.get(plan.pass.energies);
-        let mut seeds = vec![0.0; 2 * half];
+        let mut grad_energies = vec![0.0; 2 * half];
         for i in 0..n_real as usize {
-            seeds[i] = (1.0 + 0.2 * energies[i]) / f64::from(n_real);
+            grad_energies[i] = (1.0 + 0.2 * energies[i]) / f64::from(n_real);
         }
         for i in half..half + batch as usize {
-            seeds[i] = (-1.0 + 0.2 * energies[i]) / f64::from(batch);
+            grad_energies[i] = (-1.0 + 0.2 * energies[i]) / f64::from(batch);
         }
         let name = format!("{:?} {target:?} {n_real} of {batch}", network.layers);
-        failures.close(&format!("{name}: seeds"), &machine32.floats(plan.pass.seeds), &seeds, 1e-6, 1e-6);
+        failures.close(
+            &format!("{name}: seeds"),
+            &machine32.floats(plan.pass.grad_energies),
+            &grad_energies,
+            1e-6,
+            1e-6,
+        );
         let value = plain_loss(&network, &parameters, &real, &fake, 0.1);
         let row = &machine32.floats(plan.metrics)[5 * 8..][..8];
         let mean = |images: &[Vec<f64>]| {
@@ -583,7 +589,7 @@ fn parameter_gradients_of_the_loss_match_differences() {
         let want = [value, cdiv, value - cdiv, e_real, e_fake, 0.0, f64::from(n_real), 0.0];
         failures.close(&format!("{name}: metrics"), row, &want, 1e-5, 1e-5);
 
-        machine.set(plan.pass.seeds, &seeds);
+        machine.set(plan.pass.grad_energies, &grad_energies);
         machine.run(backward);
         let gradient = machine.get(plan.gradient).to_vec();
         let places = sample(&mut rng, parameters.len(), 60);
@@ -615,7 +621,7 @@ fn parameter_gradients_of_the_loss_match_differences() {
     failures.assert_none();
 }
 
-/// The loss with every penalty: loss, seeds and parameter gradient, for ragged batches too.
+/// The loss with every penalty: loss, `dL/dE` and parameter gradient, for ragged batches too.
 #[test]
 fn parameter_gradients_of_the_penalties_match_differences() {
     let (mut rng, mut failures) = (Rng(16), Failures::default());
@@ -653,7 +659,7 @@ fn parameter_gradients_of_the_penalties_match_differences() {
                 + 0.125 * dot(parameters, parameters)
         };
 
-        // Energies and gradients in f64, loss and penalties in f32, which the seeds come from.
+        // Energies and gradients in f64, loss and penalties in f32, which `dL/dE` comes from.
         let step = &plan.plan.programs[plan.step.0];
         let place = |name: &str| step.iter().position(|l| l.kernel.name() == name).unwrap();
         let (copy, loss, smooth) = (place("copy_images"), place("contrastive_loss"), place("smoothness"));
@@ -678,7 +684,7 @@ fn parameter_gradients_of_the_penalties_match_differences() {
         let tolerance = 1e-5 * (1.0 + total.abs());
         failures.close(&format!("{name}: metrics"), row, &[total, cdiv, total - cdiv], tolerance, 0.0);
 
-        machine.set(plan.pass.seeds, &machine32.floats(plan.pass.seeds));
+        machine.set(plan.pass.grad_energies, &machine32.floats(plan.pass.grad_energies));
         let backward = step[smooth + 1..last]
             .iter()
             .filter(|l| !["sum_squares", "add_penalty"].contains(&l.kernel.name()));
@@ -696,7 +702,7 @@ fn parameter_gradients_of_the_penalties_match_differences() {
             })
             .collect();
         let got: Vec<f64> = places.iter().map(|at| gradient[*at]).collect();
-        // The seeds' rounding, by the largest of many terms.
+        // The rounding of `dL/dE`, by the largest of many terms.
         let tolerance = 1e-5 * largest(&gradient).max(1e-3);
         failures.close(&format!("{name}: dL/dparameters"), &got, &want, tolerance, 0.0);
         let spoiled: Vec<f64> = got.iter().map(|g| g * 1.001 + 3.0 * tolerance).collect();

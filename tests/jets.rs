@@ -1,5 +1,5 @@
 //! Second-order objectives: the jets' twins, in f64, against differences of plain models, through whole networks; their
-//! loss and seeds in f32; whole training steps on every device against the reference.
+//! loss and `dL/dE` in f32; whole training steps on every device against the reference.
 
 use crate::common;
 
@@ -262,7 +262,7 @@ fn parts_to_blocks(
 /// The second step of an epoch of two.
 const STEP: u32 = 5;
 
-/// Loss and parameter gradient in f64, through the plan's launches. The loss kernel, which is f32, is left out: its seeds
+/// Loss and parameter gradient in f64, through the plan's launches. The loss kernel, which is f32, is left out: its `dL/dE`
 /// and its sums are made here.
 fn through_the_plan(
     plan: &TrainingPlan,
@@ -300,7 +300,7 @@ fn through_the_plan(
     let (energies, residual) =
         (machine.get(score.energies(&plan.pass)).to_vec(), machine.get(update[loss].bindings[2]).to_vec());
     let share = f64::from(kernel.share);
-    let mut seeds = vec![0.0; energies.len()];
+    let mut grad_energies = vec![0.0; energies.len()];
     let mut sum = 0.0;
     for (i, residual) in residual.iter().enumerate().take(n) {
         let at = |component: usize| (i / lanes * jet.components() + component) * lanes + i % lanes;
@@ -310,24 +310,24 @@ fn through_the_plan(
         for d in 0..jet.directions {
             let along = energies[at(1 + d)];
             if d < jet.first_order {
-                seeds[at(1 + d)] = 1.0 / n as f64;
+                grad_energies[at(1 + d)] = 1.0 / n as f64;
                 sum += 0.5 * residual;
             } else if jet.first_order == 0 {
-                seeds[at(1 + d)] = share * along / n as f64;
+                grad_energies[at(1 + d)] = share * along / n as f64;
                 sum += 0.5 * share * along * along;
             }
         }
         if jet.has_second() {
             let at = at(1 + jet.directions);
-            seeds[at] = -share / n as f64;
+            grad_energies[at] = -share / n as f64;
             sum -= share * energies[at];
         }
     }
     if let Derivatives::Jet(jet) = &score.derivatives {
-        machine.set(jet.seeds, &seeds);
+        machine.set(jet.grad_energies, &grad_energies);
     }
     machine.run(&update[loss + 1..squares]);
-    (sum / n as f64, machine.get(plan.gradient).to_vec(), energies, seeds)
+    (sum / n as f64, machine.get(plan.gradient).to_vec(), energies, grad_energies)
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let batch = Batch { x, drawn, level };
             let name = format!("{:?} {objective:?} {target:?} {n} of {batch_size}", network.layers);
 
-            let (loss, gradient, energies, seeds) =
+            let (loss, gradient, energies, grad_energies) =
                 through_the_plan(&plan, objective, &parameters, &blocks, n);
             let plain: f64 =
                 (0..n).map(|i| plain_loss(&network, &parameters, objective, &batch, i)).sum::<f64>()
@@ -411,7 +411,13 @@ fn losses_and_their_parameter_gradients_match_differences() {
             machine32.run(&update[..=at]);
             let scale = 1e-4 * (1.0 + largest(&energies));
             if let Derivatives::Jet(jet) = &score.derivatives {
-                failures.close(&format!("{name}: seeds"), &machine32.floats(jet.seeds), &seeds, scale, 0.0);
+                failures.close(
+                    &format!("{name}: seeds"),
+                    &machine32.floats(jet.grad_energies),
+                    &grad_energies,
+                    scale,
+                    0.0,
+                );
             }
             let row = &machine32.floats(plan.metrics)[STEP as usize * 8..][..8];
             failures.close(

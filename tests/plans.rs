@@ -164,7 +164,7 @@ fn plans(
                 "guard's memory",
             ]
             .into_iter()
-            .chain((!matches!(storage, ExampleStorage::Fresh(_))).then_some("data"))
+            .chain((!matches!(storage, ExampleStorage::Toy(_))).then_some("data"))
             .collect(),
             outputs: vec![
                 "state",
@@ -306,7 +306,7 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
     let networks = networks.chain((0..8).map(|_| random_network(&mut rng)));
     let networks = networks.map(|network| (network, ExampleStorage::Bytes));
     let points =
-        [ExampleStorage::Floats, ExampleStorage::Fresh(Toy::Rings)].map(|source| (point_network(2), source));
+        [ExampleStorage::Floats, ExampleStorage::Toy(Toy::Rings)].map(|source| (point_network(2), source));
     for (network, source) in networks.chain(points).collect::<Vec<_>>() {
         for target in [Target::CPU, Target::gpu(16), Target::gpu(128)] {
             for batch in [1, 18, 64, 99] {

@@ -229,7 +229,7 @@ fn a_step_on_the_gpu_is_one_submission() {
     });
 }
 
-/// The epoch's last batch has 10 real images instead of 20: means, penalty and seeds count those alone.
+/// The epoch's last batch has 10 real images instead of 20: means, penalty and `dL/dE` count those alone.
 #[test]
 fn short_batches_count_real_images_only() {
     pollster::block_on(async {
@@ -244,7 +244,7 @@ fn short_batches_count_real_images_only() {
             let plan = trainer.plan();
             let half = (plan.half_blocks * plan.plan.lanes) as usize;
             let energies = trainer.machine().read_floats(plan.pass.energies).await.unwrap();
-            let seeds = trainer.machine().read_floats(plan.pass.seeds).await.unwrap();
+            let grad_energies = trainer.machine().read_floats(plan.pass.grad_energies).await.unwrap();
             let (real, fake) = (&energies[..n_real], &energies[half..half + BATCH]);
             let mean = |values: &[f32], power: i32| {
                 values.iter().map(|e| f64::from(*e).powi(power)).sum::<f64>() / values.len() as f64
@@ -256,7 +256,7 @@ fn short_batches_count_real_images_only() {
             // Had it counted the ten empty places, the mean would be another.
             let wrong = mean(&energies[..BATCH], 1);
             assert!((wrong - mean(real, 1)).abs() > 1e-5, "{device}: {wrong} tells nothing");
-            for (i, seed) in seeds.iter().enumerate() {
+            for (i, seed) in grad_energies.iter().enumerate() {
                 let (n, sign) = match i {
                     _ if i < n_real => (n_real, 1.0),
                     _ if (half..half + BATCH).contains(&i) => (BATCH, -1.0),

@@ -1,4 +1,4 @@
-// Chain starts: each image of the batch is fresh noise with probability `fresh`, else a copy of a slot of the ring:
+// Chain starts: each image of the batch is fresh noise with probability `reinit_probability`, else a copy of a slot of the ring:
 // drawn uniformly with replacement from the slots that are filled (SUBSET 0), or without replacement from SUBSET
 // persistent chains: image i takes slot permute(i), another permutation every step. Fresh noise is `scale` times uniform
 // in [-1, 1) or standard normal, clamped to +-bound.
@@ -14,7 +14,7 @@ override NORMAL: bool = false;
 
 struct Params {
     first_block: u32,
-    fresh: f32,
+    reinit_probability: f32,
     scale: f32,
     bound: f32,
 }
@@ -39,7 +39,7 @@ fn main(@builtin(global_invocation_id) id_here: vec3u) {
     let image = id.z * LANES + lane;
     let key = vec2u(state.seed_low, state.seed_high);
     let choice = philox(vec4u(START_CHOICE << 24u, image, 0u, state.step), key);
-    let is_fresh = f32(choice.x >> 8u) * (1.0 / 16777216.0) < params.fresh;
+    let is_fresh = f32(choice.x >> 8u) * (1.0 / 16777216.0) < params.reinit_probability;
     var slot = multiply_wide(choice.y, state.ring_length).x;
     if (SUBSET > 0u) {
         slot = permute(SUBSETS, image % max(SUBSET, 1u), SUBSET, HALF_BITS, state.step, key);

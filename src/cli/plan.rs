@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let network = recipe.known_network()?;
     let storage = match network.input {
         shape if shape.is_image() => ExampleStorage::Bytes,
-        shape if shape == thalweg::data::toy::POINT => ExampleStorage::Fresh(Toy::FiveGaussians),
+        shape if shape == thalweg::data::toy::POINT => ExampleStorage::Toy(Toy::FiveGaussians),
         _ => ExampleStorage::Floats,
     };
     let (batch, data) = (recipe.train.batch, TrainingData::new(storage, N_IMAGES, network.input));

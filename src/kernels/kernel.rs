@@ -172,7 +172,7 @@ kernels! {
     PoolInputGradient, pool_input_gradient, "Gradient with respect to a global average pool's input.";
     AnalyticEnergy, analytic_energy, "Energies with a formula, and their gradients.";
     ReducePartials, reduce_partials, "Adds up partial gradients.";
-    ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and seeds.";
+    ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and dL/dE.";
     Smoothness, smoothness, "Adds the smoothness penalty.";
     WeightPenalty, weight_penalty, "Adds the weights' L2 penalty to the gradient.";
     AddPenalty, add_penalty, "Adds the weights' L2 penalty to the metrics.";
@@ -185,7 +185,7 @@ kernels! {
     ChainRule, chain_rule, "The chain rule at an activation, of first and second order.";
     AddValues, add_values, "Adds one per-block buffer to another.";
     ScoreDirection, score_direction, "What the energy's gradient is to lose.";
-    ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and seeds.";
+    ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and dL/dE.";
     SpectralInput, spectral_input, "A power iteration on weights, first half.";
     SpectralOutput, spectral_output, "A power iteration on weights, second half.";
     SpectralBound, spectral_bound, "Scales weights down to a spectral norm.";

@@ -24,7 +24,7 @@ pub struct JetPass {
     /// The energy's components.
     pub energies: BufferId,
     /// The loss's gradient with respect to those, where the way back begins.
-    pub seeds: BufferId,
+    pub grad_energies: BufferId,
     zeros: BufferId, // stand in for biases
     layers: Vec<LayerJet>,
 }
@@ -71,7 +71,7 @@ impl JetPass {
             })
             .collect();
         let last = &layers[last];
-        Self { jet, x, energies: last.output, seeds: last.gradient, zeros, layers }
+        Self { jet, x, energies: last.output, grad_energies: last.gradient, zeros, layers }
     }
 
     fn components(&self) -> u32 {
@@ -114,7 +114,7 @@ impl JetPass {
         }
     }
 
-    /// The loss's gradient with respect to every layer's pre-activation, from the seeds, after [`Self::forward`].
+    /// The loss's gradient with respect to every layer's pre-activation, from `dL/dE`, after [`Self::forward`].
     pub(super) fn backward(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
         for (i, ((layer, buffers), jet)) in pass.layers().zip(&self.layers).enumerate().rev() {
             if layer.bias_len > 0 {

@@ -40,7 +40,7 @@ pub enum ExampleStorage {
     /// A data set of floats.
     Floats,
     /// None: a toy set, drawn anew at every step.
-    Fresh(Toy),
+    Toy(Toy),
 }
 
 /// The part of a training step that follows from the data.
@@ -67,7 +67,7 @@ impl TrainingData {
         let storage = match examples {
             Examples::Bytes(_) => ExampleStorage::Bytes,
             Examples::Floats(_) => ExampleStorage::Floats,
-            Examples::Fresh(toy, _) => ExampleStorage::Fresh(*toy),
+            Examples::Toy(toy, _) => ExampleStorage::Toy(*toy),
         };
         let data = Self::new(storage, examples.count() as u32, examples.shape());
         let of_image = data.shape.len() as u64 * if storage == ExampleStorage::Bytes { 1 } else { 4 };
@@ -164,7 +164,7 @@ pub fn training_plan(
 fn data_parts(plan: &mut Plan, data: &TrainingData) -> Vec<DataPart> {
     let n_images = data.n_images;
     let at_once = if data.part == 0 { n_images } else { data.part.min(n_images) };
-    if let ExampleStorage::Fresh(_) = data.storage {
+    if let ExampleStorage::Toy(_) = data.storage {
         return Vec::new();
     }
     let mut part = |first: u32| {
@@ -359,7 +359,7 @@ impl<'a> Training<'a> {
     /// Draws data images.
     fn draw_data(&self, launches: &mut Vec<Launch>) {
         let (lanes, real, noise) = (self.target.lanes, self.real(), self.recipe.data.noise as f32);
-        if let ExampleStorage::Fresh(toy) = self.data_spec.storage {
+        if let ExampleStorage::Toy(toy) = self.data_spec.storage {
             let draw = DrawToy { lanes, toy, noise };
             launches.push(Launch::per_block(draw, &real, &[self.state, self.pass.x]));
         }
@@ -388,15 +388,20 @@ impl<'a> Training<'a> {
     /// Draws the starts of the chains.
     fn start_chains(&self, launches: &mut Vec<Launch>) {
         let (lanes, shape) = (self.target.lanes, self.network.input);
-        let (fresh, subset) = match self.recipe.chain_init() {
+        let (reinit_probability, subset) = match self.recipe.chain_init() {
             None => return,
             Some(ChainInit::Data) => return self.copy(launches, self.half_blocks, 0.0),
             Some(ChainInit::Noise) => (1.0, 0),
             Some(ChainInit::Replay { reinit_probability, .. }) => (reinit_probability, 0),
             Some(ChainInit::Persistent { reinit_probability, .. }) => (reinit_probability, self.slots),
         };
-        let draw =
-            DrawNegatives { lanes, features: shape.len(), fresh, noise: self.chain_config.start, subset };
+        let draw = DrawNegatives {
+            lanes,
+            features: shape.len(),
+            reinit_probability,
+            noise: self.chain_config.start,
+            subset,
+        };
         let to = self.starts.unwrap_or(self.pass.x);
         launches.push(Launch::per_block(draw, &self.fake(), &[self.state, self.ring, to]));
         if let Some(starts) = self.starts {
@@ -446,7 +451,7 @@ impl<'a> Training<'a> {
             alpha: loss.energy_l2 as f32,
             square_of_means: loss.energy_l2_form == EnergyL2Form::SquareOfMeans,
         };
-        let bindings = [*state, pass.energies, pass.seeds, *metrics];
+        let bindings = [*state, pass.energies, pass.grad_energies, *metrics];
         launches.push(Launch::whole(contrastive, &bindings));
         if loss.smoothness > 0.0 {
             let first_block = 2 * half_blocks;

@@ -332,7 +332,7 @@ impl Trainer {
                     }
                     None => trainer.machine.write_floats(part.buffer, &images.values[values]),
                 },
-                Examples::Fresh(..) => {}
+                Examples::Toy(..) => {}
             }
         }
         Ok(trainer)
@@ -634,7 +634,7 @@ fn fingerprint(dataset: &Dataset) -> String {
             crc.update(bytemuck::cast_slice(&images.values));
             "examples"
         }
-        Examples::Fresh(toy, count) => return format!("fresh points of {}, {count} an epoch", toy.name()),
+        Examples::Toy(toy, count) => return format!("fresh points of {}, {count} an epoch", toy.name()),
     };
     format!("{} {what} of {}, crc32 {:08x}", dataset.train.count(), dataset.train.shape(), crc.sum())
 }

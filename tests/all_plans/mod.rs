@@ -111,7 +111,7 @@ pub fn all_plans() -> Vec<(String, Plan)> {
         }
     }
     let network = common::point_network(2);
-    for source in TOYS.map(ExampleStorage::Fresh).into_iter().chain([ExampleStorage::Floats]) {
+    for source in TOYS.map(ExampleStorage::Toy).into_iter().chain([ExampleStorage::Floats]) {
         for plan in plans(&network, source, Target::gpu(128)) {
             all.push((format!("points from {source:?}"), plan));
         }
