@@ -1164,7 +1164,7 @@ fn a_runs_curves_are_drawn_and_drawn_again() {
 }
 
 #[test]
-fn objectives_that_fit_the_score_have_no_fakes() {
+fn objectives_that_fit_the_score_have_no_negatives() {
     let folder = folder();
     let train = |out: &str, objective: &str, more: &[&str]| {
         let (out, set) = (format!("--out={out}"), format!("--set=objective={objective}"));

@@ -266,14 +266,14 @@ fn check_step(device: &Device, target: Target) {
             assert!(loss <= 1e-5, "{name}: {found:?}, not {:?}", result("loss"));
             assert_eq!(metrics[6], 3.0, "{name}");
             let half = plan.half_blocks as usize * target.lanes as usize * shape.len();
-            let fake = plan.plan.from_blocks(&x[half..2 * half], N, shape.channels, pixels);
-            let ends = relative(&fake, result("ends"));
+            let negative = plan.plan.from_blocks(&x[half..2 * half], N, shape.channels, pixels);
+            let ends = relative(&negative, result("ends"));
             assert!(ends <= 1e-5, "{name}: the chains' ends are off by {ends:.1e}");
             let worst = check_gradient(&name, &golden, (&network, objective), &gradient);
             println!("{name}: loss {loss:.1e}, chains {ends:.1e}, parameter gradient {worst:.1e}");
 
             // Where the chains are kept: at the ring's head, or each in its own slot.
-            let ends = to_slots(&fake, shape);
+            let ends = to_slots(&negative, shape);
             let chains: Vec<_> = ends.chunks_exact(shape.len()).collect();
             let kept: Vec<_> = new_ring.chunks_exact(shape.len()).collect();
             let old: Vec<_> = ring.chunks_exact(shape.len()).collect();

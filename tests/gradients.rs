@@ -512,19 +512,19 @@ fn tail(plan: &TrainingPlan) -> (&[Launch], &[Launch], &[Launch]) {
     (&step[chain + 1..loss], &step[loss..=loss], &step[loss + 1..squares])
 }
 
-/// Recipe R1's loss from plain energies, for `real` and `fake` images.
+/// Recipe R1's loss from plain energies, for `positive` and `negative` images.
 fn plain_loss(
     network: &Network,
     parameters: &[f64],
-    real: &[Vec<f64>],
-    fake: &[Vec<f64>],
+    positive: &[Vec<f64>],
+    negative: &[Vec<f64>],
     alpha: f64,
 ) -> f64 {
     let mean = |images: &[Vec<f64>], power: i32| {
         let energies = images.iter().map(|x| plain_energy(network, parameters, x).powi(power));
         energies.sum::<f64>() / images.len() as f64
     };
-    mean(real, 1) - mean(fake, 1) + alpha * (mean(real, 2) + mean(fake, 2))
+    mean(positive, 1) - mean(negative, 1) + alpha * (mean(positive, 2) + mean(negative, 2))
 }
 
 /// dL/dparameters: forward pass, `dL/dE`, backward pass, partial sums, reduction; for ragged batches too.
@@ -540,8 +540,8 @@ fn parameter_gradients_of_the_loss_match_differences() {
         let plan = training_plan(&network, &recipe, &data, target);
         let parameters = random_parameters(&mut rng, &network);
         let (channels, lanes) = (network.input.channels, target.lanes as usize);
-        let real = images(&mut rng, n_real as usize, network.input.len());
-        let fake = images(&mut rng, batch as usize, network.input.len());
+        let positive = images(&mut rng, n_real as usize, network.input.len());
+        let negative = images(&mut rng, batch as usize, network.input.len());
         // Lanes without an image hold numbers that must not count.
         let half = plan.half_blocks as usize * lanes;
         let fill = |images: &[Vec<f64>], rng: &mut Rng| {
@@ -549,7 +549,7 @@ fn parameter_gradients_of_the_loss_match_differences() {
             images.resize_with(half, || rng.signeds(network.input.len()));
             to_blocks(&images, channels, lanes, 0.0)
         };
-        let x = [fill(&real, &mut rng), fill(&fake, &mut rng)].concat();
+        let x = [fill(&positive, &mut rng), fill(&negative, &mut rng)].concat();
 
         // Seeds from the twin, in f32, on energies in f64: they meet the derivative of the loss.
         let (forward, loss, backward) = tail(&plan);
@@ -579,14 +579,14 @@ fn parameter_gradients_of_the_loss_match_differences() {
             1e-6,
             1e-6,
         );
-        let value = plain_loss(&network, &parameters, &real, &fake, 0.1);
+        let value = plain_loss(&network, &parameters, &positive, &negative, 0.1);
         let row = &machine32.floats(plan.metrics)[5 * 8..][..8];
         let mean = |images: &[Vec<f64>]| {
             images.iter().map(|x| plain_energy(&network, &parameters, x)).sum::<f64>() / images.len() as f64
         };
-        let (e_real, e_fake) = (mean(&real), mean(&fake));
-        let cdiv = e_real - e_fake;
-        let want = [value, cdiv, value - cdiv, e_real, e_fake, 0.0, f64::from(n_real), 0.0];
+        let (e_positive, e_negative) = (mean(&positive), mean(&negative));
+        let cdiv = e_positive - e_negative;
+        let want = [value, cdiv, value - cdiv, e_positive, e_negative, 0.0, f64::from(n_real), 0.0];
         failures.close(&format!("{name}: metrics"), row, &want, 1e-5, 1e-5);
 
         machine.set(plan.pass.grad_energies, &grad_energies);
@@ -599,7 +599,7 @@ fn parameter_gradients_of_the_loss_match_differences() {
                 derivative(|step| {
                     let mut parameters = parameters.clone();
                     parameters[*at] += step;
-                    plain_loss(&network, &parameters, &real, &fake, 0.1)
+                    plain_loss(&network, &parameters, &positive, &negative, 0.1)
                 })
             })
             .collect();
@@ -635,27 +635,27 @@ fn parameter_gradients_of_the_penalties_match_differences() {
         let plan = training_plan(&network, &recipe, &data, target);
         let parameters = random_parameters(&mut rng, &network);
         let (channels, lanes) = (network.input.channels, target.lanes as usize);
-        let [real, noisy] = [0; 2].map(|_| images(&mut rng, n_real as usize, network.input.len()));
-        let fake = images(&mut rng, batch as usize, network.input.len());
+        let [positive, noisy] = [0; 2].map(|_| images(&mut rng, n_real as usize, network.input.len()));
+        let negative = images(&mut rng, batch as usize, network.input.len());
         let half = plan.half_blocks as usize * lanes;
         let fill = |images: &[Vec<f64>], rng: &mut Rng| {
             let mut images = images.to_vec();
             images.resize_with(half, || rng.signeds(network.input.len()));
             to_blocks(&images, channels, lanes, 0.0)
         };
-        let x = [fill(&real, &mut rng), fill(&fake, &mut rng), fill(&noisy, &mut rng)].concat();
+        let x = [fill(&positive, &mut rng), fill(&negative, &mut rng), fill(&noisy, &mut rng)].concat();
         let mean = |parameters: &[f64], images: &[Vec<f64>]| {
             images.iter().map(|x| plain_energy(&network, parameters, x)).sum::<f64>() / images.len() as f64
         };
         let value = |parameters: &[f64]| {
-            let (e_real, e_fake) = (mean(parameters, &real), mean(parameters, &fake));
-            let rough = real.iter().zip(&noisy).map(|(x, y)| {
+            let (e_positive, e_negative) = (mean(parameters, &positive), mean(parameters, &negative));
+            let rough = positive.iter().zip(&noisy).map(|(x, y)| {
                 (plain_energy(&network, parameters, y) - plain_energy(&network, parameters, x)).powi(2)
             });
             let alpha = f64::from(recipe.loss.energy_l2 as f32);
-            e_real - e_fake
-                + alpha * (e_real * e_real + e_fake * e_fake)
-                + 0.25 * rough.sum::<f64>() / real.len() as f64
+            e_positive - e_negative
+                + alpha * (e_positive * e_positive + e_negative * e_negative)
+                + 0.25 * rough.sum::<f64>() / positive.len() as f64
                 + 0.125 * dot(parameters, parameters)
         };
 
@@ -680,7 +680,7 @@ fn parameter_gradients_of_the_penalties_match_differences() {
         let name = format!("{:?} {target:?} {n_real} of {batch}", network.layers);
         let row = &machine32.floats(plan.metrics)[5 * 8..][..3];
         let total = value(&parameters);
-        let cdiv = mean(&parameters, &real) - mean(&parameters, &fake);
+        let cdiv = mean(&parameters, &positive) - mean(&parameters, &negative);
         let tolerance = 1e-5 * (1.0 + total.abs());
         failures.close(&format!("{name}: metrics"), row, &[total, cdiv, total - cdiv], tolerance, 0.0);
 

@@ -350,7 +350,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let (x, drawn) = (images(features), images(drawn_len));
             let level = rng.signeds(n);
             let n_blocks = plan.half_blocks as usize;
-            assert_eq!(plan.plan.n_blocks, plan.half_blocks, "no fake half");
+            assert_eq!(plan.plan.n_blocks, plan.half_blocks, "no negative half");
             let one = ImageShape { channels: 1, height: 1, width: 1 };
             let levels: Vec<_> = level.iter().map(|l| vec![*l]).collect();
             let blocks = (

@@ -201,20 +201,20 @@ fn chains_start_where_they_should() {
             );
             machine.run(plan.step).unwrap();
             let x = machine.read_floats(plan.pass.x).await.unwrap();
-            let (real, fake) = x.split_at(x.len() / 2);
+            let (positive, negative) = x.split_at(x.len() / 2);
             let pixels = network.input.len();
-            let real = plan.plan.from_blocks(real, 5, 1, pixels);
-            let fake = plan.plan.from_blocks(fake, 19, 1, pixels);
+            let positive = plan.plan.from_blocks(positive, 5, 1, pixels);
+            let negative = plan.plan.from_blocks(negative, 19, 1, pixels);
             if init == ChainInit::Data {
-                for (i, image) in fake.chunks_exact(pixels).enumerate() {
-                    assert!(image == &real[i % 5 * pixels..][..pixels], "chain {i}");
+                for (i, image) in negative.chunks_exact(pixels).enumerate() {
+                    assert!(image == &positive[i % 5 * pixels..][..pixels], "chain {i}");
                 }
                 return;
             }
-            let n = fake.len() as f64;
-            let mean = fake.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-            let square = fake.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
-            let most = fake.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let n = negative.len() as f64;
+            let mean = negative.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+            let square = negative.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
+            let most = negative.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             let (want, highest) = match (noise.distribution, noise.bound) {
                 (Distribution::Normal, _) => (0.25, 1.5..4.0),
                 (_, 2.0) => (2.0 / 9.0 * 4.0 + 4.0 / 3.0, 2.0..2.0001), // a third of it is clamped to 2

@@ -316,7 +316,7 @@ async fn finish(mut run: Run, arguments: &Arguments) -> Result<ExitCode> {
     signals::saved(true);
     let trainer = run.trainer();
     let mut progress = Progress::new(trainer.total_steps(), trainer.step(), trainer.steps_per_epoch())
-        .fakes(run.has_chains());
+        .negatives(run.has_chains());
     progress.begin_table(run.n_held_out() > 0);
     let mut watch = Watch { progress };
     let end = run.finish(&mut watch).await;

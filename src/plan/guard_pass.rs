@@ -40,15 +40,15 @@ pub(super) struct Judged {
     pub n_images: u32,
     pub metric_rows: u32,
     pub half_blocks: u32,
-    pub has_fakes: bool,
+    pub has_negatives: bool,
     /// Largest magnitude of the chains' values; 0 for none.
     pub clamp: f32,
 }
 
 impl Judged {
-    /// Words of the real images' blocks and of the fake images'.
+    /// Words of the positive images' blocks and of the negative images'.
     fn words(&self, plan: &Plan, features: usize) -> usize {
-        let halves = if self.has_fakes { 2 } else { 1 };
+        let halves = if self.has_negatives { 2 } else { 1 };
         (halves * self.half_blocks) as usize * plan.block_len(features)
     }
 }
@@ -71,7 +71,7 @@ impl GuardPass {
             let name = format!("snapshot of {}", spec.name);
             snapshot.push((id, plan.add(name, spec.layout, spec.words)));
         }
-        let rows = if judged.has_fakes { features } else { 1 };
+        let rows = if judged.has_negatives { features } else { 1 };
         let statistics = plan.flat("image statistics", 4 * rows);
         let image_counts = plan.flat("image counts", CountNonFinite::groups(judged.words(plan, features)));
         let is_float = |id: &&BufferId| plan.buffers[id.0].words == Words::Floats;
@@ -121,9 +121,9 @@ impl GuardPass {
 
     /// Judges a step.
     pub(super) fn judge(&self, launches: &mut Vec<Launch>, plan: &Plan, pass: &NetworkPass, judged: &Judged) {
-        let Judged { state, metrics, batch, n_images, metric_rows, has_fakes, .. } = *judged;
+        let Judged { state, metrics, batch, n_images, metric_rows, has_negatives, .. } = *judged;
         let (lanes, features) = (pass.lanes(), pass.features());
-        if has_fakes {
+        if has_negatives {
             let bound = INSIDE * judged.clamp;
             let kernel = ImageStatistics { lanes, features, batch, n_images, bound };
             launches.push(Launch::whole(kernel, &[state, pass.x, self.statistics]));
@@ -135,9 +135,9 @@ impl GuardPass {
             batch,
             n_images,
             metric_rows,
-            n_features: if has_fakes { features } else { 1 },
+            n_features: if has_negatives { features } else { 1 },
             n_counts: plan.len_of(self.image_counts),
-            has_fakes,
+            has_negatives,
             bounded: judged.clamp > 0.0,
             energy_range: or_infinite(self.config.energy_range as f32),
             gradient_range: or_infinite(self.config.gradient_range as f32),

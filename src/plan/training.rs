@@ -137,7 +137,7 @@ pub fn training_plan(
     let n_sampling;
     if let Some(score) = &training.score {
         training.count_non_finite(&mut step);
-        score.draw(&mut step, &training.pass, training.state, &training.real());
+        score.draw(&mut step, &training.pass, training.state, &training.positives());
         n_sampling = step.len();
         training.score_gradient(score, &mut step);
     } else {
@@ -268,7 +268,7 @@ impl<'a> Training<'a> {
             n_images,
             metric_rows: METRIC_ROWS,
             half_blocks,
-            has_fakes: has_chains,
+            has_negatives: has_chains,
             clamp: chain_config.clamp,
         };
         let guard = recipe.is_guarded().then(|| {
@@ -338,11 +338,11 @@ impl<'a> Training<'a> {
         }
     }
 
-    fn real(&self) -> Range<u32> {
+    fn positives(&self) -> Range<u32> {
         0..self.half_blocks
     }
 
-    fn fake(&self) -> Range<u32> {
+    fn negatives(&self) -> Range<u32> {
         self.half_blocks..2 * self.half_blocks
     }
 
@@ -358,10 +358,10 @@ impl<'a> Training<'a> {
 
     /// Draws data images.
     fn draw_data(&self, launches: &mut Vec<Launch>) {
-        let (lanes, real, noise) = (self.target.lanes, self.real(), self.recipe.data.noise as f32);
+        let (lanes, positives, noise) = (self.target.lanes, self.positives(), self.recipe.data.noise as f32);
         if let ExampleStorage::Toy(toy) = self.data_spec.storage {
             let draw = DrawToy { lanes, toy, noise };
-            launches.push(Launch::per_block(draw, &real, &[self.state, self.pass.x]));
+            launches.push(Launch::per_block(draw, &positives, &[self.state, self.pass.x]));
         }
         for part in &self.data {
             let draw = DrawReal {
@@ -374,7 +374,7 @@ impl<'a> Training<'a> {
                 floats: self.data_spec.storage == ExampleStorage::Floats,
                 noise,
             };
-            launches.push(Launch::per_block(draw, &real, &[self.state, part.buffer, self.pass.x]));
+            launches.push(Launch::per_block(draw, &positives, &[self.state, part.buffer, self.pass.x]));
         }
     }
 
@@ -403,7 +403,7 @@ impl<'a> Training<'a> {
             subset,
         };
         let to = self.starts.unwrap_or(self.pass.x);
-        launches.push(Launch::per_block(draw, &self.fake(), &[self.state, self.ring, to]));
+        launches.push(Launch::per_block(draw, &self.negatives(), &[self.state, self.ring, to]));
         if let Some(starts) = self.starts {
             let a = &self.recipe.augment;
             let augment = Augment {
@@ -413,7 +413,7 @@ impl<'a> Training<'a> {
                 rescale: a.rescale as f32,
             };
             let kernel = AugmentStarts { lanes, shape, augment };
-            launches.push(Launch::per_block(kernel, &self.fake(), &[self.state, starts, self.pass.x]));
+            launches.push(Launch::per_block(kernel, &self.negatives(), &[self.state, starts, self.pass.x]));
         }
     }
 

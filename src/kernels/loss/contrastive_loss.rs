@@ -1,12 +1,12 @@
 //! Energies to loss, metrics and `dL/dE`: contrastive divergence (Hinton 2002) with an L2 penalty on energies
-//! (Du and Mordatch 2019): `loss = mean E(real) - mean E(fake) + alpha * (mean E(real)^2 + mean E(fake)^2)`, or with the
+//! (Du and Mordatch 2019): `loss = mean E(positive) - mean E(negative) + alpha * (mean E(positive)^2 + mean E(negative)^2)`, or with the
 //! squares of the means in the penalty.
 
 use crate::kernels::draw_real::Epoch;
 use crate::kernels::prelude::*;
 
-/// Floats in one step's row of the metrics table: loss, divergence, regularisation, mean energy of real images and of
-/// fake ones, gradient norm (written by [`crate::kernels::clip_scale`]), number of real images, share of accepted
+/// Floats in one step's row of the metrics table: loss, divergence, regularisation, mean energy of positive images and of
+/// negative ones, gradient norm (written by [`crate::kernels::clip_scale`]), number of positive images, share of accepted
 /// proposals (0, or written by [`crate::kernels::mean_acceptance`]).
 pub const METRICS: usize = 8;
 
@@ -17,7 +17,7 @@ pub struct ContrastiveLoss {
     pub lanes: u32,
     /// Images in a full batch.
     pub batch: u32,
-    /// Images in the data set: the last batch of an epoch may be short of real ones.
+    /// Images in the data set: the last batch of an epoch may be short of positive ones.
     pub n_images: u32,
     /// Rows of the metrics table.
     pub metric_rows: u32,
@@ -60,8 +60,8 @@ impl KernelSpec for ContrastiveLoss {
         let [state, energies, grad_energies, metrics] = bound(bindings);
         let state = State::of(state.words());
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
-        let n_fake = self.batch as usize;
-        let half = n_fake.next_multiple_of(self.lanes as usize);
+        let n_negative = self.batch as usize;
+        let half = n_negative.next_multiple_of(self.lanes as usize);
         let (energies, grad_energies) = (energies.floats(), grad_energies.floats_mut());
         let mut side = |first: usize, n: usize, sign: f32| {
             let (mut sum, mut squares) = (0.0_f64, 0.0_f64);
@@ -77,13 +77,19 @@ impl KernelSpec for ContrastiveLoss {
             }
             (mean, if self.square_of_means { mean * mean } else { squares })
         };
-        let (real, real_squares) = side(0, n_real, 1.0);
-        let (fake, fake_squares) = side(half, n_fake, -1.0);
-        let divergence = real - fake;
-        let regularisation = self.alpha * (real_squares + fake_squares);
+        let (positive, positive_squares) = side(0, n_real, 1.0);
+        let (negative, negative_squares) = side(half, n_negative, -1.0);
+        let divergence = positive - negative;
+        let regularisation = self.alpha * (positive_squares + negative_squares);
         let row = (state.step % self.metric_rows) as usize * METRICS;
         let row = &mut metrics.floats_mut()[row..row + METRICS];
-        row[..5].copy_from_slice(&[divergence + regularisation, divergence, regularisation, real, fake]);
+        row[..5].copy_from_slice(&[
+            divergence + regularisation,
+            divergence,
+            regularisation,
+            positive,
+            negative,
+        ]);
         row[6..].copy_from_slice(&[n_real as f32, 0.0]);
     }
 
