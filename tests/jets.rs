@@ -506,7 +506,8 @@ fn compare_steps(device: &Device, target: Target) {
                 let parameters: Vec<f32> =
                     random_parameters(&mut rng, &network).iter().map(|p| *p as f32).collect();
                 machine.write_floats(plan.pass.parameters, &parameters);
-                let state = State { step: i as u32, seed_low: j as u32, ring_length: 1, ..State::default() };
+                let state =
+                    State { step: i as u32, seed_low: j as u32, replay_length: 1, ..State::default() };
                 machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
                 let data = plan.data[0].buffer;
                 let bytes: Vec<u32> = (0..plan.plan.len_of(data)).map(|_| rng.next() as u32).collect();

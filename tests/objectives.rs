@@ -127,12 +127,12 @@ fn persistent_chains_go_back_to_their_slots() {
         let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         let features = trainer.network().input.len();
         let mut moved = vec![0; 50];
-        let mut before = trainer.machine().read_floats(trainer.plan().ring).await.unwrap();
+        let mut before = trainer.machine().read_floats(trainer.plan().replay).await.unwrap();
         assert_eq!(before.len(), 50 * features);
         assert!(before.iter().all(|v| (-1.0..=1.0).contains(v)) && before.contains(&1.0), "clamped normals");
         for step in 0..30 {
             steps(&mut trainer, &[1]).await;
-            let ring = trainer.machine().read_floats(trainer.plan().ring).await.unwrap();
+            let replay = trainer.machine().read_floats(trainer.plan().replay).await.unwrap();
             let mut slots: Vec<u32> =
                 (0..20).map(|i| permute_of(Stream::Subsets, i, 50, step, [7, 0])).collect();
             let plan = trainer.plan();
@@ -140,7 +140,7 @@ fn persistent_chains_go_back_to_their_slots() {
             let lanes = plan.plan.lanes as usize;
             let x = &x[plan.half_blocks as usize * lanes * features..];
             for (i, slot) in slots.iter().enumerate() {
-                let chain = &ring[*slot as usize * features..][..features];
+                let chain = &replay[*slot as usize * features..][..features];
                 let is = |f: usize| x[(i / lanes * features + f) * lanes + i % lanes];
                 assert!((0..features).all(|f| chain[f] == is(f)), "chain {i} is not in slot {slot}");
             }
@@ -149,16 +149,16 @@ fn persistent_chains_go_back_to_their_slots() {
             assert_eq!(slots.len(), 20, "drawn without replacement");
             for (slot, count) in moved.iter_mut().enumerate() {
                 let range = slot * features..(slot + 1) * features;
-                let differs = ring[range.clone()] != before[range];
+                let differs = replay[range.clone()] != before[range];
                 assert_eq!(differs, slots.contains(&(slot as u32)), "slot {slot} in step {step}");
                 *count += u32::from(differs);
             }
-            before = ring;
+            before = replay;
         }
         // 12 times on average, with a deviation of 2.7.
         assert!(moved.iter().all(|n| (2..=22).contains(n)), "{moved:?}");
         let state = State::of(&trainer.machine().read(trainer.plan().state).await.unwrap());
-        assert_eq!((state.ring_head, state.ring_length), (0, 50));
+        assert_eq!((state.replay_head, state.replay_length), (0, 50));
     });
 }
 

@@ -103,7 +103,7 @@ async fn outcome(config: &Recipe) -> Option<Vec<u32>> {
     all.extend(metrics.iter().flat_map(|row| [row.loss, row.gradient_norm].map(f32::to_bits)));
     all.extend(bits(&parameters(&trainer).await));
     all.extend(trainer.machine().read(trainer.plan().state).await.unwrap());
-    all.extend(bits(&trainer.machine().read_floats(trainer.plan().ring).await.unwrap()));
+    all.extend(bits(&trainer.machine().read_floats(trainer.plan().replay).await.unwrap()));
     let (model, numbers) = (trainer.model().await.unwrap(), config.sampling_chain());
     all.extend(bits(&model.parameters));
     let mut sampler = Sampler::new(&Device::cpu(), &model, 4, &numbers, 3).await.ok()?;

@@ -92,7 +92,7 @@ pub struct TrainingPlan {
     /// The data set ([`TrainingData`]), in parts; none for fresh images.
     pub data: Vec<DataPart>,
     /// The replay buffer or the persistent chains, `[slot][pixel][channel]`.
-    pub ring: BufferId,
+    pub replay: BufferId,
     /// [`METRIC_ROWS`] rows of [`METRICS`] floats; step `s` writes row `s mod METRIC_ROWS`.
     pub metrics: BufferId,
     /// Adam's first moment.
@@ -195,7 +195,7 @@ struct Training<'a> {
     objective: Option<ScoreObjective>,
     state: BufferId,
     data: Vec<DataPart>,
-    ring: BufferId,
+    replay: BufferId,
     metrics: BufferId,
     first_moment: BufferId,
     second_moment: BufferId,
@@ -234,7 +234,7 @@ impl<'a> Training<'a> {
         }
         let state = plan.integers("state", State::WORDS);
         let data = data_parts(&mut plan, data_spec);
-        let ring = plan.flat("replay ring", slots as usize * features);
+        let replay = plan.flat("replay ring", slots as usize * features);
         let metrics = plan.flat("metrics", METRIC_ROWS as usize * METRICS);
         let first_moment = plan.flat("first moment", n_parameters);
         let second_moment = plan.flat("second moment", n_parameters);
@@ -272,7 +272,7 @@ impl<'a> Training<'a> {
             clamp: chain_config.clamp,
         };
         let guard = recipe.is_guarded().then(|| {
-            let kept = [state, pass.parameters, first_moment, second_moment, ring];
+            let kept = [state, pass.parameters, first_moment, second_moment, replay];
             let vectors = spectral.as_ref().map(|spectral| spectral.vectors);
             let kept: Vec<_> = kept.into_iter().chain(average).chain(vectors).collect();
             let mut packs = Vec::new();
@@ -293,7 +293,7 @@ impl<'a> Training<'a> {
             objective,
             state,
             data,
-            ring,
+            replay,
             metrics,
             first_moment,
             second_moment,
@@ -324,7 +324,7 @@ impl<'a> Training<'a> {
             plan,
             state: self.state,
             data: self.data,
-            ring: self.ring,
+            replay: self.replay,
             metrics: self.metrics,
             first_moment: self.first_moment,
             second_moment: self.second_moment,
@@ -403,7 +403,7 @@ impl<'a> Training<'a> {
             subset,
         };
         let to = self.starts.unwrap_or(self.pass.x);
-        launches.push(Launch::per_block(draw, &self.negatives(), &[self.state, self.ring, to]));
+        launches.push(Launch::per_block(draw, &self.negatives(), &[self.state, self.replay, to]));
         if let Some(starts) = self.starts {
             let a = &self.recipe.augment;
             let augment = Augment {
@@ -526,7 +526,7 @@ impl<'a> Training<'a> {
                 first_block: self.half_blocks,
                 subset: matches!(init, ChainInit::Persistent { .. }),
             };
-            launches.push(Launch::whole(push, &[self.state, self.pass.x, self.ring]));
+            launches.push(Launch::whole(push, &[self.state, self.pass.x, self.replay]));
         }
     }
 

@@ -128,11 +128,11 @@ impl Trainer {
             trainer.machine.write_floats(average, &parameters);
         }
         let n_values = initial * trainer.network.input.len();
-        let ring = starts(seed, n_values, &trainer.config.start_noise());
-        trainer.machine.write_floats(plan.ring, &ring);
+        let replay = starts(seed, n_values, &trainer.config.start_noise());
+        trainer.machine.write_floats(plan.replay, &replay);
         let state = State {
-            ring_head: (initial % capacity) as u32,
-            ring_length: initial as u32,
+            replay_head: (initial % capacity) as u32,
+            replay_length: initial as u32,
             seed_low: seed as u32,
             seed_high: (seed >> 32) as u32,
             ..State::default()
@@ -219,7 +219,7 @@ impl Trainer {
         put(Some(plan.second_moment), Some(second));
         put(plan.average, stored.average.as_ref());
         put(plan.spectral.as_ref().map(|spectral| spectral.vectors), stored.spectral.as_ref());
-        put(Some(plan.ring), Some(&stored.ring));
+        put(Some(plan.replay), Some(&stored.replay));
         put(plan.guard.as_ref().map(|guard| guard.memory), stored.guard.as_ref());
         machine.write(at(plan.state), 0, &stored.state);
     }
@@ -237,7 +237,7 @@ impl Trainer {
             moments: [floats(plan.first_moment).await?, floats(plan.second_moment).await?],
             average: maybe(plan.average).await?,
             spectral: maybe(plan.spectral.as_ref().map(|spectral| spectral.vectors)).await?,
-            ring: floats(plan.ring).await?,
+            replay: floats(plan.replay).await?,
             state: self.machine.read(at(plan.state)).await?,
             guard: maybe(plan.guard.as_ref().map(|guard| guard.memory)).await?,
         })
@@ -298,9 +298,9 @@ impl Trainer {
         let plan = training_plan(&network, config, &TrainingData::of(examples, room.buffer), target);
         if let Some(excess) = plan.plan.excess(&room) {
             let advice = match (excess.cause, config.objective) {
-                (Cause::Ring, Objective::Replay) => "Choose a smaller `replay.capacity`",
-                (Cause::Ring, Objective::Pcd) => "Choose a smaller `pcd.chains`",
-                (Cause::Ring, _) => Cause::Images.advice(),
+                (Cause::Replay, Objective::Replay) => "Choose a smaller `replay.capacity`",
+                (Cause::Replay, Objective::Pcd) => "Choose a smaller `pcd.chains`",
+                (Cause::Replay, _) => Cause::Images.advice(),
                 (cause, _) => cause.advice(),
             };
             return Err(excess.error(&device.name(), advice));
@@ -543,8 +543,8 @@ impl Trainer {
     /// [`Error::Device`] if the device was lost.
     pub async fn replay_images(&self, count: usize) -> Result<Images> {
         let state = State::of(&self.machine.read(self.plan.state).await?);
-        let ring = self.machine.read_floats(self.plan.ring).await?;
-        let mut images = newest_images(&ring, self.network.input, &state, count);
+        let replay = self.machine.read_floats(self.plan.replay).await?;
+        let mut images = newest_images(&replay, self.network.input, &state, count);
         if let Some(standard) = &self.network.standard {
             standard.to_data(&mut images);
         }
@@ -593,11 +593,11 @@ impl Trainer {
 /// What the ring begins with: `n` values.
 fn starts(seed: u64, n: usize, noise: &Noise) -> Vec<f32> {
     if noise.distribution == Distribution::Uniform {
-        let mut rng = Philox::new(seed, Stream::RingStart);
+        let mut rng = Philox::new(seed, Stream::ReplayStart);
         let value = |_| (noise.scale * rng.random_range(-1.0_f32..1.0)).clamp(-noise.bound, noise.bound);
         return (0..n).map(value).collect();
     }
-    let mut values = normals(seed, Stream::RingStart, n);
+    let mut values = normals(seed, Stream::ReplayStart, n);
     values.iter_mut().for_each(|value| *value = (noise.scale * *value).clamp(-noise.bound, noise.bound));
     values
 }

@@ -199,7 +199,7 @@ fn gpu_paths(images: usize) -> [(&'static str, Target); 3] {
 /// Kernels of random numbers that no plan has.
 pub fn lone_kernels() -> Vec<Kernel> {
     let random = |distribution| {
-        Random { lanes: 64, features: 5, stream: Stream::RingStart, distribution, scale: 1.0, bound: 1.0 }
+        Random { lanes: 64, features: 5, stream: Stream::ReplayStart, distribution, scale: 1.0, bound: 1.0 }
             .into()
     };
     [Distribution::Bits, Distribution::Uniform, Distribution::Normal, Distribution::Signs].map(random).into()

@@ -63,7 +63,7 @@ pub fn start(state: &State, image: u32, reinit_probability: f32, subset: u32) ->
     } else if subset > 0 {
         Start::Slot(permute_of(Stream::Subsets, image % subset, subset, state.step, state.key()))
     } else {
-        Start::Slot(((u64::from(choice[1]) * u64::from(state.ring_length)) >> 32) as u32)
+        Start::Slot(((u64::from(choice[1]) * u64::from(state.replay_length)) >> 32) as u32)
     }
 }
 
@@ -116,8 +116,8 @@ impl KernelSpec for DrawNegatives {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, ring, x] = bound(bindings);
-        let (state, ring, x) = (State::of(state.words()), ring.floats(), x.floats_mut());
+        let [state, replay, x] = bound(bindings);
+        let (state, replay, x) = (State::of(state.words()), replay.floats(), x.floats_mut());
         let lanes = self.lanes as usize;
         for lane in 0..lanes {
             let image = index * self.lanes + lane as u32;
@@ -129,7 +129,7 @@ impl KernelSpec for DrawNegatives {
                     }
                 }
                 Start::Slot(slot) => {
-                    let from = &ring[slot as usize * self.features..][..self.features];
+                    let from = &replay[slot as usize * self.features..][..self.features];
                     for (feature, value) in from.iter().enumerate() {
                         x[feature * lanes + lane] = *value;
                     }
@@ -141,26 +141,27 @@ impl KernelSpec for DrawNegatives {
     #[cfg(test)]
     fn cases(bench: &mut Bench) {
         let lanes = bench.plan.lanes;
-        for (features, capacity, ring_length, reinit_probability) in
+        for (features, capacity, replay_length, reinit_probability) in
             [(1, 1, 1, 0.5), (3, 5, 5, 0.0), (17, 300, 257, 0.05), (65, 20, 3, 0.5), (4, 7, 7, 1.0)]
         {
-            let state = bench.state(State { step: ring_length * 3, ring_length, ..State::default() });
-            let ring = bench.flat("ring", capacity * features);
-            bench.fill(ring, 0..ring_length as usize * features, 1.0);
+            let state = bench.state(State { step: replay_length * 3, replay_length, ..State::default() });
+            let replay = bench.flat("ring", capacity * features);
+            bench.fill(replay, 0..replay_length as usize * features, 1.0);
             for distribution in [Distribution::Uniform, Distribution::Normal] {
                 let noise = Noise { distribution, scale: 0.7, bound: 0.6 };
                 let x = bench.per_block("x", features);
-                bench.run(Self { lanes, features, reinit_probability, noise, subset: 0 }, &[state, ring, x]);
+                bench
+                    .run(Self { lanes, features, reinit_probability, noise, subset: 0 }, &[state, replay, x]);
             }
         }
         // Persistent chains: as many as the batch has, or more.
         for (features, subset, reinit_probability) in [(3, 2 * lanes, 0.0), (5, 257, 0.2), (1, 1, 0.0)] {
-            let state = bench.state(State { step: 77, ring_length: subset, ..State::default() });
-            let ring = bench.random_flat("ring", subset as usize * features);
+            let state = bench.state(State { step: 77, replay_length: subset, ..State::default() });
+            let replay = bench.random_flat("ring", subset as usize * features);
             let x = bench.per_block("x", features);
             bench.run(
                 Self { lanes, features, reinit_probability, noise: Noise::UNIFORM, subset },
-                &[state, ring, x],
+                &[state, replay, x],
             );
         }
     }

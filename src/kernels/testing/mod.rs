@@ -69,8 +69,8 @@ impl State {
     /// A state that training was halted in: whatever would keep something of a step writes nothing.
     pub const HALTED: Self = Self {
         step: 7,
-        ring_head: 0,
-        ring_length: 5,
+        replay_head: 0,
+        replay_length: 5,
         seed_low: 0,
         seed_high: 0,
         chain_base: 0,
