@@ -8,7 +8,7 @@ use common::{
     odd_network, pack, plain_activation, plain_conv, plain_dense, plain_energy, random_conv, random_network,
     random_parameters, random_shape, random_target, to_blocks, to_f64,
 };
-use thalweg::kernels::adam::{Adam, Decay, Schedule};
+use thalweg::kernels::adam::{Adam, Decay, LearningRateSchedule};
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::conv_forward::ConvForward;
 use thalweg::kernels::conv_input_gradient::ConvInputGradient;
@@ -735,7 +735,7 @@ fn adam_and_the_norm_clip_follow_their_formulas() {
                 beta1,
                 beta2,
                 epsilon,
-                schedule: Schedule { decay, warm_up: 3 },
+                schedule: LearningRateSchedule { decay, warm_up: 3 },
                 gradient_clip: gradient_clip as f32,
                 weight_decay,
                 retry_factor: 0.5,

@@ -10,7 +10,7 @@ use thalweg::checkpoint::{Model, Weights};
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, ImageShape, Images};
 use thalweg::device::{Device, Machine};
-use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
+use thalweg::kernels::augment_starts::{AugmentStarts, Augmentation};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::draw_real::permute_of;
 use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
@@ -235,7 +235,7 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
     let value = |y: usize, x: usize| (10 * y + x) as f32;
     let start: Vec<f32> =
         (0..height * width).flat_map(|i| vec![value(i / width, i % width); lanes]).collect();
-    let run = |augment: Augment| {
+    let run = |augment: Augmentation| {
         let kernel: Kernel = AugmentStarts { lanes: lanes as u32, shape, augment }.into();
         let state = [State { step: 3, seed_low: 1, ..State::default() }];
         let mut x = vec![f32::NAN.to_bits(); start.len()];
@@ -248,14 +248,14 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
     };
     let same: Vec<f32> = (0..height * width).map(|i| value(i / width, i % width)).collect();
     let flipped: Vec<f32> = (0..height * width).map(|i| value(i / width, width - 1 - i % width)).collect();
-    let off = Augment::default();
+    let off = Augmentation::default();
     assert!(run(off).iter().all(|image| *image == same));
-    assert!(run(Augment { probability: 1.0, flip: 1.0, ..off }).iter().all(|image| *image == flipped));
+    assert!(run(Augmentation { probability: 1.0, flip: 1.0, ..off }).iter().all(|image| *image == flipped));
     // Some of each, by about as many as the probabilities say: 5 deviations.
-    let some = run(Augment { probability: 0.5, flip: 1.0, ..off });
+    let some = run(Augmentation { probability: 0.5, flip: 1.0, ..off });
     assert!((12..=52).contains(&some.iter().filter(|image| **image == flipped).count()));
     let mut seen = std::collections::BTreeSet::new();
-    for image in run(Augment { probability: 1.0, shift: 1, ..off }) {
+    for image in run(Augmentation { probability: 1.0, shift: 1, ..off }) {
         // The middle pixel tells the shift; edges are repeated.
         let (dy, dx) = (2 - image[2 * width + 2] as i32 / 10, 2 - image[2 * width + 2] as i32 % 10);
         seen.insert((dy, dx));
@@ -267,7 +267,7 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
     }
     assert!(seen.iter().all(|(y, x)| y.abs() <= 1 && x.abs() <= 1) && seen.len() >= 8, "{seen:?}");
     // A linear image stays linear; its slope is 1 over the scale, about the centre.
-    let slopes: Vec<f32> = run(Augment { probability: 1.0, rescale: 0.3, ..off })
+    let slopes: Vec<f32> = run(Augmentation { probability: 1.0, rescale: 0.3, ..off })
         .iter()
         .map(|image| {
             let slope = image[width + 3] - image[width + 2];

@@ -185,7 +185,7 @@ fn plans(
         },
         Program {
             name: "keep",
-            launches: launches(&training.plan, guard.keep),
+            launches: launches(&training.plan, guard.take_snapshot),
             inputs: LIVE.to_vec(),
             outputs: SNAPSHOT.to_vec(),
         },

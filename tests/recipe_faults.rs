@@ -94,7 +94,7 @@ async fn outcome(config: &Recipe) -> Option<Vec<u32>> {
     let mut trainer = Trainer::new(&Device::cpu(), config, &dataset(10)).await.ok()?;
     let mut all = vec![trainer.total_steps() as u32];
     for launch in trainer.plan().plan.programs.iter().flatten() {
-        if matches!(launch.kernel, Kernel::Guard(_) | Kernel::CheckState(_) | Kernel::Adam(_)) {
+        if matches!(launch.kernel, Kernel::CheckStep(_) | Kernel::CheckState(_) | Kernel::Adam(_)) {
             all.extend(launch.kernel.uniform(&launch.blocks).into_iter().map(u32::from));
             all.extend(launch.kernel.overrides().into_iter().map(|(_, value)| value as u32));
         }

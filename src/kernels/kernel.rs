@@ -198,7 +198,7 @@ kernels! {
     Advance, advance, "Ends a training step.";
     CountNonFinite, count_non_finite, "Counts numbers that are not finite.";
     ImageStatistics, image_statistics, "How different the images of a batch are.";
-    Guard, guard, "Judges a training step.";
+    CheckStep, guard, "Checks a training step.";
     CheckState, check_state, "Whether a snapshot is to be kept.";
     CopyWords, copy_words, "Copies a buffer.";
 }

@@ -1,16 +1,16 @@
 //! A training step, from drawing data to the new parameters: [`training_plan`] lists its parts in order.
 
 use super::chain_pass::ChainPass;
-use super::guard_pass::{GuardPass, Judged};
+use super::guard_pass::{CheckedStep, GuardPass};
 use super::score_pass::{Batch, ScorePass};
 use super::{BufferId, ChainConfig, Launch, NetworkPass, Plan, ProgramId, SpectralPlan, Target};
 use crate::data::toy::Toy;
 use crate::data::{Examples, ImageShape};
 use crate::kernels::State;
-use crate::kernels::adam::{Adam, Decay, Schedule};
+use crate::kernels::adam::{Adam, Decay, LearningRateSchedule};
 use crate::kernels::add_penalty::AddPenalty;
 use crate::kernels::advance::Advance;
-use crate::kernels::augment_starts::{Augment, AugmentStarts};
+use crate::kernels::augment_starts::{AugmentStarts, Augmentation};
 use crate::kernels::average_weights::AverageWeights;
 use crate::kernels::clip_scale::ClipScale;
 use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
@@ -149,7 +149,7 @@ pub fn training_plan(
         training.gradient(&mut step);
     }
     training.clip(&mut step);
-    training.judge(&mut step);
+    training.check_step(&mut step);
     training.keep_chains(&mut step);
     training.adam(&mut step);
     training.bound_norms(&mut step);
@@ -211,7 +211,7 @@ struct Training<'a> {
     squares: BufferId,
     scale: BufferId,
     starts: Option<BufferId>, // before augmentation
-    judged: Judged,
+    checked: CheckedStep,
 }
 
 impl<'a> Training<'a> {
@@ -259,7 +259,7 @@ impl<'a> Training<'a> {
             has_chains.then_some(chain_config.form),
             target,
         );
-        let judged = Judged {
+        let checked = CheckedStep {
             state,
             metrics,
             energies: score.as_ref().map_or(pass.energies, |score| score.energies(&pass)),
@@ -278,7 +278,7 @@ impl<'a> Training<'a> {
             let mut packs = Vec::new();
             pass.pack(&mut packs);
             chain.pack(&mut packs, &pass);
-            GuardPass::new(&mut plan, &recipe.guard, &judged, features, &kept, packs)
+            GuardPass::new(&mut plan, &recipe.guard, &checked, features, &kept, packs)
         });
         Self {
             plan,
@@ -309,7 +309,7 @@ impl<'a> Training<'a> {
             squares,
             scale,
             starts,
-            judged,
+            checked,
         }
     }
 
@@ -381,7 +381,7 @@ impl<'a> Training<'a> {
     /// Counts values that are not finite, for the guard, before chains move and clamp them.
     fn count_non_finite(&self, launches: &mut Vec<Launch>) {
         if let Some(guard) = &self.guard {
-            guard.look(launches, &self.plan, &self.pass, &self.judged);
+            guard.count_non_finite(launches, &self.plan, &self.pass, &self.checked);
         }
     }
 
@@ -406,7 +406,7 @@ impl<'a> Training<'a> {
         launches.push(Launch::per_block(draw, &self.negatives(), &[self.state, self.replay, to]));
         if let Some(starts) = self.starts {
             let a = &self.recipe.augment;
-            let augment = Augment {
+            let augment = Augmentation {
                 probability: a.probability as f32,
                 shift: a.shift,
                 flip: a.flip as f32,
@@ -509,9 +509,9 @@ impl<'a> Training<'a> {
     }
 
     /// Checks the step for divergence and collapse.
-    fn judge(&self, launches: &mut Vec<Launch>) {
+    fn check_step(&self, launches: &mut Vec<Launch>) {
         if let Some(guard) = &self.guard {
-            guard.judge(launches, &self.plan, &self.pass, &self.judged);
+            guard.check_step(launches, &self.plan, &self.pass, &self.checked);
         }
     }
 
@@ -549,7 +549,7 @@ impl<'a> Training<'a> {
             beta1: adam.beta1,
             beta2: adam.beta2,
             epsilon: adam.epsilon,
-            schedule: Schedule { decay, warm_up: recipe.schedule.warm_up as u32 },
+            schedule: LearningRateSchedule { decay, warm_up: recipe.schedule.warm_up as u32 },
             gradient_clip: if adam.gradient_clip > 0.0 { adam.gradient_clip as f32 } else { f32::INFINITY },
             weight_decay: adam.weight_decay,
             retry_factor: self.guard.as_ref().map_or(1.0, |_| recipe.guard.learning_rate_factor),

@@ -140,7 +140,7 @@ impl Trainer {
         trainer.machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
         trainer.machine.run(plan.start)?;
         if let Some(guard) = &plan.guard {
-            trainer.machine.run(guard.keep)?; // a guard that has seen no step yet keeps what there is
+            trainer.machine.run(guard.take_snapshot)?; // a guard that has seen no step yet keeps what there is
         }
         Ok(trainer)
     }
@@ -422,7 +422,7 @@ impl Trainer {
             let next = (step + 1).next_multiple_of(interval).min(steps.end);
             programs.push((self.plan.step, (next - step) as u32));
             if next.is_multiple_of(interval) {
-                programs.push((guard.keep, 1));
+                programs.push((guard.take_snapshot, 1));
             }
             step = next;
         }

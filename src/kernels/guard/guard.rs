@@ -119,7 +119,7 @@ impl Memory {
 
 /// Judges a training step.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Guard {
+pub struct CheckStep {
     /// Images in a block.
     pub lanes: u32,
     /// Components of the energies: 1, or those of a jet.
@@ -159,7 +159,7 @@ shader_struct! {
     }
 }
 
-impl Guard {
+impl CheckStep {
     fn numbers(&self) -> Params {
         Params {
             log_energy_range: self.energy_range.ln().min(f32::MAX),
@@ -170,7 +170,7 @@ impl Guard {
     }
 
     /// What is wrong with a step, with the number that is and what it is held against; or else what to remember.
-    fn judge(&self, step: &Step, memory: &Memory) -> Result<Memory, (Reason, f32, f32)> {
+    fn check_step(&self, step: &Step, memory: &Memory) -> Result<Memory, (Reason, f32, f32)> {
         let p = self.numbers();
         let is_first = memory.steps == 0.0;
         let early = if memory.steps < EARLY { LOG_10 } else { 0.0 };
@@ -242,7 +242,7 @@ impl Guard {
     }
 }
 
-/// What there is to judge of a step.
+/// What there is to check of a step.
 struct Step {
     metrics: [f32; 5],
     norm: f32,
@@ -254,7 +254,7 @@ struct Step {
     energies_not_finite: f32,
 }
 
-impl KernelSpec for Guard {
+impl KernelSpec for CheckStep {
     const SOURCE: &'static str =
         shader!["lib/state", "lib/memory", "lib/epoch", "lib/sum", "lib/finite", "guard/guard"];
     type Params = Params;
@@ -328,7 +328,7 @@ impl KernelSpec for Guard {
             energies_not_finite,
         };
         let before = Memory::of(memory.words());
-        let after = self.judge(&step, &before).unwrap_or_else(|(reason, value, usual)| {
+        let after = self.check_step(&step, &before).unwrap_or_else(|(reason, value, usual)| {
             now.halted = reason as u32;
             Memory { value, usual, ..before }
         });
@@ -478,7 +478,7 @@ mod cases {
                 bench.contents[counts.0].fill(0);
                 bench.contents[counts.0][n_counts - 1] = case.drawn.to_bits();
                 let memory = bench.memory(case.memory);
-                let kernel = Guard {
+                let kernel = CheckStep {
                     lanes: lanes as u32,
                     jet_components,
                     batch,
