@@ -9,7 +9,7 @@ use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::kernels::dynamics::Form;
 use crate::plan::{ChainConfig, ProgramId, SamplerPlan, peak_plan, sampler_plan};
 use crate::random::{Philox, Stream};
-use crate::recipe::Config;
+use crate::recipe::Recipe;
 use crate::{Dataset, Error, Network, Result, Trainer};
 use rand::RngExt;
 use serde::Serialize;
@@ -113,7 +113,7 @@ pub struct Figures {
 /// Those of [`Trainer::new`].
 pub async fn measure(
     device: &Device,
-    config: &Config,
+    config: &Recipe,
     process_start: Instant,
     runs: usize,
 ) -> Result<Figures> {
@@ -211,7 +211,7 @@ pub async fn measure(
 /// # Errors
 /// [`Error::Usage`] where there is only one way: on the CPU executor, for a network that does not fit the fused chain,
 /// and for MALA; those of [`Device::open`]; [`Error::Device`].
-pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Calibration> {
+pub async fn calibrate(choice: &str, config: &Recipe, runs: usize) -> Result<Calibration> {
     let network = config.network(examples(config)?.train.shape())?;
     let numbers = config.own_chain();
     let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}"));
@@ -305,7 +305,7 @@ impl TimedChain {
 }
 
 /// What a preset is measured on: the shipped digits, five Gaussians, or, for anything else, noise.
-fn examples(config: &Config) -> Result<Dataset> {
+fn examples(config: &Recipe) -> Result<Dataset> {
     let dataset = Dataset::open(config.default_data())?;
     let input = config.known_network()?.input;
     let shape = dataset.train.shape();

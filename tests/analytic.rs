@@ -15,7 +15,7 @@ use thalweg::network::{ANALYTIC, Analytic, Network};
 use thalweg::plan::ChainConfig;
 use thalweg::random::Distribution;
 use thalweg::recipe::presets::preset;
-use thalweg::{Config, Dataset, Device, EnergyModel, Model, Sampler, Trainer};
+use thalweg::{Dataset, Device, EnergyModel, Model, Recipe, Sampler, Trainer};
 
 // ---- formulas
 
@@ -205,7 +205,7 @@ fn names_and_descriptions() {
 
     // There is nothing to train.
     let network = Some(preset("analytic:gaussian").unwrap().spec());
-    let config = Config { network, ..Config::preset("mlp").unwrap() };
+    let config = Recipe { network, ..Recipe::preset("mlp").unwrap() };
     let dataset = Dataset::open("rings").unwrap();
     let trainer = pollster::block_on(Trainer::new(&Device::cpu(), &config, &dataset));
     says(text(trainer.map(drop)), &["analytic:gaussian", "no parameters to train"]);

@@ -21,7 +21,7 @@ use thalweg::plan::ChainConfig;
 use thalweg::recipe::Setting;
 use thalweg::recipe::presets::preset;
 use thalweg::train::log::MetricsTable;
-use thalweg::{Config, Device, EnergyModel, Model, Sampler};
+use thalweg::{Device, EnergyModel, Model, Recipe, Sampler};
 
 // ---- helpers
 
@@ -1164,7 +1164,7 @@ fn a_runs_curves_are_drawn_and_drawn_again() {
 }
 
 #[test]
-fn objectives_that_fit_the_score_have_no_fakes() {
+fn objectives_that_fit_the_score_have_no_negatives() {
     let folder = folder();
     let train = |out: &str, objective: &str, more: &[&str]| {
         let (out, set) = (format!("--out={out}"), format!("--set=objective={objective}"));
@@ -1463,7 +1463,7 @@ fn help_names_every_option_and_its_default() {
     // `--set help`: tests/terminal.rs has the rest. What other options make of the preset's settings.
     let settings =
         works(folder.path(), &["train", "--preset=conv-pool", "--set", "help", "--set=chain.steps=7"]);
-    let mut config = Config::preset("conv-pool").unwrap();
+    let mut config = Recipe::preset("conv-pool").unwrap();
     config.set("chain.steps=7").unwrap();
     for Setting { name: key, value, .. } in config.settings() {
         let line = settings.lines().find(|line| line.split(' ').next() == Some(key));

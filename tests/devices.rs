@@ -11,7 +11,7 @@ use thalweg::kernels::State;
 use thalweg::kernels::dynamics::Form;
 use thalweg::plan::{ChainConfig, Target, energy_plan, sampler_plan, sampler_plan_in_shares};
 use thalweg::recipe::presets::preset;
-use thalweg::{Config, Dataset, EnergyModel, Error, Model, Network, Sampler, Trainer};
+use thalweg::{Dataset, EnergyModel, Error, Model, Network, Recipe, Sampler, Trainer};
 
 use crate::common;
 
@@ -154,8 +154,8 @@ fn annealed_chains_do_not_depend_on_what_a_device_holds() {
     });
 }
 
-fn tiny() -> Config {
-    let mut config = Config::preset("mnist-small").unwrap();
+fn tiny() -> Recipe {
+    let mut config = Recipe::preset("mnist-small").unwrap();
     for setting in ["train.batch=20", "chain.steps=3", "replay.capacity=110", "replay.initial=20", "seed=7"] {
         config.set(setting).unwrap();
     }
@@ -223,7 +223,7 @@ fn what_is_cut_comes_to_the_same_bits() {
 }
 
 /// `tiny`, with another network.
-fn with_network(layers: &str) -> Config {
+fn with_network(layers: &str) -> Recipe {
     let mut config = tiny();
     let spec = format!("name = \"split\"\ninput = [1, 28, 28]\nlayers = [{layers}]");
     config.network = Some(toml::from_str(&spec).unwrap());
@@ -280,7 +280,7 @@ fn what_is_too_large_names_its_own_setting() {
         let device = limited(ChainPath::Layers, |limits| limits.buffer = 4 << 20).await;
         let [dataset, _] = digits();
         let refusal = async |settings: &[&str]| {
-            let mut config = Config::preset("mnist-small").unwrap();
+            let mut config = Recipe::preset("mnist-small").unwrap();
             config.set("train.batch=20").unwrap();
             settings.iter().for_each(|setting| config.set(setting).unwrap());
             let error = Trainer::new(&device, &config, &dataset).await.unwrap_err();

@@ -372,7 +372,7 @@ fn parse_npy(input: &[u8]) -> bool {
             assert!(images.values.iter().all(|v| v.is_finite() && v.abs() <= 1.001));
             images.values.iter().map(|v| f64::from(*v)).collect()
         }
-        Examples::Fresh(..) => unreachable!("a file"),
+        Examples::Toy(..) => unreachable!("a file"),
     };
     assert_eq!(read.len(), count * shape.len());
     assert!(count > 0 && !shape.is_empty() && shape.channels <= 4);

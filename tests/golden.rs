@@ -13,7 +13,7 @@ use thalweg::network::Network;
 use thalweg::plan::{
     ChainConfig, ExampleStorage, Target, TrainingData, energy_plan, sampler_plan, training_plan,
 };
-use thalweg::recipe::Config;
+use thalweg::recipe::Recipe;
 use thalweg::recipe::presets::{preset, preset_for};
 
 use crate::common;
@@ -80,7 +80,7 @@ fn data(network: &Network) -> TrainingData {
     TrainingData::new(ExampleStorage::Bytes, 5, network.input)
 }
 
-fn recipe() -> Config {
+fn recipe() -> Recipe {
     let mut recipe =
         common::recipe(&["train.batch=5", "replay.capacity=5", "replay.fresh=0", "chain.steps=1"]);
     (recipe.data.noise, recipe.chain.noise) = (0.0, 0.0);

@@ -11,7 +11,7 @@ use thalweg::kernels::State;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::network::{Activation, LayerSpec, Network, Padding};
 use thalweg::plan::{Derivatives, ExampleStorage, Target, TrainingData, training_plan};
-use thalweg::recipe::{ChainInit, Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{ChainInit, Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 use crate::common;
 
@@ -166,8 +166,8 @@ fn check(device: &Device, target: Target) {
 /// As in the script: the second and last step of an epoch of 8 images, so that 3 of a batch of 5 are real.
 const STATE: State = State {
     step: 3,
-    ring_head: 4,
-    ring_length: RING as u32,
+    replay_head: 4,
+    replay_length: REPLAY as u32,
     seed_low: 0x89AB_CDEF,
     seed_high: 0x0123_4567,
     chain_base: 0,
@@ -175,9 +175,9 @@ const STATE: State = State {
     halted: 0,
     first_image: 0,
 };
-const RING: usize = 7;
+const REPLAY: usize = 7;
 
-fn contrastive() -> [(&'static str, Config); 7] {
+fn contrastive() -> [(&'static str, Recipe); 7] {
     let base = [
         "train.batch=5",
         "data.noise=0.05",
@@ -243,20 +243,20 @@ fn check_step(device: &Device, target: Target) {
         let get = |name: &str| floats(&golden[&format!("{}.{name}", network.name)]);
         for (objective, recipe) in contrastive() {
             let slots = recipe.replay_slots().0;
-            let ring = &to_slots(get("ring"), shape)[..slots * shape.len()];
+            let replay = &to_slots(get("ring"), shape)[..slots * shape.len()];
             let data = TrainingData::new(ExampleStorage::Floats, 8, shape);
             let plan = training_plan(&network, &recipe, &data, target);
-            let (metrics, gradient, x, new_ring) = pollster::block_on(async {
+            let (metrics, gradient, x, new_replay) = pollster::block_on(async {
                 let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
                 machine.write_floats(plan.pass.parameters, &parameters(&golden, &network));
                 machine.write_floats(plan.data[0].buffer, get("data"));
-                machine.write_floats(plan.ring, ring);
+                machine.write_floats(plan.replay, replay);
                 machine.write(plan.state, 0, bytemuck::cast_slice(&[STATE]));
                 machine.run(plan.start).unwrap();
                 machine.run(plan.step).unwrap();
-                let [metrics, gradient, x, ring] = [plan.metrics, plan.gradient, plan.pass.x, plan.ring]
+                let [metrics, gradient, x, replay] = [plan.metrics, plan.gradient, plan.pass.x, plan.replay]
                     .map(|buffer| pollster::block_on(machine.read_floats(buffer)).unwrap());
-                (metrics[STATE.step as usize * METRICS..][..METRICS].to_vec(), gradient, x, ring)
+                (metrics[STATE.step as usize * METRICS..][..METRICS].to_vec(), gradient, x, replay)
             });
             let name = format!("{device}, {}.{objective}", network.name);
             let result = |part: &str| get(&format!("{objective}.{part}"));
@@ -266,17 +266,17 @@ fn check_step(device: &Device, target: Target) {
             assert!(loss <= 1e-5, "{name}: {found:?}, not {:?}", result("loss"));
             assert_eq!(metrics[6], 3.0, "{name}");
             let half = plan.half_blocks as usize * target.lanes as usize * shape.len();
-            let fake = plan.plan.from_blocks(&x[half..2 * half], N, shape.channels, pixels);
-            let ends = relative(&fake, result("ends"));
+            let negative = plan.plan.from_blocks(&x[half..2 * half], N, shape.channels, pixels);
+            let ends = relative(&negative, result("ends"));
             assert!(ends <= 1e-5, "{name}: the chains' ends are off by {ends:.1e}");
             let worst = check_gradient(&name, &golden, (&network, objective), &gradient);
             println!("{name}: loss {loss:.1e}, chains {ends:.1e}, parameter gradient {worst:.1e}");
 
             // Where the chains are kept: at the ring's head, or each in its own slot.
-            let ends = to_slots(&fake, shape);
+            let ends = to_slots(&negative, shape);
             let chains: Vec<_> = ends.chunks_exact(shape.len()).collect();
-            let kept: Vec<_> = new_ring.chunks_exact(shape.len()).collect();
-            let old: Vec<_> = ring.chunks_exact(shape.len()).collect();
+            let kept: Vec<_> = new_replay.chunks_exact(shape.len()).collect();
+            let old: Vec<_> = replay.chunks_exact(shape.len()).collect();
             let slot = |chain: usize| match recipe.chain_init() {
                 Some(ChainInit::Persistent { .. }) => {
                     kept.iter().position(|image| *image == chains[chain]).unwrap()

@@ -13,7 +13,7 @@ use thalweg::network::{Activation, NetworkSpec};
 use thalweg::plan::BufferId;
 use thalweg::train::log::StepMetrics;
 use thalweg::train::{Halt, Rollback};
-use thalweg::{Config, Dataset, Error, Network, Trainer};
+use thalweg::{Dataset, Error, Network, Recipe, Trainer};
 
 use crate::common;
 
@@ -28,8 +28,8 @@ fn devices() -> [Device; 2] {
     [Device::cpu(), gpu()]
 }
 
-fn config(settings: &[&str]) -> Config {
-    let mut config = Config { network: Some(small_network()), ..Config::preset("mnist-small").unwrap() };
+fn config(settings: &[&str]) -> Recipe {
+    let mut config = Recipe { network: Some(small_network()), ..Recipe::preset("mnist-small").unwrap() };
     let tiny = ["train.batch=20", "chain.steps=2", "replay.capacity=60", "replay.initial=20", "seed=7"];
     for setting in tiny.iter().chain(settings) {
         config.set(setting).unwrap();
@@ -64,7 +64,7 @@ async fn trainer(device: &Device, settings: &[&str], dataset: &Dataset) -> Train
 
 /// Of the recipe's own network, which is deep enough to explode.
 async fn deep_trainer(device: &Device, settings: &[&str], dataset: &Dataset) -> Trainer {
-    Trainer::new(device, &Config { network: None, ..config(settings) }, dataset).await.unwrap()
+    Trainer::new(device, &Recipe { network: None, ..config(settings) }, dataset).await.unwrap()
 }
 
 async fn resumed(device: &Device, path: &Path, dataset: &Dataset) -> Trainer {
@@ -193,13 +193,13 @@ const INJECTIONS: [Injection; 5] = [
     },
     Injection {
         name: "the ring",
-        put: |trainer| fill(trainer, trainer.plan().ring, NAN),
+        put: |trainer| fill(trainer, trainer.plan().replay, NAN),
         reason: Reason::Images,
         after: 0,
     },
     Injection {
         name: "an infinity in the ring",
-        put: |trainer| fill(trainer, trainer.plan().ring, f32::INFINITY.to_bits()),
+        put: |trainer| fill(trainer, trainer.plan().replay, f32::INFINITY.to_bits()),
         reason: Reason::Images,
         after: 0,
     },
@@ -318,8 +318,8 @@ fn what_is_stored_is_looked_at_before_it_is_kept() {
                 let mut trainer = trainer(&device, &settings, &dataset).await;
                 let mut log = Log::default();
                 train(&mut trainer, 3, 1, &mut log).await;
-                let ring = trainer.plan().ring;
-                trainer.machine_mut().write(ring, 5, &[NAN, f32::NEG_INFINITY.to_bits()]);
+                let replay = trainer.plan().replay;
+                trainer.machine_mut().write(replay, 5, &[NAN, f32::NEG_INFINITY.to_bits()]);
                 let halt = if by_snapshot {
                     let outcome = trainer.submit(4).unwrap().outcome().await.unwrap();
                     assert_eq!(outcome.metrics.len(), 2, "steps 4 and 5 are good: {device}");
@@ -444,21 +444,21 @@ fn collapse_is_found() {
         assert_eq!(run(&device, &[], |_| {}), None, "{device}");
         // All chains the same picture, of any values.
         let (to, halt) = run(&device, &[], |t| {
-            let ring = t.plan().ring;
+            let replay = t.plan().replay;
             let n = t.network().input.len();
             let values: Vec<f32> =
-                (0..t.plan().plan.len_of(ring)).map(|i| (i % n) as f32 / n as f32).collect();
-            t.machine_mut().write_floats(ring, &values);
+                (0..t.plan().plan.len_of(replay)).map(|i| (i % n) as f32 / n as f32).collect();
+            t.machine_mut().write_floats(replay, &values);
         })
         .unwrap();
         assert_eq!((halt.reason, halt.step, to), (Reason::Alike, 22, 10), "{device}: {halt}");
         assert!(halt.usual > 0.1 && halt.value < 1e-6, "{halt}");
         // Chains that are different and all black or white.
         let (to, halt) = run(&device, &[], |t| {
-            let ring = t.plan().ring;
+            let replay = t.plan().replay;
             let sign = |i: usize| if (i as u32).wrapping_mul(0x9e37_79b1) >> 31 == 0 { -1.0 } else { 1.0 };
-            let values: Vec<f32> = (0..t.plan().plan.len_of(ring)).map(sign).collect();
-            t.machine_mut().write_floats(ring, &values);
+            let values: Vec<f32> = (0..t.plan().plan.len_of(replay)).map(sign).collect();
+            t.machine_mut().write_floats(replay, &values);
         })
         .unwrap();
         assert_eq!((halt.reason, halt.step, to), (Reason::Saturated, 22, 10), "{device}: {halt}");

@@ -820,7 +820,7 @@ fn toml_of_a_million_layers_is_refused_unread() {
     let path = file(&folder, "many.toml", many.as_bytes());
     for result in [
         thalweg::network::NetworkSpec::from_toml_file(&path).map(|_| ()),
-        thalweg::Config::from_toml_file(&path, thalweg::Config::default()).map(|_| ()),
+        thalweg::Recipe::from_toml_file(&path, thalweg::Recipe::default()).map(|_| ()),
     ] {
         assert_says(result, &["many.toml", "bytes long; at most"]);
     }

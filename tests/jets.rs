@@ -1,5 +1,5 @@
 //! Second-order objectives: the jets' twins, in f64, against differences of plain models, through whole networks; their
-//! loss and seeds in f32; whole training steps on every device against the reference.
+//! loss and `dL/dE` in f32; whole training steps on every device against the reference.
 
 use crate::common;
 
@@ -19,7 +19,7 @@ use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::{
     Derivatives, EXACT_TRACE, ExampleStorage, Layout, Target, TrainingData, TrainingPlan, training_plan,
 };
-use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 /// A fourth-order central difference.
 fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
@@ -75,7 +75,7 @@ fn the_activations_way_back_matches_differences() {
         {
             let jet = Jet { directions, first_order };
             let kernel = ActivationJet { lanes, features, channels, jet, bias_offset: 0, activation };
-            let n = jet.streams() * features * lanes as usize;
+            let n = jet.components() * features * lanes as usize;
             let (g, bias) = (rng.signeds(n), rng.signeds(channels));
             // Off the kinks.
             let mut z = rng.signeds(n);
@@ -165,7 +165,7 @@ fn objectives() -> Vec<ScoreObjective> {
 }
 
 /// A recipe, and the data that it learns, of the network's shape.
-fn recipe(network: &Network, batch: u32, n_images: u32, score: ScoreObjective) -> (Config, TrainingData) {
+fn recipe(network: &Network, batch: u32, n_images: u32, score: ScoreObjective) -> (Recipe, TrainingData) {
     let mut recipe = common::recipe(&["adam.learning_rate=0.001", "adam.gradient_norm_clip=0.5"]);
     recipe.train.batch = batch as usize;
     let data = TrainingData::new(ExampleStorage::Bytes, n_images, network.input);
@@ -262,7 +262,7 @@ fn parts_to_blocks(
 /// The second step of an epoch of two.
 const STEP: u32 = 5;
 
-/// Loss and parameter gradient in f64, through the plan's launches. The loss kernel, which is f32, is left out: its seeds
+/// Loss and parameter gradient in f64, through the plan's launches. The loss kernel, which is f32, is left out: its `dL/dE`
 /// and its sums are made here.
 fn through_the_plan(
     plan: &TrainingPlan,
@@ -300,34 +300,34 @@ fn through_the_plan(
     let (energies, residual) =
         (machine.get(score.energies(&plan.pass)).to_vec(), machine.get(update[loss].bindings[2]).to_vec());
     let share = f64::from(kernel.share);
-    let mut seeds = vec![0.0; energies.len()];
+    let mut grad_energies = vec![0.0; energies.len()];
     let mut sum = 0.0;
     for (i, residual) in residual.iter().enumerate().take(n) {
-        let at = |stream: usize| (i / lanes * jet.streams() + stream) * lanes + i % lanes;
+        let at = |component: usize| (i / lanes * jet.components() + component) * lanes + i % lanes;
         if let Derivatives::Tangent { .. } = score.derivatives {
             sum += 0.5 * residual;
         }
         for d in 0..jet.directions {
             let along = energies[at(1 + d)];
             if d < jet.first_order {
-                seeds[at(1 + d)] = 1.0 / n as f64;
+                grad_energies[at(1 + d)] = 1.0 / n as f64;
                 sum += 0.5 * residual;
             } else if jet.first_order == 0 {
-                seeds[at(1 + d)] = share * along / n as f64;
+                grad_energies[at(1 + d)] = share * along / n as f64;
                 sum += 0.5 * share * along * along;
             }
         }
         if jet.has_second() {
             let at = at(1 + jet.directions);
-            seeds[at] = -share / n as f64;
+            grad_energies[at] = -share / n as f64;
             sum -= share * energies[at];
         }
     }
     if let Derivatives::Jet(jet) = &score.derivatives {
-        machine.set(jet.seeds, &seeds);
+        machine.set(jet.grad_energies, &grad_energies);
     }
     machine.run(&update[loss + 1..squares]);
-    (sum / n as f64, machine.get(plan.gradient).to_vec(), energies, seeds)
+    (sum / n as f64, machine.get(plan.gradient).to_vec(), energies, grad_energies)
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let (x, drawn) = (images(features), images(drawn_len));
             let level = rng.signeds(n);
             let n_blocks = plan.half_blocks as usize;
-            assert_eq!(plan.plan.n_blocks, plan.half_blocks, "no fake half");
+            assert_eq!(plan.plan.n_blocks, plan.half_blocks, "no negative half");
             let one = ImageShape { channels: 1, height: 1, width: 1 };
             let levels: Vec<_> = level.iter().map(|l| vec![*l]).collect();
             let blocks = (
@@ -361,7 +361,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let batch = Batch { x, drawn, level };
             let name = format!("{:?} {objective:?} {target:?} {n} of {batch_size}", network.layers);
 
-            let (loss, gradient, energies, seeds) =
+            let (loss, gradient, energies, grad_energies) =
                 through_the_plan(&plan, objective, &parameters, &blocks, n);
             let plain: f64 =
                 (0..n).map(|i| plain_loss(&network, &parameters, objective, &batch, i)).sum::<f64>()
@@ -411,7 +411,13 @@ fn losses_and_their_parameter_gradients_match_differences() {
             machine32.run(&update[..=at]);
             let scale = 1e-4 * (1.0 + largest(&energies));
             if let Derivatives::Jet(jet) = &score.derivatives {
-                failures.close(&format!("{name}: seeds"), &machine32.floats(jet.seeds), &seeds, scale, 0.0);
+                failures.close(
+                    &format!("{name}: seeds"),
+                    &machine32.floats(jet.grad_energies),
+                    &grad_energies,
+                    scale,
+                    0.0,
+                );
             }
             let row = &machine32.floats(plan.metrics)[STEP as usize * 8..][..8];
             failures.close(
@@ -500,7 +506,8 @@ fn compare_steps(device: &Device, target: Target) {
                 let parameters: Vec<f32> =
                     random_parameters(&mut rng, &network).iter().map(|p| *p as f32).collect();
                 machine.write_floats(plan.pass.parameters, &parameters);
-                let state = State { step: i as u32, seed_low: j as u32, ring_length: 1, ..State::default() };
+                let state =
+                    State { step: i as u32, seed_low: j as u32, replay_length: 1, ..State::default() };
                 machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
                 let data = plan.data[0].buffer;
                 let bytes: Vec<u32> = (0..plan.plan.len_of(data)).map(|_| rng.next() as u32).collect();

@@ -5,7 +5,7 @@ use thalweg::checkpoint::{Checkpoint, Tensor};
 use thalweg::data::ImageShape;
 use thalweg::network::{Activation, Initialisation, LayerSpec, Network, NetworkSpec, Operation, Padding};
 use thalweg::recipe::presets::{PRESETS, named, preset, preset_for};
-use thalweg::{Config, Dataset, Device, Error, Model, Trainer};
+use thalweg::{Dataset, Device, Error, Model, Recipe, Trainer};
 
 const MINE: &str = r#"
 name = "mine"
@@ -103,11 +103,11 @@ fn descriptions_survive_json_and_toml() {
         assert_eq!(serde_json::from_str::<NetworkSpec>(&text).unwrap(), spec);
         let (_folder, path) = file("again.toml", &toml::to_string(&spec).unwrap());
         assert_eq!(named(&path).unwrap(), network);
-        let config = Config { network: Some(spec), ..Config::preset("mnist-small").unwrap() };
+        let config = Recipe { network: Some(spec), ..Recipe::preset("mnist-small").unwrap() };
         let (_folder, path) = file("config.toml", &config.to_toml());
-        assert_eq!(Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap(), config);
+        assert_eq!(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+        assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), config);
     }
 }
 
@@ -147,7 +147,7 @@ fn wrong_descriptions_name_the_layer_and_the_nearest_word() {
         let config = format!("seed = 1\n[network]\n{text}");
         let (_folder, path) = file("w.toml", &config);
         let error =
-            text_of(Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap_err());
+            text_of(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap_err());
         // The layer's own line, or the section's.
         let line = if parts[0].starts_with("layer ") { "line 4" } else { "line " };
         assert_says(&error, &["w.toml", line]);
@@ -260,7 +260,7 @@ fn a_described_network_trains_saves_and_loads() {
         let device = Device::cpu();
         let text = format!("train.batch = 8\nchain.steps = 2\nreplay.initial = 8\n[network]\n{MINE}");
         let (folder, path) = file("run.toml", &text);
-        let config = Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap();
+        let config = Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap();
         let digits = Dataset::open("digits").unwrap();
         let mut trainer = Trainer::new(&device, &config, &digits).await.unwrap();
         assert_eq!(trainer.network().name, "mine");

@@ -10,7 +10,7 @@ use thalweg::checkpoint::{Model, Weights};
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, ImageShape, Images};
 use thalweg::device::{Device, Machine};
-use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
+use thalweg::kernels::augment_starts::{AugmentStarts, Augmentation};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::draw_real::permute_of;
 use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
@@ -21,11 +21,11 @@ use thalweg::random::{Distribution, Stream};
 use thalweg::recipe::ChainInit;
 use thalweg::recipe::presets::preset;
 use thalweg::train::log::StepMetrics;
-use thalweg::{Config, Dataset, EnergyModel, Sampler, Trainer};
+use thalweg::{Dataset, EnergyModel, Recipe, Sampler, Trainer};
 
 /// Batches of 20, of 50 images: the third step of an epoch has 10.
-fn tiny(settings: &[&str]) -> (Config, Dataset) {
-    let mut config = Config::preset("mnist-small").unwrap();
+fn tiny(settings: &[&str]) -> (Recipe, Dataset) {
+    let mut config = Recipe::preset("mnist-small").unwrap();
     let common = ["train.batch=20", "chain.steps=3", "replay.capacity=110", "replay.initial=20", "seed=7"];
     for setting in common.iter().chain(settings) {
         config.set(setting).unwrap();
@@ -127,12 +127,12 @@ fn persistent_chains_go_back_to_their_slots() {
         let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         let features = trainer.network().input.len();
         let mut moved = vec![0; 50];
-        let mut before = trainer.machine().read_floats(trainer.plan().ring).await.unwrap();
+        let mut before = trainer.machine().read_floats(trainer.plan().replay).await.unwrap();
         assert_eq!(before.len(), 50 * features);
         assert!(before.iter().all(|v| (-1.0..=1.0).contains(v)) && before.contains(&1.0), "clamped normals");
         for step in 0..30 {
             steps(&mut trainer, &[1]).await;
-            let ring = trainer.machine().read_floats(trainer.plan().ring).await.unwrap();
+            let replay = trainer.machine().read_floats(trainer.plan().replay).await.unwrap();
             let mut slots: Vec<u32> =
                 (0..20).map(|i| permute_of(Stream::Subsets, i, 50, step, [7, 0])).collect();
             let plan = trainer.plan();
@@ -140,7 +140,7 @@ fn persistent_chains_go_back_to_their_slots() {
             let lanes = plan.plan.lanes as usize;
             let x = &x[plan.half_blocks as usize * lanes * features..];
             for (i, slot) in slots.iter().enumerate() {
-                let chain = &ring[*slot as usize * features..][..features];
+                let chain = &replay[*slot as usize * features..][..features];
                 let is = |f: usize| x[(i / lanes * features + f) * lanes + i % lanes];
                 assert!((0..features).all(|f| chain[f] == is(f)), "chain {i} is not in slot {slot}");
             }
@@ -149,16 +149,16 @@ fn persistent_chains_go_back_to_their_slots() {
             assert_eq!(slots.len(), 20, "drawn without replacement");
             for (slot, count) in moved.iter_mut().enumerate() {
                 let range = slot * features..(slot + 1) * features;
-                let differs = ring[range.clone()] != before[range];
+                let differs = replay[range.clone()] != before[range];
                 assert_eq!(differs, slots.contains(&(slot as u32)), "slot {slot} in step {step}");
                 *count += u32::from(differs);
             }
-            before = ring;
+            before = replay;
         }
         // 12 times on average, with a deviation of 2.7.
         assert!(moved.iter().all(|n| (2..=22).contains(n)), "{moved:?}");
         let state = State::of(&trainer.machine().read(trainer.plan().state).await.unwrap());
-        assert_eq!((state.ring_head, state.ring_length), (0, 50));
+        assert_eq!((state.replay_head, state.replay_length), (0, 50));
     });
 }
 
@@ -201,20 +201,20 @@ fn chains_start_where_they_should() {
             );
             machine.run(plan.step).unwrap();
             let x = machine.read_floats(plan.pass.x).await.unwrap();
-            let (real, fake) = x.split_at(x.len() / 2);
+            let (positive, negative) = x.split_at(x.len() / 2);
             let pixels = network.input.len();
-            let real = plan.plan.from_blocks(real, 5, 1, pixels);
-            let fake = plan.plan.from_blocks(fake, 19, 1, pixels);
+            let positive = plan.plan.from_blocks(positive, 5, 1, pixels);
+            let negative = plan.plan.from_blocks(negative, 19, 1, pixels);
             if init == ChainInit::Data {
-                for (i, image) in fake.chunks_exact(pixels).enumerate() {
-                    assert!(image == &real[i % 5 * pixels..][..pixels], "chain {i}");
+                for (i, image) in negative.chunks_exact(pixels).enumerate() {
+                    assert!(image == &positive[i % 5 * pixels..][..pixels], "chain {i}");
                 }
                 return;
             }
-            let n = fake.len() as f64;
-            let mean = fake.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-            let square = fake.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
-            let most = fake.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let n = negative.len() as f64;
+            let mean = negative.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+            let square = negative.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
+            let most = negative.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             let (want, highest) = match (noise.distribution, noise.bound) {
                 (Distribution::Normal, _) => (0.25, 1.5..4.0),
                 (_, 2.0) => (2.0 / 9.0 * 4.0 + 4.0 / 3.0, 2.0..2.0001), // a third of it is clamped to 2
@@ -235,7 +235,7 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
     let value = |y: usize, x: usize| (10 * y + x) as f32;
     let start: Vec<f32> =
         (0..height * width).flat_map(|i| vec![value(i / width, i % width); lanes]).collect();
-    let run = |augment: Augment| {
+    let run = |augment: Augmentation| {
         let kernel: Kernel = AugmentStarts { lanes: lanes as u32, shape, augment }.into();
         let state = [State { step: 3, seed_low: 1, ..State::default() }];
         let mut x = vec![f32::NAN.to_bits(); start.len()];
@@ -248,14 +248,14 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
     };
     let same: Vec<f32> = (0..height * width).map(|i| value(i / width, i % width)).collect();
     let flipped: Vec<f32> = (0..height * width).map(|i| value(i / width, width - 1 - i % width)).collect();
-    let off = Augment::default();
+    let off = Augmentation::default();
     assert!(run(off).iter().all(|image| *image == same));
-    assert!(run(Augment { probability: 1.0, flip: 1.0, ..off }).iter().all(|image| *image == flipped));
+    assert!(run(Augmentation { probability: 1.0, flip: 1.0, ..off }).iter().all(|image| *image == flipped));
     // Some of each, by about as many as the probabilities say: 5 deviations.
-    let some = run(Augment { probability: 0.5, flip: 1.0, ..off });
+    let some = run(Augmentation { probability: 0.5, flip: 1.0, ..off });
     assert!((12..=52).contains(&some.iter().filter(|image| **image == flipped).count()));
     let mut seen = std::collections::BTreeSet::new();
-    for image in run(Augment { probability: 1.0, shift: 1, ..off }) {
+    for image in run(Augmentation { probability: 1.0, shift: 1, ..off }) {
         // The middle pixel tells the shift; edges are repeated.
         let (dy, dx) = (2 - image[2 * width + 2] as i32 / 10, 2 - image[2 * width + 2] as i32 % 10);
         seen.insert((dy, dx));
@@ -267,7 +267,7 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
     }
     assert!(seen.iter().all(|(y, x)| y.abs() <= 1 && x.abs() <= 1) && seen.len() >= 8, "{seen:?}");
     // A linear image stays linear; its slope is 1 over the scale, about the centre.
-    let slopes: Vec<f32> = run(Augment { probability: 1.0, rescale: 0.3, ..off })
+    let slopes: Vec<f32> = run(Augmentation { probability: 1.0, rescale: 0.3, ..off })
         .iter()
         .map(|image| {
             let slope = image[width + 3] - image[width + 2];

@@ -14,7 +14,7 @@ use thalweg::data::{Examples, Images};
 use thalweg::plan::{ExampleStorage, Layout, Plan, Target, TrainingData, training_plan};
 use thalweg::random::{Philox, Stream};
 use thalweg::recipe::PRESETS;
-use thalweg::{Config, Dataset, Device, Sampler, Trainer};
+use thalweg::{Dataset, Device, Recipe, Sampler, Trainer};
 
 /// Names of runs with their presets and the settings that differ; `SMALLER` holds for all.
 #[rustfmt::skip]
@@ -44,8 +44,8 @@ const QUICK: &[&str] = &["mnist-small", "mlp", "mala", "score-matching", "denois
 const CHAINS: [&str; 3] = ["chain.steps=3", "replay.initial=20", "replay.capacity=40"];
 const SMALLER: [&str; 4] = ["train.batch=6", "seed=7", "sample.steps=5", "train.epochs=10"];
 
-fn run(preset: &str, settings: &[&str]) -> (Config, Dataset) {
-    let mut config = Config::preset(preset).unwrap();
+fn run(preset: &str, settings: &[&str]) -> (Recipe, Dataset) {
+    let mut config = Recipe::preset(preset).unwrap();
     for setting in SMALLER.iter().chain(settings) {
         config.set(setting).unwrap();
     }
@@ -250,7 +250,7 @@ fn plans_are_pinned() {
 #[test]
 fn training_steps_are_listed() {
     for preset in PRESETS {
-        let recipe = Config::preset(preset).unwrap();
+        let recipe = Recipe::preset(preset).unwrap();
         let network = recipe.known_network().unwrap();
         let data = TrainingData::new(ExampleStorage::Floats, 1000, network.input);
         let target = Target { fused_steps: u32::MAX, ..Target::gpu(32) };

@@ -8,7 +8,7 @@ use thalweg::evaluate::point_metrics::{Figures, Judge, auc, coverage, mmd, slice
 use thalweg::network::{Activation, Initialisation};
 use thalweg::plan::ChainConfig;
 use thalweg::recipe::{Objective, RateSchedule};
-use thalweg::{Config, Device, EnergyModel, Model, Network, Sampler, Trainer};
+use thalweg::{Device, EnergyModel, Model, Network, Recipe, Sampler, Trainer};
 
 use crate::common;
 
@@ -250,7 +250,7 @@ fn points_round_trip_through_files() {
 /// Trains a small smooth network on five Gaussians, and judges it: the figures, and the deviation of the samples from the
 /// centre that is nearest, in one coordinate.
 fn train_small(objective: Objective) -> (Figures, f64) {
-    let mut config = Config::preset("mlp").unwrap();
+    let mut config = Recipe::preset("mlp").unwrap();
     let network = Network::builder("small", [2, 1, 1]).initialisation(Initialisation::Pytorch);
     let network =
         (0..2).fold(network, |n, _| n.dense(64).activation(Activation::Swish)).dense(1).build().unwrap();

@@ -9,7 +9,7 @@ use thalweg::data::{Dataset, ImageShape, Images, npy, write_npy};
 use thalweg::picture::film;
 use thalweg::plan::ChainConfig;
 use thalweg::sampling::{denoised, noise_level};
-use thalweg::{Config, Device, EnergyModel, Model, Sampler};
+use thalweg::{Device, EnergyModel, Model, Recipe, Sampler};
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
@@ -246,7 +246,7 @@ fn a_film_of_annealed_chains_shows_what_they_blur() {
         thalweg::checkpoint::Weights::Average,
     )
     .unwrap();
-    let mut recipe: Config = recipe;
+    let mut recipe: Recipe = recipe;
     recipe.sample.steps = 40;
     let numbers = recipe.sampling_chain();
     assert!((noise_level(&numbers, 0).unwrap() - 5.0).abs() < 1e-5);

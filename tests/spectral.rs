@@ -11,7 +11,7 @@ use thalweg::device::{Device, Machine};
 use thalweg::kernels::spectral_input::Matrix;
 use thalweg::network::{Activation, Network};
 use thalweg::plan::{ExampleStorage, SpectralPlan, TrainingData, TrainingPlan, training_plan};
-use thalweg::{Config, Dataset, Trainer};
+use thalweg::{Dataset, Recipe, Trainer};
 
 fn devices() -> Vec<Device> {
     Isa::available().into_iter().map(Device::Cpu).chain([common::gpu()]).collect()
@@ -155,13 +155,13 @@ fn what_has_no_norm_changes_nothing() {
 }
 
 /// Short chains and a high learning rate, on digits of 8x8.
-fn run(bound: Option<f32>) -> (Config, Dataset) {
+fn run(bound: Option<f32>) -> (Recipe, Dataset) {
     let layer = |n: thalweg::network::Builder| bound.map_or(n.clone(), |bound| n.spectral(bound));
     let network =
         layer(Network::builder("bounded", [1, 28, 28]).conv(6, 5).stride(3)).activation(Activation::Swish);
     let network = layer(network.dense(12)).activation(Activation::Swish);
     let network = layer(network.dense(1)).build().unwrap();
-    let mut config = Config { network: Some(network.spec()), ..Config::preset("mnist-small").unwrap() };
+    let mut config = Recipe { network: Some(network.spec()), ..Recipe::preset("mnist-small").unwrap() };
     for setting in ["train.batch=16", "chain.steps=3", "adam.learning_rate=0.01", "seed=5", "ema.decay=0.9"] {
         config.set(setting).unwrap();
     }

@@ -11,7 +11,7 @@ use thalweg::device::Machine;
 use thalweg::kernels::State;
 use thalweg::plan::{ChainConfig, Target, sampler_plan};
 use thalweg::recipe::presets::preset;
-use thalweg::{Config, Dataset, Device};
+use thalweg::{Dataset, Device, Recipe};
 
 /// Held while a test measures: no test is to feel another's load.
 fn alone() -> MutexGuard<'static, ()> {
@@ -31,7 +31,7 @@ fn chains_run_near_the_processors_peak() {
     let sets = [Isa::Avx2, Isa::Avx512, Isa::Bf16].into_iter().filter(|isa| isa.is_available());
     let _alone = alone();
     for isa in sets {
-        let mut config = Config::preset("mnist-small").unwrap();
+        let mut config = Recipe::preset("mnist-small").unwrap();
         config.set("chain.steps=10").unwrap();
         // The best of three tries: other processes come and go.
         let shares = (0..3).map(|_| {

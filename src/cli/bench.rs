@@ -7,7 +7,7 @@ use std::time::Instant;
 use thalweg::bench::{Figures, calibrate, measure};
 use thalweg::cpu::describe_bf16;
 use thalweg::files::check_writable;
-use thalweg::{Config, Error, Result};
+use thalweg::{Error, Recipe, Result};
 
 /// Options of `thalweg bench`.
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ pub struct Arguments {
 /// Runs the command.
 pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
     arguments.json.as_deref().map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
-    let mut config = Config::preset(&arguments.preset)?;
+    let mut config = Recipe::preset(&arguments.preset)?;
     if let Some(batch) = arguments.batch {
         config.set(&format!("train.batch={batch}"))?;
         config.replay.capacity = config.replay.capacity.max(batch);

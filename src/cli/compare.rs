@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use thalweg::cpu::Isa;
 use thalweg::device::compare::Report;
 use thalweg::recipe::Settings;
-use thalweg::{Config, Dataset, Device, Result, Trainer};
+use thalweg::{Dataset, Device, Recipe, Result, Trainer};
 
 /// What `--device` means here.
 const DEVICE: &str = "What to compare with the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of \
@@ -34,7 +34,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let json = arguments.json.as_deref();
     json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
-    let mut config = Config::preset("mnist-small")?;
+    let mut config = Recipe::preset("mnist-small")?;
     for setting in ["train.batch=32", "chain.steps=3"] {
         config.set(setting)?;
     }

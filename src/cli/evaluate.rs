@@ -21,7 +21,7 @@ use thalweg::evaluate::{Report, Subject, outliers, points, spread};
 use thalweg::kernels::dynamics::Form;
 use thalweg::network::{Analytic, Operation};
 use thalweg::picture::{plot, save_png};
-use thalweg::{Config, Dataset, Error, Images, Model, Result, Sampler};
+use thalweg::{Dataset, Error, Images, Model, Recipe, Result, Sampler};
 
 /// Options of `thalweg evaluate`.
 #[derive(clap::Args)]
@@ -128,7 +128,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 }
 
 /// Refuses a noise level that the model was not trained for, before hours of work go into it.
-fn check_level(arguments: &Arguments, recipe: &Config) -> Result<()> {
+fn check_level(arguments: &Arguments, recipe: &Recipe) -> Result<()> {
     let (Some(level), Some([low, high])) = (arguments.temperature, trained_levels(recipe)) else {
         return Ok(());
     };
@@ -212,7 +212,7 @@ async fn of_images(
     arguments: &Arguments,
     path: Option<&Path>,
     model: &Model,
-    recipe: &Config,
+    recipe: &Recipe,
     dataset: Dataset,
 ) -> Result<Report> {
     let (input, few, seed) = (model.network.input, arguments.count as usize, arguments.seed);
@@ -257,7 +257,7 @@ async fn of_images(
 async fn of_points(
     arguments: &Arguments,
     model: &Model,
-    recipe: &Config,
+    recipe: &Recipe,
     dataset: Option<Dataset>,
 ) -> Result<Report> {
     let (input, few, seed) = (model.network.input, arguments.count as usize, arguments.seed);
@@ -380,7 +380,7 @@ async fn anneal(
     arguments: &Arguments,
     subject: &Subject<'_>,
     train: &Images,
-    recipe: &Config,
+    recipe: &Recipe,
 ) -> Result<Annealed> {
     let numbers = recipe.own_chain();
     let subject = Subject { numbers: &numbers, ..*subject };
@@ -411,7 +411,7 @@ async fn anneal(
 }
 
 /// Long chains, and their picture.
-async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Config) -> Result<LongRun> {
+async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Recipe) -> Result<LongRun> {
     let (numbers, chains) = (recipe.own_chain(), arguments.long_run_chains as usize);
     let mut fid = Fid::new(subject, chains).await?;
     let bar = steps_bar(0);

@@ -8,7 +8,7 @@ use thalweg::data::ImageShape;
 use thalweg::data::reading::Reading;
 use thalweg::device::{ChainPath, Chains};
 use thalweg::recipe::Range;
-use thalweg::{Config, Device, Error, Model, Result};
+use thalweg::{Device, Error, Model, Recipe, Result};
 
 /// The device of a command.
 #[derive(clap::Args)]
@@ -93,7 +93,7 @@ impl ModelOptions {
     }
 
     /// Reads the model and its recipe from the file at [`Self::path`], or builds the analytic energy that `--network` names.
-    pub fn open(&self, path: Option<&Path>) -> Result<(Model, Config)> {
+    pub fn open(&self, path: Option<&Path>) -> Result<(Model, Recipe)> {
         match (path, self.network.as_deref()) {
             (Some(path), network) => {
                 let ignore_extra_tensors = self.weights.ignore_extra_tensors;
@@ -141,7 +141,7 @@ pub struct RangeOption {
 
 impl RangeOption {
     /// What a file is read as, for a network with this input and recipe.
-    pub fn reading(&self, input: ImageShape, recipe: &Config) -> Reading {
+    pub fn reading(&self, input: ImageShape, recipe: &Recipe) -> Reading {
         let reading = Reading::for_network(input, recipe);
         Reading { range: self.range.unwrap_or(reading.range), ..reading }
     }

@@ -4,7 +4,7 @@ use super::say;
 use thalweg::data::toy::Toy;
 use thalweg::plan::{ExampleStorage, Target, TrainingData, training_plan};
 use thalweg::recipe::Settings;
-use thalweg::{Config, Result};
+use thalweg::{Recipe, Result};
 
 /// Options of `thalweg plan`.
 #[derive(clap::Args)]
@@ -26,8 +26,8 @@ pub struct Arguments {
 /// Runs the command. Needs no device and no data.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let mut settings = Settings::of(match &arguments.preset {
-        Some(name) => Config::preset(name)?,
-        None => Config::default(),
+        Some(name) => Recipe::preset(name)?,
+        None => Recipe::default(),
     });
     for setting in &arguments.set {
         settings.set(setting)?;
@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let network = recipe.known_network()?;
     let storage = match network.input {
         shape if shape.is_image() => ExampleStorage::Bytes,
-        shape if shape == thalweg::data::toy::POINT => ExampleStorage::Fresh(Toy::FiveGaussians),
+        shape if shape == thalweg::data::toy::POINT => ExampleStorage::Toy(Toy::FiveGaussians),
         _ => ExampleStorage::Floats,
     };
     let (batch, data) = (recipe.train.batch, TrainingData::new(storage, N_IMAGES, network.input));

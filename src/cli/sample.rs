@@ -19,7 +19,7 @@ use thalweg::picture::{film, save_png};
 use thalweg::plan::ChainConfig;
 use thalweg::recipe::{SampleForm, ScoreObjective, ScoreTarget};
 use thalweg::sampling::{denoised, noise_level};
-use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler};
+use thalweg::{Device, EnergyModel, Error, Model, Recipe, Result, Sampler};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]
@@ -110,7 +110,7 @@ const SEGMENT: u32 = 100;
 
 /// Parses `--form`; the error names the nearest form.
 fn form(name: &str) -> std::result::Result<Form, String> {
-    let mut config = Config::default();
+    let mut config = Recipe::default();
     config.set(&format!("chain.form={name}")).map_err(|error| error.to_string())?;
     Ok(config.chain.form)
 }
@@ -280,7 +280,7 @@ fn described(numbers: &ChainConfig) -> String {
 }
 
 /// What does not go with what the model was trained for, and gives samples all the same.
-fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
+fn warnings(arguments: &Arguments, recipe: &Recipe) -> Vec<String> {
     let levels = trained_levels(recipe);
     let own = recipe.sampling_chain().form;
     let is_annealed = arguments.form.unwrap_or(own) == Form::Annealed;
@@ -316,7 +316,7 @@ fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
 }
 
 /// The lowest and highest noise level that a model was trained for, if it is one that annealed chains sample.
-pub fn trained_levels(recipe: &Config) -> Option<[f64; 2]> {
+pub fn trained_levels(recipe: &Recipe) -> Option<[f64; 2]> {
     match recipe.score_objective() {
         Some(ScoreObjective::Denoising { target: ScoreTarget::Velocity, levels, .. }) => {
             let highest = if levels > 1 { recipe.score.sigma_max } else { recipe.score.sigma };
@@ -344,7 +344,7 @@ fn check_form(arguments: &Arguments, form: Form) -> Result<()> {
 }
 
 /// The recipe's numbers for sampling, but for those that options give.
-fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<ChainConfig> {
+fn numbers(arguments: &Arguments, mut recipe: Recipe) -> Result<ChainConfig> {
     if let Some(form) = arguments.form {
         let was_annealed = recipe.sampling_chain().form == Form::Annealed;
         recipe.chain.form = form;

@@ -10,7 +10,7 @@ use thalweg::data::ImageShape;
 use thalweg::error::{Remedy, printable};
 use thalweg::files::write_atomically;
 use thalweg::recipe::{Objective, SECTIONS, Setting, presets};
-use thalweg::{Config, Error, Result};
+use thalweg::{Error, Recipe, Result};
 
 /// Options of every command.
 #[derive(clap::Args)]
@@ -203,7 +203,7 @@ pub fn help_width() -> usize {
 }
 
 /// All settings by section, each with its value in `config`, the values that it can have, and what it is.
-pub fn settings_help(config: &Config, width: usize) -> String {
+pub fn settings_help(config: &Recipe, width: usize) -> String {
     let width = width.min(100);
     let settings = config.settings();
     let longest =
@@ -234,7 +234,7 @@ pub fn settings_help(config: &Config, width: usize) -> String {
 }
 
 /// The first lines of a run: what is trained on what, and what is not as in the preset.
-pub fn say_recipe(config: &Config, recipe: &Path) {
+pub fn say_recipe(config: &Recipe, recipe: &Path) {
     if is_verbose() {
         say(format_args!("{}\n", config.to_toml().trim_end()));
     }
@@ -244,8 +244,8 @@ pub fn say_recipe(config: &Config, recipe: &Path) {
 }
 
 /// What differs from the preset, as `key=value`.
-fn changes(config: &Config) -> Vec<String> {
-    let preset = Config::preset(&config.preset).unwrap_or_default();
+fn changes(config: &Recipe) -> Vec<String> {
+    let preset = Recipe::preset(&config.preset).unwrap_or_default();
     let own = config.settings().into_iter().zip(preset.settings());
     let mut changes: Vec<_> = own
         .filter(|(now, was)| now.value != was.value)
@@ -270,7 +270,7 @@ pub fn kind(shape: ImageShape) -> &'static str {
 ///
 /// # Errors
 /// Those of [`write_atomically`].
-pub fn write_recipe(path: &Path, config: &Config, data: &str, device: &str) -> Result<()> {
+pub fn write_recipe(path: &Path, config: &Recipe, data: &str, device: &str) -> Result<()> {
     let line = |text: &str| text.replace(['\n', '\r'], " ");
     let text = format!(
         "# All settings of this run, by thalweg {}; `thalweg train --config FILE` repeats it on the same data and device.\n\
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn changes_are_those_from_the_preset() {
-        let mut config = Config::preset("conv-pool").unwrap();
+        let mut config = Recipe::preset("conv-pool").unwrap();
         assert!(changes(&config).is_empty());
         config.set("chain.steps=7").unwrap();
         config.set("adam.learning_rate=1e-5").unwrap();

@@ -16,7 +16,7 @@ use thalweg::picture::{plane, run as pictures};
 use thalweg::recipe::Settings;
 use thalweg::train::Rollback;
 use thalweg::train::run::{CHECKPOINT, End, Event, Observer, Run, Stop};
-use thalweg::{Config, Dataset, Device, Error, Model, Result, Trainer};
+use thalweg::{Dataset, Device, Error, Model, Recipe, Result, Trainer};
 
 /// Options of `thalweg train`.
 #[derive(clap::Args)]
@@ -210,13 +210,13 @@ fn shape_of_data(arguments: &Arguments) -> Result<Option<ImageShape>> {
 
 /// The configuration of a new run: preset, then file, then options; and what there is to say about the preset. The data
 /// have this shape, if they are named.
-fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Config, Option<String>)> {
+fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Recipe, Option<String>)> {
     let preset = match (&arguments.preset, data) {
         (Some(preset), _) => preset.as_str(),
         (None, Some(shape)) => preset_of(shape),
         (None, None) => "digits",
     };
-    let mut settings = Settings::of(Config::preset(preset)?);
+    let mut settings = Settings::of(Recipe::preset(preset)?);
     if let Some(path) = &arguments.config {
         settings.read(path)?;
     }
@@ -244,7 +244,7 @@ fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Config,
 }
 
 /// How long the run is, and what is done when it diverges, where an option says so.
-fn override_settings(config: &mut Config, arguments: &Arguments) -> Result<()> {
+fn override_settings(config: &mut Recipe, arguments: &Arguments) -> Result<()> {
     if let Some(epochs) = arguments.epochs {
         (config.train.epochs, config.train.steps) = (epochs, 0);
     }
@@ -316,7 +316,7 @@ async fn finish(mut run: Run, arguments: &Arguments) -> Result<ExitCode> {
     signals::saved(true);
     let trainer = run.trainer();
     let mut progress = Progress::new(trainer.total_steps(), trainer.step(), trainer.steps_per_epoch())
-        .fakes(run.has_chains());
+        .negatives(run.has_chains());
     progress.begin_table(run.n_held_out() > 0);
     let mut watch = Watch { progress };
     let end = run.finish(&mut watch).await;

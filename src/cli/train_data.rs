@@ -8,7 +8,7 @@ use thalweg::data::reading::short;
 use thalweg::data::standard::{Standard, unscaled};
 use thalweg::data::{Examples, ImageShape, npz};
 use thalweg::error::printable;
-use thalweg::{Config, Dataset, Error, Result};
+use thalweg::{Dataset, Error, Recipe, Result};
 
 /// Rows and columns from which on an array of three dimensions holds images, if no preset says otherwise.
 const FEWEST_PIXELS: usize = 8;
@@ -38,7 +38,7 @@ pub fn place_of(data: &str) -> String {
 }
 
 /// The name of the data that a recipe learns where none are named.
-pub fn default_data(config: &Config) -> Result<&'static str> {
+pub fn default_data(config: &Recipe) -> Result<&'static str> {
     let input = config.known_network()?.input;
     if input.is_sequence() {
         return Err(Error::Usage(format!(
@@ -64,7 +64,7 @@ pub fn preset_of(shape: ImageShape) -> &'static str {
 }
 
 /// Refuses data of a kind that the preset's network can't take.
-pub fn check_fits(config: &Config, dataset: &Dataset) -> Result<()> {
+pub fn check_fits(config: &Recipe, dataset: &Dataset) -> Result<()> {
     let (shape, preset) = (dataset.train.shape(), config.preset.as_str());
     let is_for = match preset {
         _ if config.network.is_some() => return Ok(()),

@@ -577,13 +577,13 @@ fn packed_weights(launch: &Launch) -> Option<BufferId> {
     launch.kernel.packed_weights().map(|binding| launch.bindings[binding])
 }
 
-/// One stream's part of a block; the whole of a buffer that is shared.
-fn stream_of<'b>(binding: &'b mut Binding, stream: usize, streams: usize) -> Binding<'b> {
+/// One component's part of a block; the whole of a buffer that is shared.
+fn component_of<'b>(binding: &'b mut Binding, component: usize, jet_components: usize) -> Binding<'b> {
     match binding {
         Binding::Read(words) => Binding::Read(words),
         Binding::Write(words) => {
-            let len = words.len() / streams;
-            Binding::Write(&mut words[stream * len..][..len])
+            let len = words.len() / jet_components;
+            Binding::Write(&mut words[component * len..][..len])
         }
     }
 }
@@ -613,11 +613,11 @@ fn run_one_block<'a>(
             Some(transformed) => transformed.run_block(isa, plan.lanes, &launch.kernel, bindings),
             None => run_block(isa, plan.lanes, &launch.kernel, index, bindings),
         };
-        if launch.streams == 1 {
+        if launch.jet_components == 1 {
             run(&mut bindings);
         } else {
-            for stream in 0..launch.streams as usize {
-                let part = |binding| stream_of(binding, stream, launch.streams as usize);
+            for component in 0..launch.jet_components as usize {
+                let part = |binding| component_of(binding, component, launch.jet_components as usize);
                 let mut parts: Vec<Binding> = bindings.iter_mut().map(part).collect();
                 run(&mut parts);
             }

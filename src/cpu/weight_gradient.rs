@@ -64,8 +64,8 @@ fn conv_weight_tiles<S: Simd, const T: usize, const Q: usize>(
     let mut xs = vec![0.0; abreast * at_once * x_len]; // padding stays zero
     for start in (0..n_units).step_by(at_once) {
         let units = Units { lanes, first: start, count: at_once.min(n_units - start) };
-        let (pixels, streams) = (s.out_height * s.out_width, k.streams as usize);
-        units.gather_g::<S, T>(&mut gs, g, (pixels, s.out_channels), (first, biases), streams);
+        let (pixels, jet_components) = (s.out_height * s.out_width, k.jet_components as usize);
+        units.gather_g::<S, T>(&mut gs, g, (pixels, s.out_channels), (first, biases), jet_components);
         for (group, sums) in sums.chunks_exact_mut(group_len).enumerate() {
             let first = group * phases.channels;
             if group % abreast == 0 {
@@ -155,7 +155,7 @@ impl Units {
     }
 
     /// Puts the output channels from `first` on, as many as `biases`, side by side, a register of the machine each:
-    /// `[tile][unit][pixel][register][T]`. Adds up every block's first stream for their biases; without streams there are
+    /// `[tile][unit][pixel][register][T]`. Adds up every block's first component for their biases; without jet_components there are
     /// none.
     #[inline(always)]
     fn gather_g<S: Simd, const T: usize>(
@@ -164,7 +164,7 @@ impl Units {
         g: &[f32],
         (pixels, channels): (usize, usize),
         (first, biases): (usize, &mut [f32]),
-        streams: usize,
+        jet_components: usize,
     ) {
         let tile_len = to.len() / biases.len().div_ceil(T);
         for (tile, (to, biases)) in to.chunks_exact_mut(tile_len).zip(biases.chunks_mut(T)).enumerate() {
@@ -181,7 +181,9 @@ impl Units {
                         [sums[c]] = copy_pixels::<S, 1>(to, from, steps, self.lanes, T);
                     }
                 }
-                if streams > 0 && ((self.first + i) * S::LANES / self.lanes).is_multiple_of(streams) {
+                if jet_components > 0
+                    && ((self.first + i) * S::LANES / self.lanes).is_multiple_of(jet_components)
+                {
                     for c in 0..biases.len() {
                         biases[c] += sums[c].sum();
                     }
@@ -409,8 +411,8 @@ fn dense_weight_tiles<S: Simd, const Q: usize, const P: usize>(
         }
     }
     biases.fill(0.0);
-    for (stream, g) in blocks().enumerate() {
-        if k.streams > 0 && stream.is_multiple_of(k.streams as usize) {
+    for (component, g) in blocks().enumerate() {
+        if k.jet_components > 0 && component.is_multiple_of(k.jet_components as usize) {
             for (bias, g) in biases.iter_mut().zip(g.chunks_exact(lanes)) {
                 let mut sum = S::splat(0.0);
                 for lane in (0..lanes).step_by(S::LANES) {

@@ -45,7 +45,7 @@ pub fn read_examples(path: impl AsRef<Path>, reading: &Reading) -> Result<(Examp
         Examples::Floats(images) => {
             images.values.chunks_exact_mut(shape.len()).for_each(|one| transpose(one, shape.width))
         }
-        Examples::Fresh(..) => {}
+        Examples::Toy(..) => {}
     }
     Ok((images, Some("EMNIST's files hold their images transposed: they are put upright".to_owned())))
 }
@@ -151,7 +151,7 @@ fn parse(path: &Path, source: &mut Source, reading: &Reading) -> Result<(Example
         match &mut examples {
             Examples::Bytes(images) => images.bytes = channels_first(&images.bytes, shape),
             Examples::Floats(images) => images.values = channels_first(&images.values, shape),
-            Examples::Fresh(..) => {}
+            Examples::Toy(..) => {}
         }
     }
     Ok((examples, note))

@@ -103,7 +103,7 @@ pub enum Examples {
     /// Points, sequences, or images, as floats.
     Floats(Images),
     /// Points of a toy set that are drawn anew every training step; so many count as an epoch.
-    Fresh(Toy, usize),
+    Toy(Toy, usize),
 }
 
 impl Examples {
@@ -118,7 +118,7 @@ impl Examples {
                 values.truncate(n.saturating_mul(shape.len()));
                 values.shrink_to_fit();
             }
-            Self::Fresh(_, count) => *count = n.min(*count),
+            Self::Toy(_, count) => *count = n.min(*count),
         }
     }
 
@@ -127,7 +127,7 @@ impl Examples {
         match self {
             Self::Bytes(images) => images.count(),
             Self::Floats(images) => images.count(),
-            Self::Fresh(_, count) => *count,
+            Self::Toy(_, count) => *count,
         }
     }
 
@@ -136,7 +136,7 @@ impl Examples {
         match self {
             Self::Bytes(images) => images.shape,
             Self::Floats(images) => images.shape,
-            Self::Fresh(..) => toy::POINT,
+            Self::Toy(..) => toy::POINT,
         }
     }
 
@@ -145,7 +145,7 @@ impl Examples {
         match self {
             Self::Bytes(images) => images.to_images(),
             Self::Floats(images) => images.clone(),
-            Self::Fresh(toy, count) => toy.points(*count, 0, FIXED),
+            Self::Toy(toy, count) => toy.points(*count, 0, FIXED),
         }
     }
 
@@ -168,7 +168,7 @@ impl Examples {
                 Images { shape: images.shape, values: bytes.map(|byte| byte_to_value(*byte)).collect() }
             }
             Self::Floats(images) => images.pick(ixs),
-            Self::Fresh(..) => self.to_images().pick(ixs),
+            Self::Toy(..) => self.to_images().pick(ixs),
         }
     }
 
@@ -180,7 +180,7 @@ impl Examples {
                 let values = values.split_off(values.len() - n * shape.len());
                 Self::Floats(Images { shape: *shape, values })
             }
-            Self::Fresh(toy, _) => Self::Fresh(*toy, n),
+            Self::Toy(toy, _) => Self::Toy(*toy, n),
         }
     }
 }
@@ -541,7 +541,7 @@ impl Dataset {
 
     fn toy(spec: &str, toy: Toy, number: Option<&str>) -> Result<Self> {
         let (train, count) = match number {
-            None => (Examples::Fresh(toy, toy::EPOCH), toy::EPOCH),
+            None => (Examples::Toy(toy, toy::EPOCH), toy::EPOCH),
             Some(text) => {
                 let Some(count) = text.parse().ok().filter(|count| (2..=1 << 24).contains(count)) else {
                     let name = toy.name();

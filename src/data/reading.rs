@@ -2,7 +2,7 @@
 
 use super::{Examples, ImageShape};
 use crate::network::NetworkSpec;
-use crate::recipe::{Config, Range, presets};
+use crate::recipe::{Range, Recipe, presets};
 
 /// How far outside [-1, 1], or whatever an image's range is, a float may lie, for the sake of others' rounding.
 const SLACK: f64 = 1e-3;
@@ -53,7 +53,7 @@ impl Default for Reading {
 
 impl Reading {
     /// For a network with this input, sampled by this recipe.
-    pub fn for_network(input: ImageShape, recipe: &Config) -> Self {
+    pub fn for_network(input: ImageShape, recipe: &Recipe) -> Self {
         let takes = match input {
             shape if shape.is_sequence() => Takes::Sequences,
             shape if shape.is_points() => Takes::Points,
@@ -64,7 +64,7 @@ impl Reading {
     }
 
     /// For training by this recipe.
-    pub fn for_training(recipe: &Config) -> Self {
+    pub fn for_training(recipe: &Recipe) -> Self {
         let described = recipe.network.as_ref().map(|spec: &NetworkSpec| spec.input);
         let reading = match described {
             Some(input) => Self::for_network(input, recipe),

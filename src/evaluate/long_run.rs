@@ -100,7 +100,7 @@ pub struct Moment {
 }
 
 /// Runs chains as training did, and looks at them; gives the images at each length, too. `numbers` are those of training's
-/// chains ([`crate::Config::training_chain`]), or of sampling's where training has none; where their step size or noise
+/// chains ([`crate::Recipe::training_chain`]), or of sampling's where training has none; where their step size or noise
 /// changed over training, as they were at its end. `fid` tells the distance of some images to the held-out ones, or that there is none for them; `progress` is told the steps
 /// done so far, and how many there will be.
 ///

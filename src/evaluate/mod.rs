@@ -42,7 +42,7 @@ pub struct Subject<'a> {
     pub device: &'a Device,
     /// The model.
     pub model: &'a Model,
-    /// How it is sampled ([`crate::Config::sampling_chain`]).
+    /// How it is sampled ([`crate::Recipe::sampling_chain`]).
     pub numbers: &'a ChainConfig,
     /// Images, or points, of its kind that it never saw in training, of the shape of its input; none where there are no data.
     pub held_out: &'a Images,

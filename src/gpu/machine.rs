@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_launch_cover_it_once() {
-        let recipe = crate::recipe::Config::preset("digits").unwrap();
+        let recipe = crate::recipe::Recipe::preset("digits").unwrap();
         let network = recipe.known_network().unwrap();
         let data = TrainingData::new(ExampleStorage::Bytes, 1000, network.input);
         let plan = crate::plan::training_plan(&network, &recipe, &data, crate::plan::Target::gpu(128)).plan;

@@ -6,7 +6,7 @@ use super::{GridOptions, grid, save_png};
 use crate::data::Images;
 use crate::train::log::MetricsTable;
 use crate::train::run::{METRICS, MONITORED, Run};
-use crate::{Config, Device, EnergyModel, Model, Result, Sampler};
+use crate::{Device, EnergyModel, Model, Recipe, Result, Sampler};
 use image::RgbImage;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +120,7 @@ pub fn draw_curves(table: &MetricsTable, out: &Path) -> Result<PathBuf> {
 pub async fn draw_samples(
     device: &Device,
     model: &Model,
-    config: &Config,
+    config: &Recipe,
     seed: u64,
     path: &Path,
 ) -> Result<usize> {
@@ -141,7 +141,7 @@ pub async fn draw_samples(
 pub async fn draw_plane(
     device: &Device,
     model: &Model,
-    config: &Config,
+    config: &Recipe,
     data: &[Point],
     seed: u64,
     out: &Path,

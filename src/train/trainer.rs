@@ -16,7 +16,7 @@ use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::network::Network;
 use crate::plan::{BufferId, Cause, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan};
 use crate::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
-use crate::recipe::{Config, Guard, Objective, OnDivergence, Standardize};
+use crate::recipe::{Guard, Objective, OnDivergence, Recipe, Standardize};
 use crate::{Error, Result};
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ const FIRST_ITERATIONS: usize = 100;
 #[derive(Debug)]
 pub struct Trainer {
     device: Device,
-    config: Config,
+    config: Recipe,
     network: Network,
     data: String,
     data_source: String,
@@ -110,7 +110,7 @@ impl Trainer {
     ///
     /// # Errors
     /// A configuration that is not valid, a data set whose images do not fit the network, a device that can't hold it.
-    pub async fn new(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
+    pub async fn new(device: &Device, config: &Recipe, dataset: &Dataset) -> Result<Self> {
         let mut trainer = Self::empty(device, config, dataset, None).await?;
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
         let (capacity, initial) = trainer.config.replay_slots();
@@ -128,11 +128,11 @@ impl Trainer {
             trainer.machine.write_floats(average, &parameters);
         }
         let n_values = initial * trainer.network.input.len();
-        let ring = starts(seed, n_values, &trainer.config.start_noise());
-        trainer.machine.write_floats(plan.ring, &ring);
+        let replay = starts(seed, n_values, &trainer.config.start_noise());
+        trainer.machine.write_floats(plan.replay, &replay);
         let state = State {
-            ring_head: (initial % capacity) as u32,
-            ring_length: initial as u32,
+            replay_head: (initial % capacity) as u32,
+            replay_length: initial as u32,
             seed_low: seed as u32,
             seed_high: (seed >> 32) as u32,
             ..State::default()
@@ -140,7 +140,7 @@ impl Trainer {
         trainer.machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
         trainer.machine.run(plan.start)?;
         if let Some(guard) = &plan.guard {
-            trainer.machine.run(guard.keep)?; // a guard that has seen no step yet keeps what there is
+            trainer.machine.run(guard.take_snapshot)?; // a guard that has seen no step yet keeps what there is
         }
         Ok(trainer)
     }
@@ -219,7 +219,7 @@ impl Trainer {
         put(Some(plan.second_moment), Some(second));
         put(plan.average, stored.average.as_ref());
         put(plan.spectral.as_ref().map(|spectral| spectral.vectors), stored.spectral.as_ref());
-        put(Some(plan.ring), Some(&stored.ring));
+        put(Some(plan.replay), Some(&stored.replay));
         put(plan.guard.as_ref().map(|guard| guard.memory), stored.guard.as_ref());
         machine.write(at(plan.state), 0, &stored.state);
     }
@@ -237,7 +237,7 @@ impl Trainer {
             moments: [floats(plan.first_moment).await?, floats(plan.second_moment).await?],
             average: maybe(plan.average).await?,
             spectral: maybe(plan.spectral.as_ref().map(|spectral| spectral.vectors)).await?,
-            ring: floats(plan.ring).await?,
+            replay: floats(plan.replay).await?,
             state: self.machine.read(at(plan.state)).await?,
             guard: maybe(plan.guard.as_ref().map(|guard| guard.memory)).await?,
         })
@@ -246,7 +246,7 @@ impl Trainer {
     /// `standard` is what points were standardised by before, in a run that goes on.
     async fn empty(
         device: &Device,
-        config: &Config,
+        config: &Recipe,
         dataset: &Dataset,
         standard: Option<Standard>,
     ) -> Result<Self> {
@@ -298,9 +298,9 @@ impl Trainer {
         let plan = training_plan(&network, config, &TrainingData::of(examples, room.buffer), target);
         if let Some(excess) = plan.plan.excess(&room) {
             let advice = match (excess.cause, config.objective) {
-                (Cause::Ring, Objective::Replay) => "Choose a smaller `replay.capacity`",
-                (Cause::Ring, Objective::Pcd) => "Choose a smaller `pcd.chains`",
-                (Cause::Ring, _) => Cause::Images.advice(),
+                (Cause::Replay, Objective::Replay) => "Choose a smaller `replay.capacity`",
+                (Cause::Replay, Objective::Pcd) => "Choose a smaller `pcd.chains`",
+                (Cause::Replay, _) => Cause::Images.advice(),
                 (cause, _) => cause.advice(),
             };
             return Err(excess.error(&device.name(), advice));
@@ -332,7 +332,7 @@ impl Trainer {
                     }
                     None => trainer.machine.write_floats(part.buffer, &images.values[values]),
                 },
-                Examples::Fresh(..) => {}
+                Examples::Toy(..) => {}
             }
         }
         Ok(trainer)
@@ -344,7 +344,7 @@ impl Trainer {
     }
 
     /// The configuration.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &Recipe {
         &self.config
     }
 
@@ -422,7 +422,7 @@ impl Trainer {
             let next = (step + 1).next_multiple_of(interval).min(steps.end);
             programs.push((self.plan.step, (next - step) as u32));
             if next.is_multiple_of(interval) {
-                programs.push((guard.keep, 1));
+                programs.push((guard.take_snapshot, 1));
             }
             step = next;
         }
@@ -543,8 +543,8 @@ impl Trainer {
     /// [`Error::Device`] if the device was lost.
     pub async fn replay_images(&self, count: usize) -> Result<Images> {
         let state = State::of(&self.machine.read(self.plan.state).await?);
-        let ring = self.machine.read_floats(self.plan.ring).await?;
-        let mut images = newest_images(&ring, self.network.input, &state, count);
+        let replay = self.machine.read_floats(self.plan.replay).await?;
+        let mut images = newest_images(&replay, self.network.input, &state, count);
         if let Some(standard) = &self.network.standard {
             standard.to_data(&mut images);
         }
@@ -593,11 +593,11 @@ impl Trainer {
 /// What the ring begins with: `n` values.
 fn starts(seed: u64, n: usize, noise: &Noise) -> Vec<f32> {
     if noise.distribution == Distribution::Uniform {
-        let mut rng = Philox::new(seed, Stream::RingStart);
+        let mut rng = Philox::new(seed, Stream::ReplayStart);
         let value = |_| (noise.scale * rng.random_range(-1.0_f32..1.0)).clamp(-noise.bound, noise.bound);
         return (0..n).map(value).collect();
     }
-    let mut values = normals(seed, Stream::RingStart, n);
+    let mut values = normals(seed, Stream::ReplayStart, n);
     values.iter_mut().for_each(|value| *value = (noise.scale * *value).clamp(-noise.bound, noise.bound));
     values
 }
@@ -634,7 +634,7 @@ fn fingerprint(dataset: &Dataset) -> String {
             crc.update(bytemuck::cast_slice(&images.values));
             "examples"
         }
-        Examples::Fresh(toy, count) => return format!("fresh points of {}, {count} an epoch", toy.name()),
+        Examples::Toy(toy, count) => return format!("fresh points of {}, {count} an epoch", toy.name()),
     };
     format!("{} {what} of {}, crc32 {:08x}", dataset.train.count(), dataset.train.shape(), crc.sum())
 }

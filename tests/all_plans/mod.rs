@@ -15,7 +15,7 @@ use thalweg::plan::{
 };
 use thalweg::random::{Distribution, Stream};
 use thalweg::recipe::presets::{PRESETS, preset};
-use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 /// The different kernels of `plans`, each with the name of the first plan that has it.
 pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
@@ -38,7 +38,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
     let settings =
         ["train.batch=19", "chain.steps=2", "adam.gradient_norm_clip=0.1", "guard.on_divergence=rollback"];
     let recipe = |more: &[&str]| common::recipe(&[&settings[..], more].concat());
-    let training = |recipe: &Config| training_plan(network, recipe, &data, target).plan;
+    let training = |recipe: &Recipe| training_plan(network, recipe, &data, target).plan;
     let basic = recipe(&["replay.capacity=100"]);
     let full = recipe(&["train.batch=128"]);
     let all_images = TrainingData { n_images: 60_000, ..data };
@@ -111,7 +111,7 @@ pub fn all_plans() -> Vec<(String, Plan)> {
         }
     }
     let network = common::point_network(2);
-    for source in TOYS.map(ExampleStorage::Fresh).into_iter().chain([ExampleStorage::Floats]) {
+    for source in TOYS.map(ExampleStorage::Toy).into_iter().chain([ExampleStorage::Floats]) {
         for plan in plans(&network, source, Target::gpu(128)) {
             all.push((format!("points from {source:?}"), plan));
         }
@@ -199,7 +199,7 @@ fn gpu_paths(images: usize) -> [(&'static str, Target); 3] {
 /// Kernels of random numbers that no plan has.
 pub fn lone_kernels() -> Vec<Kernel> {
     let random = |distribution| {
-        Random { lanes: 64, features: 5, stream: Stream::RingStart, distribution, scale: 1.0, bound: 1.0 }
+        Random { lanes: 64, features: 5, stream: Stream::ReplayStart, distribution, scale: 1.0, bound: 1.0 }
             .into()
     };
     [Distribution::Bits, Distribution::Uniform, Distribution::Normal, Distribution::Signs].map(random).into()

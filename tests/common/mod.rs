@@ -16,19 +16,19 @@ use thalweg::kernels::score_direction::DirectionInputs;
 use thalweg::kernels::{Access, Binding, Kernel};
 use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, LstmShape, Network, Operation, Padding};
 use thalweg::plan::{BufferId, Launch, Layout, Plan, Target};
-use thalweg::recipe::{Config, Objective, OnDivergence, ScoreObjective};
+use thalweg::recipe::{Objective, OnDivergence, Recipe, ScoreObjective};
 use thalweg::train::log::StepMetrics;
 
 /// The recipe `mnist-small` with these settings; without checks of steps, unless they turn them on.
-pub fn recipe(settings: &[&str]) -> Config {
-    let mut recipe = Config::preset("mnist-small").unwrap();
+pub fn recipe(settings: &[&str]) -> Recipe {
+    let mut recipe = Recipe::preset("mnist-small").unwrap();
     recipe.guard.on_divergence = OnDivergence::Ignore;
     settings.iter().for_each(|setting| recipe.set(setting).unwrap());
     recipe
 }
 
 /// The recipe with an objective that fits the score.
-pub fn with_objective(mut recipe: Config, objective: ScoreObjective) -> Config {
+pub fn with_objective(mut recipe: Recipe, objective: ScoreObjective) -> Recipe {
     let score = &mut recipe.score;
     recipe.objective = match objective {
         ScoreObjective::Matching { probes } => {
@@ -549,14 +549,14 @@ impl<'a> Machine64<'a> {
             let ids = &launch.bindings;
             if launch.kernel.is_per_block() {
                 for block in launch.blocks.clone() {
-                    for stream in 0..launch.streams as usize {
+                    for component in 0..launch.jet_components as usize {
                         let part = |id: &BufferId| {
                             let range = self.block(*id, block);
                             match self.plan.buffers[id.0].layout {
                                 Layout::Flat(_) => range,
                                 Layout::PerBlock(_) => {
-                                    let len = range.len() / launch.streams as usize;
-                                    range.start + stream * len..range.start + (stream + 1) * len
+                                    let len = range.len() / launch.jet_components as usize;
+                                    range.start + component * len..range.start + (component + 1) * len
                                 }
                             }
                         };
@@ -610,8 +610,8 @@ fn run_block(kernel: &Kernel, index: u32, views: &mut [Vec<f64>]) {
             let level: Vec<f32> = level.iter().map(|level| *level as f32).collect();
             k.reference(&level, noise, x, weight);
         }
-        (Kernel::JetStart(k), [x, gradient, probes, streams, residual]) => {
-            k.reference(JetInputs { x, gradient, probes }, streams, residual);
+        (Kernel::JetStart(k), [x, gradient, probes, jet_components, residual]) => {
+            k.reference(JetInputs { x, gradient, probes }, jet_components, residual);
         }
         (Kernel::ActivationSecond(k), [z, p, value, slope]) => {
             k.reference(z, &p[k.bias_offset..], value, slope);
@@ -718,9 +718,9 @@ impl<'a> Machine32<'a> {
 fn run_twin(kernel: &Kernel, plan: &Plan, launch: &Launch, buffers: &mut [Vec<u32>]) {
     let layouts: Vec<Layout> = launch.bindings.iter().map(|id| plan.buffers[id.0].layout).collect();
     let runs = if kernel.is_per_block() { launch.blocks.clone() } else { 0..1 };
-    let streams = if kernel.is_per_block() { launch.streams as usize } else { 1 };
+    let jet_components = if kernel.is_per_block() { launch.jet_components as usize } else { 1 };
     for (index, block) in runs.enumerate() {
-        for stream in 0..streams {
+        for component in 0..jet_components {
             let mut views: Vec<Binding> = buffers
                 .iter_mut()
                 .zip(&layouts)
@@ -728,8 +728,8 @@ fn run_twin(kernel: &Kernel, plan: &Plan, launch: &Launch, buffers: &mut [Vec<u3
                 .map(|((words, layout), access)| {
                     let words = match layout {
                         Layout::PerBlock(features) if kernel.is_per_block() => {
-                            let len = features * plan.lanes as usize / streams;
-                            &mut words[(block as usize * streams + stream) * len..][..len]
+                            let len = features * plan.lanes as usize / jet_components;
+                            &mut words[(block as usize * jet_components + component) * len..][..len]
                         }
                         _ => &mut words[..],
                     };

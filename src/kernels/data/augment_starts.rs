@@ -7,7 +7,7 @@ use crate::random::{Stream, counter, philox, uniform_of};
 
 /// Which changes, and how large.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Augment {
+pub struct Augmentation {
     /// Probability that a start is changed.
     pub probability: f32,
     /// Pixels that it is shifted by, at most.
@@ -26,7 +26,7 @@ pub struct AugmentStarts {
     /// Shape of an image.
     pub shape: ImageShape,
     /// The changes.
-    pub augment: Augment,
+    pub augment: Augmentation,
 }
 
 shader_struct! {
@@ -118,10 +118,10 @@ impl KernelSpec for AugmentStarts {
         let lanes = bench.plan.lanes;
         // Changed by nothing, by whole pixels, by parts of them; images of one pixel, of a row.
         for (channels, [height, width], augment) in [
-            (1, [1, 1], Augment { probability: 1.0, shift: 3, flip: 0.5, rescale: 0.5 }),
-            (3, [1, 7], Augment { probability: 0.7, shift: 2, flip: 0.5, rescale: 0.0 }),
-            (1, [9, 8], Augment { probability: 1.0, shift: 0, flip: 0.0, rescale: 0.3 }),
-            (2, [5, 6], Augment { probability: 0.0, shift: 2, flip: 1.0, rescale: 0.3 }),
+            (1, [1, 1], Augmentation { probability: 1.0, shift: 3, flip: 0.5, rescale: 0.5 }),
+            (3, [1, 7], Augmentation { probability: 0.7, shift: 2, flip: 0.5, rescale: 0.0 }),
+            (1, [9, 8], Augmentation { probability: 1.0, shift: 0, flip: 0.0, rescale: 0.3 }),
+            (2, [5, 6], Augmentation { probability: 0.0, shift: 2, flip: 1.0, rescale: 0.3 }),
         ] {
             let shape = ImageShape { channels, height, width };
             let (state, starts) = (bench.at_step(5), bench.images("starts", shape.len()));

@@ -28,14 +28,14 @@ pub enum Decay {
 
 /// What the learning rate is multiplied by, as training goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Schedule {
+pub struct LearningRateSchedule {
     /// How it decays.
     pub decay: Decay,
     /// Steps over which it rises from 0 at first, by a straight line.
     pub warm_up: u32,
 }
 
-impl Schedule {
+impl LearningRateSchedule {
     /// The factor in training step `step`, counted from 0.
     pub fn factor(&self, step: u32) -> f64 {
         let decay = match self.decay {
@@ -65,7 +65,7 @@ pub struct Adam {
     /// Added to the root of the second moment.
     pub epsilon: f64,
     /// What the step length is multiplied by.
-    pub schedule: Schedule,
+    pub schedule: LearningRateSchedule,
     /// Largest magnitude of a gradient element, after the clip of the norm; infinite for no clip.
     pub gradient_clip: f32,
     /// Share of itself, times the step length, that each parameter loses in a step.
@@ -218,7 +218,7 @@ impl KernelSpec for Adam {
                     beta1,
                     beta2,
                     epsilon: 1e-7,
-                    schedule: Schedule { decay, warm_up },
+                    schedule: LearningRateSchedule { decay, warm_up },
                     gradient_clip: if step == 40 { 0.2 } else { f32::INFINITY },
                     weight_decay: f64::from(step % 3),
                     retry_factor: 0.7,

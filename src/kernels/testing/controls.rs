@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::device::compare::{Tolerance, compare_with, differences};
-use crate::kernels::adam::{Adam, Schedule};
+use crate::kernels::adam::{Adam, LearningRateSchedule};
 use crate::kernels::average_weights::AverageWeights;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
@@ -41,7 +41,7 @@ fn parts_match_their_twins_bit_for_bit() {
         beta1: 0.9,
         beta2: 0.999,
         epsilon: 1e-8,
-        schedule: Schedule::default(),
+        schedule: LearningRateSchedule::default(),
         gradient_clip: 0.01,
         weight_decay: 0.1,
         retry_factor: 0.5,
@@ -117,7 +117,7 @@ fn activations_are_right_everywhere() {
                 kernel: kernel.into(),
                 bindings: vec![input, weights, parameters, output, slope],
                 blocks: 0..n_blocks,
-                streams: 1,
+                jet_components: 1,
                 precision: Precision::F32,
             });
             let (output, slope) = pollster::block_on(async {

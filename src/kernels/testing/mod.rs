@@ -69,8 +69,8 @@ impl State {
     /// A state that training was halted in: whatever would keep something of a step writes nothing.
     pub const HALTED: Self = Self {
         step: 7,
-        ring_head: 0,
-        ring_length: 5,
+        replay_head: 0,
+        replay_length: 5,
         seed_low: 0,
         seed_high: 0,
         chain_base: 0,
@@ -233,7 +233,7 @@ impl Bench {
 
     fn launch(&mut self, kernel: Kernel, blocks: Range<u32>, bindings: &[BufferId], written: Vec<Written>) {
         let bindings = bindings.to_vec();
-        let launch = Launch { kernel, bindings, blocks, streams: 1, precision: Precision::F32 };
+        let launch = Launch { kernel, bindings, blocks, jet_components: 1, precision: Precision::F32 };
         self.plan.check(&launch).unwrap_or_else(|fault| panic!("{fault}: {:?}", launch.kernel));
         self.cases.push((format!("{:?}", launch.kernel), written));
         self.plan.programs[0].push(launch);
