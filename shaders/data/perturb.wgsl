@@ -15,6 +15,7 @@ struct Params {
     sigma: f32,
     log_ratio: f32, // of the largest sigma to the smallest
     from_noise: f32, // more than 0: the top rung's images become noise alone, and their target is this share of -x
+    scale: f32,      // weight of all images
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -53,6 +54,6 @@ fn main(@builtin(global_invocation_id) id_here: vec3u) {
         noise[at] = n / sigma;
     }
     if (id.x < LANES) {
-        weight[image] = select(1.0, sigma * sigma, LEVELS > 1u && !VELOCITY);
+        weight[image] = params.scale * select(1.0, sigma * sigma, LEVELS > 1u && !VELOCITY);
     }
 }

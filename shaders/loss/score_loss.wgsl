@@ -17,6 +17,7 @@ override FIRST_ORDER: u32 = 0;
 
 struct Params {
     share: f32,
+    first_block: u32, // of the batch
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,7 +36,8 @@ fn main(@builtin(local_invocation_index) index: u32) {
     // half the squares, less the second derivatives, energy
     var sum = vec3f(0.0);
     for (var image = index; image < lanes; image += SIZE) {
-        let at = image / LANES * n_components * LANES + image % LANES;
+        let block = params.first_block + image / LANES;
+        let at = block * n_components * LANES + image % LANES;
         let is_real = image < n_real;
         let weight = select(0.0, 1.0 / f32(n_real), is_real);
         grad_energies[at] = 0.0;
@@ -59,7 +61,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
             grad_energies[last] = -weight * params.share;
         }
         if (is_real) {
-            sum += vec3f(0.5 * (residual[image] + params.share * squares), -second, energies[at]);
+            sum += vec3f(0.5 * (residual[params.first_block * LANES + image] + params.share * squares), -second, energies[at]);
         }
     }
     let total = workgroup_sum(index, vec4f(sum, 0.0)).xyz;

@@ -7,6 +7,7 @@
 //! | `ema.` + name | the parameter's | moving average, if `ema.decay` is not 0 |
 //! | `spectral.` + name | `[rows]` | u of the power iteration, of bounded weights |
 //! | `replay.ring` | `[slot, height, width, channels]` | replay buffer or persistent chains |
+//! | `pool.levels` | `[slot]` | level of each chain, of a pool of annealed chains |
 //! | `state` | `[8]`, words | [`State`] |
 //! | `guard` | `[`[`MEMORY`]`]` | running statistics of the guard |
 //! | `snapshot.` + any of these | the same | the last good state, if it is not this one |
@@ -28,6 +29,7 @@ pub(crate) const SNAPSHOT: &str = "snapshot.";
 const MOMENTS: [&str; 2] = ["adam.m.", "adam.v."];
 const SPECTRAL: &str = "spectral.";
 const REPLAY: &str = "replay.ring";
+const LEVELS: &str = "pool.levels";
 const STATE: &str = "state";
 const GUARD: &str = "guard";
 
@@ -41,6 +43,8 @@ pub(crate) struct RunState {
     pub spectral: Option<Vec<f32>>,
     /// `[slot][pixel][channel]`, as many slots as are filled, or more.
     pub replay: Vec<f32>,
+    /// The level of each chain of a pool.
+    pub levels: Option<Vec<f32>>,
     /// Words of a [`State`].
     pub state: Vec<u32>,
     pub guard: Option<Vec<f32>>,
@@ -52,6 +56,8 @@ pub(crate) struct Parts {
     pub average: bool,
     pub spectral: bool,
     pub guard: bool,
+    /// Whether the ring is a pool of chains with levels.
+    pub levels: bool,
     /// Slots of the ring.
     pub capacity: usize,
 }
@@ -83,6 +89,9 @@ impl RunState {
         words.truncate(State::SAVED);
         tensors.insert(format!("{prefix}{REPLAY}"), Tensor::f32(&shape, replay));
         tensors.insert(format!("{prefix}{STATE}"), Tensor::u32(&[State::SAVED], words));
+        if let Some(levels) = self.levels {
+            tensors.insert(format!("{prefix}{LEVELS}"), Tensor::f32(&[levels.len()], levels));
+        }
         if let Some(memory) = self.guard {
             tensors.insert(format!("{prefix}{GUARD}"), Tensor::f32(&[MEMORY], memory));
         }
@@ -116,10 +125,15 @@ impl RunState {
             return Err(Error::file(path, "its `state` contradicts its header: the file is damaged"));
         }
         let replay = tensors.take_f32(&format!("{prefix}{REPLAY}"), &replay_shape(network.input, length))?;
+        let name = format!("{prefix}{LEVELS}");
+        let levels = parts.levels.then(|| tensors.take_f32(&name, &[parts.capacity])).transpose()?;
+        if levels.iter().flatten().any(|level| !(0.0..=1e6).contains(level)) {
+            return Err(Error::file(path, "its `pool.levels` are no levels: the file is damaged"));
+        }
         let name = format!("{prefix}{GUARD}");
         let has_memory = parts.guard && tensors.names().any(|other| other == name);
         let guard = has_memory.then(|| tensors.take_f32(&name, &[MEMORY])).transpose()?;
-        Ok(Self { parameters, moments, average, spectral, replay, state, guard })
+        Ok(Self { parameters, moments, average, spectral, replay, levels, state, guard })
     }
 
     /// The step that it is of.

@@ -3,7 +3,7 @@
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::Dynamics;
 use crate::random::Distribution;
-use crate::recipe::{Form, Interpolation, Recipe, Start};
+use crate::recipe::{Objective, Form, Interpolation, Recipe, Start};
 
 /// The configuration of a Langevin chain: the recipe's `chain` in training, and in sampling its `sample`, with what that
 /// takes from `chain`. The default is that of the preset `mnist-small` in training.
@@ -56,7 +56,9 @@ impl ChainConfig {
     pub fn at_end(&self) -> Self {
         let end = |start: f32, end: f32| if end > 0.0 { end } else { start };
         Self {
-            step_size: end(self.step_size, self.step_size_end),
+            step_size: end(end(self.step_size, self.step_size_end), self.stay_step_size),
+            stay_step_size: 0.0,
+            final_step: u32::MAX,
             noise: end(self.noise, self.noise_end),
             step_size_end: 0.0,
             noise_end: 0.0,
@@ -67,7 +69,8 @@ impl ChainConfig {
     /// As kernels take it.
     pub(super) fn dynamics(&self) -> Dynamics {
         let limit = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
-        let (end, changes) = (self.at_end(), self.changes());
+        let changes = self.changes();
+        let end = Self { stay_step_size: 0.0, ..*self }.at_end();
         Dynamics {
             form: self.form,
             step_size: self.step_size,
@@ -97,9 +100,15 @@ impl Recipe {
             noise: c.noise as f32,
             noise_end: c.noise_end as f32,
             interpolation: c.course,
-            levels: match c.form {
-                Form::Annealed => c.steps as u32,
+            levels: match (c.form, self.objective) {
+                (Form::Annealed, Objective::AnnealedCd) => self.pool.levels as u32 + 1,
+                (Form::Annealed, _) => c.steps as u32,
                 _ => u32::try_from(training_steps).unwrap_or(u32::MAX),
+            },
+            stay_step_size: c.stay_step_size as f32,
+            final_step: match self.objective {
+                Objective::AnnealedCd => u32::MAX,
+                _ => (c.steps as u32).saturating_sub(1),
             },
             temperature: c.temperature as f32,
             gradient_clip: c.gradient_clip as f32,
@@ -113,7 +122,7 @@ impl Recipe {
         let s = &self.sample;
         let temperature = if s.temperature > 0.0 { s.temperature } else { self.chain.temperature };
         ChainConfig {
-            steps: s.steps as u32,
+            steps: (s.steps + s.stay) as u32,
             form: self.sampling_form(),
             step_size: s.step_size as f32,
             step_size_end: 0.0,
@@ -121,14 +130,17 @@ impl Recipe {
             noise_end: s.noise_end as f32,
             interpolation: Interpolation::Geometric,
             levels: s.steps as u32,
+            stay_step_size: s.stay_step_size as f32,
+            final_step: ((s.steps + s.stay) as u32).saturating_sub(1),
             temperature: temperature as f32,
             ..self.training_chain(0)
         }
     }
 
-    /// The chains that a model is sampled with as it was trained: those of training, or of sampling if training has none.
+    /// The chains that a model is sampled with as it was trained: those of training, or of sampling if training has none, or
+    /// has chains that only move on a little in each step.
     pub fn own_chain(&self) -> ChainConfig {
-        if self.has_chains() { self.training_chain(0) } else { self.sampling_chain() }
+        if self.has_chains() && self.objective != Objective::AnnealedCd { self.training_chain(0) } else { self.sampling_chain() }
     }
 
     /// The noise that chains start from.

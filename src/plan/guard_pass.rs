@@ -157,7 +157,7 @@ impl GuardPass {
             batch,
             n_images,
             metric_rows,
-            n_features: if has_negatives { features } else { 1 },
+            n_features: plan.len_of(self.statistics) / 4,
             n_counts: plan.len_of(self.image_counts),
             has_negatives,
             bounded: checked.clamp > 0.0,

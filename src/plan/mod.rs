@@ -3,6 +3,7 @@
 //! A plan names buffers and lists kernel launches. Pure functions build it from a network and a recipe. They fix every size
 //! and launch count, so that plans can be tested without a device.
 
+mod annealed_pass;
 mod annealing;
 mod chain_config;
 mod chain_pass;
@@ -20,6 +21,7 @@ mod spectral;
 mod tangent_pass;
 mod training;
 
+pub use annealed_pass::{AnnealedPass, Phase};
 pub use annealing::{AnnealingNumbers, AnnealingPlan, annealing_plan};
 pub use chain_config::ChainConfig;
 pub use cut::SUBMISSION_FLOP;

@@ -175,22 +175,24 @@ impl ScorePass {
         batch: Batch,
         (chunks, partials): (Chunks, BufferId),
     ) {
-        let (lanes, features, blocks) = (pass.lanes(), pass.network().input.len(), 0..chunks.n_blocks);
+        let (lanes, features, blocks) = (pass.lanes(), pass.network().input.len(), chunks.first_block..chunks.first_block + chunks.n_blocks);
         let Batch { batch, n_images, metric_rows } = batch;
         let share = self.objective.drawn(features).map_or(1.0, |(probes, _)| 1.0 / probes as f32);
         let jet = self.objective.jet(features);
-        let loss = ScoreLoss { lanes, batch, n_images, metric_rows, jet, share };
+        let first_block = chunks.first_block;
+        let loss = ScoreLoss { lanes, batch, n_images, metric_rows, jet, share, first_block };
         let loss = |grad_energies| {
             Launch::whole(loss, &[state, self.energies(pass), self.residual, grad_energies, metrics])
         };
         match (&self.derivatives, self.objective, self.drawn) {
             (
                 Derivatives::Tangent { tangent, level, weight },
-                ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise },
+                ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise, weight: scale },
                 Some(noise),
             ) => {
                 let velocity = target == ScoreTarget::Velocity;
-                let kernel = Perturb { lanes, features, levels, sigma, sigma_max, velocity, from_noise };
+                let kernel =
+                    Perturb { lanes, features, levels, sigma, sigma_max, velocity, from_noise, scale };
                 launches.push(Launch::per_block(kernel, &blocks, &[*level, noise, pass.x, *weight]));
                 tangent.gradient(launches, &blocks);
                 let kernel = ScoreDirection { lanes, features, batch, n_images };

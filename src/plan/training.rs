@@ -1,5 +1,6 @@
 //! A training step, from drawing data to the new parameters: [`training_plan`] lists its parts in order.
 
+use super::annealed_pass::{AnnealedPass, Phase};
 use super::chain_pass::ChainPass;
 use super::guard_pass::{CheckedStep, GuardPass};
 use super::score_pass::{Batch, ScorePass};
@@ -14,6 +15,7 @@ use crate::kernels::augment_starts::{AugmentStarts, Augmentation};
 use crate::kernels::average_weights::AverageWeights;
 use crate::kernels::clip_scale::ClipScale;
 use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
+use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::copy_images::CopyImages;
 use crate::kernels::draw_negatives::DrawNegatives;
 use crate::kernels::draw_real::DrawReal;
@@ -83,8 +85,10 @@ pub struct TrainingPlan {
     pub plan: Plan,
     /// Packs the weights: run once after parameters were written.
     pub start: ProgramId,
-    /// One training step.
+    /// One training step; in a run of several phases, one of the last phase.
     pub step: ProgramId,
+    /// The phases of the run: the first training step of each, and its program. Most objectives have one.
+    pub phases: Vec<(u64, ProgramId)>,
     /// Its second half alone: from energies of the images in `x` to new parameters.
     pub update: ProgramId,
     /// [`crate::kernels::State`].
@@ -107,12 +111,22 @@ pub struct TrainingPlan {
     pub pass: NetworkPass,
     /// The buffers of an objective without chains.
     pub score: Option<ScorePass>,
+    /// The pool of annealed chains, of an objective that has one.
+    pub annealed: Option<AnnealedPass>,
     /// The bounds of spectral norms, of networks that have some.
     pub spectral: Option<SpectralPlan>,
     /// The checks of steps, and the snapshot of the state, if steps are checked.
     pub guard: Option<GuardPass>,
     /// Blocks of each half.
     pub half_blocks: u32,
+}
+
+impl TrainingPlan {
+    /// The program of a training step, and the first step that has another.
+    pub fn phase(&self, step: u64) -> (ProgramId, u64) {
+        let next = self.phases.iter().position(|(first, _)| *first > step).unwrap_or(self.phases.len());
+        (self.phases[next.max(1) - 1].1, self.phases.get(next).map_or(u64::MAX, |(first, _)| *first))
+    }
 }
 
 /// Some images of the data set, in a buffer.
@@ -132,6 +146,9 @@ pub fn training_plan(
     target: Target,
 ) -> TrainingPlan {
     let training = Training::new(network, recipe, data, target);
+    if training.annealed.is_some() {
+        return annealed_plan(training);
+    }
     let mut step = Vec::new();
     training.draw_data(&mut step);
     let n_sampling;
@@ -139,25 +156,47 @@ pub fn training_plan(
         training.count_non_finite(&mut step);
         score.draw(&mut step, &training.pass, training.state, &training.positives());
         n_sampling = step.len();
-        training.score_gradient(score, &mut step);
+        let n_partials = training.score_gradient(score, &mut step, &training.positives());
+        training.reduce(&mut step, n_partials);
     } else {
         training.start_chains(&mut step);
         training.count_non_finite(&mut step);
         training.run_chains(&mut step);
         n_sampling = step.len();
         training.loss(&mut step);
-        training.gradient(&mut step);
+        let n_partials = training.gradient(&mut step, &training.all(), 0);
+        training.reduce(&mut step, n_partials);
     }
     training.clip(&mut step);
-    training.check_step(&mut step);
+    training.check_step(&mut step, training.checked.has_negatives);
     training.keep_chains(&mut step);
-    training.adam(&mut step);
-    training.bound_norms(&mut step);
-    training.pack(&mut step);
-    training.average(&mut step);
-    training.advance(&mut step);
+    training.optimize(&mut step);
     let update = step[n_sampling..].to_vec();
-    training.finish(step, update)
+    training.finish(vec![(0, step)], update)
+}
+
+/// Plans the training steps of `annealed-cd`, which has up to three phases. Each draws data images and denoises them; the later
+/// ones move chains of the pool; the last one compares these with data images at their levels.
+fn annealed_plan(training: Training) -> TrainingPlan {
+    let (contrast, walk) = training.recipe.contrast_begins(training.recipe.total_steps(training.n_images));
+    let mut phases = vec![(0, Phase::Denoise), (walk, Phase::Walk), (contrast, Phase::Contrast)];
+    // Of phases that begin at the same step, the last one counts.
+    phases = (0..3).filter(|i| phases[i + 1..].iter().all(|p| p.0 > phases[*i].0)).map(|i| phases[i]).collect();
+    let mut update = Vec::new();
+    let steps = phases.into_iter().map(|(first, phase)| {
+        let mut step = Vec::new();
+        let n_sampling = training.sample_annealed(&mut step, phase);
+        let n_partials = training.annealed_gradient(&mut step, phase);
+        training.reduce(&mut step, n_partials);
+        training.clip(&mut step);
+        training.check_step(&mut step, phase == Phase::Contrast);
+        training.keep_annealed(&mut step, phase);
+        training.optimize(&mut step);
+        update = step[n_sampling..].to_vec();
+        (first, step)
+    });
+    let steps = steps.collect();
+    training.finish(steps, update)
 }
 
 /// The data set's buffers, as few as hold it.
@@ -204,6 +243,7 @@ struct Training<'a> {
     pass: NetworkPass,
     score: Option<ScorePass>,
     spectral: Option<SpectralPlan>,
+    annealed: Option<AnnealedPass>,
     guard: Option<GuardPass>,
     half_blocks: u32,
     chain: ChainPass,
@@ -221,17 +261,21 @@ impl<'a> Training<'a> {
         let chain_config = recipe.training_chain(recipe.total_steps(n_images));
         let slots = recipe.replay_slots().0 as u32;
         let half_blocks = target.blocks(recipe.train.batch);
+        let has_chains = recipe.has_chains();
         let parts = match objective {
+            Some(_) if has_chains => 3,
             Some(_) => 1,
             None if recipe.loss.smoothness > 0.0 => 3,
             None => 2,
         };
         let mut plan = Plan::new(target.lanes, parts * half_blocks);
         let (features, n_parameters) = (network.input.len(), network.n_parameters);
-        let mut n_chunks = target.chunks(parts * half_blocks).count();
-        if let Some(objective) = objective {
-            n_chunks = objective.n_partials(n_chunks);
-        }
+        let chunks_of = |halves| target.chunks(halves * half_blocks).count();
+        let n_chunks = match objective {
+            Some(objective) if has_chains => objective.n_partials(chunks_of(1)) + chunks_of(2),
+            Some(objective) => objective.n_partials(chunks_of(1)),
+            None => chunks_of(parts),
+        };
         let state = plan.integers("state", State::WORDS);
         let data = data_parts(&mut plan, data_spec);
         let replay = plan.flat("replay ring", slots as usize * features);
@@ -249,8 +293,7 @@ impl<'a> Training<'a> {
         let augments = recipe.augment.probability > 0.0
             && recipe.chain_init().is_some_and(|init| init != ChainInit::Data);
         let starts = augments.then(|| plan.per_block("starts", features));
-        let has_chains = objective.is_none();
-        let chain = ChainPass::new(
+        let mut chain = ChainPass::new(
             &mut plan,
             network,
             state,
@@ -259,6 +302,8 @@ impl<'a> Training<'a> {
             has_chains.then_some(chain_config.form),
             target,
         );
+        let annealed = recipe.pool().map(|pool| AnnealedPass::new(&mut plan, pool, chain_config));
+        chain.levels = annealed.as_ref().map(|annealed| annealed.levels);
         let checked = CheckedStep {
             state,
             metrics,
@@ -274,7 +319,8 @@ impl<'a> Training<'a> {
         let guard = recipe.is_guarded().then(|| {
             let kept = [state, pass.parameters, first_moment, second_moment, replay];
             let vectors = spectral.as_ref().map(|spectral| spectral.vectors);
-            let kept: Vec<_> = kept.into_iter().chain(average).chain(vectors).collect();
+            let levels = annealed.as_ref().map(|annealed| annealed.pool_levels);
+            let kept: Vec<_> = kept.into_iter().chain(average).chain(vectors).chain(levels).collect();
             let mut packs = Vec::new();
             pass.pack(&mut packs);
             chain.pack(&mut packs, &pass);
@@ -302,6 +348,7 @@ impl<'a> Training<'a> {
             pass,
             score,
             spectral,
+            annealed,
             guard,
             half_blocks,
             chain,
@@ -313,13 +360,16 @@ impl<'a> Training<'a> {
         }
     }
 
-    fn finish(self, step: Vec<Launch>, update: Vec<Launch>) -> TrainingPlan {
+    fn finish(self, steps: Vec<(u64, Vec<Launch>)>, update: Vec<Launch>) -> TrainingPlan {
         let mut start = Vec::new();
         self.pack(&mut start);
         let mut plan = self.plan;
+        let start = plan.program(start);
+        let phases: Vec<_> = steps.into_iter().map(|(first, step)| (first, plan.program(step))).collect();
         TrainingPlan {
-            start: plan.program(start),
-            step: plan.program(step),
+            start,
+            step: phases[phases.len() - 1].1,
+            phases,
             update: plan.program(update),
             plan,
             state: self.state,
@@ -332,6 +382,7 @@ impl<'a> Training<'a> {
             average: self.average,
             pass: self.pass,
             score: self.score,
+            annealed: self.annealed,
             spectral: self.spectral,
             guard: self.guard,
             half_blocks: self.half_blocks,
@@ -466,21 +517,76 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// Computes the parameter gradient, from the derivatives with respect to the energies.
-    fn gradient(&self, launches: &mut Vec<Launch>) {
+    /// Computes the parameter gradient of the images in `blocks`, from the derivatives with respect to their energies.
+    /// Returns how many partial sums there are, with the `first_chunk` ones of others before them.
+    fn gradient(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, first_chunk: u32) -> u32 {
         let pass = &self.pass;
-        let chunks = self.target.chunks(self.plan.n_blocks);
-        pass.to_layers(launches, &self.all());
+        let chunks = Chunks { first_block: blocks.start, first_chunk, ..self.target.chunks(blocks.len() as u32) };
+        pass.to_layers(launches, blocks);
         pass.to_parameters(launches, chunks, self.partials, self.recipe.loss.energy_l2 as f32 != 0.0);
-        self.reduce(launches, chunks.count());
+        first_chunk + chunks.count()
     }
 
-    /// Computes loss and parameter gradient of an objective that fits the score.
-    fn score_gradient(&self, score: &ScorePass, launches: &mut Vec<Launch>) {
-        let chunks = self.target.chunks(self.plan.n_blocks);
+    /// Computes loss and parameter gradient of an objective that fits the score, of the images in `blocks`. Returns how many
+    /// partial sums there are.
+    fn score_gradient(&self, score: &ScorePass, launches: &mut Vec<Launch>, blocks: &Range<u32>) -> u32 {
+        let chunks = Chunks { first_block: blocks.start, ..self.target.chunks(blocks.len() as u32) };
         let batch = Batch { batch: self.batch, n_images: self.n_images, metric_rows: METRIC_ROWS };
         score.run(launches, &self.pass, (self.state, self.metrics), batch, (chunks, self.partials));
-        self.reduce(launches, self.objective.map_or(0, |score| score.n_partials(chunks.count())));
+        self.objective.map_or(0, |score| score.n_partials(chunks.count()))
+    }
+
+    /// Where a phase of `annealed-cd` denoises: beside the pairs of data images and chains, if there are some.
+    fn denoised(&self, phase: Phase) -> Range<u32> {
+        let first = if phase == Phase::Contrast { 2 * self.half_blocks } else { 0 };
+        first..first + self.half_blocks
+    }
+
+    /// Draws the images of a step of `annealed-cd`, and moves its chains. Returns the number of launches before the networks
+    /// passes that the loss needs.
+    fn sample_annealed(&self, step: &mut Vec<Launch>, phase: Phase) -> usize {
+        let Some(annealed) = &self.annealed else { return 0 };
+        let (pass, state) = (&self.pass, self.state);
+        self.draw_data(step);
+        if phase == Phase::Contrast && self.score.is_some() {
+            self.copy(step, self.denoised(phase).start, 0.0);
+        }
+        if phase != Phase::Denoise {
+            annealed.draw(step, pass, (state, self.replay), &self.negatives());
+        }
+        self.count_non_finite(step);
+        if let Some(score) = &self.score {
+            score.draw(step, pass, state, &self.denoised(phase));
+        }
+        if phase != Phase::Denoise {
+            self.run_chains(step);
+        }
+        if phase == Phase::Contrast {
+            annealed.blur(step, pass, state, &self.positives());
+        }
+        step.len()
+    }
+
+    /// Computes loss and parameter gradient of a step of `annealed-cd`. Returns how many partial sums there are.
+    fn annealed_gradient(&self, step: &mut Vec<Launch>, phase: Phase) -> u32 {
+        let mut n_partials = 0;
+        if let Some(score) = &self.score {
+            n_partials = self.score_gradient(score, step, &self.denoised(phase));
+        }
+        if let (Phase::Contrast, Some(annealed)) = (phase, &self.annealed) {
+            let pairs = 0..2 * self.half_blocks;
+            let with = (&self.recipe.loss, self.n_images, self.score.is_some());
+            annealed.loss(step, &self.pass, (self.state, self.metrics), with, &pairs);
+            n_partials = self.gradient(step, &pairs, n_partials);
+        }
+        n_partials
+    }
+
+    /// Puts the chains of a step of `annealed-cd` back into the pool.
+    fn keep_annealed(&self, step: &mut Vec<Launch>, phase: Phase) {
+        if let (Phase::Walk | Phase::Contrast, Some(annealed)) = (phase, &self.annealed) {
+            annealed.push(step, &self.pass, (self.state, self.replay), self.half_blocks);
+        }
     }
 
     /// Sums partial gradients, and adds the penalty on weights.
@@ -509,9 +615,10 @@ impl<'a> Training<'a> {
     }
 
     /// Checks the step for divergence and collapse.
-    fn check_step(&self, launches: &mut Vec<Launch>) {
+    fn check_step(&self, launches: &mut Vec<Launch>, has_negatives: bool) {
         if let Some(guard) = &self.guard {
-            guard.check_step(launches, &self.plan, &self.pass, &self.checked);
+            let checked = CheckedStep { has_negatives, ..self.checked };
+            guard.check_step(launches, &self.plan, &self.pass, &checked);
         }
     }
 
@@ -528,6 +635,15 @@ impl<'a> Training<'a> {
             };
             launches.push(Launch::whole(push, &[self.state, self.pass.x, self.replay]));
         }
+    }
+
+    /// Updates the parameters and all that follows from them, and ends the step.
+    fn optimize(&self, launches: &mut Vec<Launch>) {
+        self.adam(launches);
+        self.bound_norms(launches);
+        self.pack(launches);
+        self.average(launches);
+        self.advance(launches);
     }
 
     /// Updates the parameters.

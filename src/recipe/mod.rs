@@ -101,12 +101,13 @@ impl Recipe {
                 return refuse(name, text);
             }
         }
+        self.check_pool()?;
         let contrastive =
             [("loss.smoothness", loss.smoothness), ("augment.probability", self.augment.probability)];
-        if let Some((name, _)) = contrastive.into_iter().find(|(_, value)| *value > 0.0 && !self.has_chains())
+        if let Some((name, _)) = contrastive.into_iter().find(|(_, value)| *value > 0.0 && self.chain_init().is_none())
         {
             let text =
-                "has no effect in an objective that fits the score: set it to 0, or choose another objective";
+                "has an effect with objective=replay, cd or pcd only: set it to 0, or choose one of these";
             return refuse(name, text.into());
         }
         let (slots, most) = match self.objective {
@@ -119,6 +120,42 @@ impl Recipe {
             if count > most {
                 return refuse(name, format!("is {count}, but can't exceed {slots}, which is {most}"));
             }
+        }
+        Ok(())
+    }
+
+    /// Checks the settings of the pool of `annealed-cd`, if that is the objective.
+    fn check_pool(&self) -> Result<()> {
+        let Some(pool) = self.pool() else { return Ok(()) };
+        let refuse = |name: &str, problem: String| Err(Error::setting(name, problem));
+        let (chain, batch) = (&self.chain, self.train.batch);
+        if chain.form != Form::Annealed {
+            return refuse("chain.form", "must be `annealed` with objective=annealed-cd".into());
+        }
+        if !(chain.noise_end > 0.0 && chain.noise_end < chain.noise) {
+            let text = format!(
+                "must lie above 0 and below chain.noise, which is {}, with objective=annealed-cd",
+                chain.noise
+            );
+            return refuse("chain.noise_end", text);
+        }
+        if self.denoises() && self.score.target != ScoreTarget::Velocity {
+            return refuse("score.target", "must be `velocity` with objective=annealed-cd".into());
+        }
+        let room = pool.chains.saturating_sub(pool.long);
+        if pool.batch - pool.long_batch > room {
+            let text = format!(
+                "is {}, of which pool.long = {} never restart: a training step moves {} of the others (train.batch = \
+                 {batch}, pool.long_share), and there are {room}",
+                pool.chains,
+                pool.long,
+                pool.batch - pool.long_batch
+            );
+            return refuse("pool.chains", text);
+        }
+        if self.loss.contrastive_from > 0.0 && !self.denoises() {
+            let text = "is above 0, but nothing is trained before: set it to 0, or loss.denoising above 0";
+            return refuse("loss.contrastive_from", text.into());
         }
         Ok(())
     }

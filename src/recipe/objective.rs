@@ -1,6 +1,7 @@
 //! Training objectives: the choice, and each one with the settings that it uses.
 
 use super::table::choices;
+use crate::kernels::draw_pool::Pool;
 use super::{Directions, Recipe, ScoreTarget, Square};
 
 choices! {
@@ -12,6 +13,8 @@ choices! {
         Cd = "cd",
         /// Contrastive divergence; chains persist over training.
         Pcd = "pcd",
+        /// Contrastive divergence with persistent annealed chains, at all noise levels, beside denoising.
+        AnnealedCd = "annealed-cd",
         /// Score matching: fits the gradient of log p without chains (Hyvarinen 2005).
         ScoreMatching = "score-matching",
         /// Score matching along random directions; cheaper for inputs of many values.
@@ -82,13 +85,15 @@ pub enum ScoreObjective {
         target: ScoreTarget,
         /// Share of the image in the velocity target at the highest level, which is pure noise; 0 for no such level.
         from_noise: f32,
+        /// Weight of the loss.
+        weight: f32,
     },
 }
 
 impl Objective {
     /// Whether training runs chains. The other objectives fit the score.
     pub fn has_chains(self) -> bool {
-        matches!(self, Self::Replay | Self::Cd | Self::Pcd)
+        matches!(self, Self::Replay | Self::Cd | Self::Pcd | Self::AnnealedCd)
     }
 }
 
@@ -114,21 +119,55 @@ impl Recipe {
         })
     }
 
-    /// The objective with its settings; `None` if training runs chains.
+    /// Whether training denoises: alone, or beside contrastive divergence.
+    pub fn denoises(&self) -> bool {
+        match self.objective {
+            Objective::DenoisingScoreMatching => true,
+            Objective::AnnealedCd => self.loss.denoising > 0.0,
+            _ => false,
+        }
+    }
+
+    /// The pool of annealed chains, if training has one.
+    pub fn pool(&self) -> Option<Pool> {
+        let (pool, batch) = (&self.pool, self.train.batch);
+        let long_batch = (pool.long_share * batch as f64).round() as usize;
+        (self.objective == Objective::AnnealedCd).then(|| Pool {
+            chains: pool.chains as u32,
+            long: pool.long as u32,
+            batch: batch as u32,
+            long_batch: long_batch.min(pool.long) as u32,
+            restart: pool.restart as f32,
+            last_level: pool.levels as u32,
+        })
+    }
+
+    /// The first training step with contrastive divergence, and the first one in which chains move: some steps before, so
+    /// that most chains have come to the last level by then.
+    pub fn contrast_begins(&self, total_steps: u64) -> (u64, u64) {
+        let first = (self.loss.contrastive_from * total_steps as f64).round() as u64;
+        let visits = self.pool.levels.div_ceil(self.chain.steps);
+        let lead = (6 * visits * self.pool.chains).div_ceil(5 * self.train.batch) as u64;
+        (first, first.saturating_sub(lead))
+    }
+
+    /// The part of the loss that fits the score, with its settings; `None` if there is none.
     pub fn score_objective(&self) -> Option<ScoreObjective> {
         let s = &self.score;
         Some(match self.objective {
             Objective::Replay | Objective::Cd | Objective::Pcd => return None,
+            Objective::AnnealedCd if !self.denoises() => return None,
             Objective::ScoreMatching => ScoreObjective::Matching { probes: s.probes },
             Objective::SlicedScoreMatching => {
                 ScoreObjective::Sliced { probes: s.probes, directions: s.directions, square: s.square }
             }
-            Objective::DenoisingScoreMatching => ScoreObjective::Denoising {
+            Objective::DenoisingScoreMatching | Objective::AnnealedCd => ScoreObjective::Denoising {
                 sigma: s.sigma as f32,
                 sigma_max: s.sigma_max as f32,
                 levels: s.levels as u32,
                 target: s.target,
                 from_noise: s.from_noise as f32,
+                weight: if self.objective == Objective::AnnealedCd { self.loss.denoising as f32 } else { 1.0 },
             },
         })
     }
@@ -139,6 +178,7 @@ impl Recipe {
             Objective::Replay => (self.replay.capacity, self.replay.initial),
             Objective::Pcd => (self.pcd.chains, self.pcd.chains),
             Objective::Cd => (self.train.batch, self.train.batch),
+            Objective::AnnealedCd => (self.pool.chains, self.pool.chains),
             _ => (1, 1),
         }
     }

@@ -38,12 +38,13 @@ const AUGMENT: &[&str] = &[
 mod usage {
     use super::*;
 
-    pub const CHAINS: Usage = when(|c| c.has_chains(), "the chains of training: objective=replay, cd or pcd", OBJECTIVE);
+    pub const CHAINS: Usage = when(|c| c.has_chains(), "the chains of training: objective=replay, cd, pcd or annealed-cd", OBJECTIVE);
     pub const NOISY_CHAINS: Usage = when(
         |c| c.has_chains() && c.chain.form.has_noise(),
-        "the chains of training (objective=replay, cd or pcd) with chain.form=noise-first, noise-last or annealed",
+        "the chains of training (objective=replay, cd, pcd or annealed-cd) with chain.form=noise-first, noise-last or annealed",
         CHAIN_FORM,
     );
+    pub const ANNEALED: Usage = when(|c| c.objective == Objective::AnnealedCd, "objective=annealed-cd", OBJECTIVE);
     pub const REPLAY: Usage = when(|c| c.objective == Objective::Replay, "objective=replay", OBJECTIVE);
     pub const PCD: Usage = when(|c| c.objective == Objective::Pcd, "objective=pcd", OBJECTIVE);
     pub const AUGMENTED: Usage = when(
@@ -54,8 +55,9 @@ mod usage {
     pub const SLICED: Usage =
         when(|c| c.objective == Objective::SlicedScoreMatching, "objective=sliced-score-matching", OBJECTIVE);
     pub const DENOISING: Usage =
-        when(|c| c.objective == Objective::DenoisingScoreMatching, "objective=denoising-score-matching", OBJECTIVE);
-    pub const CONTRASTIVE: Usage = when(|c| c.has_chains(), "objective=replay, cd or pcd", OBJECTIVE);
+        when(|c| c.denoises(), "objective=denoising-score-matching, or annealed-cd with loss.denoising above 0", OBJECTIVE);
+    pub const CONTRASTIVE: Usage = when(|c| c.has_chains(), "objective=replay, cd, pcd or annealed-cd", OBJECTIVE);
+    pub const SMOOTH: Usage = when(|c| c.has_chains() && c.objective != Objective::AnnealedCd, "objective=replay, cd or pcd", OBJECTIVE);
     pub const GUARDED: Usage = when(|c| c.is_guarded(), "guard.on_divergence=rollback or stop", GUARD);
 }
 use usage::*;
@@ -101,7 +103,7 @@ settings! {
         /// Update rule of a Langevin step (see `docs/objectives.md`).
         form: Form = Form::NoiseFirst, used by when(
             |c| c.has_chains() || c.sample.form == SampleForm::Chain,
-            "the chains of training (objective=replay, cd or pcd), and sample.form=chain",
+            "the chains of training (objective=replay, cd, pcd or annealed-cd), and sample.form=chain",
             &["objective", "sample.form"],
         );
         /// Step size: factor of the energy's gradient in a Langevin step. `theory` and `mala` use half of it.
@@ -115,7 +117,7 @@ settings! {
                 c.has_chains() && c.chain.form.has_temperature()
                     || c.sample.temperature == 0.0 && c.sampling_form().has_temperature()
             },
-            "chain.form=theory, mala or annealed, in training (objective=replay, cd or pcd), or in sampling where \
+            "chain.form=theory, mala or annealed, in training (objective=replay, cd, pcd or annealed-cd), or in sampling where \
              sample.temperature is 0",
             &["objective", "chain.form", "sample.form", "sample.temperature"],
         );
@@ -127,13 +129,15 @@ settings! {
         step_size_end: f64 = 0.0, in OPTIONAL, used by CHAINS;
         /// Noise at the last training step; 0 keeps chain.noise.
         noise_end: f64 = 0.0, in NOISE, used by NOISY_CHAINS;
-        /// Interpolation of step size and noise over the run.
+        /// Step size of `annealed` chains that stay at the last level, in `annealed-cd`; 0 keeps the one that they arrive with.
+        stay_step_size: f64 = 0.0, in Real(0.0, 0.5), used by ANNEALED;
+        /// Interpolation of step size and noise over the run, or of `annealed` chains over the levels.
         course: Interpolation = Interpolation::Linear, used by when(
             |c| {
                 c.has_chains()
                     && (c.chain.step_size_end > 0.0 || c.chain.noise_end > 0.0 && c.chain.form.has_noise())
             },
-            "chain.step_size_end or chain.noise_end, with objective=replay, cd or pcd",
+            "chain.step_size_end or chain.noise_end, with objective=replay, cd, pcd or annealed-cd",
             &["objective", "chain.step_size_end", "chain.noise_end", "chain.form"],
         );
     }
@@ -151,6 +155,21 @@ settings! {
         start: Start = Start::Uniform;
         /// Factor of that noise, applied before chain.clamp.
         start_scale: f64 = 1.0, in POSITIVE;
+    }
+
+    /// Pool of the persistent annealed chains of `annealed-cd`. A chain begins as noise, and each of its Langevin steps takes
+    /// it one noise level down, from chain.noise to chain.noise_end, where it stays until it restarts.
+    pool: ChainPool {
+        /// Number of chains; each training step moves train.batch of them.
+        chains: usize = 448, in BUFFER, used by ANNEALED;
+        /// Number of chains that never restart: they stay at the last level for the rest of training.
+        long: usize = 64, in Whole(0, 1 << 24), used by ANNEALED;
+        /// Share of those among the chains that a training step moves.
+        long_share: f64 = 0.25, in SHARE, used by ANNEALED;
+        /// Number of Langevin steps from the first noise level to the last.
+        levels: usize = 300, in Whole(1, 1_000_000), used by ANNEALED;
+        /// Probability that a chain at the last level restarts from noise when a training step selects it.
+        restart: f64 = 0.05, in SHARE, used by ANNEALED;
     }
 
     /// Chains that restart at every training step.
@@ -202,7 +221,7 @@ settings! {
         /// Largest standard deviation.
         sigma_max: f64 = 1.0, in Real(1e-4, 1e3), used by when(
             |c| DENOISING.holds(c) && c.score.levels > 1,
-            "objective=denoising-score-matching with several score.levels",
+            "objective=denoising-score-matching or annealed-cd with several score.levels",
             &["objective", "score.levels"],
         );
         /// Number of standard deviations, in geometric progression; each image draws one.
@@ -214,7 +233,7 @@ settings! {
         /// sampling; 0 treats that level like the others.
         from_noise: f64 = 0.0, in SHARE, used by when(
             |c| DENOISING.holds(c) && c.score.levels > 1 && c.score.target == ScoreTarget::Velocity,
-            "objective=denoising-score-matching with score.target=velocity and several score.levels",
+            "objective=denoising-score-matching or annealed-cd with score.target=velocity and several score.levels",
             &["objective", "score.target", "score.levels"],
         );
     }
@@ -225,17 +244,25 @@ settings! {
         energy_l2: f64 = 0.1, in OPTIONAL, used by CONTRASTIVE;
         /// Form of the penalty on energies: mean(E(data)^2) + mean(E(chains)^2), or mean(E(data))^2 + mean(E(chains))^2.
         energy_l2_form: EnergyL2Form = EnergyL2Form::MeanOfSquares, used by when(
-            |c| c.has_chains() && c.loss.energy_l2 > 0.0,
+            |c| SMOOTH.holds(c) && c.loss.energy_l2 > 0.0,
             "objective=replay, cd or pcd with loss.energy_l2 above 0",
             &["objective", "loss.energy_l2"],
         );
+        /// Weight of contrastive divergence in `annealed-cd`.
+        contrastive: f64 = 1.0, in POSITIVE, used by ANNEALED;
+        /// Share of the training steps after which contrastive divergence begins; before that, `annealed-cd` denoises alone.
+        contrastive_from: f64 = 0.0, in Real(0.0, 0.999), used by ANNEALED;
+        /// Highest noise level of contrastive divergence; 0 for all levels.
+        contrastive_below: f64 = 0.0, in OPTIONAL, used by ANNEALED;
+        /// Weight of denoising score matching in `annealed-cd`; 0 leaves contrastive divergence alone.
+        denoising: f64 = 1.0, in OPTIONAL, used by ANNEALED;
         /// Weight of the sum of all squared parameters.
         weight_l2: f64 = 0.0, in OPTIONAL;
         /// Weight of the smoothness penalty, mean((E(data + noise) - E(data))^2).
-        smoothness: f64 = 0.0, in OPTIONAL, used by CONTRASTIVE;
+        smoothness: f64 = 0.0, in OPTIONAL, used by SMOOTH;
         /// Standard deviation of the noise in the smoothness penalty.
         smoothness_noise: f64 = 0.01, in NOISE, used by when(
-            |c| c.has_chains() && c.loss.smoothness > 0.0,
+            |c| SMOOTH.holds(c) && c.loss.smoothness > 0.0,
             "objective=replay, cd or pcd with loss.smoothness above 0",
             &["objective", "loss.smoothness"],
         );
@@ -305,7 +332,7 @@ settings! {
         /// collapse; 0 disables the check.
         collapse_steps: u64 = 500, in Whole(0, 1_000_000), used by when(
             |c| c.is_guarded() && c.has_chains(),
-            "guard.on_divergence=rollback or stop, with objective=replay, cd or pcd",
+            "guard.on_divergence=rollback or stop, with objective=replay, cd, pcd or annealed-cd",
             &["guard.on_divergence", "objective"],
         );
     }
@@ -316,6 +343,18 @@ settings! {
         count: usize = 16, in Whole(1, 65_536);
         /// Number of Langevin steps from noise to a sample.
         steps: usize = 500, in CHAIN_STEPS;
+        /// Number of further steps that an `annealed` chain stays at the last noise level.
+        stay: usize = 0, in Whole(0, 1_000_000), used by when(
+            |c| c.sampling_form() == Form::Annealed,
+            "sample.form=annealed",
+            SAMPLE_FORM,
+        );
+        /// Step size of those steps; 0 keeps sample.step_size.
+        stay_step_size: f64 = 0.0, in Real(0.0, 0.5), used by when(
+            |c| c.sampling_form() == Form::Annealed,
+            "sample.form=annealed",
+            SAMPLE_FORM,
+        );
         /// Noise level at the end of an `annealed` chain; 0 keeps sample.noise.
         noise_end: f64 = 0.0, in NOISE, used by when(
             |c| c.sampling_form() == Form::Annealed,

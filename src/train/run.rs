@@ -327,7 +327,7 @@ impl Run {
 
     /// Whether training runs chains, and so has negative examples and a replay buffer.
     pub fn has_chains(&self) -> bool {
-        self.trainer.config().score_objective().is_none()
+        self.trainer.config().has_chains()
     }
 
     /// The rollback at which the guard gave up, after [`Error::Diverged`].

@@ -180,6 +180,7 @@ impl Trainer {
             spectral: trainer.plan.spectral.is_some(),
             guard: trainer.plan.guard.is_some(),
             capacity: trainer.config.replay_slots().0,
+            levels: trainer.plan.annealed.is_some(),
         };
         let live = RunState::take(path, network, &parts, "", &mut tensors)?;
         if live.step() != header.step {
@@ -220,6 +221,7 @@ impl Trainer {
         put(plan.average, stored.average.as_ref());
         put(plan.spectral.as_ref().map(|spectral| spectral.vectors), stored.spectral.as_ref());
         put(Some(plan.replay), Some(&stored.replay));
+        put(plan.annealed.as_ref().map(|annealed| annealed.pool_levels), stored.levels.as_ref());
         put(plan.guard.as_ref().map(|guard| guard.memory), stored.guard.as_ref());
         machine.write(at(plan.state), 0, &stored.state);
     }
@@ -238,6 +240,7 @@ impl Trainer {
             average: maybe(plan.average).await?,
             spectral: maybe(plan.spectral.as_ref().map(|spectral| spectral.vectors)).await?,
             replay: floats(plan.replay).await?,
+            levels: maybe(plan.annealed.as_ref().map(|annealed| annealed.pool_levels)).await?,
             state: self.machine.read(at(plan.state)).await?,
             guard: maybe(plan.guard.as_ref().map(|guard| guard.memory)).await?,
         })
@@ -413,15 +416,13 @@ impl Trainer {
     /// What training steps run, and how many times. Snapshots are taken after the same steps, however many are submitted
     /// at once.
     fn programs(&self, steps: &Range<u64>) -> Vec<(ProgramId, u32)> {
-        let Some(guard) = &self.plan.guard else {
-            return vec![(self.plan.step, (steps.end - steps.start) as u32)];
-        };
-        let interval = self.config.guard.snapshot_every;
+        let interval = self.plan.guard.as_ref().map_or(u64::MAX, |_| self.config.guard.snapshot_every);
         let (mut programs, mut step) = (Vec::new(), steps.start);
         while step < steps.end {
-            let next = (step + 1).next_multiple_of(interval).min(steps.end);
-            programs.push((self.plan.step, (next - step) as u32));
-            if next.is_multiple_of(interval) {
+            let (program, end) = self.plan.phase(step);
+            let next = (step / interval + 1).saturating_mul(interval).min(end).min(steps.end);
+            programs.push((program, (next - step) as u32));
+            if let Some(guard) = self.plan.guard.as_ref().filter(|_| next.is_multiple_of(interval)) {
                 programs.push((guard.take_snapshot, 1));
             }
             step = next;

@@ -28,6 +28,8 @@ pub struct Perturb {
     pub velocity: bool,
     /// More than 0: images of the top rung become noise alone, and their target is this share of `-x`.
     pub from_noise: f32,
+    /// Weight of all images.
+    pub scale: f32,
 }
 
 shader_struct! {
@@ -38,6 +40,7 @@ shader_struct! {
         /// Logarithm of the largest sigma over the smallest.
         log_ratio: f32,
         from_noise: f32,
+        scale: f32,
     }
 }
 
@@ -69,7 +72,8 @@ impl Perturb {
         let one = R::from_f64(1.0);
         let sigmas: Vec<(R, R)> = level[..lanes].iter().map(|level| self.sigma_of(*level)).collect();
         for (weight, (_, square)) in weight.iter_mut().zip(&sigmas) {
-            *weight = if self.velocity { one } else { *square };
+            let scale = R::from_f64(self.scale.into());
+            *weight = scale * if self.velocity { one } else { *square };
         }
         // What is kept of an image, how much noise it gets, and how much of it the velocity loses.
         let shares: Vec<(R, R, R)> = level
@@ -127,6 +131,7 @@ impl KernelSpec for Perturb {
             sigma: self.sigma,
             log_ratio: self.log_ratio(),
             from_noise: self.from_noise,
+            scale: self.scale,
         }
     }
 
@@ -155,7 +160,7 @@ impl KernelSpec for Perturb {
                     .map(|(name, features)| bench.images(name, features));
                 let weight = bench.per_block("weight", 1);
                 let kernel =
-                    Self { lanes, features, levels, sigma: 0.1, sigma_max: 3.0, velocity, from_noise };
+                    Self { lanes, features, levels, sigma: 0.1, sigma_max: 3.0, velocity, from_noise, scale: 0.7 };
                 bench.run(kernel, &[level, noise, x, weight]);
             }
         }

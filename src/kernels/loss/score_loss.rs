@@ -30,11 +30,13 @@ pub struct ScoreLoss {
     pub jet: Jet,
     /// What the derivatives along a direction of second order count with.
     pub share: f32,
+    /// The first block of the batch.
+    pub first_block: u32,
 }
 
 shader_struct! {
     /// `Params` of `shaders/loss/score_loss.wgsl`.
-    Params { share: f32 }
+    Params { share: f32, first_block: u32 }
 }
 
 impl KernelSpec for ScoreLoss {
@@ -61,7 +63,7 @@ impl KernelSpec for ScoreLoss {
     }
 
     fn params(&self, _: &Range<u32>) -> Params {
-        Params { share: self.share }
+        Params { share: self.share, first_block: self.first_block }
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
@@ -69,8 +71,9 @@ impl KernelSpec for ScoreLoss {
         let state = State::of(state.words());
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
         let (lanes, n_components) = (self.lanes as usize, self.jet.components());
-        let (energies, residual) = (energies.floats(), residual.floats());
-        let grad_energies = grad_energies.floats_mut();
+        let first = self.first_block as usize * lanes;
+        let (energies, residual) = (&energies.floats()[first * n_components..], &residual.floats()[first..]);
+        let grad_energies = &mut grad_energies.floats_mut()[first * n_components..];
         let Jet { directions, first_order } = self.jet;
         let (mut gradient, mut trace, mut energy) = (0.0_f64, 0.0_f64, 0.0_f64);
         let n_lanes = (self.batch as usize).next_multiple_of(lanes);
@@ -118,14 +121,17 @@ impl KernelSpec for ScoreLoss {
                 let state = bench.at_step(step);
                 let [energies, grad_energies] =
                     ["energies", "seeds"].map(|name| bench.per_block(name, jet.components()));
+                let first_block = i as u32 % 2;
+                let first = (first_block * lanes) as usize;
+                let blocks = first_block..first_block + batch.div_ceil(lanes);
                 let residual = bench.per_block("residual", 1);
-                bench.fill(residual, 0..n_real as usize, 1.0);
-                let all = 0..(batch.div_ceil(lanes) * lanes) as usize * jet.components();
+                bench.fill(residual, first..first + n_real as usize, 1.0);
+                let all = bench.words_of(jet.components(), &blocks);
                 // Lanes without an image hold numbers, too, which must not count.
                 bench.fill(energies, all.clone(), 1.0);
                 let metrics = bench.flat("metrics", ROWS as usize * METRICS);
-                let kernel =
-                    Self { lanes, batch, n_images, metric_rows: ROWS, jet, share: [1.0, 0.5][i % 2] };
+                let share = [1.0, 0.5][i % 2];
+                let kernel = Self { lanes, batch, n_images, metric_rows: ROWS, jet, share, first_block };
                 let row = (step % ROWS) as usize * METRICS;
                 let written = [(grad_energies, vec![all]), (metrics, vec![row..row + 5, row + 6..row + 8])];
                 bench.run_whole(kernel, &[state, energies, residual, grad_energies, metrics], &written);

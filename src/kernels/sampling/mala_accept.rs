@@ -148,6 +148,8 @@ impl Dynamics {
                     noise_end: 0.0,
                     interpolation: Interpolation::Linear,
                     levels: 5000,
+                    stay_step_size: 0.0,
+                    final_step: u32::MAX,
                     temperature: 0.7,
                     gradient_clip,
                     bound: if resets { f32::INFINITY } else { 0.97 },
