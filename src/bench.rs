@@ -213,19 +213,19 @@ pub async fn measure(
 /// and for MALA; those of [`Device::open`]; [`Error::Device`].
 pub async fn calibrate(choice: &str, config: &Recipe, runs: usize) -> Result<Calibration> {
     let network = config.network(examples(config)?.train.shape())?;
-    let numbers = config.own_chain();
+    let chain_config = config.own_chain();
     let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}"));
     let Device::Gpu(gpu, _) = Device::open(choice).await? else {
         return Err(only("the processor runs chains by layers only"));
     };
-    let Some(layers) = chain_layers(&network).filter(|_| numbers.form != Form::Mala) else {
+    let Some(layers) = chain_layers(&network).filter(|_| chain_config.form != Form::Mala) else {
         return Err(only("such chains run by layers only"));
     };
     let fits = workgroup_memory(&layers, Hidden::Workgroup) <= gpu.adapter.workgroup_memory as usize;
     let (parameters, batch) = (network.initial_parameters(config.seed), config.train.batch);
     let timed = async |asked| {
         let device = Device::Gpu(gpu.clone(), Chains { asked, ..Chains::default() });
-        TimedChain::new(&device, &network, &parameters, batch, numbers).await
+        TimedChain::new(&device, &network, &parameters, batch, chain_config).await
     };
     let mut fused = timed(ChainPath::Fused).await?;
     let mut workgroup = if fits { Some(timed(ChainPath::FusedWorkgroup).await?) } else { None };
@@ -267,11 +267,11 @@ impl TimedChain {
         network: &Network,
         parameters: &[f32],
         batch: usize,
-        numbers: ChainConfig,
+        chain_config: ChainConfig,
     ) -> Result<Self> {
-        let numbers = ChainConfig { steps: CHAIN, ..numbers };
+        let chain_config = ChainConfig { steps: CHAIN, ..chain_config };
         let target = device.chain_target(network, batch);
-        let plan = sampler_plan(network, batch, &numbers, &[CHAIN, LONG_CHAIN], target);
+        let plan = sampler_plan(network, batch, &chain_config, &[CHAIN, LONG_CHAIN], target);
         let mut machine = Machine::new(device, plan.plan.clone()).await?;
         machine.write_floats(plan.pass.parameters, parameters);
         machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));

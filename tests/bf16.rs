@@ -20,7 +20,7 @@ fn parameters(network: &Network) -> Vec<f32> {
 async fn chain(device: &Device, network: &Network, form: Form, steps: u32) -> [Vec<f32>; 2] {
     // Steps as large as training takes, or such that MALA accepts.
     let step_size = if form == Form::Mala { 1e-4 } else { 10.0 };
-    let numbers = ChainConfig {
+    let chain_config = ChainConfig {
         form,
         step_size,
         noise: 1e-3,
@@ -29,7 +29,7 @@ async fn chain(device: &Device, network: &Network, form: Form, steps: u32) -> [V
         clamp: 0.0,
         ..Default::default()
     };
-    let plan = sampler_plan(network, IMAGES, &numbers, &[steps], device.target(IMAGES));
+    let plan = sampler_plan(network, IMAGES, &chain_config, &[steps], device.target(IMAGES));
     let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
     machine.write_floats(plan.pass.parameters, &parameters(network));
     machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
@@ -123,8 +123,8 @@ fn compare_knows_them() {
     }
     pollster::block_on(async {
         let (network, device) = (preset("mnist-small").unwrap(), Device::Cpu(Isa::Bf16));
-        let numbers = ChainConfig { steps: 2, ..Default::default() };
-        let plan = sampler_plan(&network, IMAGES, &numbers, &[2], device.target(IMAGES));
+        let chain_config = ChainConfig { steps: 2, ..Default::default() };
+        let plan = sampler_plan(&network, IMAGES, &chain_config, &[2], device.target(IMAGES));
         let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
         machine.write_floats(plan.pass.parameters, &parameters(&network));
         machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));

@@ -13,7 +13,7 @@ use thalweg::plan::{ChainConfig, Target, sampler_plan};
 use thalweg::recipe::presets::preset;
 
 /// The forms that the fused chain knows, with and without a clamp.
-fn numbers(form: Form) -> ChainConfig {
+fn chain_config(form: Form) -> ChainConfig {
     let r1 = ChainConfig { steps: 0, noise: 0.02, form, ..ChainConfig::default() };
     match form {
         Form::NoiseFirst => r1,
@@ -93,7 +93,7 @@ async fn chains(
     (form, steps): (Form, u32),
     target: Target,
 ) -> Vec<f32> {
-    let plan = sampler_plan(network, count, &numbers(form), &[steps], target);
+    let plan = sampler_plan(network, count, &chain_config(form), &[steps], target);
     let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
     let parameters: Vec<f32> = network.initial_parameters(7).iter().map(|p| p * 1.5 + 0.01).collect();
     machine.write_floats(plan.pass.parameters, &parameters);
@@ -160,7 +160,7 @@ fn networks_that_do_not_fit_run_by_layers() {
     for network in [ragged, large] {
         assert!(chain_layers(&network).is_none());
         let target = Target { fused_steps: 8, ..Target::gpu(4) };
-        let plan = sampler_plan(&network, 4, &numbers(Form::NoiseFirst), &[2], target);
+        let plan = sampler_plan(&network, 4, &chain_config(Form::NoiseFirst), &[2], target);
         assert!(plan.plan.programs[plan.chains[0].1.0].len() > 2);
     }
 }
@@ -193,7 +193,7 @@ fn launches_do_not_grow_with_steps() {
     let network = preset("mnist-small").unwrap();
     let target = Target { fused_steps: u32::MAX, ..Target::gpu(128) };
     let launches = |steps| {
-        let plan = sampler_plan(&network, 128, &numbers(Form::NoiseFirst), &[steps], target);
+        let plan = sampler_plan(&network, 128, &chain_config(Form::NoiseFirst), &[steps], target);
         plan.plan.programs[plan.chains[0].1.0].len()
     };
     assert_eq!([launches(1), launches(60), launches(100)], [1, 1, 1]);

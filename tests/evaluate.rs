@@ -341,10 +341,15 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
         let digits = Dataset::open("digits").unwrap();
         let train = Examples::Floats(digits.train.pick(0..40));
         let held_out = digits.held_out.pick(0..24).padded_to(model.network.input).unwrap();
-        let numbers = ChainConfig { steps: 7, step_size: 3.0, ..ChainConfig::default() };
+        let chain_config = ChainConfig { steps: 7, step_size: 3.0, ..ChainConfig::default() };
         for device in [Device::cpu(), gpu()] {
-            let subject =
-                Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 5 };
+            let subject = Subject {
+                device: &device,
+                model: &model,
+                chain_config: &chain_config,
+                held_out: &held_out,
+                seed: 5,
+            };
             let buffer = held_out.pick(0..11);
             let mut told = Vec::new();
             let figures =
@@ -368,7 +373,7 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
             for (set, start) in [(2, None), (3, Some(&buffer))] {
                 let count = start.map_or(24, Images::count);
                 let seed = if start.is_some() { samples::buffer_seed(5) } else { 5 };
-                let mut sampler = Sampler::new(&device, &model, count, &numbers, seed).await.unwrap();
+                let mut sampler = Sampler::new(&device, &model, count, &chain_config, seed).await.unwrap();
                 if let Some(images) = start {
                     sampler.start_from(images).unwrap();
                 }
@@ -412,7 +417,7 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
 
             // Chains from the buffer have noise of their own: those from where chains from noise start end elsewhere.
             let starts =
-                Sampler::new(&device, &model, 24, &numbers, 5).await.unwrap().images().await.unwrap();
+                Sampler::new(&device, &model, 24, &chain_config, 5).await.unwrap().images().await.unwrap();
             let figures = samples::measure(&subject, &train, Some(&starts), |_, _| ()).await.unwrap();
             let [noise, buffer] = [2, 3].map(|set: usize| figures.sets[set].distances.unwrap().fid);
             failures
@@ -427,10 +432,12 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
                 noise_end: 0.75,
                 interpolation: dynamics::Interpolation::Geometric,
                 levels: 7,
-                ..numbers
+                ..chain_config
             };
-            for (numbers, alpha) in [(numbers, 1.0_f32), (annealed, 0.8)] {
-                let told = outliers::measure(&Subject { numbers: &numbers, ..subject }, &sets).await.unwrap();
+            for (chain_config, alpha) in [(chain_config, 1.0_f32), (annealed, 0.8)] {
+                let told = outliers::measure(&Subject { chain_config: &chain_config, ..subject }, &sets)
+                    .await
+                    .unwrap();
                 let mut energies = EnergyModel::new(&device, &model).await.unwrap();
                 let mut look = async |images: &Images| {
                     let mut images = images.padded_to(model.network.input).unwrap();
@@ -467,10 +474,15 @@ fn other_images_than_the_classifiers_are_measured_without_it() {
             let mut rng = Rng(1);
             let values: Vec<f32> = rng.signeds(6 * shape.len()).into_iter().map(|x| x as f32).collect();
             let held_out = Images { shape, values };
-            let numbers = ChainConfig { steps: 1, ..ChainConfig::default() };
+            let chain_config = ChainConfig { steps: 1, ..ChainConfig::default() };
             let device = Device::cpu();
-            let subject =
-                Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 5 };
+            let subject = Subject {
+                device: &device,
+                model: &model,
+                chain_config: &chain_config,
+                held_out: &held_out,
+                seed: 5,
+            };
             let train = Examples::Floats(held_out.clone());
             let figures = samples::measure(&subject, &train, None, |_, _| ()).await.unwrap();
             assert_eq!(figures.sets.len(), 4, "there is no buffer");

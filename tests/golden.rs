@@ -194,7 +194,7 @@ fn gradients_of_chains_of_bf16() {
         let (channels, pixels) = (network.input.channels, network.input.height * network.input.width);
         let gradient = golden.get("input_grad.real");
         let step_size = 1e4 / gradient.iter().fold(0.0_f32, |m, g| m.max(g.abs()));
-        let numbers = ChainConfig {
+        let chain_config = ChainConfig {
             form: Form::NoiseFirst,
             step_size,
             noise: 0.0,
@@ -203,7 +203,7 @@ fn gradients_of_chains_of_bf16() {
             ..ChainConfig::default()
         };
         let device = Device::Cpu(Isa::Bf16);
-        let plan = sampler_plan(network, 5, &numbers, &[1], device.target(100));
+        let plan = sampler_plan(network, 5, &chain_config, &[1], device.target(100));
         let blocks = pollster::block_on(async {
             let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
             machine.write_floats(plan.pass.parameters, &golden.parameters(""));

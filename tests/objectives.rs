@@ -312,10 +312,10 @@ fn moments(energy: &mut EnergyModel, temperature: f64, bound: f64) -> [f64; 5] {
 }
 
 /// How many standard errors each moment of independent chains is off, and the share of accepted proposals.
-fn deviations(numbers: &ChainConfig, steps: u32, want: &[f64; 5]) -> ([f64; 5], Option<f64>) {
+fn deviations(chain_config: &ChainConfig, steps: u32, want: &[f64; 5]) -> ([f64; 5], Option<f64>) {
     let model = bowl();
     pollster::block_on(async {
-        let mut sampler = Sampler::new(&Device::cpu(), &model, 20_000, numbers, 5).await.unwrap();
+        let mut sampler = Sampler::new(&Device::cpu(), &model, 20_000, chain_config, 5).await.unwrap();
         sampler.run(steps).unwrap();
         let images = sampler.images().await.unwrap();
         let n = images.count() as f64;
@@ -354,11 +354,13 @@ fn mala_has_the_right_density_whatever_the_step_size() {
         (ChainConfig { gradient_clip: 0.5, ..free }, 8.0),
         (boxed, 0.6),
     ];
-    for (numbers, bound) in cases {
-        let want = moments(&mut energy, numbers.temperature.into(), bound);
-        let (off, acceptance) = deviations(&numbers, 300, &want);
-        println!("{numbers:?}: {off:.1?} standard errors, acceptance {acceptance:?}, moments {want:.3?}");
-        assert!(off.iter().all(|off| off.abs() < 5.0), "{numbers:?}: {off:?}");
+    for (chain_config, bound) in cases {
+        let want = moments(&mut energy, chain_config.temperature.into(), bound);
+        let (off, acceptance) = deviations(&chain_config, 300, &want);
+        println!(
+            "{chain_config:?}: {off:.1?} standard errors, acceptance {acceptance:?}, moments {want:.3?}"
+        );
+        assert!(off.iter().all(|off| off.abs() < 5.0), "{chain_config:?}: {off:?}");
         assert!(acceptance.is_some_and(|a| (0.02..0.9).contains(&a)), "{acceptance:?}");
     }
     let want = moments(&mut energy, 1.0, 8.0);
@@ -377,18 +379,18 @@ fn mala_has_the_right_density_whatever_the_step_size() {
 #[test]
 fn malas_steps_may_be_shared_out() {
     let model = bowl();
-    let numbers = ChainConfig { form: Form::Mala, step_size: 1.5, clamp: 0.0, ..ChainConfig::default() };
+    let chain_config = ChainConfig { form: Form::Mala, step_size: 1.5, clamp: 0.0, ..ChainConfig::default() };
     pollster::block_on(async {
         for device in [Device::cpu(), common::gpu()] {
             let mut outcomes = Vec::new();
             for pieces in [&[23][..], &[1, 11, 11], &[10, 13]] {
-                let mut sampler = Sampler::new(&device, &model, 40, &numbers, 5).await.unwrap();
+                let mut sampler = Sampler::new(&device, &model, 40, &chain_config, 5).await.unwrap();
                 pieces.iter().for_each(|steps| sampler.run(*steps).unwrap());
                 outcomes.push((sampler.images().await.unwrap(), sampler.acceptance().await.unwrap()));
             }
             assert!(outcomes.iter().all(|o| *o == outcomes[0]), "{device}");
             // Begun anew from images, it counts anew.
-            let mut sampler = Sampler::new(&device, &model, 40, &numbers, 5).await.unwrap();
+            let mut sampler = Sampler::new(&device, &model, 40, &chain_config, 5).await.unwrap();
             let start = sampler.images().await.unwrap();
             sampler.run(9).unwrap();
             sampler.start_from(&start).unwrap();

@@ -267,12 +267,12 @@ fn train_small(objective: Objective) -> (Figures, f64) {
         while trainer.step() < config.train.steps {
             trainer.submit(100).unwrap().metrics().await.unwrap();
         }
-        let (model, numbers) = (trainer.model().await.unwrap(), config.sampling_chain());
+        let (model, chain_config) = (trainer.model().await.unwrap(), config.sampling_chain());
         let judge = Judge::new(&dataset, 1).unwrap();
-        let figures = judge.judge(&device, &model, 1000, &numbers, 1).await.unwrap();
-        let mut sampler = Sampler::new(&device, &model, 1000, &numbers, 1).await.unwrap();
+        let figures = judge.judge(&device, &model, 1000, &chain_config, 1).await.unwrap();
+        let mut sampler = Sampler::new(&device, &model, 1000, &chain_config, 1).await.unwrap();
         sampler.start_from(&judge.starts(1000, 1)).unwrap();
-        sampler.run(numbers.steps).unwrap();
+        sampler.run(chain_config.steps).unwrap();
         let mixture = Toy::FiveGaussians.mixture().unwrap();
         let samples = sampler.images().await.unwrap().values;
         let square = |p: &[f32], c: &[f32; 2]| f64::from((p[0] - c[0]).powi(2) + (p[1] - c[1]).powi(2));

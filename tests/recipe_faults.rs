@@ -48,7 +48,7 @@ fn with(base: &Recipe, settings: &[&str]) -> Recipe {
 
 fn small(settings: &[&str]) -> Recipe {
     let base = Recipe { network: Some(small_network()), ..Recipe::preset("mnist-small").unwrap() };
-    let numbers = [
+    let common = [
         "train.batch=4",
         "chain.steps=3",
         "chain.step_size=0.2",
@@ -62,7 +62,7 @@ fn small(settings: &[&str]) -> Recipe {
         "sample.step_size=0.2",
         "sample.count=4",
     ];
-    with(&with(&base, &numbers), settings)
+    with(&with(&base, &common), settings)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -104,10 +104,10 @@ async fn outcome(config: &Recipe) -> Option<Vec<u32>> {
     all.extend(bits(&parameters(&trainer).await));
     all.extend(trainer.machine().read(trainer.plan().state).await.unwrap());
     all.extend(bits(&trainer.machine().read_floats(trainer.plan().replay).await.unwrap()));
-    let (model, numbers) = (trainer.model().await.unwrap(), config.sampling_chain());
+    let (model, chain_config) = (trainer.model().await.unwrap(), config.sampling_chain());
     all.extend(bits(&model.parameters));
-    let mut sampler = Sampler::new(&Device::cpu(), &model, 4, &numbers, 3).await.ok()?;
-    sampler.run(numbers.steps).unwrap();
+    let mut sampler = Sampler::new(&Device::cpu(), &model, 4, &chain_config, 3).await.ok()?;
+    sampler.run(chain_config.steps).unwrap();
     all.extend(bits(&sampler.images().await.unwrap().values));
     Some(all)
 }
@@ -417,16 +417,16 @@ fn energies_do_not_drift_where_nothing_holds_them() {
                     if is_gpu && (batch != 24 || j > 1) {
                         continue;
                     }
-                    let numbers = [
+                    let common = [
                         format!("train.batch={batch}"),
                         "replay.capacity=256".to_owned(),
                         "pcd.chains=256".to_owned(),
                         "loss.energy_l2=0".to_owned(),
                     ];
-                    let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+                    let common: Vec<&str> = common.iter().map(String::as_str).collect();
                     let network = networks[(i + j) % 2].clone();
                     let config =
-                        Recipe { network: Some(network), ..small(&[&numbers[..], settings].concat()) };
+                        Recipe { network: Some(network), ..small(&[&common[..], settings].concat()) };
                     // The last batch of an epoch has fewer real images than fake ones.
                     let data = dataset(2 * batch + batch / 2);
                     let mut trainer = Trainer::new(&device, &config, &data).await.unwrap();

@@ -51,9 +51,9 @@ const PATH_SLACK: f64 = 1.5;
 /// Chains of `mnist-small`, each in turns on a device with a target: the best seconds of each, as other processes come and go.
 fn race<const N: usize>(batch: usize, steps: u32, ways: [(&Device, Target); N]) -> [f64; N] {
     let network = preset("mnist-small").unwrap();
-    let numbers = ChainConfig { steps, ..ChainConfig::default() };
+    let chain_config = ChainConfig { steps, ..ChainConfig::default() };
     let mut chains = ways.map(|(device, target)| {
-        let plan = sampler_plan(&network, batch, &numbers, &[steps], target);
+        let plan = sampler_plan(&network, batch, &chain_config, &[steps], target);
         let mut machine = pollster::block_on(Machine::new(device, plan.plan.clone())).unwrap();
         machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
         machine.run(plan.start).unwrap();

@@ -223,9 +223,9 @@ async fn of_images(
     outlier_sets.extend(read_outliers(arguments, model, &arguments.range.reading(input, recipe))?);
     let buffer = path.map(|path| newest_replay_images(path, input, held_out.count())).transpose()?.flatten();
     let device = arguments.device.open().await?;
-    let numbers = recipe.sampling_chain();
+    let chain_config = recipe.sampling_chain();
     let held_out = &held_out;
-    let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };
+    let subject = Subject { device: &device, model, chain_config: &chain_config, held_out, seed };
     let bar = steps_bar(0);
     let progress = |done: u32, all: u32| {
         bar.set_length(all.into());
@@ -271,14 +271,14 @@ async fn of_points(
     }
     let outlier_sets = read_outliers(arguments, model, &arguments.range.reading(input, recipe))?;
     let device = arguments.device.open().await?;
-    let numbers = recipe.sampling_chain();
+    let chain_config = recipe.sampling_chain();
     let none = Images { shape: input, values: Vec::new() };
     let held_out = dataset.as_ref().map_or(none, |set| {
         let held_out = &set.held_out;
         held_out.pick(spread(held_out.count(), few))
     });
     let held_out = &held_out;
-    let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };
+    let subject = Subject { device: &device, model, chain_config: &chain_config, held_out, seed };
     let spinner = ProgressBar::new_spinner();
     spinner.enable_steady_tick(Duration::from_millis(200));
     spinner.set_message("samples");
@@ -292,8 +292,8 @@ async fn of_points(
         let train = match &dataset {
             Some(set) => set.train.to_images(),
             None => {
-                let mut sampler = Sampler::new(&device, model, few, &numbers, seed).await?;
-                sampler.run(numbers.steps)?;
+                let mut sampler = Sampler::new(&device, model, few, &chain_config, seed).await?;
+                sampler.run(chain_config.steps)?;
                 sampler.images().await?
             }
         };
@@ -382,9 +382,9 @@ async fn anneal(
     train: &Images,
     recipe: &Recipe,
 ) -> Result<Annealed> {
-    let numbers = recipe.own_chain();
-    let subject = Subject { numbers: &numbers, ..*subject };
-    let of_chains = || temperature_of(&numbers);
+    let chain_config = recipe.own_chain();
+    let subject = Subject { chain_config: &chain_config, ..*subject };
+    let of_chains = || temperature_of(&chain_config);
     let Some(temperature) = arguments.temperature.or_else(of_chains) else {
         let text = "--ais: the model's chains have no noise, so no temperature; add --temperature X";
         return Err(Error::Usage(text.to_owned()));
@@ -412,7 +412,7 @@ async fn anneal(
 
 /// Long chains, and their picture.
 async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Recipe) -> Result<LongRun> {
-    let (numbers, chains) = (recipe.own_chain(), arguments.long_run_chains as usize);
+    let (chain_config, chains) = (recipe.own_chain(), arguments.long_run_chains as usize);
     let mut fid = Fid::new(subject, chains).await?;
     let bar = steps_bar(0);
     let progress = |done: u32, all: u32| {
@@ -420,7 +420,7 @@ async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Recipe)
         bar.set_position(done.into());
     };
     let fid = async |images: &Images| fid.of(images).await;
-    let (figures, frames) = long_run::measure(subject, &numbers, chains, fid, progress).await?;
+    let (figures, frames) = long_run::measure(subject, &chain_config, chains, fid, progress).await?;
     bar.finish_and_clear();
     if let Some(path) = &arguments.picture {
         save_png(path, &plot::long_run(&figures, &frames))?;

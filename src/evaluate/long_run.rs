@@ -99,7 +99,7 @@ pub struct Moment {
     pub high: f64,
 }
 
-/// Runs chains as training did, and looks at them; gives the images at each length, too. `numbers` are those of training's
+/// Runs chains as training did, and looks at them; gives the images at each length, too. `chain_config` are those of training's
 /// chains ([`crate::Recipe::training_chain`]), or of sampling's where training has none; where their step size or noise
 /// changed over training, as they were at its end. `fid` tells the distance of some images to the held-out ones, or that there is none for them; `progress` is told the steps
 /// done so far, and how many there will be.
@@ -109,30 +109,30 @@ pub struct Moment {
 /// device was lost.
 pub async fn measure(
     subject: &Subject<'_>,
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     chains: usize,
     mut fid: impl AsyncFnMut(&Images) -> Result<Option<f64>>,
     mut progress: impl FnMut(u32, u32),
 ) -> Result<(LongRun, Vec<(u32, Images)>)> {
     let Subject { device, model, held_out, seed, .. } = *subject;
-    let training_steps = numbers.steps;
+    let training_steps = chain_config.steps;
     if chains < 2 || training_steps == 0 {
         let text = format!(
             "a long run of {chains} chains, {training_steps} steps long in training, tells nothing; it takes 2 and 1"
         );
         return Err(Error::Usage(text));
     }
-    let is_annealed = numbers.form == Form::Annealed;
-    let numbers = if is_annealed { *numbers } else { numbers.at_end() };
+    let is_annealed = chain_config.form == Form::Annealed;
+    let chain_config = if is_annealed { *chain_config } else { chain_config.at_end() };
     // Chains that stay at a noise level; the last step of those that go through several takes all noise away.
-    let passes_levels = numbers.at_end().noise != numbers.noise;
-    let is_level = |step: u32| is_annealed && (!passes_levels || step > numbers.levels);
-    let bound = if numbers.clamp > 0.0 { numbers.clamp } else { 1.0 };
-    let has_wall = numbers.clamp > 0.0 || !model.network.input.is_points();
+    let passes_levels = chain_config.at_end().noise != chain_config.noise;
+    let is_level = |step: u32| is_annealed && (!passes_levels || step > chain_config.levels);
+    let bound = if chain_config.clamp > 0.0 { chain_config.clamp } else { 1.0 };
+    let has_wall = chain_config.clamp > 0.0 || !model.network.input.is_points();
     let mut energy_model = EnergyModel::new(device, model).await?;
     let held_out = figures(held_out, &energy_model.energies(held_out).await?, bound, None);
 
-    let mut sampler = Sampler::new(device, model, chains, &numbers, seed).await?;
+    let mut sampler = Sampler::new(device, model, chains, &chain_config, seed).await?;
     let ends: Vec<(u32, u32)> =
         MULTIPLES.iter().map(|multiple| (*multiple, training_steps.saturating_mul(*multiple))).collect();
     let last = ends[ends.len() - 1].1;
@@ -142,8 +142,8 @@ pub async fn measure(
     for step in seen {
         sampler.run(step - sampler.steps())?;
         let mut images = sampler.images().await?;
-        if let Some((_, level)) = last_level(&numbers).filter(|_| is_level(step)) {
-            images = denoised(&mut energy_model, images, &numbers, level).await?;
+        if let Some((_, level)) = last_level(&chain_config).filter(|_| is_level(step)) {
+            images = denoised(&mut energy_model, images, &chain_config, level).await?;
         }
         let now = energy_model.energies(&images).await?;
         progress(step, last);

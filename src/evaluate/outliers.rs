@@ -45,7 +45,7 @@ pub struct Outlier {
 /// [`crate::Error::Usage`] if a set's images do not fit the network; [`crate::Error::Device`] if the device was lost.
 pub async fn measure(subject: &Subject<'_>, sets: &[(String, Images)]) -> Result<Outliers> {
     let mut model = EnergyModel::new(subject.device, subject.model).await?;
-    let alpha = last_level(subject.numbers).map_or(1.0, |(alpha, _)| alpha);
+    let alpha = last_level(subject.chain_config).map_or(1.0, |(alpha, _)| alpha);
     let mut of = async |images: &Images| -> Result<(Vec<f64>, Vec<f64>)> {
         let values = images.values.iter().map(|value| alpha * value).collect();
         let shrunk = Images { shape: images.shape, values };

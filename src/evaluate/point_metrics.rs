@@ -249,7 +249,7 @@ impl Judge {
 }
 
 impl Judge {
-    /// Samples a model, `count` chains of `numbers.steps` steps from uniform noise on the box, and measures it.
+    /// Samples a model, `count` chains of `chain_config.steps` steps from uniform noise on the box, and measures it.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the device was lost; [`crate::Error::Usage`] if the model takes other points.
@@ -258,12 +258,12 @@ impl Judge {
         device: &Device,
         model: &Model,
         count: usize,
-        numbers: &ChainConfig,
+        chain_config: &ChainConfig,
         seed: u64,
     ) -> Result<Figures> {
-        let mut sampler = Sampler::new(device, model, count, numbers, seed).await?;
+        let mut sampler = Sampler::new(device, model, count, chain_config, seed).await?;
         sampler.start_from(&self.starts(count, seed))?;
-        sampler.run(numbers.steps)?;
+        sampler.run(chain_config.steps)?;
         let mut energies = EnergyModel::new(device, model).await?;
         let (real, noise) =
             (energies.energies(&self.reference).await?, energies.energies(&self.noise).await?);

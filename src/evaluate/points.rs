@@ -24,9 +24,9 @@ pub struct Points {
 /// # Errors
 /// Those of [`Judge::judge`].
 pub async fn measure(subject: &Subject<'_>, judge: &Judge, count: usize) -> Result<Points> {
-    let Subject { device, model, numbers, seed, .. } = *subject;
-    let figures = judge.judge(device, model, count, numbers, seed).await?;
-    Ok(Points { steps: numbers.steps, count, limits: judge.limits().to_vec(), figures })
+    let Subject { device, model, chain_config, seed, .. } = *subject;
+    let figures = judge.judge(device, model, count, chain_config, seed).await?;
+    Ok(Points { steps: chain_config.steps, count, limits: judge.limits().to_vec(), figures })
 }
 
 impl Points {

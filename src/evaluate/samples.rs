@@ -93,7 +93,7 @@ pub async fn measure(
     buffer: Option<&Images>,
     mut progress: impl FnMut(u32, u32),
 ) -> Result<Samples> {
-    let (held_out, steps) = (subject.held_out, subject.numbers.steps);
+    let (held_out, steps) = (subject.held_out, subject.chain_config.steps);
     let count = held_out.count();
     let all_steps = steps * if buffer.is_some() { 2 } else { 1 };
     let floor = train.pick(spread(train.count(), count)).padded_to(held_out.shape)?;
@@ -169,13 +169,13 @@ async fn draw(
     start: Option<&Images>,
     mut progress: impl FnMut(u32),
 ) -> Result<Images> {
-    let Subject { device, model, numbers, seed, .. } = *subject;
-    let mut sampler = Sampler::new(device, model, count, numbers, seed).await?;
+    let Subject { device, model, chain_config, seed, .. } = *subject;
+    let mut sampler = Sampler::new(device, model, count, chain_config, seed).await?;
     if let Some(images) = start {
         sampler.start_from(images)?;
     }
-    while sampler.steps() < numbers.steps {
-        sampler.run(SEGMENT.min(numbers.steps - sampler.steps()))?;
+    while sampler.steps() < chain_config.steps {
+        sampler.run(SEGMENT.min(chain_config.steps - sampler.steps()))?;
         // Reading something keeps the device from being sent more than it can do in a while.
         sampler.energies().await?;
         progress(sampler.steps());

@@ -24,7 +24,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Puts `count` chains on a device. `numbers.steps` is not used: [`Self::run`] says how many.
+    /// Puts `count` chains on a device. `chain_config.steps` is not used: [`Self::run`] says how many.
     ///
     /// The same `seed` gives the same chains, bit for bit, on the same device, however [`Self::run`]'s steps are
     /// shared out. Where the device can't hold what all chains need at a time, they take turns, to the same bits.
@@ -35,15 +35,16 @@ impl Sampler {
         device: &Device,
         model: &Model,
         count: usize,
-        numbers: &ChainConfig,
+        chain_config: &ChainConfig,
         seed: u64,
     ) -> Result<Self> {
         if count == 0 {
             return Err(Error::Usage("0 samples are asked for; ask for 1 or more".to_owned()));
         }
         let target = device.chain_target(&model.network, count);
-        let make =
-            |at_once| sampler_plan_in_shares(&model.network, (count, at_once), numbers, &LENGTHS, target);
+        let make = |at_once| {
+            sampler_plan_in_shares(&model.network, (count, at_once), chain_config, &LENGTHS, target)
+        };
         let (mut machine, plan, _) =
             Machine::in_shares(device, (count, target.lanes), make, |plan| &plan.plan).await?;
         machine.write_floats(plan.pass.parameters, &model.parameters);
@@ -198,11 +199,13 @@ fn begin_turn(machine: &mut Machine, plan: &SamplerPlan, share: &Share, state: S
 }
 
 /// The noise level that annealed chains ([`Form::Annealed`]) are at after so many steps, before the next; `None` of others.
-pub fn noise_level(numbers: &ChainConfig, steps: u32) -> Option<f32> {
-    let (end, levels) = (numbers.at_end().noise, if numbers.changes() { numbers.levels } else { 1 });
+pub fn noise_level(chain_config: &ChainConfig, steps: u32) -> Option<f32> {
+    let (end, levels) =
+        (chain_config.at_end().noise, if chain_config.changes() { chain_config.levels } else { 1 });
     let t = (f64::from(steps) / f64::from(levels.saturating_sub(1).max(1))).min(1.0);
-    let level = f64::from(numbers.noise) * (t * (f64::from(end) / f64::from(numbers.noise)).ln()).exp();
-    (numbers.form == Form::Annealed).then_some(level as f32)
+    let level =
+        f64::from(chain_config.noise) * (t * (f64::from(end) / f64::from(chain_config.noise)).ln()).exp();
+    (chain_config.form == Form::Annealed).then_some(level as f32)
 }
 
 /// What images at a noise level of annealed chains most likely blur, `alpha x - s dE/dx`: see [`Form::Annealed`]. The
@@ -214,12 +217,12 @@ pub fn noise_level(numbers: &ChainConfig, steps: u32) -> Option<f32> {
 pub async fn denoised(
     model: &mut EnergyModel,
     mut images: Images,
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     level: f32,
 ) -> Result<Images> {
     let alpha = 1.0 / (1.0 + level * level).sqrt();
     let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
-    let (clip, bound) = (or_infinite(numbers.gradient_clip), or_infinite(numbers.clamp));
+    let (clip, bound) = (or_infinite(chain_config.gradient_clip), or_infinite(chain_config.clamp));
     let (_, mut gradients) = model.energies_and_gradients(&images).await?;
     if let Some(standard) = &model.standard {
         standard.to_network(&mut images);

@@ -597,8 +597,8 @@ impl Run {
         }
         let samples = if epoch == self.epochs() { POINTS } else { MONITORED };
         let config = self.trainer.config();
-        let (numbers, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
-        let figures = judge.judge(self.trainer.device(), model, samples, &numbers, seed).await?;
+        let (chain_config, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
+        let figures = judge.judge(self.trainer.device(), model, samples, &chain_config, seed).await?;
         observer.on(Event::Measured { epoch, samples, figures: &figures });
         self.figures.push(serde_json::json!({
             "epoch": epoch, "step": step, "samples": samples, "box": judge.limits(), "figures": figures

@@ -10,7 +10,7 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::Random;
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingNumbers, ChainConfig, ExampleStorage, Plan, Target, TrainingData, annealing_plan, energy_plan,
+    AnnealingConfig, ChainConfig, ExampleStorage, Plan, Target, TrainingData, annealing_plan, energy_plan,
     peak_plan, sampler_plan, training_plan,
 };
 use thalweg::random::{Distribution, Stream};
@@ -73,7 +73,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
             from_noise: 0.0,
         },
     ];
-    let anneal = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
+    let anneal = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
     let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok());
     let of_score = of_score.map(|objective| training(&common::with_objective(basic.clone(), objective)));
     let mut plans = vec![

@@ -8,7 +8,7 @@ use crate::data::Images;
 use crate::device::{Device, Machine};
 use crate::kernels::State;
 use crate::kernels::anneal_propose::{RECORD, Rung};
-use crate::plan::{AnnealingNumbers, AnnealingPlan, annealing_plan};
+use crate::plan::{AnnealingConfig, AnnealingPlan, annealing_plan};
 use crate::{Error, Result};
 use serde::Serialize;
 
@@ -115,9 +115,9 @@ impl Annealing {
         }
         let rungs = (steps as usize + 1).max(most_rungs(steps) * PILOT_STEPS as usize + 1);
         let tilt = if tilted { 1.0 } else { 0.0 };
-        let numbers = AnnealingNumbers { temperature, tilt, bound: base.bound, leapfrogs, rungs };
+        let config = AnnealingConfig { temperature, tilt, bound: base.bound, leapfrogs, rungs };
         let target = device.target(chains);
-        let make = |at_once| annealing_plan(&model.network, (chains, at_once), &numbers, &LENGTHS, target);
+        let make = |at_once| annealing_plan(&model.network, (chains, at_once), &config, &LENGTHS, target);
         let (mut machine, plan, _) =
             Machine::in_shares(device, (chains, target.lanes), make, |plan| &plan.plan).await?;
         machine.write_floats(plan.pass.parameters, &model.parameters);

@@ -165,10 +165,11 @@ impl KernelSpec for DrawReal {
                     bench.contents[bytes.0][i] = bench.rng.random();
                 }
                 // Floats beyond [-1, 1], which stay there.
-                let numbers = bench.flat("data", values);
-                bench.fill(numbers, 0..values, 5.0);
+                let floats_of_data = bench.flat("data", values);
+                bench.fill(floats_of_data, 0..values, 5.0);
                 let x = bench.per_block("x", shape.len());
-                for (data, floats, noise) in [(bytes, false, 0.2), (bytes, false, 0.0), (numbers, true, 0.2)]
+                for (data, floats, noise) in
+                    [(bytes, false, 0.2), (bytes, false, 0.0), (floats_of_data, true, 0.2)]
                 {
                     let part = 0..n_images;
                     let kernel = Self { lanes, batch, n_images, part, shape, data_shape, floats, noise };
@@ -224,16 +225,16 @@ impl DrawReal {
         let lanes = self.lanes as usize;
         let present = (epoch.n_real.saturating_sub(index * self.lanes) as usize).min(lanes);
         let first = epoch.position + index * self.lanes;
-        let numbers: Vec<usize> = (first..first + present as u32)
+        let indices: Vec<usize> = (first..first + present as u32)
             .map(|at| place(permute(at, self.n_images, epoch.number, state.key())))
             .collect();
         x.fill(-1.0);
         if self.floats {
             let values = data.floats();
-            self.copy(&numbers, x, |at| values[at]);
+            self.copy(&indices, x, |at| values[at]);
         } else {
             let bytes: &[u8] = bytemuck::cast_slice(data.words());
-            self.copy(&numbers, x, |at| VALUES[usize::from(bytes[at])]);
+            self.copy(&indices, x, |at| VALUES[usize::from(bytes[at])]);
         }
         if self.noise == 0.0 {
             return;
@@ -255,7 +256,7 @@ impl DrawReal {
 
     /// Images to the first lanes of `x`, which is -1 where the data set's images do not reach.
     #[inline(always)]
-    fn copy(&self, numbers: &[usize], x: &mut [f32], value: impl Fn(usize) -> f32) {
+    fn copy(&self, indices: &[usize], x: &mut [f32], value: impl Fn(usize) -> f32) {
         let (shape, from, [pad_top, pad_left]) = (self.shape, self.data_shape, self.padding());
         let mut at = 0;
         for channel in 0..from.channels {
@@ -263,7 +264,7 @@ impl DrawReal {
                 for column in 0..from.width {
                     let pixel = (row + pad_top) * shape.width + column + pad_left;
                     let lanes = &mut x[(pixel * shape.channels + channel) * self.lanes as usize..];
-                    for (x, number) in lanes.iter_mut().zip(numbers) {
+                    for (x, number) in lanes.iter_mut().zip(indices) {
                         *x = value(number * from.len() + at);
                     }
                     at += 1;
