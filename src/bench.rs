@@ -309,7 +309,7 @@ fn examples(config: &Recipe) -> Result<Dataset> {
     let dataset = Dataset::open(config.default_data())?;
     let input = config.known_network()?.input;
     let shape = dataset.train.shape();
-    if shape == input || (shape.channels == input.channels && !input.is_points()) {
+    if shape == input || (shape.channels == input.channels && !input.is_single_row()) {
         return Ok(dataset);
     }
     let mut rng = Philox::new(config.seed, Stream::HeldOutNoise);

@@ -7,7 +7,7 @@ use crate::common;
 use common::{Failures, Rng, largest, to_f64};
 use std::f64::consts::{E, PI, TAU};
 use thalweg::data::toy::{POINT, Toy};
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::kernels::analytic_energy::AnalyticEnergy;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
@@ -137,7 +137,7 @@ fn they_are_networks_without_parameters_on_every_device() {
         for (energy, d) in cases() {
             let network = Network::builder("mine", [d, 1, 1]).analytic(energy).build().unwrap();
             assert_eq!((network.n_parameters, network.tensors().len(), network.layers.len()), (0, 0, 1));
-            let shape = ImageShape { channels: d, height: 1, width: 1 };
+            let shape = Shape { channels: d, height: 1, width: 1 };
             let x: Vec<f32> = rng.signeds(300 * d).iter().map(|v| 2.0 * *v as f32).collect();
             let images = Images { shape, values: x.clone() };
             let model = Model { network, parameters: Vec::new() };

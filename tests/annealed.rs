@@ -5,7 +5,7 @@ use crate::common;
 
 use common::{Failures, Rng};
 use std::f64::consts::{PI, TAU};
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::evaluate::Subject;
 use thalweg::evaluate::ais::{
     Annealing, Base, BaseKind, Density, Estimate, Options, Passage, Settings, measure, temperature_of,
@@ -15,8 +15,8 @@ use thalweg::network::{Activation, Analytic, Network};
 use thalweg::plan::ChainConfig;
 use thalweg::{Device, Error, Model, Sampler};
 
-fn points(d: usize) -> ImageShape {
-    ImageShape { channels: d, height: 1, width: 1 }
+fn points(d: usize) -> Shape {
+    Shape { channels: d, height: 1, width: 1 }
 }
 
 fn analytic(energy: Analytic, d: usize) -> Model {
@@ -434,7 +434,7 @@ fn same_seed_same_bits() {
 /// A base's constant and draws, against sums over a grid.
 #[test]
 fn bases_are_what_they_say() {
-    let shape = ImageShape { channels: 3, height: 1, width: 1 };
+    let shape = Shape { channels: 3, height: 1, width: 1 };
     let mut failures = Failures::default();
     for bound in [0.8, 2.0, f32::INFINITY] {
         let (mean, variance) = (vec![-0.8, 0.1, 0.5], vec![0.01, 0.6, 0.25]);

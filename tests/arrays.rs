@@ -9,7 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 use thalweg::data::reading::{Reading, Takes};
 use thalweg::data::standard::{Standard, unscaled};
-use thalweg::data::{Dataset, Examples, ImageShape, Images, Opened, npy, read_for};
+use thalweg::data::{Dataset, Examples, Images, Opened, Shape, npy, read_for};
 use thalweg::kernels::dynamics::Form;
 use thalweg::plan::ChainConfig;
 use thalweg::recipe::Range;
@@ -28,8 +28,8 @@ fn put(folder: &TempDir, name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
-fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
-    ImageShape { channels, height, width }
+fn shape(channels: usize, height: usize, width: usize) -> Shape {
+    Shape { channels, height, width }
 }
 
 fn npy_file(descr: &str, fortran: bool, dims: &str, bytes: &[u8]) -> Vec<u8> {
@@ -63,8 +63,11 @@ fn reading(takes: Takes) -> Reading {
     Reading { takes, ..Reading::default() }
 }
 
-fn for_input(input: ImageShape) -> Reading {
-    Reading { input: Some(input), ..reading(if input.is_points() { Takes::Points } else { Takes::Images }) }
+fn for_input(input: Shape) -> Reading {
+    Reading {
+        input: Some(input),
+        ..reading(if input.is_single_row() { Takes::Points } else { Takes::Images })
+    }
 }
 
 #[track_caller]

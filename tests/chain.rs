@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::device::compare::compare;
 use thalweg::device::{ChainPath, Chains, Device, Machine};
 use thalweg::kernels::State;
@@ -47,7 +47,7 @@ fn dense(units: usize, activation: Activation) -> LayerSpec {
 /// kernels beyond the image, dense layers before and after convolutions, more tiles than invocations and fewer.
 fn networks() -> Vec<Network> {
     let energy = dense(1, Activation::Identity);
-    let shape = |channels, height, width| ImageShape { channels, height, width };
+    let shape = |channels, height, width| Shape { channels, height, width };
     let new = |name, input, specs: &[LayerSpec]| Network::new(name, input, specs).unwrap();
     vec![
         preset("mnist-small").unwrap(),
@@ -153,9 +153,9 @@ fn it_is_the_chain_by_layers() {
 #[test]
 fn networks_that_do_not_fit_run_by_layers() {
     let energy = dense(1, Activation::Identity);
-    let input = ImageShape { channels: 1, height: 8, width: 8 };
+    let input = Shape { channels: 1, height: 8, width: 8 };
     let ragged = Network::new("ragged", input, &[conv(5, [3, 3], [1, 1], [0; 4]), energy]).unwrap();
-    let input = ImageShape { channels: 3, height: 64, width: 64 };
+    let input = Shape { channels: 3, height: 64, width: 64 };
     let large = Network::new("large", input, &[conv(8, [3, 3], [2, 2], [0; 4]), energy]).unwrap();
     for network in [ragged, large] {
         assert!(chain_layers(&network).is_none());

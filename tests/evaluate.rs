@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
 use thalweg::cpu::Isa;
-use thalweg::data::{ByteImages, Examples, ImageShape, byte_to_value};
+use thalweg::data::{ByteImages, Examples, Shape, byte_to_value};
 use thalweg::evaluate::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
 use thalweg::evaluate::features::{Manifolds, frechet, kernel_distance};
 use thalweg::evaluate::samples::{Classes, nearest};
@@ -217,8 +217,8 @@ fn precision_and_recall_are_shares_of_points_in_balls() {
 #[test]
 fn nearest_training_image_is_the_nearest() {
     let mut rng = Rng(3);
-    let shape = ImageShape { channels: 3, height: 17, width: 19 }; // a row of 256 values is no divisor
-    let mut draw = |count: usize, shape: ImageShape| -> Vec<f32> {
+    let shape = Shape { channels: 3, height: 17, width: 19 }; // a row of 256 values is no divisor
+    let mut draw = |count: usize, shape: Shape| -> Vec<f32> {
         rng.signeds(count * shape.len()).into_iter().map(|x| x as f32).collect()
     };
     let mut images = Images { shape, values: draw(7, shape) };
@@ -242,7 +242,7 @@ fn nearest_training_image_is_the_nearest() {
     failures.close("floats", &got, &brute(&images, &train), 0.0, 1e-5);
     failures.check(got[8] == 0.0 && got[7] < 0.4 && got[0] > 5.0, || format!("{got:?}"));
     // Smaller training images lie in the middle of black.
-    let small = ImageShape { height: 14, width: 19, ..shape };
+    let small = Shape { height: 14, width: 19, ..shape };
     train = Images { shape: small, values: train.values[..50 * small.len()].to_vec() };
     let bytes: Vec<u8> = train.values.iter().map(|v| ((v + 1.0) * 127.0) as u8).collect();
     train.values = bytes.iter().map(|byte| byte_to_value(*byte)).collect();
@@ -256,11 +256,11 @@ fn nearest_training_image_is_the_nearest() {
 
 #[test]
 fn outliers_are_made_as_their_names_say() {
-    let shape = ImageShape { channels: 2, height: 2, width: 3 };
+    let shape = Shape { channels: 2, height: 2, width: 3 };
     let values: Vec<f32> = (0..24).map(|i| i as f32 / 24.0).collect();
     let images = Images { shape, values };
     let turned = outliers::rotated(&images);
-    assert_eq!(turned.shape, ImageShape { height: 3, width: 2, ..shape });
+    assert_eq!(turned.shape, Shape { height: 3, width: 2, ..shape });
     // 0 1 2     2 5
     // 3 4 5 ->  1 4
     //           0 3
@@ -288,7 +288,7 @@ fn outliers_are_made_as_their_names_say() {
     assert_ne!(twice.image(0), twice.image(1));
     let doubled: Vec<f32> = [digits.image(0), digits.image(0)].concat();
     let two =
-        outliers::shuffled(&Images { shape: ImageShape { channels: 2, ..digits.shape }, values: doubled }, 2);
+        outliers::shuffled(&Images { shape: Shape { channels: 2, ..digits.shape }, values: doubled }, 2);
     assert_eq!(two.values[..784], two.values[784..]);
     let noise = outliers::noise(&digits, 0);
     let mean = noise.values.iter().sum::<f32>() / noise.values.len() as f32;
@@ -316,7 +316,7 @@ fn tiny(channels: usize, side: usize) -> Model {
         LayerSpec::Conv { channels: 4, kernel: [3, 3], stride: [2, 2], padding: 1.into(), activation },
         LayerSpec::Dense { units: 1, activation: Activation::Identity },
     ];
-    let input = ImageShape { channels, height: side, width: side };
+    let input = Shape { channels, height: side, width: side };
     let network = Network::new("tiny", input, &specs).unwrap();
     let parameters = network.initial_parameters(7);
     Model { network, parameters }

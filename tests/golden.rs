@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
 use thalweg::cpu::Isa;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::dynamics::Form;
 use thalweg::network::Network;
@@ -272,7 +272,7 @@ fn check_big(golden: &Golden, device: &Device, target: Target) {
 #[test]
 fn sequence_of_the_recipes_size() {
     // That is the preset's, which takes any sequence.
-    let input = ImageShape { channels: 2, height: 1, width: 50 };
+    let input = Shape { channels: 2, height: 1, width: 50 };
     let network = preset_for("sequence", input).unwrap();
     assert_eq!(network.layers, sequence(2, 50, 128).layers);
     let golden = Golden::load("sequence", network);

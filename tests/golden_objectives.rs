@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
 use thalweg::cpu::Isa;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::State;
 use thalweg::kernels::contrastive_loss::METRICS;
@@ -36,7 +36,7 @@ fn networks() -> [Network; 2] {
         dense(5, Activation::Elu),
         energy,
     ];
-    let shape = |channels, height, width| ImageShape { channels, height, width };
+    let shape = |channels, height, width| Shape { channels, height, width };
     [
         Network::new("mlp", shape(3, 1, 1), &mlp).unwrap(),
         Network::new("conv", shape(2, 6, 5), &image).unwrap(),
@@ -228,7 +228,7 @@ fn contrastive() -> [(&'static str, Recipe); 7] {
 }
 
 /// Images `[image][channel][pixel]` as the ring has them, `[slot][pixel][channel]`.
-fn to_slots(images: &[f32], shape: ImageShape) -> Vec<f32> {
+fn to_slots(images: &[f32], shape: Shape) -> Vec<f32> {
     let pixels = shape.height * shape.width;
     let one = |image: &[f32]| -> Vec<f32> {
         (0..shape.len()).map(|i| image[i % shape.channels * pixels + i / shape.channels]).collect()

@@ -8,7 +8,7 @@ use common::{
     random_parameters, random_target, to_blocks,
 };
 use thalweg::cpu::Isa;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::device::compare::compare;
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::activation_jet::{ActivationJet, Jet, curves};
@@ -111,7 +111,7 @@ fn networks(rng: &mut Rng) -> Vec<Network> {
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     let mlp = |d: usize| {
         let specs = [dense(7, Activation::Swish), dense(5, Activation::Tanh), dense(1, Activation::Identity)];
-        Network::new("mlp", ImageShape { channels: d, height: 1, width: 1 }, &specs).unwrap()
+        Network::new("mlp", Shape { channels: d, height: 1, width: 1 }, &specs).unwrap()
     };
     let mut all = vec![mlp(2), mlp(3), mlp(EXACT_TRACE), mlp(EXACT_TRACE + 1)];
     all.extend(edge_networks());
@@ -239,7 +239,7 @@ fn plain_loss(
 /// Blocks of `[part][channel][pixel]`: `[block][part][pixel][channel][lane]`.
 fn parts_to_blocks(
     values: &[Vec<f64>],
-    shape: ImageShape,
+    shape: Shape,
     lanes: usize,
     rng: &mut Rng,
     n_blocks: usize,
@@ -351,7 +351,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let level = rng.signeds(n);
             let n_blocks = plan.half_blocks as usize;
             assert_eq!(plan.plan.n_blocks, plan.half_blocks, "no negative half");
-            let one = ImageShape { channels: 1, height: 1, width: 1 };
+            let one = Shape { channels: 1, height: 1, width: 1 };
             let levels: Vec<_> = level.iter().map(|l| vec![*l]).collect();
             let blocks = (
                 parts_to_blocks(&x, network.input, lanes, &mut rng, n_blocks),
@@ -445,7 +445,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
 /// LSTM layers are refused by name, and kinks noticed where they lose the trace.
 #[test]
 fn networks_that_do_not_fit_are_noticed() {
-    let image = ImageShape { channels: 2, height: 1, width: 1 };
+    let image = Shape { channels: 2, height: 1, width: 1 };
     let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
     let of = |activation| {
         let smooth = LayerSpec::Dense { units: 3, activation: Activation::Swish };

@@ -4,7 +4,7 @@ use crate::common;
 
 use common::{Failures, Rng};
 use std::f64::consts::PI;
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::evaluate::Subject;
 use thalweg::evaluate::long_run::{Figures, LongRun, MULTIPLES, measure};
 use thalweg::evaluate::mixing::{effective_size, split_r_hat};
@@ -108,7 +108,7 @@ fn r_hat_and_effective_size_are_arvizs() {
     failures.assert_none();
 }
 
-const POINT: ImageShape = ImageShape { channels: 2, height: 1, width: 1 };
+const POINT: Shape = Shape { channels: 2, height: 1, width: 1 };
 
 fn analytic(energy: Analytic) -> Model {
     let network = Network::builder("known", [2, 1, 1]).analytic(energy).build().unwrap();

@@ -8,7 +8,7 @@ use common::{bits, checkpoint, steps};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::checkpoint::{Model, Weights};
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, ImageShape, Images};
+use thalweg::data::{Examples, Images, Shape};
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::augment_starts::{AugmentStarts, Augmentation};
 use thalweg::kernels::draw_negatives::Noise;
@@ -231,7 +231,7 @@ fn chains_start_where_they_should() {
 #[test]
 fn augmented_starts_are_shifted_flipped_and_rescaled() {
     let (height, width, lanes) = (4, 5, 64);
-    let shape = ImageShape { channels: 1, height, width };
+    let shape = Shape { channels: 1, height, width };
     let value = |y: usize, x: usize| (10 * y + x) as f32;
     let start: Vec<f32> =
         (0..height * width).flat_map(|i| vec![value(i / width, i % width); lanes]).collect();
@@ -281,7 +281,7 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
 
 /// A network of two numbers, whose energy is a crooked bowl.
 fn bowl() -> Model {
-    let input = ImageShape { channels: 2, height: 1, width: 1 };
+    let input = Shape { channels: 2, height: 1, width: 1 };
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     let specs = [dense(6, Activation::Swish), dense(1, Activation::Identity)];
     let network = Network::new("bowl", input, &specs).unwrap();
@@ -298,7 +298,7 @@ fn moments(energy: &mut EnergyModel, temperature: f64, bound: f64) -> [f64; 5] {
     let points: Vec<[f64; 2]> =
         (0..n as usize * n as usize).map(|i| [side(i / n as usize), side(i % n as usize)]).collect();
     let values = points.iter().flatten().map(|v| *v as f32).collect();
-    let shape = ImageShape { channels: 2, height: 1, width: 1 };
+    let shape = Shape { channels: 2, height: 1, width: 1 };
     let energies = pollster::block_on(energy.energies(&Images { shape, values })).unwrap();
     let (mut sums, mut total) = ([0.0; 5], 0.0);
     for ([x, y], e) in points.into_iter().zip(energies) {

@@ -2,7 +2,7 @@
 
 use image::{Rgb, RgbImage};
 use std::fs;
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::network::{Activation, LayerSpec};
 use thalweg::picture::NOT_FINITE;
 use thalweg::picture::plane;
@@ -366,7 +366,7 @@ fn a_sequences_lines_go_where_its_values_go() {
     // Two features over 5 moments: one rises from -1 to 1, the other falls. The second sequence is the first turned over.
     let rising = [-1.0, -0.5, 0.0, 0.5, 1.0];
     let falling: Vec<f32> = rising.iter().map(|v| -v).collect();
-    let shape = ImageShape { channels: 2, height: 1, width: 5 };
+    let shape = Shape { channels: 2, height: 1, width: 5 };
     let values = [&rising[..], &falling, &falling, &rising].concat();
     let titles = ["E = 1".to_owned(), "E = 2".to_owned()];
     let picture = sequences(&Images { shape, values: values.clone() }, &titles);
@@ -624,7 +624,7 @@ fn chains_of_several_step_sizes_start_alike_and_go_as_far_as_their_step_says() {
 
 #[test]
 fn what_is_no_point_of_the_plane_is_refused() {
-    let image = Images { shape: ImageShape { channels: 1, height: 28, width: 28 }, values: vec![0.0; 784] };
+    let image = Images { shape: Shape { channels: 1, height: 28, width: 28 }, values: vec![0.0; 784] };
     let message = plane::points(&image).unwrap_err().to_string();
     assert!(message.contains("1x28x28") && message.contains("2x1x1"), "{message}");
     let network = thalweg::recipe::presets::preset("mnist-small").unwrap();

@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use thalweg::data::toy::{POINT, Toy};
-use thalweg::data::{self, Dataset, Examples, ImageShape, Images};
+use thalweg::data::{self, Dataset, Examples, Images, Shape};
 use thalweg::evaluate::point_metrics::{Figures, Judge, auc, coverage, mmd, sliced_wasserstein};
 use thalweg::network::{Activation, Initialisation};
 use thalweg::plan::ChainConfig;
@@ -162,8 +162,7 @@ fn a_judge_knows_the_truth() {
     assert!(worst.mmd > 0.01 && worst.coverage.unwrap().within < 0.3);
 
     // Rows: what is held out, and a box of their reach.
-    let points =
-        Images { shape: ImageShape { channels: 3, height: 1, width: 1 }, values: normals(300, 3, 1) };
+    let points = Images { shape: Shape { channels: 3, height: 1, width: 1 }, values: normals(300, 3, 1) };
     let held_out = Images { values: points.values[..90].to_vec(), ..points };
     let dataset = Dataset {
         name: "rows".into(),
@@ -238,13 +237,13 @@ fn points_round_trip_through_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");
     for (channels, width, dims) in [(2, 1, vec![6, 2]), (3, 4, vec![1, 4, 3])] {
-        let shape = ImageShape { channels, height: 1, width };
+        let shape = Shape { channels, height: 1, width };
         let points = Images { shape, values: (0..12).map(|i| i as f32 * 7.0 - 30.0).collect() };
         assert_eq!(data::write_npy(&path, &points).unwrap(), dims);
         assert_eq!(data::read_points(&path).unwrap(), points);
     }
     assert_eq!(data::file_dims(9, POINT), [9, 2]);
-    assert_eq!(data::file_dims(9, ImageShape { channels: 1, height: 28, width: 28 }), [9, 1, 28, 28]);
+    assert_eq!(data::file_dims(9, Shape { channels: 1, height: 28, width: 28 }), [9, 1, 28, 28]);
 }
 
 /// Trains a small smooth network on five Gaussians, and judges it: the figures, and the deviation of the samples from the

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, ImageShape, Images};
+use thalweg::data::{Examples, Images, Shape};
 use thalweg::kernels::Kernel;
 use thalweg::network::{Activation, Network, NetworkSpec};
 use thalweg::recipe::PRESETS;
@@ -14,7 +14,7 @@ use thalweg::{Dataset, Device, Error, Recipe, Result, Sampler, Trainer};
 
 // ---- helpers
 
-const SHAPE: ImageShape = ImageShape { channels: 1, height: 4, width: 5 };
+const SHAPE: Shape = Shape { channels: 1, height: 4, width: 5 };
 
 /// A network of images of [`SHAPE`], which are more values than `score-matching` takes axes for.
 fn small_network() -> NetworkSpec {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-use thalweg::data::{Dataset, ImageShape, Images, npy, write_npy};
+use thalweg::data::{Dataset, Images, Shape, npy, write_npy};
 use thalweg::picture::film;
 use thalweg::plan::ChainConfig;
 use thalweg::sampling::{denoised, noise_level};
@@ -346,7 +346,7 @@ fn log_z_of_a_trained_model_is_that_of_quadrature() {
     let at = |i: usize| 8.0 * (i as f32 + 0.5) / n as f32 - 4.0;
     let values: Vec<f32> = (0..n * n).flat_map(|k| [at(k / n), at(k % n)]).collect();
     let model = Model::load(folder.join("run/checkpoint.safetensors"), None).unwrap();
-    let grid = Images { shape: ImageShape { channels: 2, height: 1, width: 1 }, values };
+    let grid = Images { shape: Shape { channels: 2, height: 1, width: 1 }, values };
     let energies = pollster::block_on(async {
         EnergyModel::new(&Device::cpu(), &model).await.unwrap().energies(&grid).await.unwrap()
     });

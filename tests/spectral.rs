@@ -6,7 +6,7 @@ use crate::common;
 use common::{Rng, bits, checkpoint, steps};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, ImageShape};
+use thalweg::data::{Examples, Shape};
 use thalweg::device::{Device, Machine};
 use thalweg::kernels::spectral_input::Matrix;
 use thalweg::network::{Activation, Network};
@@ -168,7 +168,7 @@ fn run(bound: Option<f32>) -> (Recipe, Dataset) {
     let mut dataset = Dataset::open("digits").unwrap();
     let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
     images.bytes.truncate(64 * images.shape.len());
-    assert_eq!(images.shape, ImageShape { channels: 1, height: 28, width: 28 });
+    assert_eq!(images.shape, Shape { channels: 1, height: 28, width: 28 });
     (config, dataset)
 }
 

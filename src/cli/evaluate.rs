@@ -112,8 +112,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     let reading = arguments.range.reading(model.network.input, &recipe);
     let dataset = open_data(&arguments, path.as_deref(), &model, &reading)?;
-    let has_images = dataset.as_ref().is_some_and(|set| !is_points(set));
-    let report = if has_images || !model.network.input.is_points() {
+    let has_images = dataset.as_ref().is_some_and(|set| !is_single_row(set));
+    let report = if has_images || !model.network.input.is_single_row() {
         let dataset = dataset.ok_or_else(|| Error::Usage("--data is missing".to_owned()))?;
         of_images(&arguments, path.as_deref(), &model, &recipe, dataset).await?
     } else {
@@ -142,8 +142,8 @@ fn check_level(arguments: &Arguments, recipe: &Recipe) -> Result<()> {
 }
 
 /// Whether a data set is of points or sequences; pictures of one row are pictures.
-fn is_points(dataset: &Dataset) -> bool {
-    !matches!(dataset.train, Examples::Bytes(_)) && dataset.train.shape().is_points()
+fn is_single_row(dataset: &Dataset) -> bool {
+    !matches!(dataset.train, Examples::Bytes(_)) && dataset.train.shape().is_single_row()
 }
 
 /// The data that a checkpoint's model learned from, if it says so; it is said when they are no built-in set.
@@ -181,7 +181,7 @@ fn open_data(
         (Some(name), _) => name.as_str(),
         (None, Some(energy)) if energy.mixture().is_some() => Analytic::name(energy),
         (None, Some(_)) => return Ok(None),
-        (None, None) if !input.is_points() => "digits",
+        (None, None) if !input.is_single_row() => "digits",
         (None, None) if input == thalweg::picture::plane::POINT => "five-gaussians",
         (None, None) => {
             return Err(Error::Usage(format!(
@@ -192,12 +192,12 @@ fn open_data(
     let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
     say_notes(&dataset.name, &notes);
     let shape = dataset.train.shape();
-    if !is_points(&dataset) && input.is_points() && dataset.held_out.padded_to(input).is_err() {
+    if !is_single_row(&dataset) && input.is_single_row() && dataset.held_out.padded_to(input).is_err() {
         let text = format!("--data {name}: holds images of {shape}, and the model takes points of {input}");
         return Err(Error::Usage(text));
     }
-    if is_points(&dataset) && shape != input {
-        let text = if input.is_points() {
+    if is_single_row(&dataset) && shape != input {
+        let text = if input.is_single_row() {
             format!("--data {name}: holds points or sequences of {shape}, and the model takes {input}")
         } else {
             format!("--data {name}: holds points or sequences, and the model's input is {input}")

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::checkpoint::replay_images;
 use thalweg::data::reading::Reading;
-use thalweg::data::{ImageShape, Images, npz, write_npy};
+use thalweg::data::{Images, Shape, npz, write_npy};
 use thalweg::kernels::dynamics::Form;
 use thalweg::picture::plane;
 use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
@@ -417,7 +417,7 @@ fn check(arguments: &Arguments) -> Result<Option<PathBuf>> {
 
 /// Refuses pictures that there are none of for samples of this shape; gives the path of the picture of all samples, if
 /// there is to be one.
-fn check_shape(arguments: &Arguments, shape: ImageShape, path: Option<PathBuf>) -> Result<Option<PathBuf>> {
+fn check_shape(arguments: &Arguments, shape: Shape, path: Option<PathBuf>) -> Result<Option<PathBuf>> {
     let is_plane = shape == plane::POINT;
     if !is_plane && arguments.trajectory.is_some() {
         plane::check(shape).map_err(|error| Error::Usage(format!("--trajectory: {error}")))?;

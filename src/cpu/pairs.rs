@@ -171,7 +171,7 @@ fn rounded(value: f32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::testing::{Shape, assert_near, double, packed, shape, uniform};
+    use crate::cpu::testing::{ConvDims, assert_near, double, packed, shape, uniform};
     use crate::cpu::{Isa, run_pairs};
     use crate::kernels::Slope;
     use crate::kernels::pack_weights::{Packing, Tile};
@@ -181,7 +181,7 @@ mod tests {
     const LANES: usize = 16;
 
     /// Layers that can be done by pairs, and whether their input gradients can.
-    const SHAPES: [(Shape, bool); 8] = [
+    const SHAPES: [(ConvDims, bool); 8] = [
         (([16, 8, 8], 8, [3, 3], [2, 2], [1, 1], [1, 1]), true),
         (([2, 5, 7], 12, [2, 3], [1, 2], [0, 2], [1, 1]), true),
         (([40, 4, 5], 3, [3, 4], [1, 1], [0, 1], [1, 1]), false),

@@ -604,12 +604,12 @@ fn finish_sums<S: Simd>(group: Group, first: usize, sums: &[f32], finish: &mut F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::testing::{Shape, assert_near, double, packed, shape, uniform};
+    use crate::cpu::testing::{ConvDims, assert_near, double, packed, shape, uniform};
     use crate::cpu::{Isa, run_winograd};
     use crate::kernels::pack_weights::Tile;
     use rand::{SeedableRng, rngs::StdRng};
 
-    const SHAPES: [Shape; 8] = [
+    const SHAPES: [ConvDims; 8] = [
         ([3, 14, 14], 8, [4, 4], [2, 2], [1, 1], [1, 1]), // `digits`
         ([8, 7, 7], 12, [4, 4], [2, 2], [1, 1], [1, 1]),
         ([8, 9, 10], 4, [3, 3], [1, 1], [1, 1], [1, 1]), // `conv-pool`

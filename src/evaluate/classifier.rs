@@ -8,7 +8,7 @@
 use crate::Result;
 use crate::checkpoint::take_parameters;
 use crate::checkpoint::{Tensors, read_tensors};
-use crate::data::{ImageShape, Images};
+use crate::data::{Images, Shape};
 use crate::device::{Device, Machine};
 use crate::network::{Activation, Network};
 use crate::plan::{FeaturesPlan, features_plan};
@@ -17,7 +17,7 @@ use std::path::Path;
 static WEIGHTS: &[u8] = include_bytes!("../../assets/classifier.safetensors");
 
 /// The images it takes; smaller ones are padded.
-pub const INPUT: ImageShape = ImageShape { channels: 1, height: 32, width: 32 };
+pub const INPUT: Shape = Shape { channels: 1, height: 32, width: 32 };
 /// Features of an image: what the layer before the classes puts out.
 pub const FEATURES: usize = 64;
 /// Classes: the digits.
@@ -52,7 +52,7 @@ impl Classifier {
     /// # Errors
     /// [`crate::Error::Device`] if the device can't hold it.
     pub async fn new(device: &Device) -> Result<Self> {
-        let ImageShape { channels, height, width } = INPUT;
+        let Shape { channels, height, width } = INPUT;
         let network = [16, 32, 64]
             .into_iter()
             .fold(Network::builder("classifier", [channels, height, width]), |network, channels| {

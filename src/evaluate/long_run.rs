@@ -128,7 +128,7 @@ pub async fn measure(
     let passes_levels = chain_config.at_end().noise != chain_config.noise;
     let is_level = |step: u32| is_annealed && (!passes_levels || step > chain_config.levels);
     let bound = if chain_config.clamp > 0.0 { chain_config.clamp } else { 1.0 };
-    let has_wall = chain_config.clamp > 0.0 || !model.network.input.is_points();
+    let has_wall = chain_config.clamp > 0.0 || !model.network.input.is_single_row();
     let mut energy_model = EnergyModel::new(device, model).await?;
     let held_out = figures(held_out, &energy_model.energies(held_out).await?, bound, None);
 

@@ -4,7 +4,7 @@
 //! Points are `[n, d]`, row-major; all of one call have the same `d`.
 
 use crate::data::toy::{self, Mixture, Toy};
-use crate::data::{Dataset, Examples, ImageShape, Images};
+use crate::data::{Dataset, Examples, Images, Shape};
 use crate::plan::ChainConfig;
 use crate::random::{Philox, Stream, normal_of};
 use crate::{Device, EnergyModel, Model, Result, Sampler};
@@ -178,7 +178,7 @@ impl Judge {
     /// the training data and a tenth of that further, in each coordinate.
     pub fn new(dataset: &Dataset, seed: u64) -> Option<Self> {
         let shape = dataset.train.shape();
-        if matches!(dataset.train, Examples::Bytes(_)) || !shape.is_points() {
+        if matches!(dataset.train, Examples::Bytes(_)) || !shape.is_single_row() {
             return None;
         }
         let limits = match (&dataset.train, dataset.toy) {
@@ -306,7 +306,7 @@ fn limits(points: &Images) -> Vec<[f32; 2]> {
     limits.into_iter().map(|l| [l[0] - margin(l), l[1] + margin(l)]).collect()
 }
 
-fn box_noise(rng: &mut Philox, shape: ImageShape, limits: &[[f32; 2]], count: usize) -> Images {
+fn box_noise(rng: &mut Philox, shape: Shape, limits: &[[f32; 2]], count: usize) -> Images {
     let point = |rng: &mut Philox| -> Vec<f32> {
         limits.iter().map(|[low, high]| low + (high - low) * rng.random_range(0.0_f32..1.0)).collect()
     };

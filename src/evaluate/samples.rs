@@ -7,7 +7,7 @@
 use super::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
 use super::features::{Manifolds, NEIGHBOURS, frechet, kernel_distance};
 use super::{Subject, spread, wrapped};
-use crate::data::{Examples, ImageShape, Images};
+use crate::data::{Examples, Images, Shape};
 use crate::random::{Philox, Stream};
 use crate::{Result, Sampler};
 use nalgebra::DMatrixView;
@@ -152,7 +152,7 @@ fn not_finite(images: &Images) -> usize {
 }
 
 /// Why the classifier can't look at images of a shape, if so.
-fn refusal(shape: ImageShape) -> Option<String> {
+fn refusal(shape: Shape) -> Option<String> {
     let none = Images { shape, values: Vec::new() };
     none.padded_to(INPUT).err().map(|_| {
         format!(

@@ -2,7 +2,7 @@
 //!
 //! A point is an image of 2 channels and 1 pixel: channel 0 is x, channel 1 is y.
 
-use crate::data::{ImageShape, Images};
+use crate::data::{Images, Shape};
 use crate::picture::plot::{Frame, Landscape, Point, Square, Trajectories};
 use crate::plan::ChainConfig;
 use crate::{Device, EnergyModel, Error, Model, Result, Sampler};
@@ -30,7 +30,7 @@ pub fn images(points: &[Point]) -> Images {
 ///
 /// # Errors
 /// [`Error::Usage`] says what is needed.
-pub fn check(shape: ImageShape) -> Result<()> {
+pub fn check(shape: Shape) -> Result<()> {
     if shape == POINT {
         return Ok(());
     }

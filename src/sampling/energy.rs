@@ -15,7 +15,7 @@ const BATCH: usize = 256;
 pub struct EnergyModel {
     machine: Machine,
     plan: EnergyPlan,
-    shape: crate::data::ImageShape,
+    shape: crate::data::Shape,
     at_once: usize,
     pub(crate) standard: Option<Standard>,
 }
@@ -37,7 +37,7 @@ impl EnergyModel {
     }
 
     /// The shape of one example.
-    pub fn shape(&self) -> crate::data::ImageShape {
+    pub fn shape(&self) -> crate::data::Shape {
         self.shape
     }
 

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Model;
 use crate::data::standard::Standard;
-use crate::data::{ImageShape, Images};
+use crate::data::{Images, Shape};
 use crate::device::{Device, Machine};
 use crate::kernels::State;
 use crate::kernels::dynamics::Form;
@@ -17,7 +17,7 @@ const LENGTHS: [u32; 3] = [1, 10, 100];
 pub struct Sampler {
     machine: Machine,
     plan: SamplerPlan,
-    shape: ImageShape,
+    shape: Shape,
     standard: Option<Standard>,
     count: usize,
     state: State, // of the first share

@@ -6,7 +6,7 @@ use super::log::{HeldOutFigures, HeldOutFile, MetricsFile, MetricsMean, StepMetr
 use super::{Halt, Outcome, PendingMetrics, Rollback, Trainer};
 use crate::checkpoint::Checkpoint;
 use crate::data::toy::POINT;
-use crate::data::{Dataset, ImageShape, Images};
+use crate::data::{Dataset, Images, Shape};
 use crate::evaluate::point_metrics::{Figures, Judge, POINTS};
 use crate::files::write_atomically;
 use crate::kernels::dynamics::Form;
@@ -642,7 +642,7 @@ fn read_figures(path: &Path, step: u64) -> Result<Vec<serde_json::Value>> {
 }
 
 /// Uniform noise that held-out images are compared with.
-fn uniform_noise(seed: u64, shape: ImageShape, count: usize) -> Images {
+fn uniform_noise(seed: u64, shape: Shape, count: usize) -> Images {
     use rand::RngExt;
     let mut rng = Philox::new(seed, Stream::HeldOutNoise);
     let values = (0..count * shape.len()).map(|_| rng.random_range(-1.0_f32..1.0)).collect();

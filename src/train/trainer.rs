@@ -254,8 +254,8 @@ impl Trainer {
         let mut network = config.network(dataset.train.shape())?;
         let (examples, input) = (&dataset.train, network.input);
         let shape = examples.shape();
-        let is_points = matches!(examples, Examples::Floats(_)) && shape.is_points();
-        if shape != input && (is_points || input.is_points()) {
+        let is_single_row = matches!(examples, Examples::Floats(_)) && shape.is_single_row();
+        if shape != input && (is_single_row || input.is_single_row()) {
             return Err(Error::Network(format!(
                 "`{}` takes examples of {input} (channels x height x width), and those of {} are {shape}",
                 network.name, dataset.name
@@ -273,7 +273,7 @@ impl Trainer {
                             toy (`rings:10000`)";
                 return Err(Error::setting("data.standardize", text));
             };
-            if !shape.is_points() {
+            if !shape.is_single_row() {
                 let text = "is of points and sequences, and these are images: leave it `none`";
                 return Err(Error::setting("data.standardize", text));
             }

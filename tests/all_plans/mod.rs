@@ -2,7 +2,7 @@
 
 use crate::common;
 use std::collections::BTreeSet;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::data::toy::TOYS;
 use thalweg::kernels::Kernel;
 use thalweg::kernels::chain::Hidden;
@@ -28,7 +28,7 @@ pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
 /// Every kind of plan that a network can take.
 pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<Plan> {
     let chain = ChainConfig { steps: 2, ..ChainConfig::default() };
-    let smaller = ImageShape {
+    let smaller = Shape {
         height: network.input.height.max(2) - 1,
         width: network.input.width.max(5) - 4,
         ..network.input
@@ -134,7 +134,7 @@ pub fn preset_plans() -> Vec<(String, Plan)> {
     for name in PRESETS {
         let network = preset(name).unwrap();
         let source = match network.input {
-            ImageShape { height: 1, .. } => ExampleStorage::Floats,
+            Shape { height: 1, .. } => ExampleStorage::Floats,
             _ => ExampleStorage::Bytes,
         };
         for (path, target) in gpu_paths(128) {
@@ -169,7 +169,7 @@ pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
             if let Some(objective) = score {
                 recipe = common::with_objective(recipe, objective);
             }
-            let shape = ImageShape { channels: 1, height: 28, width: 28 };
+            let shape = Shape { channels: 1, height: 28, width: 28 };
             let data = TrainingData::new(ExampleStorage::Bytes, 60_000, shape);
             let sampling = ChainConfig { form: Form::NoiseLast, ..ChainConfig::default() };
             all.extend([

@@ -4,7 +4,7 @@
 //! epoch): a Feistel network whose domain is a little larger than the data set, walked until it lands inside ("cycle
 //! walking", Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
 
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, normals, philox, quads};
 
@@ -74,9 +74,9 @@ pub struct DrawReal {
     /// where it lies in one buffer.
     pub part: Range<u32>,
     /// Shape of the network's input.
-    pub shape: ImageShape,
+    pub shape: Shape,
     /// Shape of the data set's images: not larger; what is missing is padded with -1, evenly, the odd one behind.
-    pub data_shape: ImageShape,
+    pub data_shape: Shape,
     /// Whether the data set is of floats, which may be any numbers, and not of bytes, which stay in [-1, 1].
     pub floats: bool,
     /// Standard deviation of the noise.
@@ -156,7 +156,7 @@ impl KernelSpec for DrawReal {
             (65, 8, 3, [4, 4], [1, 3]),
         ] {
             let [shape, data_shape] =
-                [size, data_size].map(|[height, width]| ImageShape { channels, height, width });
+                [size, data_size].map(|[height, width]| Shape { channels, height, width });
             for step in [0, 2, 8, 1000] {
                 let state = bench.at_step(step);
                 let values = n_images as usize * data_shape.len();
