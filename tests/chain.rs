@@ -4,7 +4,7 @@ use crate::common;
 
 use thalweg::data::Shape;
 use thalweg::device::compare::compare;
-use thalweg::device::{ChainPath, Chains, Device, Machine};
+use thalweg::device::{ChainPath, Chains, Device, Executor};
 use thalweg::kernels::State;
 use thalweg::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use thalweg::kernels::dynamics::{Form, Interpolation};
@@ -94,20 +94,24 @@ async fn chains(
     target: Target,
 ) -> Vec<f32> {
     let plan = sampler_plan(network, count, &chain_config(form), &[steps], target);
-    let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+    let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
     let parameters: Vec<f32> = network.initial_parameters(7).iter().map(|p| p * 1.5 + 0.01).collect();
-    machine.write_floats(plan.pass.parameters, &parameters);
-    machine.write(plan.state, 0, bytemuck::cast_slice(&[State { step: 3, seed_low: 5, ..State::default() }]));
-    machine.run(plan.start).unwrap();
-    machine.run(plan.noise).unwrap();
+    executor.write_floats(plan.pass.parameters, &parameters);
+    executor.write(
+        plan.state,
+        0,
+        bytemuck::cast_slice(&[State { step: 3, seed_low: 5, ..State::default() }]),
+    );
+    executor.run(plan.start).unwrap();
+    executor.run(plan.noise).unwrap();
     if target.fused_steps > 0 {
         // Launch by launch against the twins, and then once more as a whole.
-        let report = compare(&mut machine, plan.chains[0].1).await.unwrap();
+        let report = compare(&mut executor, plan.chains[0].1).await.unwrap();
         assert!(report.parted().is_none(), "{}: {report}", network.name);
-        machine.run(plan.noise).unwrap();
+        executor.run(plan.noise).unwrap();
     }
-    machine.run(plan.chains[0].1).unwrap();
-    let blocks = machine.read_floats(plan.pass.x).await.unwrap();
+    executor.run(plan.chains[0].1).unwrap();
+    let blocks = executor.read_floats(plan.pass.x).await.unwrap();
     let shape = network.input;
     plan.plan.from_blocks(&blocks, count, shape.channels, shape.height * shape.width)
 }

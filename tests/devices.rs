@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 use thalweg::data::{Examples, Images};
-use thalweg::device::{ChainPath, Chains, Device, Machine};
+use thalweg::device::{ChainPath, Chains, Device, Executor};
 use thalweg::evaluate::ais::{Annealing, Base, Settings};
 use thalweg::gpu::{Gpu, Limits, adapters};
 use thalweg::kernels::State;
@@ -41,24 +41,24 @@ async fn chains(
     target: Target,
 ) -> Vec<u32> {
     let plan = sampler_plan_in_shares(&model.network, (count, at_once), chain_config, &[3], target);
-    let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
-    machine.write_floats(plan.pass.parameters, &model.parameters);
-    machine.run(plan.start).unwrap();
+    let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
+    executor.write_floats(plan.pass.parameters, &model.parameters);
+    executor.run(plan.start).unwrap();
     let shape = model.network.input;
     let mut all = Vec::new();
     for share in &plan.shares {
         let state = State { seed_low: 5, first_image: share.images.start as u32, ..State::default() };
         for (program, chain_base) in [(plan.noise, 0), (plan.chains[0].1, 0), (plan.chains[0].1, 3)] {
             if let Some(turn) = share.turn {
-                machine.run(turn.load).unwrap();
+                executor.run(turn.load).unwrap();
             }
-            machine.write(plan.state, 0, bytemuck::cast_slice(&[State { chain_base, ..state }]));
-            machine.run(program).unwrap();
+            executor.write(plan.state, 0, bytemuck::cast_slice(&[State { chain_base, ..state }]));
+            executor.run(program).unwrap();
             if let Some(turn) = share.turn {
-                machine.run(turn.store).unwrap();
+                executor.run(turn.store).unwrap();
             }
         }
-        let blocks = machine.read_floats(share.kept[0]).await.unwrap();
+        let blocks = executor.read_floats(share.kept[0]).await.unwrap();
         let (n, pixels) = (share.images.len(), shape.height * shape.width);
         all.extend(plan.plan.from_blocks(&blocks, n, shape.channels, pixels).iter().map(|x| x.to_bits()));
     }
@@ -208,9 +208,9 @@ fn what_is_cut_comes_to_the_same_bits() {
                 let mut config = tiny();
                 config.set("train.batch=70").unwrap();
                 let mut trainer = Trainer::new(&device, &config, &digits()[0]).await.unwrap();
-                let before = trainer.machine().counters();
+                let before = trainer.executor().counters();
                 let metrics = steps(&mut trainer, &[2]).await;
-                let after = trainer.machine().counters();
+                let after = trainer.executor().counters();
                 assert_eq!(after.submissions - before.submissions > 1, flop.is_some());
                 assert_eq!((after.uploads, after.waits), (before.uploads, before.waits + 1));
                 let launches = trainer.plan().plan.programs[trainer.plan().step.0].len();

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
 use thalweg::cpu::Isa;
 use thalweg::data::{ByteImages, Examples, Shape, byte_to_value};
-use thalweg::evaluate::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
+use thalweg::evaluate::classifier::{CLASSES, Classified, Classifier, FEATURES, INPUT};
 use thalweg::evaluate::features::{Manifolds, frechet, kernel_distance};
 use thalweg::evaluate::samples::{Classes, nearest};
 use thalweg::evaluate::{Subject, outliers, samples, spread};
@@ -29,8 +29,8 @@ fn golden(name: &str) -> Vec<f32> {
     }
 }
 
-fn on(device: &Device, images: &Images) -> Seen {
-    pollster::block_on(async { Classifier::new(device).await.unwrap().look(images).await.unwrap() })
+fn on(device: &Device, images: &Images) -> Classified {
+    pollster::block_on(async { Classifier::new(device).await.unwrap().classify(images).await.unwrap() })
 }
 
 /// What is largest by magnitude, and the largest error.
@@ -49,9 +49,9 @@ fn classifier_is_pytorchs_on_every_device() {
     let mut failures = Failures::default();
     let cpus = Isa::available().into_iter().map(Device::Cpu);
     for device in cpus.chain([gpu()]) {
-        let seen = on(&device, &images);
+        let classified = on(&device, &images);
         for (name, values, reference) in
-            [("features", &seen.features, &features), ("logits", &seen.logits, &logits)]
+            [("features", &classified.features, &features), ("logits", &classified.logits, &logits)]
         {
             let error = error(values, reference);
             failures.check(error <= 2e-6, || format!("{device}: {name} are {error:.1e} off"));
@@ -69,15 +69,15 @@ fn classifier_knows_digits_that_it_never_saw() {
     let held_out = Dataset::open("digits").unwrap().held_out;
     let labels = golden("labels");
     assert_eq!((held_out.count(), labels.len()), (1000, 1000));
-    let seen = on(&Device::cpu(), &held_out);
-    let guesses = seen
+    let classified = on(&Device::cpu(), &held_out);
+    let guesses = classified
         .logits
         .chunks_exact(CLASSES)
         .map(|logits| (0..CLASSES).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as f32);
     let right = guesses.zip(&labels).filter(|(guess, label)| guess == *label).count();
     assert!(right >= 985, "{right} of 1,000 are right");
     // The shares that `evaluate` tells are those of the labels, but for the mistakes.
-    let classes = Classes::of(&seen);
+    let classes = Classes::of(&classified);
     for (class, share) in classes.shares.iter().enumerate() {
         let of_labels = labels.iter().filter(|label| **label == class as f32).count() as f64 / 1000.0;
         assert!((share - of_labels).abs() < 0.01, "{class}: {share}, not {of_labels}");
@@ -94,17 +94,17 @@ fn classes_are_counted() {
         logits
     };
     let logits = [logits(3, 9.0), logits(7, 91.0), logits(3, 1e30), logits(0, 27.0)].concat();
-    let classes = Classes::of(&Seen { features: Vec::new(), logits });
+    let classes = Classes::of(&Classified { features: Vec::new(), logits });
     let confidence = (0.5 + 0.91 + 1.0 + 0.75) / 4.0;
     assert!((classes.confidence - confidence).abs() < 1e-5, "{classes:?}");
     assert_eq!(classes.shares, [0.25, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.25, 0.0, 0.0]);
     assert!((classes.entropy - 1.5 * 2.0_f64.ln()).abs() < 1e-12 && classes.rarest == 0.0, "{classes:?}");
     let even = (0..CLASSES * CLASSES).map(|i| f32::from(u8::from(i % CLASSES == i / CLASSES))).collect();
-    let even = Classes::of(&Seen { features: Vec::new(), logits: even });
+    let even = Classes::of(&Classified { features: Vec::new(), logits: even });
     assert!((even.entropy - 10.0_f64.ln()).abs() < 1e-12 && even.rarest == 0.1, "{even:?}");
     // An image that is not finite is of no class.
     let broken = [[0.0; CLASSES], [f32::NAN; CLASSES]].concat();
-    let broken = Classes::of(&Seen { features: Vec::new(), logits: broken });
+    let broken = Classes::of(&Classified { features: Vec::new(), logits: broken });
     let Classes { confidence, shares, entropy, rarest } = broken;
     assert!(shares.iter().chain(&[confidence, entropy, rarest]).all(|x| x.is_nan()), "{broken:?}");
 }
@@ -114,7 +114,7 @@ fn features_are_scaled_to_one_length() {
     // Half of the features 3, half 4: mean square 12.5.
     let image: Vec<f32> = (0..FEATURES).map(|i| if i % 2 == 0 { 3.0 } else { -4.0 }).collect();
     let features = [image.clone(), image.iter().map(|f| f * 1e-3).collect(), vec![0.0; FEATURES]].concat();
-    let scaled = Seen { features, logits: Vec::new() }.scaled_features();
+    let scaled = Classified { features, logits: Vec::new() }.scaled_features();
     for (i, value) in scaled.iter().enumerate() {
         let want = if i < 2 * FEATURES { image[i % FEATURES] / 12.5_f32.sqrt() } else { 0.0 };
         assert!((value - want).abs() < 1e-6, "{i}: {value}, not {want}");
@@ -380,8 +380,10 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
                 sampler.run(7).unwrap();
                 let images = sampler.images().await.unwrap();
                 let mut classifier = Classifier::new(&device).await.unwrap();
-                let (own, real) =
-                    (classifier.look(&images).await.unwrap(), classifier.look(&held_out).await.unwrap());
+                let (own, real) = (
+                    classifier.classify(&images).await.unwrap(),
+                    classifier.classify(&held_out).await.unwrap(),
+                );
                 let set = &figures.sets[set];
                 let (distances, name) = (set.distances.unwrap(), &set.name);
                 let (own_features, real) = (own.scaled_features(), real.scaled_features());
@@ -439,16 +441,16 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
                     .await
                     .unwrap();
                 let mut energies = EnergyModel::new(&device, &model).await.unwrap();
-                let mut look = async |images: &Images| {
+                let mut classify = async |images: &Images| {
                     let mut images = images.padded_to(model.network.input).unwrap();
                     images.values.iter_mut().for_each(|value| *value *= alpha);
                     let (energies, gradients) = energies.energies_and_gradients(&images).await.unwrap();
                     let square = |i| gradients.image(i).iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
                     (energies, (0..gradients.count()).map(square).collect::<Vec<_>>())
                 };
-                let real = look(&held_out).await;
+                let real = classify(&held_out).await;
                 for ((name, images), told) in sets.iter().zip(&told.sets) {
-                    let others = look(images).await;
+                    let others = classify(images).await;
                     let wide = |energies: &[f32]| energies.iter().map(|e| f64::from(*e)).collect::<Vec<_>>();
                     let want = share_of_pairs(&wide(&real.0), &wide(&others.0));
                     failures.check(

@@ -10,7 +10,7 @@ use common::{
 use thalweg::cpu::Isa;
 use thalweg::data::Shape;
 use thalweg::device::compare::compare;
-use thalweg::device::{Device, Machine};
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::activation_jet::{ActivationJet, Jet, curves};
 use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
 use thalweg::kernels::perturb::Perturb;
@@ -278,27 +278,27 @@ fn through_the_plan(
     let Layout::PerBlock(features) = plan.plan.buffers[plan.pass.x.0].layout else {
         panic!("x is per block")
     };
-    let mut machine = Machine64::new(&plan.plan);
-    machine.buffers[plan.state.0].fill(0.0);
-    machine.buffers[plan.state.0][0] = STEP.into();
-    machine.set(plan.pass.parameters, parameters);
+    let mut executor = Machine64::new(&plan.plan);
+    executor.buffers[plan.state.0].fill(0.0);
+    executor.buffers[plan.state.0][0] = STEP.into();
+    executor.set(plan.pass.parameters, parameters);
     let zeros = plan.plan.buffers.iter().position(|b| b.name == "zeros").unwrap();
-    machine.buffers[zeros].fill(0.0);
-    machine.set(plan.pass.x, &blocks.0);
+    executor.buffers[zeros].fill(0.0);
+    executor.set(plan.pass.x, &blocks.0);
     if let Some(drawn) = score.drawn {
-        machine.set(drawn, &blocks.1);
+        executor.set(drawn, &blocks.1);
     }
     if let Derivatives::Tangent { level, .. } = score.derivatives {
-        machine.set(level, &blocks.2);
+        executor.set(level, &blocks.2);
     }
-    machine.run(&plan.plan.programs[plan.start.0]);
-    machine.run(&update[..loss]);
+    executor.run(&plan.plan.programs[plan.start.0]);
+    executor.run(&update[..loss]);
 
     let Kernel::ScoreLoss(kernel) = &update[loss].kernel else { panic!("no loss") };
     let (jet, lanes) = (objective.jet(features), plan.plan.lanes as usize);
     assert_eq!(kernel.jet, jet);
     let (energies, residual) =
-        (machine.get(score.energies(&plan.pass)).to_vec(), machine.get(update[loss].bindings[2]).to_vec());
+        (executor.get(score.energies(&plan.pass)).to_vec(), executor.get(update[loss].bindings[2]).to_vec());
     let share = f64::from(kernel.share);
     let mut grad_energies = vec![0.0; energies.len()];
     let mut sum = 0.0;
@@ -324,10 +324,10 @@ fn through_the_plan(
         }
     }
     if let Derivatives::Jet(jet) = &score.derivatives {
-        machine.set(jet.grad_energies, &grad_energies);
+        executor.set(jet.grad_energies, &grad_energies);
     }
-    machine.run(&update[loss + 1..squares]);
-    (sum / n as f64, machine.get(plan.gradient).to_vec(), energies, grad_energies)
+    executor.run(&update[loss + 1..squares]);
+    (sum / n as f64, executor.get(plan.gradient).to_vec(), energies, grad_energies)
 }
 
 #[test]
@@ -502,18 +502,18 @@ fn compare_steps(device: &Device, target: Target) {
             let (recipe, data) = recipe(&network, batch, batch + 2, objective);
             let plan = training_plan(&network, &recipe, &data, target);
             let report = pollster::block_on(async {
-                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+                let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
                 let parameters: Vec<f32> =
                     random_parameters(&mut rng, &network).iter().map(|p| *p as f32).collect();
-                machine.write_floats(plan.pass.parameters, &parameters);
+                executor.write_floats(plan.pass.parameters, &parameters);
                 let state =
                     State { step: i as u32, seed_low: j as u32, replay_length: 1, ..State::default() };
-                machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+                executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
                 let data = plan.data[0].buffer;
                 let bytes: Vec<u32> = (0..plan.plan.len_of(data)).map(|_| rng.next() as u32).collect();
-                machine.write(data, 0, &bytes);
-                machine.run(plan.start).unwrap();
-                compare(&mut machine, plan.step).await.unwrap()
+                executor.write(data, 0, &bytes);
+                executor.run(plan.start).unwrap();
+                compare(&mut executor, plan.step).await.unwrap()
             });
             if let Some(parting) = report.parted() {
                 failures.push(format!("{device}, {}, {objective:?}: {parting}", network.name));

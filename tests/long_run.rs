@@ -6,7 +6,7 @@ use common::{Failures, Rng};
 use std::f64::consts::PI;
 use thalweg::data::{Images, Shape};
 use thalweg::evaluate::Subject;
-use thalweg::evaluate::long_run::{Figures, LongRun, MULTIPLES, measure};
+use thalweg::evaluate::long_run::{LongRun, LongRunMetrics, MULTIPLES, measure};
 use thalweg::evaluate::mixing::{effective_size, split_r_hat};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::{Form, Interpolation};
@@ -176,8 +176,9 @@ fn chains_that_settle_are_told_from_those_that_do_not() {
         failures
             .check(good.lengths.iter().map(|l| l.draws).eq(draws.map(|n| n * chains)), || format!("{good}"));
         // Held out: six times (0.5, 0.5), of energy (0.25 + 4 * 0.25) / 2.
-        let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid, .. } =
-            good.held_out;
+        let LongRunMetrics {
+            energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid, ..
+        } = good.held_out;
         let want = [0.625, 0.0, 0.5, 0.0, 0.0, 0.0];
         let got = [energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite];
         failures.close("held out", &got, &want, 1e-6, 0.0);

@@ -9,7 +9,7 @@ use thalweg::checkpoint::Checkpoint;
 use thalweg::checkpoint::{Model, Weights};
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, Images, Shape};
-use thalweg::device::{Device, Machine};
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::augment_starts::{AugmentStarts, Augmentation};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::draw_real::permute_of;
@@ -127,16 +127,16 @@ fn persistent_chains_go_back_to_their_slots() {
         let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         let features = trainer.network().input.len();
         let mut moved = vec![0; 50];
-        let mut before = trainer.machine().read_floats(trainer.plan().replay).await.unwrap();
+        let mut before = trainer.executor().read_floats(trainer.plan().replay).await.unwrap();
         assert_eq!(before.len(), 50 * features);
         assert!(before.iter().all(|v| (-1.0..=1.0).contains(v)) && before.contains(&1.0), "clamped normals");
         for step in 0..30 {
             steps(&mut trainer, &[1]).await;
-            let replay = trainer.machine().read_floats(trainer.plan().replay).await.unwrap();
+            let replay = trainer.executor().read_floats(trainer.plan().replay).await.unwrap();
             let mut slots: Vec<u32> =
                 (0..20).map(|i| permute_of(Stream::Subsets, i, 50, step, [7, 0])).collect();
             let plan = trainer.plan();
-            let x = trainer.machine().read_floats(plan.pass.x).await.unwrap();
+            let x = trainer.executor().read_floats(plan.pass.x).await.unwrap();
             let lanes = plan.plan.lanes as usize;
             let x = &x[plan.half_blocks as usize * lanes * features..];
             for (i, slot) in slots.iter().enumerate() {
@@ -157,7 +157,7 @@ fn persistent_chains_go_back_to_their_slots() {
         }
         // 12 times on average, with a deviation of 2.7.
         assert!(moved.iter().all(|n| (2..=22).contains(n)), "{moved:?}");
-        let state = State::of(&trainer.machine().read(trainer.plan().state).await.unwrap());
+        let state = State::of(&trainer.executor().read(trainer.plan().state).await.unwrap());
         assert_eq!((state.replay_head, state.replay_length), (0, 50));
     });
 }
@@ -190,17 +190,21 @@ fn chains_start_where_they_should() {
         let data = TrainingData::new(ExampleStorage::Bytes, 24, network.input);
         let plan = training_plan(&network, &recipe, &data, Target::CPU);
         pollster::block_on(async {
-            let mut machine = Machine::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
+            let mut executor = Executor::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
             let data = plan.data[0].buffer;
             let len = plan.plan.len_of(data);
-            machine.write(data, 0, &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>());
-            machine.write(
+            executor.write(
+                data,
+                0,
+                &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>(),
+            );
+            executor.write(
                 plan.state,
                 0,
                 bytemuck::cast_slice(&[State { step: 1, seed_low: 3, ..State::default() }]),
             );
-            machine.run(plan.step).unwrap();
-            let x = machine.read_floats(plan.pass.x).await.unwrap();
+            executor.run(plan.step).unwrap();
+            let x = executor.read_floats(plan.pass.x).await.unwrap();
             let (positive, negative) = x.split_at(x.len() / 2);
             let pixels = network.input.len();
             let positive = plan.plan.from_blocks(positive, 5, 1, pixels);
@@ -412,7 +416,7 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
         // (1 + t) / (10 + t) is less than 0.75 up to step 26.
         for step in 0..30 {
             steps(&mut trainer, &[1]).await;
-            let raw = trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap();
+            let raw = trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap();
             let kept = 0.75_f64.min((1.0 + f64::from(step)) / (10.0 + f64::from(step)));
             for (average, raw) in average.iter_mut().zip(&raw) {
                 *average = kept * *average + (1.0 - kept) * f64::from(*raw);
@@ -423,7 +427,7 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
             assert!(difference.is_none(), "{difference:?}");
         }
         checkpoint(&trainer).await.save(&path).unwrap();
-        let raw = trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap();
+        let raw = trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap();
         let model = trainer.model().await.unwrap();
         assert_ne!(model.parameters, raw);
         assert_eq!(Model::load(&path, None).unwrap(), model);

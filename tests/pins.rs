@@ -132,7 +132,7 @@ fn digest(plan: &Plan) -> u64 {
 async fn line(device: &Device, name: &str, preset: &str, settings: &[&str]) -> String {
     let (config, dataset) = run(preset, settings);
     let mut trainer = Trainer::new(device, &config, &dataset).await.unwrap_or_else(|e| panic!("{name}: {e}"));
-    let mut text = format!("{name} plan {:016x}\n{name} losses", digest(trainer.machine().plan()));
+    let mut text = format!("{name} plan {:016x}\n{name} losses", digest(trainer.executor().plan()));
     for metrics in steps(&mut trainer, &[4, 6]).await {
         write!(text, " {:08x}", metrics.loss.to_bits()).unwrap();
     }

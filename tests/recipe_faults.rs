@@ -70,7 +70,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 async fn parameters(trainer: &Trainer) -> Vec<f32> {
-    trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap()
+    trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap()
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
@@ -102,8 +102,8 @@ async fn outcome(config: &Recipe) -> Option<Vec<u32>> {
     let metrics = trainer.submit(5).unwrap().outcome().await.unwrap().metrics;
     all.extend(metrics.iter().flat_map(|row| [row.loss, row.gradient_norm].map(f32::to_bits)));
     all.extend(bits(&parameters(&trainer).await));
-    all.extend(trainer.machine().read(trainer.plan().state).await.unwrap());
-    all.extend(bits(&trainer.machine().read_floats(trainer.plan().replay).await.unwrap()));
+    all.extend(trainer.executor().read(trainer.plan().state).await.unwrap());
+    all.extend(bits(&trainer.executor().read_floats(trainer.plan().replay).await.unwrap()));
     let (model, chain_config) = (trainer.model().await.unwrap(), config.sampling_chain());
     all.extend(bits(&model.parameters));
     let mut sampler = Sampler::new(&Device::cpu(), &model, 4, &chain_config, 3).await.ok()?;
@@ -386,7 +386,7 @@ fn any_number_of_steps_may_be_submitted_at_once() {
             // Where the guard halts training, what comes after it has no rows.
             let nan = vec![f32::NAN; at_once.network().n_parameters];
             let parameters = at_once.plan().pass.parameters;
-            at_once.machine_mut().write_floats(parameters, &nan);
+            at_once.executor_mut().write_floats(parameters, &nan);
             let outcome = at_once.submit(200).unwrap().outcome().await.unwrap();
             assert_eq!((outcome.metrics.len(), outcome.halt.unwrap().step), (1, 151));
         }
@@ -482,7 +482,7 @@ fn averages_leave_the_initial_weights_behind() {
             // Back to a snapshot, the average is what it was there.
             let nan = vec![f32::NAN; first.len()];
             let weights = parts.plan().pass.parameters;
-            parts.machine_mut().write_floats(weights, &nan);
+            parts.executor_mut().write_floats(weights, &nan);
             let halt = parts.submit(3).unwrap().outcome().await.unwrap().halt.unwrap();
             parts.roll_back(halt).await.unwrap();
             let to = u32::try_from(parts.step()).unwrap();

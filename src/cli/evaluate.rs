@@ -15,7 +15,7 @@ use thalweg::data::reading::Reading;
 use thalweg::data::{Examples, Opened, npz};
 use thalweg::evaluate::ais::{self, Annealed, BaseKind, temperature_of};
 use thalweg::evaluate::long_run::{self, LongRun};
-use thalweg::evaluate::point_metrics::{Judge, POINTS};
+use thalweg::evaluate::point_metrics::{POINTS, PointEvaluator};
 use thalweg::evaluate::samples::{self, Fid};
 use thalweg::evaluate::{Report, Subject, outliers, points, spread};
 use thalweg::kernels::dynamics::Form;
@@ -282,9 +282,9 @@ async fn of_points(
     let spinner = ProgressBar::new_spinner();
     spinner.enable_steady_tick(Duration::from_millis(200));
     spinner.set_message("samples");
-    let judge = dataset.as_ref().and_then(|set| Judge::new(set, seed));
-    let figures = match &judge {
-        Some(judge) => Some(points::measure(&subject, judge, POINTS).await?),
+    let evaluator = dataset.as_ref().and_then(|set| PointEvaluator::new(set, seed));
+    let figures = match &evaluator {
+        Some(evaluator) => Some(points::measure(&subject, evaluator, POINTS).await?),
         None => None,
     };
     spinner.finish_and_clear();

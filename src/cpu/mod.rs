@@ -164,7 +164,7 @@ macro_rules! by_isa {
                 Isa::Reference => $reference,
                 Isa::Plain if lanes.is_multiple_of(16) => bodies::$body::<simd::Base<4>>($($argument),*),
                 Isa::Plain => bodies::$body::<simd::Base<2>>($($argument),*),
-                // SAFETY: this processor has AVX2 and FMA: `Machine::new` and `peak_gflops`, from which all calls come, go on only
+                // SAFETY: this processor has AVX2 and FMA: `Executor::new` and `peak_gflops`, from which all calls come, go on only
                 // with an `isa` that `Isa::is_available`.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 if lanes.is_multiple_of(16) => unsafe { avx2($($argument),*) },
@@ -219,8 +219,8 @@ macro_rules! by_pairs {
                 fn bf16($($argument: $type),*) {
                     $body($($argument),*);
                 }
-                // SAFETY: this processor has AVX512-BF16 and -BW, and what they need: a `Machine` has pairs only with `Isa::Bf16`,
-                // and `Machine::new`, `peak_gflops` and `bf16_rate` go on only if that is available.
+                // SAFETY: this processor has AVX512-BF16 and -BW, and what they need: a `Executor` has pairs only with `Isa::Bf16`,
+                // and `Executor::new`, `peak_gflops` and `bf16_rate` go on only if that is available.
                 unsafe { bf16($($argument),*) }
             }
             #[cfg(not(target_arch = "x86_64"))]
@@ -311,7 +311,7 @@ thread_local! {
 
 /// A plan with its buffers, ready to run.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Executor {
     plan: Arc<Plan>,
     isa: Isa,
     buffers: Vec<Vec<Line>>,
@@ -375,7 +375,7 @@ impl Transformed {
     }
 }
 
-impl Machine {
+impl Executor {
     /// Makes the buffers, all zero.
     ///
     /// # Errors

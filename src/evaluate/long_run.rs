@@ -34,7 +34,7 @@ pub struct LongRun {
     /// Steps of a chain in training, or else in sampling.
     pub training_steps: u32,
     /// The held-out images, to compare with; NaN where there are none.
-    pub held_out: Figures,
+    pub held_out: LongRunMetrics,
     /// Whether chains are clamped to a box, or are of images, so that values have a wall to be at.
     pub has_wall: bool,
     /// What chains have come to, for each of [`MULTIPLES`].
@@ -45,7 +45,7 @@ pub struct LongRun {
 
 /// What some images are like.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figures {
+pub struct LongRunMetrics {
     /// Mean energy.
     pub energy_mean: f64,
     /// Standard deviation of the energies.
@@ -75,7 +75,7 @@ pub struct Length {
     pub steps: u32,
     /// Where the chains are.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: LongRunMetrics,
     /// [`split_r_hat`] of the energies in the second half of the length.
     pub r_hat: f64,
     /// [`effective_size`] of these.
@@ -186,7 +186,7 @@ fn early(last: u32) -> impl Iterator<Item = u32> {
         .take_while(move |step| *step <= last)
 }
 
-fn figures(images: &Images, energies: &[f32], bound: f32, fid: Option<f64>) -> Figures {
+fn figures(images: &Images, energies: &[f32], bound: f32, fid: Option<f64>) -> LongRunMetrics {
     let finite = || images.values.iter().copied().filter(|x| x.is_finite());
     let n = finite().count() as f64;
     let [energy_mean, energy_std] = moments_of(energies.iter().copied().filter(|e| e.is_finite()));
@@ -195,7 +195,7 @@ fn figures(images: &Images, energies: &[f32], bound: f32, fid: Option<f64>) -> F
     let not_finite = if n == 0.0 { 1.0 } else { 1.0 - n / images.values.len() as f64 };
     let lost = energies.iter().filter(|e| !e.is_finite()).count();
     let energies_not_finite = if lost == 0 { 0.0 } else { lost as f64 / energies.len() as f64 };
-    Figures {
+    LongRunMetrics {
         energy_mean,
         energy_std,
         pixel_mean,
@@ -238,8 +238,8 @@ impl std::fmt::Display for LongRun {
             "at wall",
             "FID"
         )?;
-        let figures = |f: &mut std::fmt::Formatter<'_>, name: &str, steps: &str, of: &Figures| {
-            let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, fid, .. } = of;
+        let figures = |f: &mut std::fmt::Formatter<'_>, name: &str, steps: &str, of: &LongRunMetrics| {
+            let LongRunMetrics { energy_mean, energy_std, pixel_mean, pixel_std, saturated, fid, .. } = of;
             write!(f, "\n{name:20}{steps:>9}{:>11}", figure(*energy_mean, 3))?;
             write!(
                 f,

@@ -3,7 +3,7 @@
 use crate::checkpoint::Model;
 use crate::data::standard::Standard;
 use crate::data::{Images, Shape};
-use crate::device::{Device, Machine};
+use crate::device::{Device, Executor};
 use crate::kernels::State;
 use crate::kernels::dynamics::Form;
 use crate::plan::{ChainConfig, SamplerPlan, Share, sampler_plan_in_shares};
@@ -15,7 +15,7 @@ const LENGTHS: [u32; 3] = [1, 10, 100];
 /// Chains on a device.
 #[derive(Debug)]
 pub struct Sampler {
-    machine: Machine,
+    executor: Executor,
     plan: SamplerPlan,
     shape: Shape,
     standard: Option<Standard>,
@@ -45,28 +45,28 @@ impl Sampler {
         let make = |at_once| {
             sampler_plan_in_shares(&model.network, (count, at_once), chain_config, &LENGTHS, target)
         };
-        let (mut machine, plan, _) =
-            Machine::in_shares(device, (count, target.lanes), make, |plan| &plan.plan).await?;
-        machine.write_floats(plan.pass.parameters, &model.parameters);
-        machine.run(plan.start)?;
+        let (mut executor, plan, _) =
+            Executor::in_shares(device, (count, target.lanes), make, |plan| &plan.plan).await?;
+        executor.write_floats(plan.pass.parameters, &model.parameters);
+        executor.run(plan.start)?;
         let state = State { seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..State::default() };
-        machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+        executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
         let (shape, standard) = (model.network.input, model.network.standard.clone());
-        let mut sampler = Self { machine, plan, shape, standard, count, state };
-        sampler.in_turn(|machine, plan, _, _| machine.run(plan.noise))?;
+        let mut sampler = Self { executor, plan, shape, standard, count, state };
+        sampler.in_turn(|executor, plan, _, _| executor.run(plan.noise))?;
         Ok(sampler)
     }
 
     /// Does something with each share, which is in the plan's buffers meanwhile, with its state.
     fn in_turn(
         &mut self,
-        mut work: impl FnMut(&mut Machine, &SamplerPlan, &Share, State) -> Result<()>,
+        mut work: impl FnMut(&mut Executor, &SamplerPlan, &Share, State) -> Result<()>,
     ) -> Result<()> {
         for share in &self.plan.shares {
-            let state = begin_turn(&mut self.machine, &self.plan, share, self.state)?;
-            work(&mut self.machine, &self.plan, share, state)?;
+            let state = begin_turn(&mut self.executor, &self.plan, share, self.state)?;
+            work(&mut self.executor, &self.plan, share, state)?;
             if let Some(turn) = share.turn {
-                self.machine.run(turn.store)?;
+                self.executor.run(turn.store)?;
             }
         }
         Ok(())
@@ -88,17 +88,17 @@ impl Sampler {
         }
         let pixels = self.shape.height * self.shape.width;
         for share in &self.plan.shares {
-            let (plan, of_image) = (self.machine.plan(), self.shape.len());
+            let (plan, of_image) = (self.executor.plan(), self.shape.len());
             let values = &images.values[share.images.start * of_image..share.images.end * of_image];
             let blocks = plan.to_blocks(values, self.shape.channels, pixels);
             let decisions = share.kept.get(1).map(|kept| (*kept, vec![0.0; plan.len_of(*kept)]));
-            self.machine.write_floats(share.kept[0], &blocks);
+            self.executor.write_floats(share.kept[0], &blocks);
             if let Some((kept, zeros)) = decisions {
-                self.machine.write_floats(kept, &zeros);
+                self.executor.write_floats(kept, &zeros);
             }
         }
         self.state.chain_base = 0;
-        self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[self.state]));
+        self.executor.write(self.plan.state, 0, bytemuck::cast_slice(&[self.state]));
         Ok(())
     }
 
@@ -107,13 +107,13 @@ impl Sampler {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub fn run(&mut self, steps: u32) -> Result<()> {
-        self.in_turn(|machine, plan, _, mut state| {
+        self.in_turn(|executor, plan, _, mut state| {
             let end = state.chain_base + steps;
             for (length, program) in plan.chains.iter().rev() {
                 while end - state.chain_base >= *length {
-                    machine.run(*program)?;
+                    executor.run(*program)?;
                     state.chain_base += length;
-                    machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+                    executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
                 }
             }
             Ok(())
@@ -147,9 +147,9 @@ impl Sampler {
     pub async fn energies(&mut self) -> Result<Vec<f32>> {
         let mut energies = Vec::with_capacity(self.count);
         for share in &self.plan.shares {
-            begin_turn(&mut self.machine, &self.plan, share, self.state)?;
-            self.machine.run(self.plan.energies)?;
-            energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..share.images.len()]);
+            begin_turn(&mut self.executor, &self.plan, share, self.state)?;
+            self.executor.run(self.plan.energies)?;
+            energies.extend(&self.executor.read_floats(self.plan.pass.energies).await?[..share.images.len()]);
         }
         Ok(energies)
     }
@@ -182,19 +182,19 @@ impl Sampler {
     async fn read_kept(&self, number: usize, channels: usize, pixels: usize) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(self.count * channels * pixels);
         for share in &self.plan.shares {
-            let blocks = self.machine.read_floats(share.kept[number]).await?;
-            values.extend(self.machine.plan().from_blocks(&blocks, share.images.len(), channels, pixels));
+            let blocks = self.executor.read_floats(share.kept[number]).await?;
+            values.extend(self.executor.plan().from_blocks(&blocks, share.images.len(), channels, pixels));
         }
         Ok(values)
     }
 }
 
 /// Brings a share into the plan's buffers, and tells its state. Where there is one share it is there.
-fn begin_turn(machine: &mut Machine, plan: &SamplerPlan, share: &Share, state: State) -> Result<State> {
+fn begin_turn(executor: &mut Executor, plan: &SamplerPlan, share: &Share, state: State) -> Result<State> {
     let Some(turn) = share.turn else { return Ok(state) };
     let state = State { first_image: share.images.start as u32, ..state };
-    machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
-    machine.run(turn.load)?;
+    executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+    executor.run(turn.load)?;
     Ok(state)
 }
 
