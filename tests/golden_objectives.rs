@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
 use thalweg::cpu::Isa;
-use thalweg::data::ImageShape;
-use thalweg::device::{Device, Machine};
+use thalweg::data::Shape;
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::State;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::network::{Activation, LayerSpec, Network, Padding};
@@ -36,7 +36,7 @@ fn networks() -> [Network; 2] {
         dense(5, Activation::Elu),
         energy,
     ];
-    let shape = |channels, height, width| ImageShape { channels, height, width };
+    let shape = |channels, height, width| Shape { channels, height, width };
     [
         Network::new("mlp", shape(3, 1, 1), &mlp).unwrap(),
         Network::new("conv", shape(2, 6, 5), &image).unwrap(),
@@ -126,11 +126,11 @@ fn check(device: &Device, target: Target) {
             let plan = training_plan(&network, &recipe, &data, target);
             let score = plan.score.as_ref().unwrap();
             let (metrics, gradient) = pollster::block_on(async {
-                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+                let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
                 let put =
-                    |machine: &mut Machine, buffer, values: &[f32]| machine.write_floats(buffer, values);
-                put(&mut machine, plan.pass.parameters, &parameters);
-                put(&mut machine, plan.pass.x, &plan.plan.to_blocks(get("x"), shape.channels, pixels));
+                    |executor: &mut Executor, buffer, values: &[f32]| executor.write_floats(buffer, values);
+                put(&mut executor, plan.pass.parameters, &parameters);
+                put(&mut executor, plan.pass.x, &plan.plan.to_blocks(get("x"), shape.channels, pixels));
                 if let Some(drawn) = score.drawn {
                     // `[image][probe][channel][pixel]` to `[block][probe][pixel][channel][lane]`: five images are a block.
                     let values = get(&format!("{objective}.drawn"));
@@ -141,15 +141,15 @@ fn check(device: &Device, target: Target) {
                         let images: Vec<f32> = (0..N).flat_map(|i| of(i).to_vec()).collect();
                         blocks.extend(plan.plan.to_blocks(&images, shape.channels, pixels));
                     }
-                    put(&mut machine, drawn, &blocks);
+                    put(&mut executor, drawn, &blocks);
                 }
                 if let Derivatives::Tangent { level, .. } = score.derivatives {
-                    put(&mut machine, level, &plan.plan.to_blocks(get("level"), 1, 1));
+                    put(&mut executor, level, &plan.plan.to_blocks(get("level"), 1, 1));
                 }
-                machine.run(plan.start).unwrap();
-                machine.run(plan.update).unwrap();
-                let metrics = machine.read_floats(plan.metrics).await.unwrap();
-                (metrics, machine.read_floats(plan.gradient).await.unwrap())
+                executor.run(plan.start).unwrap();
+                executor.run(plan.update).unwrap();
+                let metrics = executor.read_floats(plan.metrics).await.unwrap();
+                (metrics, executor.read_floats(plan.gradient).await.unwrap())
             });
             let name = format!("{device}, {}.{objective}", network.name);
             let loss = get(&format!("{objective}.loss"));
@@ -228,7 +228,7 @@ fn contrastive() -> [(&'static str, Recipe); 7] {
 }
 
 /// Images `[image][channel][pixel]` as the ring has them, `[slot][pixel][channel]`.
-fn to_slots(images: &[f32], shape: ImageShape) -> Vec<f32> {
+fn to_slots(images: &[f32], shape: Shape) -> Vec<f32> {
     let pixels = shape.height * shape.width;
     let one = |image: &[f32]| -> Vec<f32> {
         (0..shape.len()).map(|i| image[i % shape.channels * pixels + i / shape.channels]).collect()
@@ -247,15 +247,15 @@ fn check_step(device: &Device, target: Target) {
             let data = TrainingData::new(ExampleStorage::Floats, 8, shape);
             let plan = training_plan(&network, &recipe, &data, target);
             let (metrics, gradient, x, new_replay) = pollster::block_on(async {
-                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
-                machine.write_floats(plan.pass.parameters, &parameters(&golden, &network));
-                machine.write_floats(plan.data[0].buffer, get("data"));
-                machine.write_floats(plan.replay, replay);
-                machine.write(plan.state, 0, bytemuck::cast_slice(&[STATE]));
-                machine.run(plan.start).unwrap();
-                machine.run(plan.step).unwrap();
+                let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
+                executor.write_floats(plan.pass.parameters, &parameters(&golden, &network));
+                executor.write_floats(plan.data[0].buffer, get("data"));
+                executor.write_floats(plan.replay, replay);
+                executor.write(plan.state, 0, bytemuck::cast_slice(&[STATE]));
+                executor.run(plan.start).unwrap();
+                executor.run(plan.step).unwrap();
                 let [metrics, gradient, x, replay] = [plan.metrics, plan.gradient, plan.pass.x, plan.replay]
-                    .map(|buffer| pollster::block_on(machine.read_floats(buffer)).unwrap());
+                    .map(|buffer| pollster::block_on(executor.read_floats(buffer)).unwrap());
                 (metrics[STATE.step as usize * METRICS..][..METRICS].to_vec(), gradient, x, replay)
             });
             let name = format!("{device}, {}.{objective}", network.name);

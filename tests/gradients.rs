@@ -426,19 +426,19 @@ fn energies_and_input_gradients_of_networks_match_differences() {
         let x = images(&mut rng, n_images, network.input.len());
         let lanes = target.lanes as usize;
 
-        let mut machine = Machine64::new(&plan.plan);
-        machine.set(plan.pass.parameters, &parameters);
-        machine.set(plan.pass.x, &to_blocks(&x, network.input.channels, lanes, 0.0));
-        machine.run(&plan.plan.programs[plan.start.0]);
-        machine.run(&plan.plan.programs[plan.gradients.0]);
+        let mut executor = Machine64::new(&plan.plan);
+        executor.set(plan.pass.parameters, &parameters);
+        executor.set(plan.pass.x, &to_blocks(&x, network.input.channels, lanes, 0.0));
+        executor.run(&plan.plan.programs[plan.start.0]);
+        executor.run(&plan.plan.programs[plan.gradients.0]);
         let pixels = network.input.height * network.input.width;
-        let gradient = machine.get(plan.pass.input_gradient);
+        let gradient = executor.get(plan.pass.input_gradient);
         let gradient = from_blocks(gradient, n_images, network.input.channels, pixels, lanes);
         let name = format!("{:?} {target:?}", network.layers);
         let energies: Vec<f64> = x.iter().map(|x| plain_energy(&network, &parameters, x)).collect();
         failures.close(
             &format!("{name}: E"),
-            &machine.get(plan.pass.energies)[..n_images],
+            &executor.get(plan.pass.energies)[..n_images],
             &energies,
             1e-12,
             1e-12,
@@ -477,7 +477,7 @@ fn energies_and_input_gradients_of_networks_match_differences() {
         machine32.run(&plan.plan.programs[plan.start.0]);
         machine32.run(&plan.plan.programs[plan.gradients.0]);
         for buffer in [plan.pass.energies, plan.pass.input_gradient] {
-            let want = machine.get(buffer);
+            let want = executor.get(buffer);
             failures.close(
                 &format!("{name}: f32"),
                 &machine32.floats(buffer),
@@ -553,17 +553,17 @@ fn parameter_gradients_of_the_loss_match_differences() {
 
         // Seeds from the twin, in f32, on energies in f64: they meet the derivative of the loss.
         let (forward, loss, backward) = tail(&plan);
-        let mut machine = Machine64::new(&plan.plan);
-        machine.set(plan.pass.parameters, &parameters);
-        machine.set(plan.pass.x, &x);
-        machine.run(&plan.plan.programs[plan.start.0]);
-        machine.run(forward);
+        let mut executor = Machine64::new(&plan.plan);
+        executor.set(plan.pass.parameters, &parameters);
+        executor.set(plan.pass.x, &x);
+        executor.run(&plan.plan.programs[plan.start.0]);
+        executor.run(forward);
         let mut machine32 = Machine32::new(&plan.plan);
         let state = State { step: 5, seed_low: 1, ..State::default() };
         machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
-        machine32.set(plan.pass.energies, machine.get(plan.pass.energies));
+        machine32.set(plan.pass.energies, executor.get(plan.pass.energies));
         machine32.run(loss);
-        let energies = machine.get(plan.pass.energies);
+        let energies = executor.get(plan.pass.energies);
         let mut grad_energies = vec![0.0; 2 * half];
         for i in 0..n_real as usize {
             grad_energies[i] = (1.0 + 0.2 * energies[i]) / f64::from(n_real);
@@ -589,9 +589,9 @@ fn parameter_gradients_of_the_loss_match_differences() {
         let want = [value, cdiv, value - cdiv, e_positive, e_negative, 0.0, f64::from(n_real), 0.0];
         failures.close(&format!("{name}: metrics"), row, &want, 1e-5, 1e-5);
 
-        machine.set(plan.pass.grad_energies, &grad_energies);
-        machine.run(backward);
-        let gradient = machine.get(plan.gradient).to_vec();
+        executor.set(plan.pass.grad_energies, &grad_energies);
+        executor.run(backward);
+        let gradient = executor.get(plan.gradient).to_vec();
         let places = sample(&mut rng, parameters.len(), 60);
         let want: Vec<f64> = places
             .iter()
@@ -664,15 +664,15 @@ fn parameter_gradients_of_the_penalties_match_differences() {
         let place = |name: &str| step.iter().position(|l| l.kernel.name() == name).unwrap();
         let (copy, loss, smooth) = (place("copy_images"), place("contrastive_loss"), place("smoothness"));
         let last = step.iter().rposition(|l| l.kernel.name() == "sum_squares").unwrap();
-        let mut machine = Machine64::new(&plan.plan);
-        machine.set(plan.pass.parameters, &parameters);
-        machine.set(plan.pass.x, &x);
-        machine.run(&plan.plan.programs[plan.start.0]);
-        machine.run(&step[copy + 1..loss]);
+        let mut executor = Machine64::new(&plan.plan);
+        executor.set(plan.pass.parameters, &parameters);
+        executor.set(plan.pass.x, &x);
+        executor.run(&plan.plan.programs[plan.start.0]);
+        executor.run(&step[copy + 1..loss]);
         let mut machine32 = Machine32::new(&plan.plan);
         let state = State { step: 5, seed_low: 1, ..State::default() };
         machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
-        machine32.set(plan.pass.energies, machine.get(plan.pass.energies));
+        machine32.set(plan.pass.energies, executor.get(plan.pass.energies));
         machine32.set(plan.pass.parameters, &parameters);
         machine32.run(&step[loss..=smooth]);
         let (squares, penalty) = (place("sum_squares"), place("add_penalty"));
@@ -684,12 +684,12 @@ fn parameter_gradients_of_the_penalties_match_differences() {
         let tolerance = 1e-5 * (1.0 + total.abs());
         failures.close(&format!("{name}: metrics"), row, &[total, cdiv, total - cdiv], tolerance, 0.0);
 
-        machine.set(plan.pass.grad_energies, &machine32.floats(plan.pass.grad_energies));
+        executor.set(plan.pass.grad_energies, &machine32.floats(plan.pass.grad_energies));
         let backward = step[smooth + 1..last]
             .iter()
             .filter(|l| !["sum_squares", "add_penalty"].contains(&l.kernel.name()));
-        backward.for_each(|launch| machine.run(std::slice::from_ref(launch)));
-        let gradient = machine.get(plan.gradient).to_vec();
+        backward.for_each(|launch| executor.run(std::slice::from_ref(launch)));
+        let gradient = executor.get(plan.gradient).to_vec();
         let places = sample(&mut rng, parameters.len(), 40);
         let want: Vec<f64> = places
             .iter()

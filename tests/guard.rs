@@ -130,11 +130,11 @@ async fn assert_whole(trainer: &mut Trainer, dataset: &Dataset, what: &str) {
 }
 
 async fn state(trainer: &Trainer) -> State {
-    State::of(&trainer.machine().read(trainer.plan().state).await.unwrap())
+    State::of(&trainer.executor().read(trainer.plan().state).await.unwrap())
 }
 
 async fn memory(trainer: &Trainer) -> Memory {
-    Memory::of(&trainer.machine().read(trainer.plan().guard.as_ref().unwrap().memory).await.unwrap())
+    Memory::of(&trainer.executor().read(trainer.plan().guard.as_ref().unwrap().memory).await.unwrap())
 }
 
 const NAN: u32 = 0x7fc0_0000;
@@ -177,7 +177,7 @@ struct Injection {
 
 fn fill(trainer: &mut Trainer, buffer: BufferId, word: u32) {
     let len = trainer.plan().plan.len_of(buffer);
-    trainer.machine_mut().write(buffer, 0, &vec![word; len]);
+    trainer.executor_mut().write(buffer, 0, &vec![word; len]);
 }
 
 const INJECTIONS: [Injection; 5] = [
@@ -185,8 +185,8 @@ const INJECTIONS: [Injection; 5] = [
         name: "a parameter",
         put: |trainer| {
             let (parameters, start) = (trainer.plan().pass.parameters, trainer.plan().start);
-            trainer.machine_mut().write(parameters, 77, &[NAN]);
-            trainer.machine_mut().run(start).unwrap();
+            trainer.executor_mut().write(parameters, 77, &[NAN]);
+            trainer.executor_mut().run(start).unwrap();
         },
         reason: Reason::Energies,
         after: 0,
@@ -208,7 +208,7 @@ const INJECTIONS: [Injection; 5] = [
         name: "a moment",
         put: |trainer| {
             let moment = trainer.plan().first_moment;
-            trainer.machine_mut().write(moment, 3, &[NAN]);
+            trainer.executor_mut().write(moment, 3, &[NAN]);
         },
         reason: Reason::Energies,
         after: 1,
@@ -219,8 +219,8 @@ const INJECTIONS: [Injection; 5] = [
             let (parameters, start) = (trainer.plan().pass.parameters, trainer.plan().start);
             let mut values = trainer.network().initial_parameters(1);
             values.iter_mut().for_each(|value| *value *= 100.0);
-            trainer.machine_mut().write_floats(parameters, &values);
-            trainer.machine_mut().run(start).unwrap();
+            trainer.executor_mut().write_floats(parameters, &values);
+            trainer.executor_mut().run(start).unwrap();
         },
         reason: Reason::EnergyRange,
         after: 0,
@@ -294,12 +294,12 @@ fn a_batch_that_is_not_finite_is_found_and_undone() {
             // Every image has one.
             let mut values = images.values.clone();
             values.iter_mut().step_by(images.shape.len()).for_each(|value| *value = f32::NAN);
-            trainer.machine_mut().write_floats(data, &values);
+            trainer.executor_mut().write_floats(data, &values);
             let halt = trainer.submit(1).unwrap().outcome().await.unwrap().halt.unwrap();
             assert_eq!((halt.reason, halt.step, halt.value), (Reason::Images, 5, 20.0), "{device}");
             assert!(halt.to_string().contains("20 numbers"), "{halt}");
             go_back(&mut trainer, halt, &mut log).await;
-            trainer.machine_mut().write_floats(data, &images.values);
+            trainer.executor_mut().write_floats(data, &images.values);
             train(&mut trainer, 8, 1, &mut log).await;
             assert_eq!(log.rollbacks.len(), 1, "{device}");
             assert_whole(&mut trainer, &dataset, &device.to_string()).await;
@@ -319,7 +319,7 @@ fn what_is_stored_is_looked_at_before_it_is_kept() {
                 let mut log = Log::default();
                 train(&mut trainer, 3, 1, &mut log).await;
                 let replay = trainer.plan().replay;
-                trainer.machine_mut().write(replay, 5, &[NAN, f32::NEG_INFINITY.to_bits()]);
+                trainer.executor_mut().write(replay, 5, &[NAN, f32::NEG_INFINITY.to_bits()]);
                 let halt = if by_snapshot {
                     let outcome = trainer.submit(4).unwrap().outcome().await.unwrap();
                     assert_eq!(outcome.metrics.len(), 2, "steps 4 and 5 are good: {device}");
@@ -448,7 +448,7 @@ fn collapse_is_found() {
             let n = t.network().input.len();
             let values: Vec<f32> =
                 (0..t.plan().plan.len_of(replay)).map(|i| (i % n) as f32 / n as f32).collect();
-            t.machine_mut().write_floats(replay, &values);
+            t.executor_mut().write_floats(replay, &values);
         })
         .unwrap();
         assert_eq!((halt.reason, halt.step, to), (Reason::Alike, 22, 10), "{device}: {halt}");
@@ -458,7 +458,7 @@ fn collapse_is_found() {
             let replay = t.plan().replay;
             let sign = |i: usize| if (i as u32).wrapping_mul(0x9e37_79b1) >> 31 == 0 { -1.0 } else { 1.0 };
             let values: Vec<f32> = (0..t.plan().plan.len_of(replay)).map(sign).collect();
-            t.machine_mut().write_floats(replay, &values);
+            t.executor_mut().write_floats(replay, &values);
         })
         .unwrap();
         assert_eq!((halt.reason, halt.step, to), (Reason::Saturated, 22, 10), "{device}: {halt}");

@@ -8,9 +8,9 @@ use common::{
     random_parameters, random_target, to_blocks,
 };
 use thalweg::cpu::Isa;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::device::compare::compare;
-use thalweg::device::{Device, Machine};
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::activation_jet::{ActivationJet, Jet, curves};
 use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
 use thalweg::kernels::perturb::Perturb;
@@ -111,7 +111,7 @@ fn networks(rng: &mut Rng) -> Vec<Network> {
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     let mlp = |d: usize| {
         let specs = [dense(7, Activation::Swish), dense(5, Activation::Tanh), dense(1, Activation::Identity)];
-        Network::new("mlp", ImageShape { channels: d, height: 1, width: 1 }, &specs).unwrap()
+        Network::new("mlp", Shape { channels: d, height: 1, width: 1 }, &specs).unwrap()
     };
     let mut all = vec![mlp(2), mlp(3), mlp(EXACT_TRACE), mlp(EXACT_TRACE + 1)];
     all.extend(edge_networks());
@@ -239,7 +239,7 @@ fn plain_loss(
 /// Blocks of `[part][channel][pixel]`: `[block][part][pixel][channel][lane]`.
 fn parts_to_blocks(
     values: &[Vec<f64>],
-    shape: ImageShape,
+    shape: Shape,
     lanes: usize,
     rng: &mut Rng,
     n_blocks: usize,
@@ -278,27 +278,27 @@ fn through_the_plan(
     let Layout::PerBlock(features) = plan.plan.buffers[plan.pass.x.0].layout else {
         panic!("x is per block")
     };
-    let mut machine = Machine64::new(&plan.plan);
-    machine.buffers[plan.state.0].fill(0.0);
-    machine.buffers[plan.state.0][0] = STEP.into();
-    machine.set(plan.pass.parameters, parameters);
+    let mut executor = Machine64::new(&plan.plan);
+    executor.buffers[plan.state.0].fill(0.0);
+    executor.buffers[plan.state.0][0] = STEP.into();
+    executor.set(plan.pass.parameters, parameters);
     let zeros = plan.plan.buffers.iter().position(|b| b.name == "zeros").unwrap();
-    machine.buffers[zeros].fill(0.0);
-    machine.set(plan.pass.x, &blocks.0);
+    executor.buffers[zeros].fill(0.0);
+    executor.set(plan.pass.x, &blocks.0);
     if let Some(drawn) = score.drawn {
-        machine.set(drawn, &blocks.1);
+        executor.set(drawn, &blocks.1);
     }
     if let Derivatives::Tangent { level, .. } = score.derivatives {
-        machine.set(level, &blocks.2);
+        executor.set(level, &blocks.2);
     }
-    machine.run(&plan.plan.programs[plan.start.0]);
-    machine.run(&update[..loss]);
+    executor.run(&plan.plan.programs[plan.start.0]);
+    executor.run(&update[..loss]);
 
     let Kernel::ScoreLoss(kernel) = &update[loss].kernel else { panic!("no loss") };
     let (jet, lanes) = (objective.jet(features), plan.plan.lanes as usize);
     assert_eq!(kernel.jet, jet);
     let (energies, residual) =
-        (machine.get(score.energies(&plan.pass)).to_vec(), machine.get(update[loss].bindings[2]).to_vec());
+        (executor.get(score.energies(&plan.pass)).to_vec(), executor.get(update[loss].bindings[2]).to_vec());
     let share = f64::from(kernel.share);
     let mut grad_energies = vec![0.0; energies.len()];
     let mut sum = 0.0;
@@ -324,10 +324,10 @@ fn through_the_plan(
         }
     }
     if let Derivatives::Jet(jet) = &score.derivatives {
-        machine.set(jet.grad_energies, &grad_energies);
+        executor.set(jet.grad_energies, &grad_energies);
     }
-    machine.run(&update[loss + 1..squares]);
-    (sum / n as f64, machine.get(plan.gradient).to_vec(), energies, grad_energies)
+    executor.run(&update[loss + 1..squares]);
+    (sum / n as f64, executor.get(plan.gradient).to_vec(), energies, grad_energies)
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let level = rng.signeds(n);
             let n_blocks = plan.half_blocks as usize;
             assert_eq!(plan.plan.n_blocks, plan.half_blocks, "no negative half");
-            let one = ImageShape { channels: 1, height: 1, width: 1 };
+            let one = Shape { channels: 1, height: 1, width: 1 };
             let levels: Vec<_> = level.iter().map(|l| vec![*l]).collect();
             let blocks = (
                 parts_to_blocks(&x, network.input, lanes, &mut rng, n_blocks),
@@ -445,7 +445,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
 /// LSTM layers are refused by name, and kinks noticed where they lose the trace.
 #[test]
 fn networks_that_do_not_fit_are_noticed() {
-    let image = ImageShape { channels: 2, height: 1, width: 1 };
+    let image = Shape { channels: 2, height: 1, width: 1 };
     let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
     let of = |activation| {
         let smooth = LayerSpec::Dense { units: 3, activation: Activation::Swish };
@@ -502,18 +502,18 @@ fn compare_steps(device: &Device, target: Target) {
             let (recipe, data) = recipe(&network, batch, batch + 2, objective);
             let plan = training_plan(&network, &recipe, &data, target);
             let report = pollster::block_on(async {
-                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+                let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
                 let parameters: Vec<f32> =
                     random_parameters(&mut rng, &network).iter().map(|p| *p as f32).collect();
-                machine.write_floats(plan.pass.parameters, &parameters);
+                executor.write_floats(plan.pass.parameters, &parameters);
                 let state =
                     State { step: i as u32, seed_low: j as u32, replay_length: 1, ..State::default() };
-                machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+                executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
                 let data = plan.data[0].buffer;
                 let bytes: Vec<u32> = (0..plan.plan.len_of(data)).map(|_| rng.next() as u32).collect();
-                machine.write(data, 0, &bytes);
-                machine.run(plan.start).unwrap();
-                compare(&mut machine, plan.step).await.unwrap()
+                executor.write(data, 0, &bytes);
+                executor.run(plan.start).unwrap();
+                compare(&mut executor, plan.step).await.unwrap()
             });
             if let Some(parting) = report.parted() {
                 failures.push(format!("{device}, {}, {objective:?}: {parting}", network.name));

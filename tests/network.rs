@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use thalweg::checkpoint::{Checkpoint, Tensor};
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::network::{Activation, Initialisation, LayerSpec, Network, NetworkSpec, Operation, Padding};
 use thalweg::recipe::presets::{PRESETS, named, preset, preset_for};
 use thalweg::{Dataset, Device, Error, Model, Recipe, Trainer};
@@ -77,7 +77,7 @@ fn files_describe_networks() {
     let (_folder, path) = file("mine.toml", MINE);
     let network = named(&path).unwrap();
     assert_eq!((network.name.as_str(), &network.specs[..]), ("mine", &want[..]));
-    assert_eq!(network.input, ImageShape { channels: 1, height: 28, width: 28 });
+    assert_eq!(network.input, Shape { channels: 1, height: 28, width: 28 });
     let names: Vec<_> = network.tensors().into_iter().map(|t| t.name).collect();
     assert_eq!(names[..4], ["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"]);
     assert_eq!(names[4..], ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"]);
@@ -90,7 +90,7 @@ fn files_describe_networks() {
     let (_folder, path) = file("run.toml", &section);
     assert_eq!(named(&path).unwrap(), network);
     let (_folder, path) = file("p.toml", "input = [3]\nlayers = [{ dense = 1 }]");
-    assert_eq!(named(&path).unwrap().input, ImageShape { channels: 3, height: 1, width: 1 });
+    assert_eq!(named(&path).unwrap().input, Shape { channels: 3, height: 1, width: 1 });
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn presets_are_the_recipes_networks() {
     assert_eq!(sizes("mlp"), (384 + 16_512 + 129, vec![128, 128, 1]));
     assert_eq!(sizes("mlp-silu"), (768 + 2 * 65_792 + 257, vec![256, 256, 256, 1]));
     // Other data: H / 8 is 4 at 32, colours are channels, and rows have as many columns as they have.
-    let shape = |channels, height, width| ImageShape { channels, height, width };
+    let shape = |channels, height, width| Shape { channels, height, width };
     let of = |name, data| preset_for(name, data).unwrap();
     assert_eq!(of("image-leaky", shape(3, 32, 32)).tensors()[8].shape, [1, 256 * 16]);
     assert_eq!(of("mlp", shape(5, 1, 1)).tensors()[0].shape, [128, 5]);

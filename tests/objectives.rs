@@ -8,8 +8,8 @@ use common::{bits, checkpoint, steps};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::checkpoint::{Model, Weights};
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, ImageShape, Images};
-use thalweg::device::{Device, Machine};
+use thalweg::data::{Examples, Images, Shape};
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::augment_starts::{AugmentStarts, Augmentation};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::draw_real::permute_of;
@@ -127,16 +127,16 @@ fn persistent_chains_go_back_to_their_slots() {
         let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         let features = trainer.network().input.len();
         let mut moved = vec![0; 50];
-        let mut before = trainer.machine().read_floats(trainer.plan().replay).await.unwrap();
+        let mut before = trainer.executor().read_floats(trainer.plan().replay).await.unwrap();
         assert_eq!(before.len(), 50 * features);
         assert!(before.iter().all(|v| (-1.0..=1.0).contains(v)) && before.contains(&1.0), "clamped normals");
         for step in 0..30 {
             steps(&mut trainer, &[1]).await;
-            let replay = trainer.machine().read_floats(trainer.plan().replay).await.unwrap();
+            let replay = trainer.executor().read_floats(trainer.plan().replay).await.unwrap();
             let mut slots: Vec<u32> =
                 (0..20).map(|i| permute_of(Stream::Subsets, i, 50, step, [7, 0])).collect();
             let plan = trainer.plan();
-            let x = trainer.machine().read_floats(plan.pass.x).await.unwrap();
+            let x = trainer.executor().read_floats(plan.pass.x).await.unwrap();
             let lanes = plan.plan.lanes as usize;
             let x = &x[plan.half_blocks as usize * lanes * features..];
             for (i, slot) in slots.iter().enumerate() {
@@ -157,7 +157,7 @@ fn persistent_chains_go_back_to_their_slots() {
         }
         // 12 times on average, with a deviation of 2.7.
         assert!(moved.iter().all(|n| (2..=22).contains(n)), "{moved:?}");
-        let state = State::of(&trainer.machine().read(trainer.plan().state).await.unwrap());
+        let state = State::of(&trainer.executor().read(trainer.plan().state).await.unwrap());
         assert_eq!((state.replay_head, state.replay_length), (0, 50));
     });
 }
@@ -190,17 +190,21 @@ fn chains_start_where_they_should() {
         let data = TrainingData::new(ExampleStorage::Bytes, 24, network.input);
         let plan = training_plan(&network, &recipe, &data, Target::CPU);
         pollster::block_on(async {
-            let mut machine = Machine::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
+            let mut executor = Executor::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
             let data = plan.data[0].buffer;
             let len = plan.plan.len_of(data);
-            machine.write(data, 0, &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>());
-            machine.write(
+            executor.write(
+                data,
+                0,
+                &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>(),
+            );
+            executor.write(
                 plan.state,
                 0,
                 bytemuck::cast_slice(&[State { step: 1, seed_low: 3, ..State::default() }]),
             );
-            machine.run(plan.step).unwrap();
-            let x = machine.read_floats(plan.pass.x).await.unwrap();
+            executor.run(plan.step).unwrap();
+            let x = executor.read_floats(plan.pass.x).await.unwrap();
             let (positive, negative) = x.split_at(x.len() / 2);
             let pixels = network.input.len();
             let positive = plan.plan.from_blocks(positive, 5, 1, pixels);
@@ -231,7 +235,7 @@ fn chains_start_where_they_should() {
 #[test]
 fn augmented_starts_are_shifted_flipped_and_rescaled() {
     let (height, width, lanes) = (4, 5, 64);
-    let shape = ImageShape { channels: 1, height, width };
+    let shape = Shape { channels: 1, height, width };
     let value = |y: usize, x: usize| (10 * y + x) as f32;
     let start: Vec<f32> =
         (0..height * width).flat_map(|i| vec![value(i / width, i % width); lanes]).collect();
@@ -281,7 +285,7 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
 
 /// A network of two numbers, whose energy is a crooked bowl.
 fn bowl() -> Model {
-    let input = ImageShape { channels: 2, height: 1, width: 1 };
+    let input = Shape { channels: 2, height: 1, width: 1 };
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     let specs = [dense(6, Activation::Swish), dense(1, Activation::Identity)];
     let network = Network::new("bowl", input, &specs).unwrap();
@@ -298,7 +302,7 @@ fn moments(energy: &mut EnergyModel, temperature: f64, bound: f64) -> [f64; 5] {
     let points: Vec<[f64; 2]> =
         (0..n as usize * n as usize).map(|i| [side(i / n as usize), side(i % n as usize)]).collect();
     let values = points.iter().flatten().map(|v| *v as f32).collect();
-    let shape = ImageShape { channels: 2, height: 1, width: 1 };
+    let shape = Shape { channels: 2, height: 1, width: 1 };
     let energies = pollster::block_on(energy.energies(&Images { shape, values })).unwrap();
     let (mut sums, mut total) = ([0.0; 5], 0.0);
     for ([x, y], e) in points.into_iter().zip(energies) {
@@ -312,10 +316,10 @@ fn moments(energy: &mut EnergyModel, temperature: f64, bound: f64) -> [f64; 5] {
 }
 
 /// How many standard errors each moment of independent chains is off, and the share of accepted proposals.
-fn deviations(numbers: &ChainConfig, steps: u32, want: &[f64; 5]) -> ([f64; 5], Option<f64>) {
+fn deviations(chain_config: &ChainConfig, steps: u32, want: &[f64; 5]) -> ([f64; 5], Option<f64>) {
     let model = bowl();
     pollster::block_on(async {
-        let mut sampler = Sampler::new(&Device::cpu(), &model, 20_000, numbers, 5).await.unwrap();
+        let mut sampler = Sampler::new(&Device::cpu(), &model, 20_000, chain_config, 5).await.unwrap();
         sampler.run(steps).unwrap();
         let images = sampler.images().await.unwrap();
         let n = images.count() as f64;
@@ -354,11 +358,13 @@ fn mala_has_the_right_density_whatever_the_step_size() {
         (ChainConfig { gradient_clip: 0.5, ..free }, 8.0),
         (boxed, 0.6),
     ];
-    for (numbers, bound) in cases {
-        let want = moments(&mut energy, numbers.temperature.into(), bound);
-        let (off, acceptance) = deviations(&numbers, 300, &want);
-        println!("{numbers:?}: {off:.1?} standard errors, acceptance {acceptance:?}, moments {want:.3?}");
-        assert!(off.iter().all(|off| off.abs() < 5.0), "{numbers:?}: {off:?}");
+    for (chain_config, bound) in cases {
+        let want = moments(&mut energy, chain_config.temperature.into(), bound);
+        let (off, acceptance) = deviations(&chain_config, 300, &want);
+        println!(
+            "{chain_config:?}: {off:.1?} standard errors, acceptance {acceptance:?}, moments {want:.3?}"
+        );
+        assert!(off.iter().all(|off| off.abs() < 5.0), "{chain_config:?}: {off:?}");
         assert!(acceptance.is_some_and(|a| (0.02..0.9).contains(&a)), "{acceptance:?}");
     }
     let want = moments(&mut energy, 1.0, 8.0);
@@ -377,18 +383,18 @@ fn mala_has_the_right_density_whatever_the_step_size() {
 #[test]
 fn malas_steps_may_be_shared_out() {
     let model = bowl();
-    let numbers = ChainConfig { form: Form::Mala, step_size: 1.5, clamp: 0.0, ..ChainConfig::default() };
+    let chain_config = ChainConfig { form: Form::Mala, step_size: 1.5, clamp: 0.0, ..ChainConfig::default() };
     pollster::block_on(async {
         for device in [Device::cpu(), common::gpu()] {
             let mut outcomes = Vec::new();
             for pieces in [&[23][..], &[1, 11, 11], &[10, 13]] {
-                let mut sampler = Sampler::new(&device, &model, 40, &numbers, 5).await.unwrap();
+                let mut sampler = Sampler::new(&device, &model, 40, &chain_config, 5).await.unwrap();
                 pieces.iter().for_each(|steps| sampler.run(*steps).unwrap());
                 outcomes.push((sampler.images().await.unwrap(), sampler.acceptance().await.unwrap()));
             }
             assert!(outcomes.iter().all(|o| *o == outcomes[0]), "{device}");
             // Begun anew from images, it counts anew.
-            let mut sampler = Sampler::new(&device, &model, 40, &numbers, 5).await.unwrap();
+            let mut sampler = Sampler::new(&device, &model, 40, &chain_config, 5).await.unwrap();
             let start = sampler.images().await.unwrap();
             sampler.run(9).unwrap();
             sampler.start_from(&start).unwrap();
@@ -410,7 +416,7 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
         // (1 + t) / (10 + t) is less than 0.75 up to step 26.
         for step in 0..30 {
             steps(&mut trainer, &[1]).await;
-            let raw = trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap();
+            let raw = trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap();
             let kept = 0.75_f64.min((1.0 + f64::from(step)) / (10.0 + f64::from(step)));
             for (average, raw) in average.iter_mut().zip(&raw) {
                 *average = kept * *average + (1.0 - kept) * f64::from(*raw);
@@ -421,7 +427,7 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
             assert!(difference.is_none(), "{difference:?}");
         }
         checkpoint(&trainer).await.save(&path).unwrap();
-        let raw = trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap();
+        let raw = trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap();
         let model = trainer.model().await.unwrap();
         assert_ne!(model.parameters, raw);
         assert_eq!(Model::load(&path, None).unwrap(), model);

@@ -132,7 +132,7 @@ fn digest(plan: &Plan) -> u64 {
 async fn line(device: &Device, name: &str, preset: &str, settings: &[&str]) -> String {
     let (config, dataset) = run(preset, settings);
     let mut trainer = Trainer::new(device, &config, &dataset).await.unwrap_or_else(|e| panic!("{name}: {e}"));
-    let mut text = format!("{name} plan {:016x}\n{name} losses", digest(trainer.machine().plan()));
+    let mut text = format!("{name} plan {:016x}\n{name} losses", digest(trainer.executor().plan()));
     for metrics in steps(&mut trainer, &[4, 6]).await {
         write!(text, " {:08x}", metrics.loss.to_bits()).unwrap();
     }
@@ -145,9 +145,10 @@ async fn line(device: &Device, name: &str, preset: &str, settings: &[&str]) -> S
         }
     }
     write!(text, "\n{name} state {:016x}\n", state.0).unwrap();
-    let numbers = config.sampling_chain();
-    let mut sampler = Sampler::new(device, &trainer.model().await.unwrap(), 8, &numbers, 0).await.unwrap();
-    sampler.run(numbers.steps).unwrap();
+    let chain_config = config.sampling_chain();
+    let mut sampler =
+        Sampler::new(device, &trainer.model().await.unwrap(), 8, &chain_config, 0).await.unwrap();
+    sampler.run(chain_config.steps).unwrap();
     let mut samples = Digest::new();
     samples.add(bytemuck::cast_slice(&sampler.images().await.unwrap().values));
     writeln!(text, "{name} samples {:016x}", samples.0).unwrap();

@@ -11,7 +11,7 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::{Access, Kernel, Slope};
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingNumbers, BufferId, ChainConfig, ExampleStorage, Launch, Layout, Plan, Target, TrainingData,
+    AnnealingConfig, BufferId, ChainConfig, ExampleStorage, Launch, Layout, Plan, Target, TrainingData,
     Words, annealing_plan, energy_plan, sampler_plan, training_plan,
 };
 use thalweg::recipe::presets::preset;
@@ -289,8 +289,8 @@ fn of_objectives(
     assert_eq!(launches.iter().filter(|l| l.kernel.name() == "mala_accept").count(), 5);
     let inputs = vec!["parameters", "packed", "x", "state"];
     plans.push((sampler.plan, vec![Program { name: "chain", launches, inputs, outputs: vec!["x"] }]));
-    let numbers = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: RUNGS };
-    let annealing = annealing_plan(network, (batch as usize, batch as usize), &numbers, &[4], target);
+    let config = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: RUNGS };
+    let annealing = annealing_plan(network, (batch as usize, batch as usize), &config, &[4], target);
     let launches = annealing.plan.programs[annealing.steps[0].1.0].clone();
     assert_eq!(launches.iter().filter(|l| l.kernel.name() == "anneal_propose").count(), 9);
     let inputs = vec!["parameters", "packed", "x", "state", "schedule", "base"];
@@ -322,10 +322,10 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
     }
     for energy in ANALYTIC {
         let network = preset(&format!("analytic:{}", energy.name())).unwrap();
-        let numbers = chain_config(0);
+        let chain_config = chain_config(0);
         for plan in [
             energy_plan(&network, 99, Target::gpu(128)).plan,
-            sampler_plan(&network, 99, &numbers, &[1], Target::CPU).plan,
+            sampler_plan(&network, 99, &chain_config, &[1], Target::CPU).plan,
         ] {
             all.push((network.name.clone(), plan, Vec::new()));
         }

@@ -7,7 +7,7 @@ use crate::common;
 use common::{Failures, Rng};
 use rand::TryRng;
 use std::collections::{BTreeMap, BTreeSet};
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::kernels::draw_real::{DrawReal, Epoch, half_bits, permute};
 use thalweg::kernels::random::Random;
 use thalweg::kernels::{Binding, Kernel, State};
@@ -334,7 +334,7 @@ fn streams_share_no_counter() {
 fn too_many_features_are_an_error() {
     use thalweg::network::{Activation, LayerSpec, Network};
     let end = [LayerSpec::Dense { units: 1, activation: Activation::Identity }];
-    let image = |height, width| ImageShape { channels: 1, height, width };
+    let image = |height, width| Shape { channels: 1, height, width };
     assert!(Network::new("most", image(8192, 8192), &end).is_ok());
     let error = Network::new("more", image(8192, 8193), &end).unwrap_err().to_string();
     assert!(error.contains("1x8192x8193") && error.contains("67108864"), "{error}");
@@ -509,8 +509,8 @@ fn epochs_cover_every_image_once() {
 #[test]
 fn real_batches_show_every_image_once_and_right() {
     let (n_images, batch, lanes) = (23, 7, 4);
-    let data_shape = ImageShape { channels: 3, height: 2, width: 3 };
-    let shape = ImageShape { channels: 3, height: 5, width: 4 };
+    let data_shape = Shape { channels: 3, height: 2, width: 3 };
+    let shape = Shape { channels: 3, height: 5, width: 4 };
     let len = data_shape.len();
     // The first byte of an image is its number; the others differ from each other.
     let mut data: Vec<u8> = (0..n_images as usize * len).map(|i| (i * 37 % 251) as u8).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, ImageShape, Images};
+use thalweg::data::{Examples, Images, Shape};
 use thalweg::kernels::Kernel;
 use thalweg::network::{Activation, Network, NetworkSpec};
 use thalweg::recipe::PRESETS;
@@ -14,7 +14,7 @@ use thalweg::{Dataset, Device, Error, Recipe, Result, Sampler, Trainer};
 
 // ---- helpers
 
-const SHAPE: ImageShape = ImageShape { channels: 1, height: 4, width: 5 };
+const SHAPE: Shape = Shape { channels: 1, height: 4, width: 5 };
 
 /// A network of images of [`SHAPE`], which are more values than `score-matching` takes axes for.
 fn small_network() -> NetworkSpec {
@@ -48,7 +48,7 @@ fn with(base: &Recipe, settings: &[&str]) -> Recipe {
 
 fn small(settings: &[&str]) -> Recipe {
     let base = Recipe { network: Some(small_network()), ..Recipe::preset("mnist-small").unwrap() };
-    let numbers = [
+    let common = [
         "train.batch=4",
         "chain.steps=3",
         "chain.step_size=0.2",
@@ -62,7 +62,7 @@ fn small(settings: &[&str]) -> Recipe {
         "sample.step_size=0.2",
         "sample.count=4",
     ];
-    with(&with(&base, &numbers), settings)
+    with(&with(&base, &common), settings)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -70,7 +70,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 async fn parameters(trainer: &Trainer) -> Vec<f32> {
-    trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap()
+    trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap()
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
@@ -102,12 +102,12 @@ async fn outcome(config: &Recipe) -> Option<Vec<u32>> {
     let metrics = trainer.submit(5).unwrap().outcome().await.unwrap().metrics;
     all.extend(metrics.iter().flat_map(|row| [row.loss, row.gradient_norm].map(f32::to_bits)));
     all.extend(bits(&parameters(&trainer).await));
-    all.extend(trainer.machine().read(trainer.plan().state).await.unwrap());
-    all.extend(bits(&trainer.machine().read_floats(trainer.plan().replay).await.unwrap()));
-    let (model, numbers) = (trainer.model().await.unwrap(), config.sampling_chain());
+    all.extend(trainer.executor().read(trainer.plan().state).await.unwrap());
+    all.extend(bits(&trainer.executor().read_floats(trainer.plan().replay).await.unwrap()));
+    let (model, chain_config) = (trainer.model().await.unwrap(), config.sampling_chain());
     all.extend(bits(&model.parameters));
-    let mut sampler = Sampler::new(&Device::cpu(), &model, 4, &numbers, 3).await.ok()?;
-    sampler.run(numbers.steps).unwrap();
+    let mut sampler = Sampler::new(&Device::cpu(), &model, 4, &chain_config, 3).await.ok()?;
+    sampler.run(chain_config.steps).unwrap();
     all.extend(bits(&sampler.images().await.unwrap().values));
     Some(all)
 }
@@ -386,7 +386,7 @@ fn any_number_of_steps_may_be_submitted_at_once() {
             // Where the guard halts training, what comes after it has no rows.
             let nan = vec![f32::NAN; at_once.network().n_parameters];
             let parameters = at_once.plan().pass.parameters;
-            at_once.machine_mut().write_floats(parameters, &nan);
+            at_once.executor_mut().write_floats(parameters, &nan);
             let outcome = at_once.submit(200).unwrap().outcome().await.unwrap();
             assert_eq!((outcome.metrics.len(), outcome.halt.unwrap().step), (1, 151));
         }
@@ -417,16 +417,16 @@ fn energies_do_not_drift_where_nothing_holds_them() {
                     if is_gpu && (batch != 24 || j > 1) {
                         continue;
                     }
-                    let numbers = [
+                    let common = [
                         format!("train.batch={batch}"),
                         "replay.capacity=256".to_owned(),
                         "pcd.chains=256".to_owned(),
                         "loss.energy_l2=0".to_owned(),
                     ];
-                    let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+                    let common: Vec<&str> = common.iter().map(String::as_str).collect();
                     let network = networks[(i + j) % 2].clone();
                     let config =
-                        Recipe { network: Some(network), ..small(&[&numbers[..], settings].concat()) };
+                        Recipe { network: Some(network), ..small(&[&common[..], settings].concat()) };
                     // The last batch of an epoch has fewer real images than fake ones.
                     let data = dataset(2 * batch + batch / 2);
                     let mut trainer = Trainer::new(&device, &config, &data).await.unwrap();
@@ -482,7 +482,7 @@ fn averages_leave_the_initial_weights_behind() {
             // Back to a snapshot, the average is what it was there.
             let nan = vec![f32::NAN; first.len()];
             let weights = parts.plan().pass.parameters;
-            parts.machine_mut().write_floats(weights, &nan);
+            parts.executor_mut().write_floats(weights, &nan);
             let halt = parts.submit(3).unwrap().outcome().await.unwrap().halt.unwrap();
             parts.roll_back(halt).await.unwrap();
             let to = u32::try_from(parts.step()).unwrap();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use thalweg::checkpoint::{Checkpoint, Tensor};
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::device::fault;
 use thalweg::{Dataset, Device, Error, Recipe, Trainer};
 
@@ -566,7 +566,7 @@ fn the_data_choose_the_preset() {
     );
     // An array of pictures is one of pictures for every command.
     let pictures =
-        Images { shape: ImageShape { channels: 28, height: 1, width: 28 }, values: vec![0.25; 784 * 20] };
+        Images { shape: Shape { channels: 28, height: 1, width: 28 }, values: vec![0.25; 784 * 20] };
     thalweg::data::write_npy(folder.path().join("pictures.npy"), &pictures).unwrap();
     let said = works(
         folder.path(),

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, Images};
-use thalweg::device::{Device, Machine};
+use thalweg::device::{Device, Executor};
 use thalweg::gpu::Counters;
 use thalweg::random::{Philox, Stream};
 use thalweg::train::log::StepMetrics;
@@ -204,9 +204,9 @@ fn a_step_on_the_gpu_is_one_submission() {
     pollster::block_on(async {
         let (config, dataset) = tiny();
         let mut trainer = Trainer::new(&gpu(), &config, &dataset).await.unwrap();
-        let counters = |trainer: &Trainer| match trainer.machine() {
-            Machine::Gpu(machine) => machine.counters(),
-            Machine::Cpu(_) => panic!("a GPU was asked for"),
+        let counters = |trainer: &Trainer| match trainer.executor() {
+            Executor::Gpu(executor) => executor.counters(),
+            Executor::Cpu(_) => panic!("a GPU was asked for"),
         };
         let before = counters(&trainer);
         assert!(before.uploads > 0 && before.uploaded_bytes > 0, "the counters count: {before:?}");
@@ -243,8 +243,8 @@ fn short_batches_count_real_images_only() {
 
             let plan = trainer.plan();
             let half = (plan.half_blocks * plan.plan.lanes) as usize;
-            let energies = trainer.machine().read_floats(plan.pass.energies).await.unwrap();
-            let grad_energies = trainer.machine().read_floats(plan.pass.grad_energies).await.unwrap();
+            let energies = trainer.executor().read_floats(plan.pass.energies).await.unwrap();
+            let grad_energies = trainer.executor().read_floats(plan.pass.grad_energies).await.unwrap();
             let (positive, negative) = (&energies[..n_real], &energies[half..half + BATCH]);
             let mean = |values: &[f32], power: i32| {
                 values.iter().map(|e| f64::from(*e).powi(power)).sum::<f64>() / values.len() as f64

@@ -14,7 +14,7 @@
 
 use super::container::{Archive, Tensor, Tensors};
 use super::header::header_network;
-use crate::data::{ImageShape, Images};
+use crate::data::{Images, Shape};
 use crate::kernels::State;
 use crate::kernels::guard::MEMORY;
 use crate::network::Network;
@@ -142,7 +142,7 @@ impl RunState {
     }
 }
 
-fn replay_shape(shape: ImageShape, slots: usize) -> [usize; 4] {
+fn replay_shape(shape: Shape, slots: usize) -> [usize; 4] {
     [slots, shape.height, shape.width, shape.channels]
 }
 
@@ -160,7 +160,7 @@ pub(crate) fn take_parameters(network: &Network, tensors: &mut Tensors, prefix: 
 /// # Errors
 /// Those of [`Archive::open`]; a file without a ring: of weights alone, or of an objective that has no chains in training; a
 /// ring that holds fewer.
-pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) -> Result<Images> {
+pub fn replay_images(path: impl AsRef<Path>, shape: Shape, count: usize) -> Result<Images> {
     let path = path.as_ref();
     let images = stored_replay(path, shape, count)?.map_err(|why| {
         Error::file(path, format!("{why}, and there is no replay buffer to begin from; begin from noise"))
@@ -177,18 +177,14 @@ pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) ->
 ///
 /// # Errors
 /// Those of [`Archive::open`].
-pub fn newest_replay_images(
-    path: impl AsRef<Path>,
-    shape: ImageShape,
-    at_most: usize,
-) -> Result<Option<Images>> {
+pub fn newest_replay_images(path: impl AsRef<Path>, shape: Shape, at_most: usize) -> Result<Option<Images>> {
     Ok(stored_replay(path.as_ref(), shape, at_most)?.ok())
 }
 
 /// The newest images of a checkpoint's ring, or why it has none.
 fn stored_replay(
     path: &Path,
-    shape: ImageShape,
+    shape: Shape,
     at_most: usize,
 ) -> Result<std::result::Result<Images, &'static str>> {
     let archive = Archive::open(path)?;
@@ -211,7 +207,7 @@ fn stored_replay(
 }
 
 /// The newest images of a ring `[slot][pixel][channel]`, newest first, `[image][channel][pixel]`: up to `count`.
-pub(crate) fn newest_images(replay: &[f32], shape: ImageShape, state: &State, count: usize) -> Images {
+pub(crate) fn newest_images(replay: &[f32], shape: Shape, state: &State, count: usize) -> Images {
     let (head, length) = (state.replay_head as usize, state.replay_length as usize);
     let pixels = shape.height * shape.width;
     let mut values = Vec::with_capacity(count.min(length) * shape.len());

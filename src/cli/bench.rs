@@ -4,7 +4,7 @@ use super::options::ChainDeviceOptions;
 use super::paths::OutputFile;
 use super::{calibrations, check_output, say, write_json};
 use std::time::Instant;
-use thalweg::bench::{Figures, calibrate, measure};
+use thalweg::bench::{BenchReport, calibrate, measure};
 use thalweg::cpu::describe_bf16;
 use thalweg::files::check_writable;
 use thalweg::{Error, Recipe, Result};
@@ -73,7 +73,7 @@ pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
     Ok(())
 }
 
-fn print(f: &Figures) {
+fn print(f: &BenchReport) {
     say(format_args!(
         "{}, {}, batch {}, {} Langevin steps a training step",
         f.device, f.preset, f.batch, f.chain_steps

@@ -60,7 +60,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let seconds = began.elapsed().as_secs_f64();
 
     let count = energies.len();
-    let kind = if images.shape.is_points() { "points" } else { "images" };
+    let kind = if images.shape.is_single_row() { "points" } else { "images" };
     say(format_args!("{count} {kind} of {} from {what}, on {device}, {seconds:.2} s", images.shape));
     let Summary { mean, std, min, max } = Summary::of(&energies);
     say(format_args!("energy (low = likely): mean {mean:.6}, std {std:.6}, min {min:.6}, max {max:.6}"));

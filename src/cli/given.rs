@@ -4,7 +4,7 @@ use super::{read_fitting, say};
 use std::path::{Path, PathBuf};
 use thalweg::data::reading::Reading;
 use thalweg::data::toy::Toy;
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::recipe::presets::named;
 use thalweg::{Dataset, Error, Result};
 
@@ -44,18 +44,13 @@ pub fn is_built_in(name: &str) -> bool {
 ///
 /// # Errors
 /// Those of [`Dataset::open`] and [`read_fitting`]; [`Error::Usage`] for a set that does not fit the network.
-pub fn read_input(
-    option: &str,
-    name: &str,
-    input: ImageShape,
-    reading: &Reading,
-) -> Result<(Images, String)> {
+pub fn read_input(option: &str, name: &str, input: Shape, reading: &Reading) -> Result<(Images, String)> {
     if !is_built_in(name) {
         return Ok((read_fitting(Path::new(name), input, reading)?, name.to_owned()));
     }
     let set = Dataset::open(name)?.held_out;
     let what = format!("{name} (the {} held out)", set.count());
-    if set.shape.is_points() != input.is_points() || (input.is_points() && set.shape != input) {
+    if set.shape.is_single_row() != input.is_single_row() || (input.is_single_row() && set.shape != input) {
         let text =
             format!("{option} {name}: the built-in set holds {}, and the network takes {input}", set.shape);
         return Err(Error::Usage(text));

@@ -25,7 +25,7 @@ mod train_data;
 pub use screen::steps_bar;
 use std::path::Path;
 use thalweg::data::reading::Reading;
-use thalweg::data::{ImageShape, Images, read_for};
+use thalweg::data::{Images, Shape, read_for};
 use thalweg::error::printable;
 use thalweg::{Error, Result};
 
@@ -69,9 +69,9 @@ pub fn write_json(path: &Path, figures: &impl serde::Serialize) -> Result<()> {
 }
 
 /// Reads images, points or sequences that the network can take, and says how they were understood.
-pub fn read_fitting(path: &Path, input: ImageShape, reading: &Reading) -> Result<Images> {
+pub fn read_fitting(path: &Path, input: Shape, reading: &Reading) -> Result<Images> {
     let (images, notes) = read_for(path, reading)?;
-    if input.is_points() {
+    if input.is_single_row() {
         if images.shape != input {
             let problem = format!(
                 "holds points of {} (numbers x 1 x moments), and the network takes {input}",

@@ -4,7 +4,7 @@ use super::given::model_path;
 use super::{calibrations, say_notes, screen, shell};
 use std::path::{Path, PathBuf};
 use thalweg::checkpoint::{LoadOptions, Loaded, Weights};
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::data::reading::Reading;
 use thalweg::device::{ChainPath, Chains};
 use thalweg::recipe::Range;
@@ -141,7 +141,7 @@ pub struct RangeOption {
 
 impl RangeOption {
     /// What a file is read as, for a network with this input and recipe.
-    pub fn reading(&self, input: ImageShape, recipe: &Recipe) -> Reading {
+    pub fn reading(&self, input: Shape, recipe: &Recipe) -> Reading {
         let reading = Reading::for_network(input, recipe);
         Reading { range: self.range.unwrap_or(reading.range), ..reading }
     }

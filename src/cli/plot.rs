@@ -67,12 +67,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         let steps = table.column("step").map_or(0, <[f64]>::len);
         say(format_args!("Wrote {}: {steps} steps.", path.display()));
     }
-    let numbers = recipe.sampling_chain();
+    let chain_config = recipe.sampling_chain();
     if let (Some(device), true) = (&device, input.is_sequence()) {
         let path = out.join("samples.png");
         let lost = draw_samples(device, &model, &recipe, arguments.seed, &path).await?;
         say(format_args!("Wrote {}: {} samples.", path.display(), recipe.sample.count));
-        judge_lost(lost, recipe.sample.count, &numbers, Names::Sample)?;
+        judge_lost(lost, recipe.sample.count, &chain_config, Names::Sample)?;
     }
     if let (Some(device), true) = (&device, is_plane) {
         let data = data.as_ref().map(plane::points).transpose()?.unwrap_or_default();
@@ -81,7 +81,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         for path in paths {
             say(format_args!("Wrote {}.", path.display()));
         }
-        judge_lost(lost, SAMPLES, &numbers, Names::Sample)?;
+        judge_lost(lost, SAMPLES, &chain_config, Names::Sample)?;
     }
     Ok(())
 }

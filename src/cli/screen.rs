@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 use textwrap::{Options, WordSeparator, WordSplitter};
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::error::{Remedy, printable};
 use thalweg::files::write_atomically;
 use thalweg::recipe::{Objective, SECTIONS, Setting, presets};
@@ -258,7 +258,7 @@ fn changes(config: &Recipe) -> Vec<String> {
 }
 
 /// What examples of a shape are called.
-pub fn kind(shape: ImageShape) -> &'static str {
+pub fn kind(shape: Shape) -> &'static str {
     match shape {
         shape if shape.is_sequence() => "sequences",
         shape if shape.is_points() => "points",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::data::reading::Reading;
-use thalweg::data::{ImageShape, Opened};
+use thalweg::data::{Opened, Shape};
 use thalweg::kernels::dynamics::Form;
 use thalweg::picture::{plane, run as pictures};
 use thalweg::recipe::Settings;
@@ -203,14 +203,14 @@ async fn begin(trainer: &Trainer, folder: &RunFolder) -> Result<()> {
 }
 
 /// The shape of the examples that --data names, where they are to choose the preset.
-fn shape_of_data(arguments: &Arguments) -> Result<Option<ImageShape>> {
+fn shape_of_data(arguments: &Arguments) -> Result<Option<Shape>> {
     let (None, Some(data)) = (&arguments.preset, &arguments.data) else { return Ok(None) };
     Ok(Some(Dataset::open(data)?.train.shape()))
 }
 
 /// The configuration of a new run: preset, then file, then options; and what there is to say about the preset. The data
 /// have this shape, if they are named.
-fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Recipe, Option<String>)> {
+fn configure(arguments: &Arguments, data: Option<Shape>) -> Result<(Recipe, Option<String>)> {
     let preset = match (&arguments.preset, data) {
         (Some(preset), _) => preset.as_str(),
         (None, Some(shape)) => preset_of(shape),

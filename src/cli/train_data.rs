@@ -6,7 +6,7 @@ use std::path::Path;
 use thalweg::checkpoint::Header;
 use thalweg::data::reading::short;
 use thalweg::data::standard::{Standard, unscaled};
-use thalweg::data::{Examples, ImageShape, npz};
+use thalweg::data::{Examples, Shape, npz};
 use thalweg::error::printable;
 use thalweg::{Dataset, Error, Recipe, Result};
 
@@ -52,7 +52,7 @@ pub fn default_data(config: &Recipe) -> Result<&'static str> {
 
 /// The preset for examples of a shape. An array `[n, 28, 28]` is read as sequences where nothing says that it holds images:
 /// with as many numbers at each moment as a picture has columns, images are meant.
-pub fn preset_of(shape: ImageShape) -> &'static str {
+pub fn preset_of(shape: Shape) -> &'static str {
     if shape.is_sequence() && shape.channels.min(shape.width) >= FEWEST_PIXELS {
         return "digits";
     }
@@ -89,7 +89,7 @@ const NAMED: usize = 6;
 /// Says what columns are standardised by, or which ones should be.
 pub fn say_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
     let Examples::Floats(points) = &dataset.train else { return };
-    if !points.shape.is_points() || dataset.toy.is_some() {
+    if !points.shape.is_single_row() || dataset.toy.is_some() {
         return;
     }
     let name = |column: usize| match columns.get(column).filter(|name| !name.is_empty()) {

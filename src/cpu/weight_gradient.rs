@@ -2,8 +2,8 @@
 
 #![allow(clippy::needless_range_loop, reason = "see simd.rs")]
 
-use super::pieces::WeightPiece;
 use super::simd::{Simd, Window, correlate, outer_products, prefetch};
+use super::weight_gradient_split::WeightSlice;
 use crate::kernels::conv_weight_gradient::ConvWeightGradient;
 use crate::kernels::dense_weight_gradient::DenseWeightGradient;
 use crate::network::ConvShape;
@@ -21,14 +21,14 @@ const AHEAD: usize = 4;
 
 /// See [`ConvWeightGradient::reference`].
 #[inline(always)]
-pub fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
+pub fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, slice: WeightSlice, input: &[f32], g: &[f32]) {
     // By constants, so that tiles of other registers are not compiled at all.
     if const { <S::Narrow as Simd>::SUMS == 16 } {
-        conv_weight_tiles::<S, 4, 4>(k, piece, input, g);
+        conv_weight_tiles::<S, 4, 4>(k, slice, input, g);
     } else if const { S::Narrow::LANES == 4 } {
-        conv_weight_tiles::<S, 4, 2>(k, piece, input, g); // products take a register, too
+        conv_weight_tiles::<S, 4, 2>(k, slice, input, g); // products take a register, too
     } else {
-        conv_weight_tiles::<S, 4, 3>(k, piece, input, g);
+        conv_weight_tiles::<S, 4, 3>(k, slice, input, g);
     }
 }
 
@@ -38,12 +38,12 @@ pub fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, piece: WeightPiece,
 #[inline(always)]
 fn conv_weight_tiles<S: Simd, const T: usize, const Q: usize>(
     k: &ConvWeightGradient,
-    piece: WeightPiece,
+    slice: WeightSlice,
     input: &[f32],
     g: &[f32],
 ) {
     let (s, lanes) = (&k.shape, k.lanes as usize);
-    let WeightPiece { weights, biases, first, .. } = piece;
+    let WeightSlice { weights, biases, first, .. } = slice;
     biases.fill(0.0);
     let n_units = g.len() / (s.out_len() * S::LANES);
     let phases = Phases::new(s, Q.min(s.in_channels));
@@ -370,10 +370,10 @@ const UNITS: usize = 16;
 
 /// See [`DenseWeightGradient::reference`].
 #[inline(always)]
-pub fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, piece: WeightPiece, input: &[f32], g: &[f32]) {
-    let parts = piece.weights.chunks_mut(UNITS * k.shape.in_len()).zip(piece.biases.chunks_mut(UNITS));
+pub fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, slice: WeightSlice, input: &[f32], g: &[f32]) {
+    let parts = slice.weights.chunks_mut(UNITS * k.shape.in_len()).zip(slice.biases.chunks_mut(UNITS));
     for (i, (weights, biases)) in parts.enumerate() {
-        let first = piece.first + i * UNITS;
+        let first = slice.first + i * UNITS;
         if const { S::SUMS == 16 && S::LANES == 16 } {
             dense_weight_tiles::<S, 8, 1>(k, (first, weights, biases), input, g);
         } else if const { S::SUMS == 16 && S::LANES == 8 } {

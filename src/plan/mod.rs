@@ -22,7 +22,7 @@ mod tangent_pass;
 mod training;
 
 pub use annealed_pass::{AnnealedPass, Phase};
-pub use annealing::{AnnealingNumbers, AnnealingPlan, annealing_plan};
+pub use annealing::{AnnealingConfig, AnnealingPlan, annealing_plan};
 pub use chain_config::ChainConfig;
 pub use cut::SUBMISSION_FLOP;
 pub use guard_pass::GuardPass;

@@ -6,7 +6,7 @@ use super::guard_pass::{CheckedStep, GuardPass};
 use super::score_pass::{Batch, ScorePass};
 use super::{BufferId, ChainConfig, Launch, NetworkPass, Plan, ProgramId, SpectralPlan, Target};
 use crate::data::toy::Toy;
-use crate::data::{Examples, ImageShape};
+use crate::data::{Examples, Shape};
 use crate::kernels::State;
 use crate::kernels::adam::{Adam, Decay, LearningRateSchedule};
 use crate::kernels::add_penalty::AddPenalty;
@@ -53,14 +53,14 @@ pub struct TrainingData {
     /// Number of images in the data set, or of fresh ones per epoch.
     pub n_images: u32,
     /// Shape of the images.
-    pub shape: ImageShape,
+    pub shape: Shape,
     /// Largest number of images per buffer; 0 for all.
     pub part: u32,
 }
 
 impl TrainingData {
     /// Describes `n_images` images of a data set in one buffer.
-    pub fn new(storage: ExampleStorage, n_images: u32, shape: ImageShape) -> Self {
+    pub fn new(storage: ExampleStorage, n_images: u32, shape: Shape) -> Self {
         Self { storage, n_images, shape, part: 0 }
     }
 

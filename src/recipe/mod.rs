@@ -58,7 +58,7 @@ impl Recipe {
     /// Whether chain starts can be augmented: those of images, unless the starts are data.
     fn augments(&self) -> bool {
         let network = self.known_network();
-        let is_of_points = network.is_ok_and(|n| n.input.is_points() && !n.input.is_sequence());
+        let is_of_points = network.is_ok_and(|n| n.input.is_points());
         self.chain_init().is_some_and(|init| init != ChainInit::Data) && !is_of_points
     }
 

@@ -5,7 +5,7 @@ use super::{
     Adam, Chain, Data, Ema, EnergyL2Form, Form, Loss, Objective, RateSchedule, Recipe, Replay, Sample,
     SampleForm, Schedule, Score, ScoreTarget, Start, Train,
 };
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::data::reading::Takes;
 use crate::data::toy;
 use crate::error::nearest;
@@ -172,8 +172,8 @@ pub fn preset(name: &str) -> Result<Network> {
 ///
 /// # Errors
 /// Those of [`preset`]; data that the preset's layers do not fit.
-pub fn preset_for(name: &str, data: ImageShape) -> Result<Network> {
-    let ImageShape { channels, height, width } = data;
+pub fn preset_for(name: &str, data: Shape) -> Result<Network> {
+    let Shape { channels, height, width } = data;
     let Some(known) = find(name) else { return build(name, [channels, height, width]) };
     match known.takes {
         Takes::Sequences if !data.is_sequence() => Err(Error::Network(format!(
@@ -181,7 +181,7 @@ pub fn preset_for(name: &str, data: ImageShape) -> Result<Network> {
              the data are {} {data} (channels x height x width)",
             if data.is_points() { "points," } else { "images," }
         ))),
-        Takes::Images if data.is_points() => preset(name), // which data does not fit
+        Takes::Images if data.is_single_row() => preset(name), // which data does not fit
         _ => build(name, [channels, height.max(known.least), width.max(known.least)]),
     }
 }
@@ -264,7 +264,7 @@ impl Recipe {
     ///
     /// # Errors
     /// [`Error::Network`] for layers that do not fit together, and for a network without parameters.
-    pub fn network(&self, data: ImageShape) -> Result<Network> {
+    pub fn network(&self, data: Shape) -> Result<Network> {
         let network =
             self.network.as_ref().map_or_else(|| preset_for(&self.preset, data), NetworkSpec::build)?;
         if network.n_parameters == 0 {

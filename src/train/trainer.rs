@@ -7,7 +7,7 @@ use crate::checkpoint::{Parts, RunState, SNAPSHOT, header_network, newest_images
 use crate::data::standard::Standard;
 use crate::data::{Dataset, Examples, Images};
 use crate::device::compare::{Report, compare};
-use crate::device::{Device, Machine, Reading};
+use crate::device::{Device, Executor, Readback};
 use crate::error::Remedy;
 use crate::kernels::State;
 use crate::kernels::contrastive_loss::METRICS;
@@ -34,7 +34,7 @@ pub struct Trainer {
     data: String,
     data_source: String,
     n_images: u32,
-    machine: Machine,
+    executor: Executor,
     plan: TrainingPlan,
     step: u64,
 }
@@ -43,8 +43,8 @@ pub struct Trainer {
 #[derive(Debug)]
 pub struct PendingMetrics {
     steps: Range<u64>,
-    parts: Vec<(Range<u64>, Reading)>, // of as many steps as the table of metrics has rows, at most
-    guard: Option<u64>,                // `guard.collapse_steps`, where there is a guard
+    parts: Vec<(Range<u64>, Readback)>, // of as many steps as the table of metrics has rows, at most
+    guard: Option<u64>,                 // `guard.collapse_steps`, where there is a guard
 }
 
 /// What submitted steps came to.
@@ -115,21 +115,21 @@ impl Trainer {
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
         let (capacity, initial) = trainer.config.replay_slots();
         let mut parameters = trainer.network.initial_parameters(seed);
-        trainer.machine.write_floats(plan.pass.parameters, &parameters);
+        trainer.executor.write_floats(plan.pass.parameters, &parameters);
         if let Some(spectral) = &plan.spectral {
             let length = plan.plan.len_of(spectral.vectors);
-            trainer.machine.write_floats(spectral.vectors, &normals(seed, Stream::Spectral, length));
+            trainer.executor.write_floats(spectral.vectors, &normals(seed, Stream::Spectral, length));
             for _ in 0..FIRST_ITERATIONS {
-                trainer.machine.run(spectral.iterate)?;
+                trainer.executor.run(spectral.iterate)?;
             }
-            parameters = trainer.machine.read_floats(plan.pass.parameters).await?;
+            parameters = trainer.executor.read_floats(plan.pass.parameters).await?;
         }
         if let Some(average) = plan.average {
-            trainer.machine.write_floats(average, &parameters);
+            trainer.executor.write_floats(average, &parameters);
         }
         let n_values = initial * trainer.network.input.len();
         let replay = starts(seed, n_values, &trainer.config.start_noise());
-        trainer.machine.write_floats(plan.replay, &replay);
+        trainer.executor.write_floats(plan.replay, &replay);
         let state = State {
             replay_head: (initial % capacity) as u32,
             replay_length: initial as u32,
@@ -137,10 +137,10 @@ impl Trainer {
             seed_high: (seed >> 32) as u32,
             ..State::default()
         };
-        trainer.machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
-        trainer.machine.run(plan.start)?;
+        trainer.executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+        trainer.executor.run(plan.start)?;
         if let Some(guard) = &plan.guard {
-            trainer.machine.run(guard.take_snapshot)?; // a guard that has seen no step yet keeps what there is
+            trainer.executor.run(guard.take_snapshot)?; // a guard that has seen no step yet keeps what there is
         }
         Ok(trainer)
     }
@@ -157,7 +157,7 @@ impl Trainer {
     ) -> Result<Self> {
         let path = path.as_ref();
         let header = checkpoint.header;
-        let device = device.going_on(&header.device, header.chain_path);
+        let device = device.resumed_on(&header.device, header.chain_path);
         let of = header_network(path, &header)?;
         let mut trainer = Self::empty(&device, &header.config, dataset, of.standard.clone()).await?;
         let network = &trainer.network;
@@ -201,18 +201,18 @@ impl Trainer {
             let guard = trainer.plan.guard.clone();
             trainer.write(&kept, |buffer| guard.as_ref().map_or(buffer, |guard| guard.copy_of(buffer)));
         }
-        trainer.machine.run(trainer.plan.start)?;
+        trainer.executor.run(trainer.plan.start)?;
         trainer.step = header.step;
         Ok(trainer)
     }
 
     /// Writes a state to the buffers that `at` gives for those of training.
     fn write(&mut self, stored: &RunState, at: impl Fn(BufferId) -> BufferId) {
-        let (plan, machine) = (&self.plan, &mut self.machine);
+        let (plan, executor) = (&self.plan, &mut self.executor);
         let [first, second] = &stored.moments;
         let mut put = |buffer: Option<BufferId>, values: Option<&Vec<f32>>| {
             if let (Some(buffer), Some(values)) = (buffer, values) {
-                machine.write_floats(at(buffer), values);
+                executor.write_floats(at(buffer), values);
             }
         };
         put(Some(plan.pass.parameters), Some(&stored.parameters));
@@ -223,13 +223,13 @@ impl Trainer {
         put(Some(plan.replay), Some(&stored.replay));
         put(plan.annealed.as_ref().map(|annealed| annealed.pool_levels), stored.levels.as_ref());
         put(plan.guard.as_ref().map(|guard| guard.memory), stored.guard.as_ref());
-        machine.write(at(plan.state), 0, &stored.state);
+        executor.write(at(plan.state), 0, &stored.state);
     }
 
     /// Reads a state from the buffers that `at` gives for those of training.
     async fn read(&self, at: impl Fn(BufferId) -> BufferId) -> Result<RunState> {
         let (plan, at) = (&self.plan, &at);
-        let floats = async |buffer| self.machine.read_floats(at(buffer)).await;
+        let floats = async |buffer| self.executor.read_floats(at(buffer)).await;
         let maybe = async |buffer: Option<BufferId>| match buffer {
             Some(buffer) => floats(buffer).await.map(Some),
             None => Ok(None),
@@ -241,7 +241,7 @@ impl Trainer {
             spectral: maybe(plan.spectral.as_ref().map(|spectral| spectral.vectors)).await?,
             replay: floats(plan.replay).await?,
             levels: maybe(plan.annealed.as_ref().map(|annealed| annealed.pool_levels)).await?,
-            state: self.machine.read(at(plan.state)).await?,
+            state: self.executor.read(at(plan.state)).await?,
             guard: maybe(plan.guard.as_ref().map(|guard| guard.memory)).await?,
         })
     }
@@ -257,8 +257,8 @@ impl Trainer {
         let mut network = config.network(dataset.train.shape())?;
         let (examples, input) = (&dataset.train, network.input);
         let shape = examples.shape();
-        let is_points = matches!(examples, Examples::Floats(_)) && shape.is_points();
-        if shape != input && (is_points || input.is_points()) {
+        let is_single_row = matches!(examples, Examples::Floats(_)) && shape.is_single_row();
+        if shape != input && (is_single_row || input.is_single_row()) {
             return Err(Error::Network(format!(
                 "`{}` takes examples of {input} (channels x height x width), and those of {} are {shape}",
                 network.name, dataset.name
@@ -276,7 +276,7 @@ impl Trainer {
                             toy (`rings:10000`)";
                 return Err(Error::setting("data.standardize", text));
             };
-            if !shape.is_points() {
+            if !shape.is_single_row() {
                 let text = "is of points and sequences, and these are images: leave it `none`";
                 return Err(Error::setting("data.standardize", text));
             }
@@ -314,7 +314,7 @@ impl Trainer {
             data: fingerprint(dataset),
             data_source: source(dataset),
             n_images,
-            machine: Machine::new(device, plan.plan.clone()).await?,
+            executor: Executor::new(device, plan.plan.clone()).await?,
             plan,
             network,
             step: 0,
@@ -325,15 +325,15 @@ impl Trainer {
                 Examples::Bytes(images) => {
                     let mut bytes = images.bytes[values].to_vec();
                     bytes.resize(bytes.len().next_multiple_of(4), 0);
-                    trainer.machine.write(part.buffer, 0, &bytemuck::pod_collect_to_vec(&bytes));
+                    trainer.executor.write(part.buffer, 0, &bytemuck::pod_collect_to_vec(&bytes));
                 }
                 Examples::Floats(images) => match &trainer.network.standard {
                     Some(standard) => {
                         let mut points = Images { shape, values: images.values[values].to_vec() };
                         standard.to_network(&mut points);
-                        trainer.machine.write_floats(part.buffer, &points.values);
+                        trainer.executor.write_floats(part.buffer, &points.values);
                     }
-                    None => trainer.machine.write_floats(part.buffer, &images.values[values]),
+                    None => trainer.executor.write_floats(part.buffer, &images.values[values]),
                 },
                 Examples::Toy(..) => {}
             }
@@ -406,7 +406,7 @@ impl Trainer {
         let mut parts = Vec::new();
         while self.step < end {
             let steps = self.step..end.min(self.step + u64::from(METRIC_ROWS));
-            let reading = self.machine.submit(&self.programs(&steps), &self.readings())?;
+            let reading = self.executor.submit(&self.programs(&steps), &self.readings())?;
             self.step = steps.end;
             parts.push((steps, reading));
         }
@@ -451,7 +451,7 @@ impl Trainer {
     /// [`Error::Device`] if the device was lost.
     pub async fn check(&mut self) -> Result<Option<Halt>> {
         let Some(guard) = &self.plan.guard else { return Ok(None) };
-        let reading = self.machine.submit(&[(guard.check, 1)], &self.readings())?;
+        let reading = self.executor.submit(&[(guard.check, 1)], &self.readings())?;
         let steps = self.step..self.step;
         let pending =
             PendingMetrics { steps: steps.clone(), parts: vec![(steps, reading)], guard: self.guard() };
@@ -469,14 +469,14 @@ impl Trainer {
     /// Panics if the halt is not of a trainer with a guard.
     pub async fn roll_back(&mut self, halt: Halt) -> Result<Rollback> {
         let guard = self.plan.guard.as_ref().expect("a halt comes from a guard");
-        self.machine.run(guard.restore)?;
-        let mut state = State::of(&self.machine.read(self.plan.state).await?);
-        let mut memory = Memory::of(&self.machine.read(guard.memory).await?);
+        self.executor.run(guard.restore)?;
+        let mut state = State::of(&self.executor.read(self.plan.state).await?);
+        let mut memory = Memory::of(&self.executor.read(guard.memory).await?);
         state.retries = halt.state.retries.saturating_add(1);
         [state.seed_low, state.seed_high] = retry_seed(self.config.seed, state.retries);
         memory = Memory { tries: halt.memory.tries + 1.0, since: 0.0, ..memory };
-        self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
-        self.machine.write(guard.memory, 0, bytemuck::cast_slice(&[memory]));
+        self.executor.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
+        self.executor.write(guard.memory, 0, bytemuck::cast_slice(&[memory]));
         self.step = state.step.into();
         let Guard { on_divergence, tries, learning_rate_factor, .. } = self.config.guard;
         let retries = i32::try_from(state.retries).unwrap_or(i32::MAX);
@@ -494,19 +494,19 @@ impl Trainer {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn compare_step(&mut self) -> Result<Report> {
-        let report = compare(&mut self.machine, self.plan.step).await?;
+        let report = compare(&mut self.executor, self.plan.step).await?;
         self.step += 1;
         Ok(report)
     }
 
     /// The plan with its buffers on the device, for those who look closely; [`Self::plan`] tells which is which.
-    pub fn machine(&self) -> &Machine {
-        &self.machine
+    pub fn executor(&self) -> &Executor {
+        &self.executor
     }
 
     /// The same, to change what is in the buffers.
-    pub fn machine_mut(&mut self) -> &mut Machine {
-        &mut self.machine
+    pub fn executor_mut(&mut self) -> &mut Executor {
+        &mut self.executor
     }
 
     /// The plan.
@@ -519,13 +519,13 @@ impl Trainer {
         self.plan.plan.programs[self.plan.step.0].len()
     }
 
-    /// Does one training step launch by launch, and tells each kernel's seconds: see [`Machine::time_launches`].
+    /// Does one training step launch by launch, and tells each kernel's seconds: see [`Executor::time_launches`].
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn time_step(&mut self) -> Result<Vec<(&'static str, f64)>> {
         self.step += 1;
-        self.machine.time_launches(self.plan.step).await
+        self.executor.time_launches(self.plan.step).await
     }
 
     /// The model as it is now: of the weights' moving average where there is one (`ema.decay`).
@@ -534,7 +534,7 @@ impl Trainer {
     /// [`Error::Device`] if the device was lost.
     pub async fn model(&self) -> Result<Model> {
         let parameters = self.plan.average.unwrap_or(self.plan.pass.parameters);
-        let parameters = self.machine.read_floats(parameters).await?;
+        let parameters = self.executor.read_floats(parameters).await?;
         Ok(Model { network: self.network.clone(), parameters })
     }
 
@@ -543,8 +543,8 @@ impl Trainer {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn replay_images(&self, count: usize) -> Result<Images> {
-        let state = State::of(&self.machine.read(self.plan.state).await?);
-        let replay = self.machine.read_floats(self.plan.replay).await?;
+        let state = State::of(&self.executor.read(self.plan.state).await?);
+        let replay = self.executor.read_floats(self.plan.replay).await?;
         let mut images = newest_images(&replay, self.network.input, &state, count);
         if let Some(standard) = &self.network.standard {
             standard.to_data(&mut images);
@@ -568,7 +568,7 @@ impl Trainer {
         }
         live.put(&self.network, "", &mut tensors);
         if let Some(guard) = &self.plan.guard {
-            let words = self.machine.read(guard.copy_of(self.plan.state)).await?;
+            let words = self.executor.read(guard.copy_of(self.plan.state)).await?;
             // A snapshot of this very step is the same.
             if State::of(&words).step != state.step {
                 let kept = self.read(|buffer| guard.copy_of(buffer)).await?;

@@ -2,7 +2,7 @@
 
 use crate::common;
 use std::collections::BTreeSet;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::data::toy::TOYS;
 use thalweg::kernels::Kernel;
 use thalweg::kernels::chain::Hidden;
@@ -10,7 +10,7 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::Random;
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingNumbers, ChainConfig, ExampleStorage, Plan, Target, TrainingData, annealing_plan, energy_plan,
+    AnnealingConfig, ChainConfig, ExampleStorage, Plan, Target, TrainingData, annealing_plan, energy_plan,
     peak_plan, sampler_plan, training_plan,
 };
 use thalweg::random::{Distribution, Stream};
@@ -28,7 +28,7 @@ pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
 /// Every kind of plan that a network can take.
 pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<Plan> {
     let chain = ChainConfig { steps: 2, ..ChainConfig::default() };
-    let smaller = ImageShape {
+    let smaller = Shape {
         height: network.input.height.max(2) - 1,
         width: network.input.width.max(5) - 4,
         ..network.input
@@ -73,7 +73,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
             from_noise: 0.0,
         },
     ];
-    let anneal = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
+    let anneal = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
     let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok());
     let of_score = of_score.map(|objective| training(&common::with_objective(basic.clone(), objective)));
     let mut plans = vec![
@@ -134,7 +134,7 @@ pub fn preset_plans() -> Vec<(String, Plan)> {
     for name in PRESETS {
         let network = preset(name).unwrap();
         let source = match network.input {
-            ImageShape { height: 1, .. } => ExampleStorage::Floats,
+            Shape { height: 1, .. } => ExampleStorage::Floats,
             _ => ExampleStorage::Bytes,
         };
         for (path, target) in gpu_paths(128) {
@@ -169,7 +169,7 @@ pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
             if let Some(objective) = score {
                 recipe = common::with_objective(recipe, objective);
             }
-            let shape = ImageShape { channels: 1, height: 28, width: 28 };
+            let shape = Shape { channels: 1, height: 28, width: 28 };
             let data = TrainingData::new(ExampleStorage::Bytes, 60_000, shape);
             let sampling = ChainConfig { form: Form::NoiseLast, ..ChainConfig::default() };
             all.extend([

@@ -1,7 +1,7 @@
 //! Augmented chain starts: small shifts, flips and rescalings, so that chains reach images that noise alone would not
 //! lead to (Du, Li, Tenenbaum and Mordatch 2021, <https://arxiv.org/abs/2012.01316>, section 3.2).
 
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, philox, uniform_of};
 
@@ -24,7 +24,7 @@ pub struct AugmentStarts {
     /// Images in a block.
     pub lanes: u32,
     /// Shape of an image.
-    pub shape: ImageShape,
+    pub shape: Shape,
     /// The changes.
     pub augment: Augmentation,
 }
@@ -123,7 +123,7 @@ impl KernelSpec for AugmentStarts {
             (1, [9, 8], Augmentation { probability: 1.0, shift: 0, flip: 0.0, rescale: 0.3 }),
             (2, [5, 6], Augmentation { probability: 0.0, shift: 2, flip: 1.0, rescale: 0.3 }),
         ] {
-            let shape = ImageShape { channels, height, width };
+            let shape = Shape { channels, height, width };
             let (state, starts) = (bench.at_step(5), bench.images("starts", shape.len()));
             let x = bench.per_block("x", shape.len());
             bench.run(Self { lanes, shape, augment }, &[state, starts, x]);

@@ -160,7 +160,7 @@ shader_struct! {
 }
 
 impl CheckStep {
-    fn numbers(&self) -> Params {
+    fn params(&self) -> Params {
         Params {
             log_energy_range: self.energy_range.ln().min(f32::MAX),
             log_gradient_range: self.gradient_range.ln().min(f32::MAX),
@@ -171,7 +171,7 @@ impl CheckStep {
 
     /// What is wrong with a step, with the number that is and what it is held against; or else what to remember.
     fn check_step(&self, step: &Step, memory: &Memory) -> Result<Memory, (Reason, f32, f32)> {
-        let p = self.numbers();
+        let p = self.params();
         let is_first = memory.steps == 0.0;
         let early = if memory.steps < EARLY { LOG_10 } else { 0.0 };
         let (spread, norm) = (step.spread.max(TINY).ln(), step.norm.max(TINY).ln());
@@ -289,7 +289,7 @@ impl KernelSpec for CheckStep {
     }
 
     fn params(&self, _: &Range<u32>) -> Params {
-        self.numbers()
+        self.params()
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {

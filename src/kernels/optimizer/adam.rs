@@ -103,7 +103,7 @@ shader_struct! {
 }
 
 impl Adam {
-    fn numbers(&self) -> Params {
+    fn params(&self) -> Params {
         let log = |beta: f64| beta.ln().max(-1e30) as f32;
         let (decay, log_factor, period) = match self.schedule.decay {
             Decay::Constant => (0, 0.0, 1),
@@ -150,7 +150,7 @@ impl KernelSpec for Adam {
     }
 
     fn params(&self, _: &Range<u32>) -> Params {
-        self.numbers()
+        self.params()
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -164,7 +164,7 @@ impl KernelSpec for Adam {
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [state, grad, scale, first_moment, second_moment, parameters] = bound(bindings);
-        let p = self.numbers();
+        let p = self.params();
         let State { step, retries, halted, .. } = State::of(state.words());
         if halted != 0 {
             return;

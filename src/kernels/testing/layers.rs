@@ -1,7 +1,7 @@
 //! What cases of layers share: shapes, tiles, biases, slopes, and buffers of weight gradients.
 
 use super::{BLOCKS, Bench};
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::kernels::Slope;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::lstm_pack::{CPU_TILE, GPU_TILE, LstmPack};
@@ -66,7 +66,7 @@ pub fn conv_shapes() -> Vec<ConvShape> {
         }
     }
     let shape = |(ic, size, oc, kernel, stride, first, last): Case| {
-        let input = ImageShape { channels: ic, height: size[0], width: size[1] };
+        let input = Shape { channels: ic, height: size[0], width: size[1] };
         let padding = Padding { top: first[0], bottom: last[0], left: first[1], right: last[1] };
         ConvShape::new(input, oc, kernel, stride, padding)
     };
