@@ -154,7 +154,7 @@ fn objectives_that_fit_the_score() {
     assert_eq!(of(&other), sliced(Directions::Signs, Square::Along));
     // What is refused elsewhere: with one level the largest sigma is not looked at.
     let denoising = |sigma, sigma_max, levels, target| {
-        Some(ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise: 0.0 })
+        Some(ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise: 0.0, weight: 1.0 })
     };
     let base = "objective=denoising-score-matching";
     assert_eq!(of(&[base, "score.sigma=3"]), denoising(3.0, 1.0, 1, ScoreTarget::Score));
@@ -171,6 +171,7 @@ fn objectives_that_fit_the_score() {
         levels: 5,
         target: ScoreTarget::Velocity,
         from_noise: 0.5,
+        weight: 1.0,
     };
     assert_eq!(from_noise, Some(wanted));
 }

@@ -51,6 +51,7 @@ fn objectives() -> [(&'static str, ScoreObjective); 6] {
         levels,
         target,
         from_noise: 0.0,
+        weight: 1.0,
     };
     [
         ("matching", ScoreObjective::Matching { probes: 3 }),

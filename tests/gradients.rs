@@ -831,10 +831,13 @@ fn langevin_follows_its_formula() {
                         noise_end: noise as f32,
                         interpolation: Interpolation::Linear,
                         levels: 10,
+                        stay_step_size: 0.0,
+                        final_step: u32::MAX,
                         temperature: temperature as f32,
                         gradient_clip: clip as f32,
                         bound: bound as f32,
                     },
+                    own_levels: false,
                 };
                 let state =
                     State { step: 4, chain_base: 100, seed_low: 11, seed_high: 12, ..State::default() };

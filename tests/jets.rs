@@ -132,6 +132,7 @@ fn objectives() -> Vec<ScoreObjective> {
             levels: 1,
             target: ScoreTarget::Score,
             from_noise: 0.0,
+            weight: 1.0,
         },
         ScoreObjective::Denoising {
             sigma: 0.1,
@@ -139,6 +140,7 @@ fn objectives() -> Vec<ScoreObjective> {
             levels: 5,
             target: ScoreTarget::Score,
             from_noise: 0.0,
+            weight: 1.0,
         },
         ScoreObjective::Denoising {
             sigma: 0.3,
@@ -146,6 +148,7 @@ fn objectives() -> Vec<ScoreObjective> {
             levels: 1,
             target: ScoreTarget::Velocity,
             from_noise: 0.0,
+            weight: 1.0,
         },
         ScoreObjective::Denoising {
             sigma: 0.1,
@@ -153,6 +156,7 @@ fn objectives() -> Vec<ScoreObjective> {
             levels: 5,
             target: ScoreTarget::Velocity,
             from_noise: 0.0,
+            weight: 1.0,
         },
         ScoreObjective::Denoising {
             sigma: 0.1,
@@ -160,6 +164,7 @@ fn objectives() -> Vec<ScoreObjective> {
             levels: 2,
             target: ScoreTarget::Velocity,
             from_noise: 0.4,
+            weight: 1.0,
         },
     ]
 }
@@ -212,7 +217,7 @@ fn plain_loss(
             let each = batch.drawn[i].chunks_exact(n).map(|v| 0.5 * first(x, v).powi(2) - second(x, v));
             each.sum::<f64>() / probes as f64
         }
-        ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise } => {
+        ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise, .. } => {
             let velocity = target == ScoreTarget::Velocity;
             let (low, high) = (f64::from(sigma), f64::from(sigma_max));
             let rung = (0.5 * (batch.level[i] + 1.0) * f64::from(levels)).floor();
@@ -475,6 +480,7 @@ fn the_ladder_is_geometric() {
         sigma_max: 10.0,
         velocity: false,
         from_noise: 0.0,
+        scale: 1.0,
     };
     let level = [-1.0, -0.51, -0.5, -0.01, 0.0, 0.49, 0.5, 1.0 - f32::EPSILON / 2.0];
     let (mut noise, mut x, mut weight) = ([1.0_f64; 8], [0.0; 8], [0.0; 8]);

@@ -107,6 +107,7 @@ fn score_objectives() -> [ScoreObjective; 4] {
             levels: 10,
             target: ScoreTarget::Velocity,
             from_noise: 0.0,
+            weight: 1.0,
         },
         ScoreObjective::Matching { probes: 3 },
         sliced(Directions::Normal, Square::Along),

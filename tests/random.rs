@@ -301,7 +301,8 @@ fn streams_share_no_counter() {
             | Stream::Momentum
             | Stream::AnnealAccept
             | Stream::Retries
-            | Stream::BufferChains => {}
+            | Stream::BufferChains
+            | Stream::PoolNoise => {}
         }
     }
     let (mut counters, mut bits) = (BTreeSet::new(), BTreeSet::new());

@@ -39,8 +39,8 @@ pub mod guarding {
     pub mod copy_words;
     pub mod count_non_finite;
     pub mod guard;
-    pub mod image_variance;
     pub mod image_statistics;
+    pub mod image_variance;
 }
 /// Kernels of layers and of their gradients.
 pub mod layers {

@@ -3,7 +3,7 @@
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::Dynamics;
 use crate::random::Distribution;
-use crate::recipe::{Objective, Form, Interpolation, Recipe, Start};
+use crate::recipe::{Form, Interpolation, Objective, Recipe, Start};
 
 /// The configuration of a Langevin chain: the recipe's `chain` in training, and in sampling its `sample`, with what that
 /// takes from `chain`. The default is that of the preset `mnist-small` in training.
@@ -140,7 +140,11 @@ impl Recipe {
     /// The chains that a model is sampled with as it was trained: those of training, or of sampling if training has none, or
     /// has chains that only move on a little in each step.
     pub fn own_chain(&self) -> ChainConfig {
-        if self.has_chains() && self.objective != Objective::AnnealedCd { self.training_chain(0) } else { self.sampling_chain() }
+        if self.has_chains() && self.objective != Objective::AnnealedCd {
+            self.training_chain(0)
+        } else {
+            self.sampling_chain()
+        }
     }
 
     /// The noise that chains start from.

@@ -18,7 +18,7 @@ pub(super) struct ChainPass {
     n_images: u32,
     fused: Option<FusedPass>,
     pub adjusted: Option<AdjustedPass>,
-    pub counts_anew: bool, // accepted proposals, with every chain
+    pub counts_anew: bool,        // accepted proposals, with every chain
     pub levels: Option<BufferId>, // where each chain begins at a level of its own
 }
 

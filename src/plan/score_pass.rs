@@ -175,7 +175,11 @@ impl ScorePass {
         batch: Batch,
         (chunks, partials): (Chunks, BufferId),
     ) {
-        let (lanes, features, blocks) = (pass.lanes(), pass.network().input.len(), chunks.first_block..chunks.first_block + chunks.n_blocks);
+        let (lanes, features, blocks) = (
+            pass.lanes(),
+            pass.network().input.len(),
+            chunks.first_block..chunks.first_block + chunks.n_blocks,
+        );
         let Batch { batch, n_images, metric_rows } = batch;
         let share = self.objective.drawn(features).map_or(1.0, |(probes, _)| 1.0 / probes as f32);
         let jet = self.objective.jet(features);

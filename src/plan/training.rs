@@ -181,7 +181,8 @@ fn annealed_plan(training: Training) -> TrainingPlan {
     let (contrast, walk) = training.recipe.contrast_begins(training.recipe.total_steps(training.n_images));
     let mut phases = vec![(0, Phase::Denoise), (walk, Phase::Walk), (contrast, Phase::Contrast)];
     // Of phases that begin at the same step, the last one counts.
-    phases = (0..3).filter(|i| phases[i + 1..].iter().all(|p| p.0 > phases[*i].0)).map(|i| phases[i]).collect();
+    phases =
+        (0..3).filter(|i| phases[i + 1..].iter().all(|p| p.0 > phases[*i].0)).map(|i| phases[i]).collect();
     let mut update = Vec::new();
     let steps = phases.into_iter().map(|(first, phase)| {
         let mut step = Vec::new();
@@ -521,7 +522,8 @@ impl<'a> Training<'a> {
     /// Returns how many partial sums there are, with the `first_chunk` ones of others before them.
     fn gradient(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, first_chunk: u32) -> u32 {
         let pass = &self.pass;
-        let chunks = Chunks { first_block: blocks.start, first_chunk, ..self.target.chunks(blocks.len() as u32) };
+        let chunks =
+            Chunks { first_block: blocks.start, first_chunk, ..self.target.chunks(blocks.len() as u32) };
         pass.to_layers(launches, blocks);
         pass.to_parameters(launches, chunks, self.partials, self.recipe.loss.energy_l2 as f32 != 0.0);
         first_chunk + chunks.count()

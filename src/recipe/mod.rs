@@ -104,7 +104,8 @@ impl Recipe {
         self.check_pool()?;
         let contrastive =
             [("loss.smoothness", loss.smoothness), ("augment.probability", self.augment.probability)];
-        if let Some((name, _)) = contrastive.into_iter().find(|(_, value)| *value > 0.0 && self.chain_init().is_none())
+        if let Some((name, _)) =
+            contrastive.into_iter().find(|(_, value)| *value > 0.0 && self.chain_init().is_none())
         {
             let text =
                 "has an effect with objective=replay, cd or pcd only: set it to 0, or choose one of these";

@@ -1,8 +1,8 @@
 //! Training objectives: the choice, and each one with the settings that it uses.
 
 use super::table::choices;
-use crate::kernels::draw_pool::Pool;
 use super::{Directions, Recipe, ScoreTarget, Square};
+use crate::kernels::draw_pool::Pool;
 
 choices! {
     /// Training objective.
@@ -167,7 +167,11 @@ impl Recipe {
                 levels: s.levels as u32,
                 target: s.target,
                 from_noise: s.from_noise as f32,
-                weight: if self.objective == Objective::AnnealedCd { self.loss.denoising as f32 } else { 1.0 },
+                weight: if self.objective == Objective::AnnealedCd {
+                    self.loss.denoising as f32
+                } else {
+                    1.0
+                },
             },
         })
     }

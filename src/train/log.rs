@@ -1,6 +1,7 @@
 //! What a training step reports, means of it over many steps, and the file that keeps it.
 
 use crate::files::write_atomically;
+use crate::kernels::annealed_loss::{BAND_METRICS, BANDS};
 use crate::source::Source;
 use crate::{Error, Result};
 use std::fs::{File, OpenOptions};
@@ -28,6 +29,26 @@ pub struct StepMetrics {
     /// Share of the chains' proposals that were accepted, in MALA; else 0.
     pub acceptance: f32,
 }
+
+/// Figures of the annealed chains of one training step with contrastive divergence, as the device computed them. A *gap* is
+/// the mean energy of chains less that of data images at their levels: 0 where the model fits the data.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct ChainMetrics {
+    /// Gap of each band: the first, second and last third of the levels, chains that arrived at the last one, long chains.
+    pub gaps: [f32; BANDS],
+    /// Number of chains in each band.
+    pub chains: [f32; BANDS],
+    /// Number of chains at the last level that ran off: their values vary far more than data images', or far less.
+    pub ran_off: f32,
+    /// Number of chains at the last level.
+    pub at_end: f32,
+    /// The denoising loss, times its weight.
+    pub denoising: f32,
+    spare: [f32; 3],
+}
+
+const _: () = assert!(size_of::<ChainMetrics>() == 4 * BAND_METRICS);
 
 /// The plain mean of [`StepMetrics`] over steps, each step counting the same, whatever its batch.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +86,10 @@ impl MetricsMean {
 /// The first line of a metrics file.
 pub const METRICS_HEADER: &str =
     "step,epoch,loss,cdiv,reg,energy_real,energy_fake,gradient_norm,acceptance,seconds";
+
+/// The first line of a file of figures of annealed chains.
+pub const CHAINS_HEADER: &str =
+    "step,epoch,gap_high,gap_middle,gap_low,gap_last,gap_long,ran_off,denoising,seconds";
 
 /// The first line of a file of held-out figures.
 pub const HELD_OUT_HEADER: &str = "step,epoch,loss,cdiv,energy_real,energy_noise,seconds";
@@ -138,6 +163,48 @@ impl MetricsFile {
     /// The seconds of the last row, 0 without one: where a resumed run's clock goes on.
     pub fn seconds(&self) -> f64 {
         self.0.seconds
+    }
+}
+
+/// `chains.csv` in a run's folder, of a run with annealed chains: one row a training step with contrastive divergence,
+/// written and resumed as [`MetricsFile`] is.
+#[derive(Debug)]
+pub struct ChainsFile(RowsFile);
+
+impl ChainsFile {
+    /// Begins a new file.
+    ///
+    /// # Errors
+    /// Those of [`MetricsFile::create`].
+    pub fn create(path: &Path) -> Result<Self> {
+        RowsFile::create(path, CHAINS_HEADER).map(Self)
+    }
+
+    /// Goes on with the file of a run that resumes after `step`.
+    ///
+    /// # Errors
+    /// Those of [`MetricsFile::resume`].
+    pub fn resume(path: &Path, step: u64) -> Result<Self> {
+        RowsFile::resume(path, CHAINS_HEADER, step).map(Self)
+    }
+
+    /// Appends one row: a gap of no chains is NaN, `ran_off` the share of the chains at the last level.
+    ///
+    /// # Errors
+    /// Those of [`MetricsFile::append`].
+    pub fn append(&mut self, step: u64, epoch: u64, metrics: &ChainMetrics, seconds: f64) -> Result<()> {
+        let of_any = |value: f32, n: f32| if n > 0.0 { value } else { f32::NAN };
+        let gaps = metrics.gaps.into_iter().zip(metrics.chains).map(|(gap, n)| of_any(gap, n));
+        let ran_off = of_any(metrics.ran_off / metrics.at_end, metrics.at_end);
+        self.0.append(step, epoch, gaps.chain([ran_off, metrics.denoising]), seconds)
+    }
+
+    /// Drops the rows of steps after `step`.
+    ///
+    /// # Errors
+    /// Those of [`MetricsFile::resume`].
+    pub fn rewind(&mut self, step: u64) -> Result<()> {
+        self.0.rewind(step)
     }
 }
 

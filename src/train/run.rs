@@ -2,7 +2,7 @@
 //!
 //! An [`Observer`] watches it, may stop it, and may draw pictures of it.
 
-use super::log::{HeldOutFigures, HeldOutFile, MetricsFile, MetricsMean, StepMetrics};
+use super::log::{ChainsFile, HeldOutFigures, HeldOutFile, MetricsFile, MetricsMean, StepMetrics};
 use super::{Halt, Outcome, PendingMetrics, Rollback, Trainer};
 use crate::checkpoint::Checkpoint;
 use crate::data::toy::POINT;
@@ -24,6 +24,8 @@ pub const CHECKPOINT: &str = "checkpoint.safetensors";
 pub const METRICS: &str = "metrics.csv";
 /// One row an epoch: energies of held-out examples and of noise.
 pub const HELD_OUT: &str = "held_out.csv";
+/// The file of the figures of annealed chains, one row a training step with contrastive divergence.
+pub const CHAINS: &str = "chains.csv";
 /// Measures of a model of points.
 pub const FIGURES: &str = "figures.json";
 
@@ -182,6 +184,7 @@ pub struct Run {
     folder: PathBuf,
     metrics: MetricsFile,
     held_out_rows: HeldOutFile,
+    chains: Option<ChainsFile>,
     held_out: Images,
     noise: Images,
     points: Images,
@@ -249,6 +252,12 @@ impl Run {
         } else {
             (MetricsFile::create(&metrics)?, HeldOutFile::create(&held_out_rows)?)
         };
+        let path = folder.join(CHAINS);
+        let chains = trainer.plan().annealed.is_some().then(|| match is_resumed {
+            true => ChainsFile::resume(&path, step),
+            false => ChainsFile::create(&path),
+        });
+        let chains = chains.transpose()?;
         let held_out = dataset.held_out.clone();
         let points = match dataset.train.shape() {
             POINT => dataset.train.to_images(),
@@ -287,6 +296,7 @@ impl Run {
             trainer,
             metrics,
             held_out_rows,
+            chains,
         })
     }
 
@@ -503,6 +513,10 @@ impl Run {
         // A run that is killed now has this try behind it. Resuming drops the rows of later steps.
         self.try_to_save(observer).await?;
         let rewound = self.metrics.rewind(rollback.to).and_then(|()| self.held_out_rows.rewind(rollback.to));
+        let rewound = rewound.and_then(|()| match &mut self.chains {
+            Some(chains) => chains.rewind(rollback.to),
+            None => Ok(()),
+        });
         self.forgive(rewound, observer)?;
         self.figures.retain(|row| row["step"].as_u64().is_some_and(|step| step <= rollback.to));
         let epoch = rollback.to / self.trainer.steps_per_epoch() + 1;
@@ -513,7 +527,8 @@ impl Run {
     /// Takes in metrics that have arrived. Returns why training was halted, if it was.
     async fn take(&mut self, pending: PendingMetrics, observer: &mut impl Observer) -> Result<Option<Halt>> {
         let first = pending.steps().start;
-        let Outcome { metrics, halt } = pending.outcome().await?;
+        let Outcome { metrics, chains, halt } = pending.outcome().await?;
+        let (contrast, _) = self.trainer.config().contrast_begins(self.trainer.total_steps());
         let has_chains = self.has_chains();
         let accepts = has_chains && self.trainer.config().chain.form == Form::Mala;
         for (step, mut metrics) in (first..).zip(metrics) {
@@ -524,7 +539,12 @@ impl Run {
                 metrics.energy_fake = f32::NAN;
             }
             let epoch = step / self.trainer.steps_per_epoch() + 1;
-            let appended = self.metrics.append(step + 1, epoch, &metrics, self.seconds());
+            let (seconds, of_chains) = (self.seconds(), chains.get((step - first) as usize));
+            let mut appended = self.metrics.append(step + 1, epoch, &metrics, seconds);
+            if let (Some(file), Some(of_chains)) = (&mut self.chains, of_chains.filter(|_| step >= contrast))
+            {
+                appended = appended.and(file.append(step + 1, epoch, of_chains, seconds));
+            }
             if let (Err(error), false) = (&appended, self.misses_rows) {
                 observer.on(Event::RowsNotWritten(error));
             }

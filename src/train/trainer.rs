@@ -1,7 +1,7 @@
 //! The training run: a plan on a device, advanced step by step, saved and resumed.
 
 use super::guard::{Halt, Rollback, retry_seed};
-use super::log::StepMetrics;
+use super::log::{ChainMetrics, StepMetrics};
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Model, Tensors};
 use crate::checkpoint::{Parts, RunState, SNAPSHOT, header_network, newest_images};
 use crate::data::standard::Standard;
@@ -10,6 +10,7 @@ use crate::device::compare::{Report, compare};
 use crate::device::{Device, Executor, Readback};
 use crate::error::Remedy;
 use crate::kernels::State;
+use crate::kernels::annealed_loss::BAND_METRICS;
 use crate::kernels::contrastive_loss::METRICS;
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::guard::{MEMORY, Memory, Reason};
@@ -44,7 +45,8 @@ pub struct Trainer {
 pub struct PendingMetrics {
     steps: Range<u64>,
     parts: Vec<(Range<u64>, Readback)>, // of as many steps as the table of metrics has rows, at most
-    guard: Option<u64>,                 // `guard.collapse_steps`, where there is a guard
+    has_bands: bool,
+    guard: Option<u64>, // `guard.collapse_steps`, where there is a guard
 }
 
 /// What submitted steps came to.
@@ -52,6 +54,8 @@ pub struct PendingMetrics {
 pub struct Outcome {
     /// The metrics, one for each step that was done, and last for the step that was halted.
     pub metrics: Vec<StepMetrics>,
+    /// Figures of the annealed chains, one for each of `metrics`; none for an objective without.
+    pub chains: Vec<ChainMetrics>,
     /// Why the last of them was halted, or one before them all.
     pub halt: Option<Halt>,
 }
@@ -86,23 +90,30 @@ impl PendingMetrics {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn outcome(self) -> Result<Outcome> {
-        let mut metrics = Vec::new();
+        let (mut metrics, mut chains) = (Vec::new(), Vec::new());
         for (steps, reading) in self.parts {
             let words = reading.words().await?;
             let (table, of_guard) = words.split_at(METRIC_ROWS as usize * METRICS);
-            let table: Vec<StepMetrics> = table
-                .chunks_exact(METRICS)
-                .map(|row| bytemuck::pod_read_unaligned(bytemuck::cast_slice(row)))
-                .collect();
+            let n_bands = if self.has_bands { METRIC_ROWS as usize * BAND_METRICS } else { 0 };
+            let (bands, of_guard) = of_guard.split_at(n_bands);
             let halt = self.guard.and_then(|in_a_row| Halt::of(of_guard, in_a_row));
             let end = halt.as_ref().map_or(steps.end, |halt| halt.step.clamp(steps.start, steps.end));
-            metrics.extend((steps.start..end).map(|step| table[(step % u64::from(METRIC_ROWS)) as usize]));
+            let rows = (steps.start..end).map(|step| (step % u64::from(METRIC_ROWS)) as usize);
+            metrics.extend(rows.clone().map(|row| row_of::<StepMetrics>(table, METRICS, row)));
+            if self.has_bands {
+                chains.extend(rows.map(|row| row_of::<ChainMetrics>(bands, BAND_METRICS, row)));
+            }
             if halt.is_some() {
-                return Ok(Outcome { metrics, halt });
+                return Ok(Outcome { metrics, chains, halt });
             }
         }
-        Ok(Outcome { metrics, halt: None })
+        Ok(Outcome { metrics, chains, halt: None })
     }
+}
+
+/// Row `row` of a table of figures that a device computed.
+fn row_of<T: bytemuck::AnyBitPattern>(table: &[u32], width: usize, row: usize) -> T {
+    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&table[row * width..][..width]))
 }
 
 impl Trainer {
@@ -410,7 +421,8 @@ impl Trainer {
             self.step = steps.end;
             parts.push((steps, reading));
         }
-        Ok(PendingMetrics { steps: first..end, parts, guard: self.guard() })
+        let has_bands = self.plan.annealed.is_some();
+        Ok(PendingMetrics { steps: first..end, parts, has_bands, guard: self.guard() })
     }
 
     /// What training steps run, and how many times. Snapshots are taken after the same steps, however many are submitted
@@ -433,6 +445,9 @@ impl Trainer {
     /// What is read after every submission: the metrics, and what the guard says.
     fn readings(&self) -> Vec<(BufferId, Range<usize>)> {
         let mut readings = vec![(self.plan.metrics, 0..METRIC_ROWS as usize * METRICS)];
+        if let Some(annealed) = &self.plan.annealed {
+            readings.push((annealed.bands, 0..METRIC_ROWS as usize * BAND_METRICS));
+        }
         if let Some(guard) = &self.plan.guard {
             readings.extend([(self.plan.state, 0..State::WORDS), (guard.memory, 0..MEMORY)]);
         }
@@ -453,8 +468,12 @@ impl Trainer {
         let Some(guard) = &self.plan.guard else { return Ok(None) };
         let reading = self.executor.submit(&[(guard.check, 1)], &self.readings())?;
         let steps = self.step..self.step;
-        let pending =
-            PendingMetrics { steps: steps.clone(), parts: vec![(steps, reading)], guard: self.guard() };
+        let pending = PendingMetrics {
+            steps: steps.clone(),
+            parts: vec![(steps, reading)],
+            has_bands: self.plan.annealed.is_some(),
+            guard: self.guard(),
+        };
         Ok(pending.outcome().await?.halt)
     }
 

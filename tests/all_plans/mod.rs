@@ -71,6 +71,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
             levels: 10,
             target: ScoreTarget::Score,
             from_noise: 0.0,
+            weight: 1.0,
         },
     ];
     let anneal = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
@@ -156,6 +157,7 @@ pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
         levels: 64,
         target: ScoreTarget::Velocity,
         from_noise: 0.0,
+        weight: 1.0,
     };
     let mut all = Vec::new();
     for (name, score) in [("digits", Some(denoising)), ("mnist-small", None)] {

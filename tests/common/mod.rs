@@ -39,7 +39,7 @@ pub fn with_objective(mut recipe: Recipe, objective: ScoreObjective) -> Recipe {
             (score.probes, score.directions, score.square) = (probes, directions, square);
             Objective::SlicedScoreMatching
         }
-        ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise } => {
+        ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise, .. } => {
             (score.sigma, score.sigma_max) = (sigma.into(), sigma_max.into());
             (score.levels, score.target, score.from_noise) = (levels as usize, target, from_noise.into());
             Objective::DenoisingScoreMatching

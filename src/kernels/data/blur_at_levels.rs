@@ -27,14 +27,8 @@ shader_struct! {
 }
 
 impl KernelSpec for BlurAtLevels {
-    const SOURCE: &'static str = shader![
-        "lib/state",
-        "lib/random",
-        "lib/permute",
-        "lib/pool",
-        "lib/dynamics",
-        "data/blur_at_levels"
-    ];
+    const SOURCE: &'static str =
+        shader!["lib/state", "lib/random", "lib/permute", "lib/pool", "lib/dynamics", "data/blur_at_levels"];
     type Params = Params;
     const PER_BLOCK: bool = true;
     /// State; levels of the pool; x.

@@ -159,8 +159,16 @@ impl KernelSpec for Perturb {
                 let [level, noise, x] = [("level", 1), ("noise", features), ("x", features)]
                     .map(|(name, features)| bench.images(name, features));
                 let weight = bench.per_block("weight", 1);
-                let kernel =
-                    Self { lanes, features, levels, sigma: 0.1, sigma_max: 3.0, velocity, from_noise, scale: 0.7 };
+                let kernel = Self {
+                    lanes,
+                    features,
+                    levels,
+                    sigma: 0.1,
+                    sigma_max: 3.0,
+                    velocity,
+                    from_noise,
+                    scale: 0.7,
+                };
                 bench.run(kernel, &[level, noise, x, weight]);
             }
         }

@@ -177,7 +177,8 @@ impl KernelSpec for AnnealedLoss {
         for (case, Batch { batch, n_images, step, n_real }) in bench.batches().into_iter().enumerate() {
             let half = (batch.div_ceil(lanes) * lanes) as usize;
             let long_batch = batch / 4;
-            let pool = Pool { chains: 4 * batch, long: batch, batch, long_batch, restart: 0.1, last_level: 30 };
+            let pool =
+                Pool { chains: 4 * batch, long: batch, batch, long_batch, restart: 0.1, last_level: 30 };
             let (state, energies) = (bench.at_step(step), bench.per_block("energies", 1));
             let (levels, variances) = (bench.per_block("levels", 1), bench.per_block("variances", 1));
             for (buffer, scale) in [(energies, 1.0), (variances, 0.5)] {

@@ -234,8 +234,7 @@ impl KernelSpec for Langevin {
             }
             let (x, gradient) = (bench.images("x", features), bench.images("gradient", features));
             let dynamics = Dynamics::ladder(5.0, 0.5, 8);
-            let kernel =
-                Self { lanes, features, moves: true, perturbs: Some(1), dynamics, own_levels: true };
+            let kernel = Self { lanes, features, moves: true, perturbs: Some(1), dynamics, own_levels: true };
             bench.run(kernel, &[state, gradient, x, levels]);
         }
     }
