@@ -8,6 +8,7 @@ use thalweg::cpu::Isa;
 use thalweg::data::Shape;
 use thalweg::device::{Device, Executor};
 use thalweg::kernels::State;
+use thalweg::kernels::annealed_loss::{BAND_METRICS, DENOISING};
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::network::{Activation, LayerSpec, Network, Padding};
 use thalweg::plan::{Derivatives, ExampleStorage, Target, TrainingData, training_plan};
@@ -100,7 +101,8 @@ fn check_gradient(
     (network, objective): (&Network, &str),
     gradient: &[f32],
 ) -> f64 {
-    let has_chains = contrastive().iter().any(|(name, _)| *name == objective);
+    let has_chains =
+        objective.starts_with("annealed") || contrastive().iter().any(|(name, _)| *name == objective);
     let mut worst: f64 = 0.0;
     for tensor in network.tensors() {
         let reference = floats(&golden[&format!("{}.{objective}.grad.{}", network.name, tensor.name)]);
@@ -293,6 +295,85 @@ fn check_step(device: &Device, target: Target) {
     }
 }
 
+// ---- training steps with a pool of annealed chains
+
+const POOL: usize = 9;
+
+fn annealed() -> Recipe {
+    common::recipe(&[
+        "objective=annealed-cd",
+        "train.batch=5",
+        "data.noise=0",
+        "chain.steps=3",
+        "chain.form=annealed",
+        "chain.step_size=0.05",
+        "chain.stay_step_size=0.1",
+        "chain.noise=3",
+        "chain.noise_end=0.5",
+        "chain.course=geometric",
+        "chain.gradient_clip=0",
+        "chain.clamp=0",
+        "replay.start=normal",
+        "pool.chains=9",
+        "pool.long=2",
+        "pool.long_share=0.2",
+        "pool.levels=6",
+        "pool.restart=0.6",
+        "loss.contrastive=0.7",
+        "loss.contrastive_below=2",
+        "loss.denoising=0.5",
+        "loss.energy_l2=0.01",
+        "score.sigma=0.25",
+        "score.sigma_max=3",
+        "score.levels=5",
+        "score.target=velocity",
+        "score.from_noise=0.4",
+        "adam.learning_rate=1e-3",
+        "adam.beta1=0",
+        "adam.beta2=0.99",
+        "adam.epsilon=1e-8",
+        "adam.weight_decay=0.07",
+    ])
+}
+
+/// Three training steps: losses, gradients, and the pool after each.
+fn check_annealed(device: &Device, target: Target) {
+    let golden = golden();
+    for network in networks() {
+        let shape = network.input;
+        let data = TrainingData::new(ExampleStorage::Floats, 8, shape);
+        let plan = training_plan(&network, &annealed(), &data, target);
+        let pool = plan.annealed.as_ref().unwrap();
+        let get = |name: &str| floats(&golden[&format!("{}.{name}", network.name)]);
+        let mut executor = pollster::block_on(Executor::new(device, plan.plan.clone())).unwrap();
+        executor.write_floats(plan.pass.parameters, &parameters(&golden, &network));
+        executor.write_floats(plan.data[0].buffer, get("data"));
+        executor.write_floats(plan.replay, &to_slots(get("pool"), shape));
+        executor.write_floats(pool.pool_levels, &[6.0, 2.0, 0.0, 3.0, 6.0, 6.0, 1.0, 5.0, 6.0]);
+        let state = State { replay_length: POOL as u32, replay_head: 0, ..STATE };
+        executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+        executor.run(plan.start).unwrap();
+        for step in 3..6 {
+            executor.run(plan.step).unwrap();
+            let read = |buffer| pollster::block_on(executor.read_floats(buffer)).unwrap();
+            let name = format!("{device}, {}.annealed, step {step}", network.name);
+            let result = |part: &str| get(&format!("annealed.{step}.{part}"));
+            let row = &read(plan.metrics)[step * METRICS..][..METRICS];
+            let denoising = read(pool.bands)[step * BAND_METRICS + DENOISING];
+            let found = [&row[..5], &[denoising]].concat();
+            let loss = relative(&found, result("loss"));
+            assert!(loss <= 3e-5, "{name}: {found:?}, not {:?}", result("loss"));
+            assert_eq!(read(pool.pool_levels), result("levels"), "{name}: levels");
+            let kept = relative(&read(plan.replay), &to_slots(result("pool"), shape));
+            assert!(kept <= 3e-5, "{name}: the pool is off by {kept:.1e}");
+            let gradient = read(plan.gradient);
+            let objective = format!("annealed.{step}");
+            let worst = check_gradient(&name, &golden, (&network, &objective), &gradient);
+            println!("{name}: loss {loss:.1e}, pool {kept:.1e}, parameter gradient {worst:.1e}");
+        }
+    }
+}
+
 #[test]
 fn cpu() {
     for isa in Isa::available() {
@@ -300,6 +381,7 @@ fn cpu() {
         for target in [device.target(N), device.target(100)] {
             check(&device, target);
             check_step(&device, target);
+            check_annealed(&device, target);
         }
     }
 }
@@ -308,6 +390,9 @@ fn cpu() {
 fn gpu() {
     check(&common::gpu(), Target::gpu(N));
     check_step(&common::gpu(), Target::gpu(N));
+    check_annealed(&common::gpu(), Target::gpu(N));
+    // The fused chain, with a level for each image.
+    check_annealed(&common::gpu(), Target { fused_steps: 2, ..Target::gpu(N) });
 }
 
 #[test]

@@ -24,6 +24,7 @@ struct Params {
     log_gradient_range: f32,
     collapse_steps: f32, // 0: collapse is not looked for
     inside: f32,         // share of values inside the bound that positive images must have for chains to be saturated
+    most_ran_off: f32,   // share of annealed chains that are most of them
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -121,7 +122,9 @@ fn main(@builtin(local_invocation_index) index: u32) {
         saturated = in_a_row(saturated, images.z > params.inside && images.w < SATURATED * images.z);
     }
     let flat = in_a_row(memory.flat, gap <= max(FLAT * memory.gap_range, ROUNDING * abs(energy_positive)));
-    let longest = max(max(alike, saturated), flat);
+    let share_off = bitcast<f32>(metrics[row + 7u]);
+    let ran_off = in_a_row(memory.ran_off, share_off > params.most_ran_off);
+    let longest = max(max(alike, saturated), max(flat, ran_off));
 
     var reason = 0u;
     var value = 0.0;
@@ -151,6 +154,10 @@ fn main(@builtin(local_invocation_index) index: u32) {
             reason = 7u;
             value = images.w;
             usual = images.z;
+        } else if (ran_off >= params.collapse_steps) {
+            reason = 10u;
+            value = share_off;
+            usual = 0.5;
         } else {
             reason = 8u;
             value = gap;
@@ -176,6 +183,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
     memory.alike = alike;
     memory.saturated = saturated;
     memory.flat = flat;
+    memory.ran_off = ran_off;
     memory.variance = max(memory.variance, images.y);
     let is_calm = over_energies + LOG_10 <= params.log_energy_range
         && over_gradient + LOG_10 <= params.log_gradient_range

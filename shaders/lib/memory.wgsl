@@ -14,6 +14,6 @@ struct Memory {
     value: f32,
     usual: f32,
     variance: f32,
-    spare0: f32,
-    spare1: f32,
+    ran_off: f32,
+    spare: f32,
 }

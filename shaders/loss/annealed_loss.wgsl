@@ -110,7 +110,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
         metrics[at + 3u] = energy.x / max(energy.w, 1.0);
         metrics[at + 4u] = energy.y / max(energy.w, 1.0);
         metrics[at + 6u] = f32(n);
-        metrics[at + 7u] = 0.0;
+        metrics[at + 7u] = select(0.0, ran_off / at_end, at_end >= 8.0);
         let own = row * 16u;
         for (var band = 0u; band < 4u; band++) {
             bands[own + band] = low[band] / max(low_n[band], 1.0);

@@ -41,6 +41,7 @@ pub(super) struct CheckedStep {
     pub metric_rows: u32,
     pub half_blocks: u32,
     pub has_negatives: bool,
+    pub annealed: bool,
     /// Largest magnitude of the chains' values; 0 for none.
     pub clamp: f32,
 }
@@ -160,6 +161,7 @@ impl GuardPass {
             n_features: plan.len_of(self.statistics) / 4,
             n_counts: plan.len_of(self.image_counts),
             has_negatives,
+            annealed: checked.annealed,
             bounded: checked.clamp > 0.0,
             energy_range: or_infinite(self.config.energy_range as f32),
             gradient_range: or_infinite(self.config.gradient_range as f32),

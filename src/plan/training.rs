@@ -33,6 +33,9 @@ use std::ops::Range;
 /// Rows of the resident metrics table: training steps that may be under way before the host reads it.
 pub const METRIC_ROWS: u32 = 64;
 
+/// Values of an image from which on their variance tells whether a chain ran off.
+const MANY_VALUES: usize = 64;
+
 /// Storage of a training step's data images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExampleStorage {
@@ -315,6 +318,7 @@ impl<'a> Training<'a> {
             metric_rows: METRIC_ROWS,
             half_blocks,
             has_negatives: has_chains,
+            annealed: annealed.is_some() && features >= MANY_VALUES,
             clamp: chain_config.clamp,
         };
         let guard = recipe.is_guarded().then(|| {

@@ -1,9 +1,10 @@
 //! Presets: a network, the recipe that trains it, and one line of help, side by side. A new preset is one row of [`ALL`].
 
+use super::sections::SETTINGS;
 use super::table::unknown_preset;
 use super::{
-    Adam, Chain, Data, Ema, EnergyL2Form, Form, Loss, Objective, RateSchedule, Recipe, Replay, Sample,
-    SampleForm, Schedule, Score, ScoreTarget, Start, Train,
+    Adam, Chain, Data, Ema, EnergyL2Form, Form, Interpolation, Loss, Objective, RateSchedule, Recipe, Replay,
+    Sample, SampleForm, Schedule, Score, ScoreTarget, Start, Train,
 };
 use crate::data::Shape;
 use crate::data::reading::Takes;
@@ -30,6 +31,8 @@ pub struct Preset {
     network: fn(Builder) -> Builder,
     /// Changes the defaults of all sections, which are those of `mnist-small`.
     recipe: fn(Recipe) -> Recipe,
+    /// The same for other objectives that the preset has settings for: what `--set objective=...` takes.
+    others: &'static [fn(Recipe) -> Recipe],
 }
 
 /// Keras `same` padding for even sizes and stride 2: nothing before, one after.
@@ -41,7 +44,7 @@ const LEAKY: Activation = Activation::LeakyRelu(0.2);
 pub const ALL: &[Preset] = &[
     Preset {
         name: "digits",
-        summary: "28x28 images; learns to draw digits from noise in some minutes; convolutions, denoising score matching",
+        summary: "28x28 images; learns to draw digits from noise in some minutes; convolutions, annealed contrastive divergence",
         takes: Takes::Images,
         input: [1, 28, 28],
         least: 0,
@@ -50,6 +53,7 @@ pub const ALL: &[Preset] = &[
             [32, 64, 128].into_iter().fold(n, convolve).dense(128).activation(SWISH)
         },
         recipe: digits,
+        others: &[digits_denoising],
     },
     // The network and recipe of the Keras deep-EBM notebooks (recipe R1), with Glorot's initialisation.
     Preset {
@@ -64,6 +68,7 @@ pub const ALL: &[Preset] = &[
             [16, 32, 64, 64].into_iter().fold(n, convolve)
         },
         recipe: |base| base,
+        others: &[],
     },
     // The network of the UvA deep-learning course.
     Preset {
@@ -78,6 +83,7 @@ pub const ALL: &[Preset] = &[
             [32, 64, 64].into_iter().fold(first, convolve).dense(64).activation(SWISH)
         },
         recipe: mnist_deep,
+        others: &[],
     },
     Preset {
         name: "conv-pool",
@@ -93,6 +99,7 @@ pub const ALL: &[Preset] = &[
             [64, 128].into_iter().fold(pytorch(n), convolve).pool()
         },
         recipe: conv_pool,
+        others: &[],
     },
     Preset {
         name: "image-leaky",
@@ -105,6 +112,7 @@ pub const ALL: &[Preset] = &[
             [64, 128, 256].into_iter().fold(pytorch(n).conv(32, 3).padding(1).activation(LEAKY), convolve)
         },
         recipe: image_leaky,
+        others: &[],
     },
     // Dense layers take images as well as points.
     Preset {
@@ -115,6 +123,7 @@ pub const ALL: &[Preset] = &[
         least: 0,
         network: |n| (0..2).fold(pytorch(n), |n, _| n.dense(128).activation(LEAKY)),
         recipe: |base| mlp(base, 40),
+        others: &[],
     },
     Preset {
         name: "mlp-silu",
@@ -124,6 +133,7 @@ pub const ALL: &[Preset] = &[
         least: 0,
         network: |n| (0..3).fold(pytorch(n), |n, _| n.dense(256).activation(SWISH)),
         recipe: |base| mlp(base, 15),
+        others: &[],
     },
     Preset {
         name: "sequence",
@@ -133,6 +143,7 @@ pub const ALL: &[Preset] = &[
         least: 0,
         network: |n| pytorch(n).lstm(128, 2, true),
         recipe: sequence,
+        others: &[],
     },
 ];
 
@@ -222,6 +233,23 @@ impl Recipe {
         Ok((preset.recipe)(Self { preset: name.to_owned(), ..Self::base() }))
     }
 
+    /// Takes another objective. Settings that are still the preset's take the preset's values for that objective, if it has
+    /// some.
+    pub(super) fn choose_objective(&mut self, objective: Objective) {
+        let of = |recipe: fn(Self) -> Self| recipe(Self { preset: self.preset.clone(), ..Self::base() });
+        let Some(preset) = find(&self.preset) else { return };
+        let all: Vec<Self> = [preset.recipe].iter().chain(preset.others).map(|recipe| of(*recipe)).collect();
+        let now = all.iter().find(|recipe| recipe.objective == self.objective);
+        if let (Some(now), Some(then)) = (now, all.iter().find(|recipe| recipe.objective == objective)) {
+            for spec in SETTINGS {
+                if (spec.get)(self) == (spec.get)(now) {
+                    (spec.put)(self, (spec.get)(then));
+                }
+            }
+        }
+        self.objective = objective;
+    }
+
     /// The network of the recipe, for the inputs that it is known for: the described one, or else the preset's.
     ///
     /// # Errors
@@ -278,7 +306,7 @@ impl Recipe {
 
 /// One energy for all noise levels, trained by denoising score matching and sampled by annealed Langevin dynamics. Found by
 /// experiment: docs/notes/2026-11-22-recipe-search.md.
-fn digits(base: Recipe) -> Recipe {
+fn digits_denoising(base: Recipe) -> Recipe {
     Recipe {
         objective: Objective::DenoisingScoreMatching,
         train: Train { steps: 10_000, batch: 64, ..base.train },
@@ -306,6 +334,29 @@ fn digits(base: Recipe) -> Recipe {
             noise_end: 0.5,
             ..base.sample
         },
+        ..base
+    }
+}
+
+/// The same energy, trained by denoising first and then by contrastive divergence, too, with persistent annealed chains. Found
+/// by experiment: docs/notes/2026-11-30-annealed-cd.md.
+fn digits(base: Recipe) -> Recipe {
+    let base = digits_denoising(base);
+    Recipe {
+        objective: Objective::AnnealedCd,
+        train: Train { steps: 5_600, ..base.train },
+        chain: Chain {
+            steps: 10,
+            form: Form::Annealed,
+            step_size: 0.05,
+            stay_step_size: 0.1,
+            noise: 5.0,
+            noise_end: 0.5,
+            course: Interpolation::Geometric,
+            ..base.chain
+        },
+        loss: Loss { contrastive_from: 0.8, contrastive_below: 3.2, ..base.loss },
+        sample: Sample { steps: 200, step_size: 0.05, stay: 100, stay_step_size: 0.1, ..base.sample },
         ..base
     }
 }

@@ -72,7 +72,13 @@ impl Recipe {
         if matches!(spec.values, Values::Preset) && text != self.preset {
             return Err("is chosen before all others, as it decides their defaults; use `--preset`".into());
         }
+        let before = self.clone();
         (spec.put)(self, value);
+        if self.objective != before.objective {
+            let objective = self.objective;
+            *self = before;
+            self.choose_objective(objective);
+        }
         Ok(())
     }
 }

@@ -51,6 +51,10 @@ impl Halt {
                  (`chain.noise`, `chain.temperature`), more of them fresh (`replay.fresh`, `pcd.fresh`), or a smaller \
                  `chain.step_size`"
             ),
+            Reason::RanOff => format!(
+                "Begin anew with a lower `adam.learning_rate` (it was {rate:e}), a smaller `chain.step_size` and \
+                 `chain.stay_step_size`, or more `loss.denoising`"
+            ),
             Reason::Flat => format!(
                 "Begin anew with a lower `adam.learning_rate` (it was {rate:e}), less `loss.energy_l2`, or another \
                  number of Langevin steps (`chain.steps`)"
@@ -88,6 +92,12 @@ impl fmt::Display for Halt {
                  the real images' {:.3} %)",
                 100.0 * value,
                 100.0 * usual
+            ),
+            Reason::RanOff => write!(
+                f,
+                "of the chains at the last noise level, {:.0} % ran off: their values vary far more, or far less, than those \
+                 of data images; {in_a_row} steps in a row with more than half",
+                100.0 * value
             ),
             Reason::Flat => write!(
                 f,

@@ -118,8 +118,9 @@ RING = 7
 FRESH_START, START_CHOICE, LANGEVIN, DATA_NOISE, PERMUTATION, ACCEPT, SUBSETS, COPY_NOISE = 2, 3, 4, 5, 6, 11, 12, 13
 
 
-def philox(stream, quad, image, chain_step=0, step=STEP):
+def philox(stream, quad, image, chain_step=0, step=None):
     """Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011)."""
+    step = STEP if step is None else step
     c, key, low = [stream << 24 | quad, image, chain_step, step], [SEED & 0xFFFFFFFF, SEED >> 32], 0xFFFFFFFF
     for _ in range(10):
         p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
@@ -251,6 +252,106 @@ def contrastive(s, forward, p, data, ring):
     return loss, torch.stack([loss, divergence, penalty, e_real.mean(), e_fake.mean(), torch.tensor(accepted)]), ends
 
 
+# ---- training steps with a pool of annealed chains
+
+# Three steps, of 3, 5 and 3 data images. Chains 0 and 1 of the pool never restart; one of the batch is such a chain.
+ANNEALED = dict(
+    steps=3, pool=9, long=2, long_batch=1, restart=0.6, levels=6, noise=3.0, noise_end=0.5, step_size=0.05,
+    stay_step_size=0.1, weight=0.7, alpha=0.01, below=2.0, dsm=0.5, sigma=0.25, sigma_max=3.0, rungs=5, from_noise=0.4,
+    rate=1e-3, beta2=0.99, epsilon=1e-8, decay=0.07,
+)
+SCORE_NOISE, SCORE_LEVEL, POOL_NOISE = 15, 16, 24
+
+
+def sigma_at(s, level):
+    return s["noise"] * (s["noise_end"] / s["noise"]) ** (min(level, s["levels"]) / s["levels"])
+
+
+def blur(x, sigma, n):
+    alpha = 1 / math.sqrt(1 + sigma**2)
+    return alpha * x + sigma * alpha * n, alpha * n - sigma * alpha * x
+
+
+def annealed_chain(s, net, x, levels):
+    """Moves each chain through the levels from its own on."""
+    for k in range(s["steps"]):
+        y = x.detach().requires_grad_()
+        g = torch.autograd.grad(net(y).sum(), y)[0]
+        moved = []
+        for i, level in enumerate(levels):
+            now, then = sigma_at(s, level + k), sigma_at(s, level + k + 1)
+            h = s["stay_step_size"] if level + k >= s["levels"] else s["step_size"]
+            a, b = 1 / math.sqrt(1 + now**2), 1 / math.sqrt(1 + then**2)
+            image, noise = a * y[i] - now * a * g[i], now * a * y[i] + a * g[i]
+            fresh = normals(LANGEVIN, i, x.shape[1:], k)
+            moved.append(b * image + then * b * (math.sqrt(1 - 2 * h) * noise + math.sqrt(2 * h) * fresh))
+        x = torch.stack(moved).detach()
+    return x
+
+
+def annealed(s, forward, p, data, pool, levels):
+    """One training step: returns the loss, its parts, and the pool after it."""
+    net, shape = lambda y: forward(p, y), data.shape[1:]
+    position, epoch = STEP % 2 * N, STEP // 2
+    n = min(N, N_IMAGES - position)
+    real = torch.stack([data[permute(PERMUTATION, position + i, N_IMAGES, epoch)] for i in range(n)])
+    slots, begins, starts = [], [], []
+    for i in range(N):
+        long = i < s["long_batch"]
+        slot = permute(SUBSETS, i, s["long"], STEP) if long else (
+            s["long"] + permute(SUBSETS, i - s["long_batch"], s["pool"] - s["long"], STEP))
+        coin = (philox(START_CHOICE, 0, i, step=STEP)[0] >> 8) / 2**24
+        restarts = slot >= s["long"] and levels[slot] >= s["levels"] and coin < s["restart"]
+        slots.append(slot)
+        begins.append(0 if restarts else levels[slot])
+        starts.append(normals(FRESH_START, i, shape) if restarts else pool[slot])
+    ends = annealed_chain(s, net, torch.stack(starts), begins)
+    there = [min(level + s["steps"], s["levels"]) for level in begins]
+    blurred = [blur(real[i], sigma_at(s, there[i]), normals(POOL_NOISE, i, shape))[0] for i in range(n)]
+    e_data, e_chain = net(torch.stack(blurred)), net(ends[:n])
+    counts = torch.tensor([float(sigma_at(s, level) <= s["below"]) for level in there[:n]])
+    divergence = (counts * (e_data - e_chain)).sum() / n
+    penalty = s["alpha"] * (counts * (e_data**2 + e_chain**2)).sum() / n
+    noised, targets = [], []
+    for i in range(n):
+        level = (philox(SCORE_LEVEL, 0, i, step=STEP)[0] >> 8) / 2**23 - 1
+        rung, noise = min(int(0.5 * (level + 1) * s["rungs"]), s["rungs"] - 1), normals(SCORE_NOISE, i, shape)
+        sigma = s["sigma"] * (s["sigma_max"] / s["sigma"]) ** (rung / (s["rungs"] - 1))
+        x, target = (noise, -s["from_noise"] * real[i]) if rung == s["rungs"] - 1 else blur(real[i], sigma, noise)
+        noised.append(x)
+        targets.append(target)
+    y = torch.stack(noised).requires_grad_()
+    denoising = s["dsm"] * 0.5 * ((grad(net(y), y) - torch.stack(targets).flatten(1)) ** 2).sum(1).mean()
+    loss = s["weight"] * divergence + penalty + denoising
+    pool, levels = pool.clone(), list(levels)
+    for i, slot in enumerate(slots):
+        pool[slot], levels[slot] = ends[i], there[i]
+    some = counts.sum().clamp(min=1)
+    parts = [loss, divergence, penalty, (counts * e_data).sum() / some, (counts * e_chain).sum() / some, denoising]
+    return loss, torch.stack(parts), pool, levels
+
+
+def annealed_steps(s, forward, p, data, pool, key):
+    """Three training steps with AdamW, beta1 = 0."""
+    global STEP
+    tensors, levels = {}, [6, 2, 0, 3, 6, 6, 1, 5, 6]
+    p = {k: v.detach().clone().requires_grad_() for k, v in p.items()}
+    v = {k: torch.zeros_like(value) for k, value in p.items()}
+    for step in range(3, 6):
+        STEP = step
+        loss, parts, pool, levels = annealed(s, forward, p, data, pool, levels)
+        gradients = torch.autograd.grad(loss, list(p.values()), allow_unused=True)
+        tensors |= {f"{key}.{step}.loss": parts, f"{key}.{step}.pool": pool, f"{key}.{step}.levels": torch.tensor(levels)}
+        for (k, value), g in zip(p.items(), gradients):
+            g = torch.zeros_like(value) if g is None else g
+            tensors[f"{key}.{step}.grad.{k}"] = g
+            v[k] = s["beta2"] * v[k] + (1 - s["beta2"]) * g**2
+            root = (v[k] / (1 - s["beta2"] ** (step + 1))).sqrt() + s["epsilon"]
+            p[k] = ((1 - s["rate"] * s["decay"]) * value - s["rate"] * g / root).detach().requires_grad_()
+    STEP = 3
+    return tensors
+
+
 def main():
     tensors = {}
     for name, (forward, shape, shapes) in NETWORKS.items():
@@ -278,6 +379,11 @@ def main():
             tensors |= {f"{key}.loss": metrics, f"{key}.ends": ends}
             for k, g in zip(p, torch.autograd.grad(loss, list(p.values()))):
                 tensors[f"{key}.grad.{k}"] = g
+    for name, (forward, shape, shapes) in NETWORKS.items():
+        p, pool = {k: tensors[f"{name}.{k}"] for k in shapes}, exact(torch.randn(ANNEALED["pool"], *shape))
+        tensors[f"{name}.pool"] = pool
+        exactly = {k: exact(torch.tensor(v)).item() if type(v) is float else v for k, v in ANNEALED.items()}
+        tensors |= annealed_steps(exactly, forward, p, tensors[f"{name}.data"], pool, f"{name}.annealed")
     header, data = {}, b""
     for k, v in tensors.items():
         part = v.detach().float().contiguous().numpy().tobytes()

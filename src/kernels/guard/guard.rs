@@ -33,6 +33,8 @@ pub const FORGIVEN: f32 = 1000.0;
 
 const LOG_10: f32 = std::f32::consts::LN_10;
 const LOG_100: f32 = 2.0 * std::f32::consts::LN_10;
+/// Share of the annealed chains at the last level that are most of them.
+pub const MOST_RAN_OFF: f32 = 0.5;
 const TINY: f32 = 1e-30;
 const MOST_STEPS: f32 = 1e6;
 const FEW_IMAGES: u32 = 8;
@@ -59,13 +61,16 @@ pub enum Reason {
     Flat = 8,
     /// Numbers that are not finite in the parameters, Adam's moments, the parameters' average or the ring.
     Stored = 9,
+    /// Most annealed chains at the last level have run off ([`crate::kernels::annealed_loss`]).
+    RanOff = 10,
 }
 
 impl Reason {
     /// Of a state's `halted`.
     pub fn of(halted: u32) -> Option<Self> {
         use Reason::*;
-        let all = [Images, Energies, Gradient, EnergyRange, GradientRange, Alike, Saturated, Flat, Stored];
+        let all =
+            [Images, Energies, Gradient, EnergyRange, GradientRange, Alike, Saturated, Flat, Stored, RanOff];
         all.into_iter().find(|reason| *reason as u32 == halted)
     }
 }
@@ -105,8 +110,9 @@ shader_struct! {
         usual: f32,
         /// The chains' largest variance over a batch so far.
         variance: f32,
-        spare0: f32,
-        spare1: f32,
+        /// Steps in a row in which most chains at the last level had run off.
+        ran_off: f32,
+        spare: f32,
     }
 }
 
@@ -136,6 +142,8 @@ pub struct CheckStep {
     pub n_counts: usize,
     /// Whether there are negative images.
     pub has_negatives: bool,
+    /// Whether they are annealed chains, and the last entry of the row of metrics the share of those that ran off.
+    pub annealed: bool,
     /// Whether chains are clamped.
     pub bounded: bool,
     /// How far the energies' spread may be above its usual; infinite for no limit.
@@ -156,6 +164,8 @@ shader_struct! {
         collapse_steps: f32,
         /// Share of values inside the bound that positive images must have for chains to be saturated.
         inside: f32,
+        /// Share of annealed chains that are most of them.
+        most_ran_off: f32,
     }
 }
 
@@ -166,6 +176,7 @@ impl CheckStep {
             log_gradient_range: self.gradient_range.ln().min(f32::MAX),
             collapse_steps: if self.has_negatives { self.collapse_steps as f32 } else { 0.0 },
             inside: if self.bounded { INSIDE } else { f32::MAX },
+            most_ran_off: if self.annealed { MOST_RAN_OFF } else { f32::MAX },
         }
     }
 
@@ -193,7 +204,8 @@ impl CheckStep {
         }
         let nothing = (FLAT * memory.gap_range).max(ROUNDING * energy_positive.abs());
         let flat = in_a_row(memory.flat, gap <= nothing);
-        let longest = alike.max(saturated).max(flat);
+        let ran_off = in_a_row(memory.ran_off, step.ran_off > p.most_ran_off);
+        let longest = alike.max(saturated).max(flat).max(ran_off);
 
         if step.images_not_finite > 0.0 {
             return Err((Reason::Images, step.images_not_finite, 0.0));
@@ -210,6 +222,8 @@ impl CheckStep {
                 (Reason::Alike, variance_negative, variance_positive)
             } else if saturated >= p.collapse_steps {
                 (Reason::Saturated, inside_negative, inside_positive)
+            } else if ran_off >= p.collapse_steps {
+                (Reason::RanOff, step.ran_off, MOST_RAN_OFF)
             } else {
                 (Reason::Flat, gap, memory.gap_range)
             });
@@ -233,6 +247,7 @@ impl CheckStep {
             alike,
             saturated,
             flat,
+            ran_off,
             calm: in_a_row(memory.calm, is_calm),
             since,
             variance: memory.variance.max(variance_negative),
@@ -246,6 +261,7 @@ impl CheckStep {
 struct Step {
     metrics: [f32; 5],
     norm: f32,
+    ran_off: f32,
     n_real: u32,
     spread: f32,
     /// Variances of positive and negative images, shares of their values inside the bound.
@@ -321,6 +337,7 @@ impl KernelSpec for CheckStep {
         let step = Step {
             metrics: [row[0], row[1], row[2], row[3], row[4]],
             norm: row[5],
+            ran_off: row[7],
             n_real,
             spread,
             images: images.map(|sum| (sum / self.n_features as f64) as f32),
@@ -357,23 +374,25 @@ mod cases {
             alike: 499.0,
             saturated: 499.0,
             flat: 499.0,
+            ran_off: 499.0,
             calm: 20.0,
             since: 30.0,
             tries: 2.0,
             variance: 0.3,
             ..Memory::default()
         };
-        let row = [0.1, -0.2, 0.3, 0.5, 0.7, 3.0];
+        let row = [0.1, -0.2, 0.3, 0.5, 0.7, 3.0, 9.0, 0.4];
         let images = [0.2, 0.1, 0.5, 0.4]; // variances and shares, positive and negative
         #[derive(Clone)]
         struct Case {
             name: &'static str,
             memory: Memory,
-            row: [f32; 6],
+            row: [f32; 8],
             images: [f32; 4],
             energy: f32, // of one image
             drawn: f32,  // numbers that are not finite
             has_negatives: bool,
+            annealed: bool,
             bounded: bool,
             halts: bool,
         }
@@ -385,6 +404,7 @@ mod cases {
             energy: 0.3,
             drawn: 0.0,
             has_negatives: true,
+            annealed: false,
             bounded: true,
             halts: false,
         };
@@ -439,6 +459,9 @@ mod cases {
                 ..case.clone()
             },
             Case { name: "saturated as positive images", images: [0.2, 0.1, 0.009, 0.0], ..case.clone() },
+            Case { name: "most ran off", row: with(7, 0.51), annealed: true, ..halts.clone() },
+            Case { name: "some ran off", row: with(7, 0.49), annealed: true, ..case.clone() },
+            Case { name: "most proposals accepted", row: with(7, 0.9), ..case.clone() },
             Case { name: "flat", row: with(4, 0.5002), ..halts.clone() },
             Case { name: "not quite flat", row: with(4, 0.5004), ..case.clone() },
             Case {
@@ -487,6 +510,7 @@ mod cases {
                     n_features,
                     n_counts,
                     has_negatives: case.has_negatives,
+                    annealed: case.annealed,
                     bounded: case.bounded,
                     energy_range: 100.0,
                     gradient_range: 100.0,

@@ -18,6 +18,10 @@ pub const BAND_METRICS: usize = 16;
 pub const BANDS: usize = 5;
 /// Place of the number of chains that ran off in a row.
 pub const RAN_OFF: usize = 2 * BANDS;
+/// Place of the denoising loss in a row.
+pub const DENOISING: usize = RAN_OFF + 2;
+/// Fewer chains at the last level tell little of how many ran off.
+pub const FEW_CHAINS: f32 = 8.0;
 /// Chains at the last level ran off where the variance of their values, less that of the level's noise, is this many times
 /// that of data images,
 pub const MOST_VARIANCE: f32 = 2.25;
@@ -161,7 +165,8 @@ impl KernelSpec for AnnealedLoss {
         let denoising = if self.denoises { table[0] } else { 0.0 };
         let loss = self.weight * divergence + penalty + denoising;
         table[..5].copy_from_slice(&[loss, divergence, penalty, mean(data, counted), mean(chain, counted)]);
-        table[6..].copy_from_slice(&[n as f32, 0.0]);
+        let share = if at_end >= FEW_CHAINS { ran_off as f32 / at_end } else { 0.0 };
+        table[6..].copy_from_slice(&[n as f32, share]);
         let bands = &mut bands.floats_mut()[row * BAND_METRICS..][..BAND_METRICS];
         bands.fill(0.0);
         for band in 0..BANDS {
