@@ -9,5 +9,5 @@ pub use container::*;
 pub(crate) use header::header_network;
 pub use header::{FORMAT, Header};
 pub use model::*;
-pub use state::{AVERAGE, newest_replay_images, replay_images};
-pub(crate) use state::{Parts, RunState, SNAPSHOT, newest_images, take_parameters};
+pub use state::{AVERAGE, newest_replay_images, pool_images, replay_images};
+pub(crate) use state::{Parts, RunState, SNAPSHOT, arrived, newest_images, take_parameters};

@@ -173,6 +173,55 @@ pub fn replay_images(path: impl AsRef<Path>, shape: Shape, count: usize) -> Resu
     Ok(images)
 }
 
+/// The first `count` chains of a checkpoint's pool that are at the last noise level, as they are there: the long ones first.
+///
+/// # Errors
+/// Those of [`Archive::open`]; a file without a pool: of weights alone, or of an objective that has none; a pool with fewer
+/// chains there.
+pub fn pool_images(path: impl AsRef<Path>, shape: Shape, count: usize) -> Result<Images> {
+    let path = path.as_ref();
+    let archive = Archive::open(path)?;
+    let is_there = archive.names().iter().any(|name| name == LEVELS);
+    let Some(header) = archive.header.clone().filter(|_| is_there) else {
+        let text = "holds no pool of chains: only the checkpoint of a run with objective=annealed-cd does";
+        return Err(Error::file(path, text));
+    };
+    let mut tensors = archive.read(|name, _| [LEVELS, REPLAY].contains(&name))?;
+    let chains = header.config.pool.chains;
+    let levels = tensors.take_f32(LEVELS, &[chains])?;
+    let pool = tensors.take_f32(REPLAY, &replay_shape(shape, chains))?;
+    let mut images = arrived(&pool, &levels, header.config.pool.levels, shape, count);
+    if images.count() < count {
+        let text = format!(
+            "{} chains of its pool are at the last noise level, and {count} are asked for",
+            images.count()
+        );
+        return Err(Error::file(path, text));
+    }
+    if let Some(standard) = &header_network(path, &header)?.standard {
+        standard.to_data(&mut images);
+    }
+    Ok(images)
+}
+
+/// The first `count` chains of a pool `[slot][pixel][channel]` that are at the last level, or as many as there are.
+pub(crate) fn arrived(pool: &[f32], levels: &[f32], last: usize, shape: Shape, count: usize) -> Images {
+    let there = levels.iter().enumerate().filter(|(_, level)| **level >= last as f32);
+    let slots: Vec<usize> = there.map(|(slot, _)| slot).take(count).collect();
+    images_of(pool, &slots, shape)
+}
+
+/// The images in some slots of a ring `[slot][pixel][channel]`, as `[image][channel][pixel]`.
+fn images_of(replay: &[f32], slots: &[usize], shape: Shape) -> Images {
+    let pixels = shape.height * shape.width;
+    let mut values = Vec::with_capacity(slots.len() * shape.len());
+    for slot in slots {
+        let image = &replay[slot * shape.len()..][..shape.len()];
+        values.extend((0..shape.len()).map(|i| image[i % pixels * shape.channels + i / pixels]));
+    }
+    Images { shape, values }
+}
+
 /// [`replay_images`] of a ring that may hold fewer, or none; `None` of a file without a ring.
 ///
 /// # Errors
@@ -196,6 +245,9 @@ fn stored_replay(
     if !header.config.has_chains() {
         return Ok(Err("was trained for the score, without chains"));
     }
+    if header.config.pool().is_some() {
+        return Ok(Err("has a pool of chains at noise levels (`sample --from-pool` shows it)"));
+    }
     let mut tensors = archive.read(|name, _| [STATE, REPLAY].contains(&name))?;
     let state = State::of(&tensors.take_u32(STATE, &[State::SAVED])?);
     let replay = tensors.take_f32(REPLAY, &replay_shape(shape, state.replay_length as usize))?;
@@ -209,11 +261,6 @@ fn stored_replay(
 /// The newest images of a ring `[slot][pixel][channel]`, newest first, `[image][channel][pixel]`: up to `count`.
 pub(crate) fn newest_images(replay: &[f32], shape: Shape, state: &State, count: usize) -> Images {
     let (head, length) = (state.replay_head as usize, state.replay_length as usize);
-    let pixels = shape.height * shape.width;
-    let mut values = Vec::with_capacity(count.min(length) * shape.len());
-    for slot in (1..=count.min(length)).map(|i| (head + length - i) % length) {
-        let image = &replay[slot * shape.len()..][..shape.len()];
-        values.extend((0..shape.len()).map(|i| image[i % pixels * shape.channels + i / pixels]));
-    }
-    Images { shape, values }
+    let slots: Vec<usize> = (1..=count.min(length)).map(|i| (head + length - i) % length).collect();
+    images_of(replay, &slots, shape)
 }

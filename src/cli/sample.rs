@@ -8,7 +8,7 @@ use super::paths::OutputFile;
 use super::{Summary, check_output, real, say, steps_bar};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use thalweg::checkpoint::replay_images;
+use thalweg::checkpoint::{pool_images, replay_images};
 use thalweg::data::reading::Reading;
 use thalweg::data::{Images, Shape, npz, write_npy};
 use thalweg::kernels::dynamics::Form;
@@ -61,6 +61,10 @@ pub struct Arguments {
     /// held out of a built-in set (`digits`, or a toy set as for `train --data`)
     #[arg(long, default_value = "noise", value_name = "noise|buffer|FILE|NAME")]
     init: String,
+    /// Show the chains of training's pool, of a run with objective=annealed-cd: what those at the last noise level most likely
+    /// blur, the longest ones first; with --steps, after so many more steps there
+    #[arg(long, conflicts_with_all = ["init", "film", "trajectory", "form", "noise"])]
+    from_pool: bool,
     #[command(flatten)]
     range: super::options::RangeOption,
     /// Seed of all random numbers: same seed, same device, same samples
@@ -124,8 +128,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let picture_path = check_shape(&arguments, model.network.input, picture_path)?;
     let warnings = warnings(&arguments, &recipe);
     let reading = arguments.range.reading(model.network.input, &recipe);
-    let chain_config = chain_config(&arguments, recipe)?;
+    let mut chain_config = chain_config(&arguments, recipe)?;
     check_form(&arguments, chain_config.form)?;
+    if arguments.from_pool {
+        chain_config = ChainConfig { steps: arguments.steps.unwrap_or(0), ..chain_config.at_end() };
+    }
     let steps = chain_config.steps;
     let start = start_images(&arguments, path.as_deref(), &model, &reading)?;
     let device = arguments.device.open().await?;
@@ -153,7 +160,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             frames.push((moment, frame));
         }
     }
-    let (samples, energies) = (sampler.images().await?, sampler.energies().await?);
+    let (mut samples, mut energies) = (sampler.images().await?, sampler.energies().await?);
+    if arguments.from_pool {
+        let mut energy_model = EnergyModel::new(&device, &model).await?;
+        samples = denoised(&mut energy_model, samples, &chain_config, chain_config.noise).await?;
+        energies = energy_model.energies(&samples).await?;
+    }
     let accepted = sampler.accepted().await?;
     let seconds = began.elapsed().as_secs_f64();
     bar.finish_and_clear();
@@ -447,6 +459,12 @@ fn start_images(
     reading: &Reading,
 ) -> Result<Option<(Images, String)>> {
     let (count, input) = (arguments.count as usize, model.network.input);
+    if arguments.from_pool {
+        let Some(path) = path else {
+            return Err(Error::Usage("--from-pool: an analytic energy has no pool of chains".to_owned()));
+        };
+        return Ok(Some((pool_images(path, input, count)?, "the pool".to_owned())));
+    }
     Ok(match arguments.init.as_str() {
         "noise" => None,
         "buffer" => match path {

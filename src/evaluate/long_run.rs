@@ -126,7 +126,10 @@ pub async fn measure(
     let chain_config = if is_annealed { *chain_config } else { chain_config.at_end() };
     // Chains that stay at a noise level; the last step of those that go through several takes all noise away.
     let passes_levels = chain_config.at_end().noise != chain_config.noise;
-    let is_level = |step: u32| is_annealed && (!passes_levels || step > chain_config.levels);
+    let is_level = |step: u32| {
+        let is_clean = step.checked_sub(1) == Some(chain_config.final_step);
+        is_annealed && (!passes_levels || step >= chain_config.levels && !is_clean)
+    };
     let bound = if chain_config.clamp > 0.0 { chain_config.clamp } else { 1.0 };
     let has_wall = chain_config.clamp > 0.0 || !model.network.input.is_single_row();
     let mut energy_model = EnergyModel::new(device, model).await?;

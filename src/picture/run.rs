@@ -4,6 +4,7 @@ use super::plane::{self, POINT};
 use super::plot::{Point, Square, curves, histograms, landscape, monitor, sequences, thinned};
 use super::{GridOptions, grid, save_png};
 use crate::data::Images;
+use crate::sampling::denoised;
 use crate::train::log::MetricsTable;
 use crate::train::run::{METRICS, MONITORED, Run};
 use crate::{Device, EnergyModel, Model, Recipe, Result, Sampler};
@@ -41,7 +42,8 @@ pub async fn draw_epoch(run: &mut Run, model: &Model, epoch: u64) -> Result<()> 
     let [shown, buffered] = match model.network.input {
         POINT => return draw_monitor(run, model, epoch).await,
         shape if shape.is_image() || shape.is_sequence() => {
-            ["samples", "buffer"].map(|name| format!("{name}-{epoch:04}.png"))
+            let kept = if run.trainer().plan().annealed.is_some() { "chains" } else { "buffer" };
+            ["samples", kept].map(|name| format!("{name}-{epoch:04}.png"))
         }
         _ => return Ok(()),
     };
@@ -53,7 +55,15 @@ pub async fn draw_epoch(run: &mut Run, model: &Model, epoch: u64) -> Result<()> 
     if !run.has_chains() || !run.misses(&buffered, epoch) {
         return Ok(());
     }
-    let buffer = run.trainer().replay_images(BUFFER_IMAGES).await?;
+    let buffer = match run.trainer().pool_images(BUFFER_IMAGES).await? {
+        Some(chains) if chains.count() == 0 => return Ok(()), // none has come to the last level yet
+        Some(chains) => {
+            let chain_config = run.trainer().config().sampling_chain();
+            let level = chain_config.at_end().noise;
+            denoised(run.energies(), chains, &chain_config, level).await?
+        }
+        None => run.trainer().replay_images(BUFFER_IMAGES).await?,
+    };
     let energies = run.energies().energies(&buffer).await?;
     let picture = samples(&buffer, &energies).expect("images or sequences");
     save_png(&run.folder().join(buffered), &picture)

@@ -3,7 +3,7 @@
 use super::guard::{Halt, Rollback, retry_seed};
 use super::log::{ChainMetrics, StepMetrics};
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Model, Tensors};
-use crate::checkpoint::{Parts, RunState, SNAPSHOT, header_network, newest_images};
+use crate::checkpoint::{Parts, RunState, SNAPSHOT, arrived, header_network, newest_images};
 use crate::data::standard::Standard;
 use crate::data::{Dataset, Examples, Images};
 use crate::device::compare::{Report, compare};
@@ -569,6 +569,22 @@ impl Trainer {
             standard.to_data(&mut images);
         }
         Ok(images)
+    }
+
+    /// The first chains of the pool that are at the last noise level, as they are there, the long ones first: `count` of them,
+    /// or as many as there are; `None` if the objective has no pool.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    pub async fn pool_images(&self, count: usize) -> Result<Option<Images>> {
+        let Some(annealed) = &self.plan.annealed else { return Ok(None) };
+        let pool = self.executor.read_floats(self.plan.replay).await?;
+        let levels = self.executor.read_floats(annealed.pool_levels).await?;
+        let mut images = arrived(&pool, &levels, self.config.pool.levels, self.network.input, count);
+        if let Some(standard) = &self.network.standard {
+            standard.to_data(&mut images);
+        }
+        Ok(Some(images))
     }
 
     /// Everything that a resumed run needs. `metrics` goes into the header as it is.
