@@ -2,7 +2,7 @@
 
 use super::options::ChainDeviceOptions;
 use super::paths::OutputFile;
-use super::{check_output, say, write_json};
+use super::{check_output, print_line, write_json};
 use std::process::ExitCode;
 use thalweg::cpu::Isa;
 use thalweg::device::compare::Report;
@@ -57,7 +57,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         for _ in 0..arguments.steps {
             report.add(trainer.compare_step().await?);
         }
-        say(format_args!(
+        print_line(format_args!(
             "{device} against the reference, batch {}, {} steps:\n{report}\n",
             config.train.batch, arguments.steps
         ));
