@@ -441,16 +441,16 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
                     .await
                     .unwrap();
                 let mut energies = EnergyModel::new(&device, &model).await.unwrap();
-                let mut classify = async |images: &Images| {
+                let mut energies_of = async |images: &Images| {
                     let mut images = images.padded_to(model.network.input).unwrap();
                     images.values.iter_mut().for_each(|value| *value *= alpha);
                     let (energies, gradients) = energies.energies_and_gradients(&images).await.unwrap();
                     let square = |i| gradients.image(i).iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
                     (energies, (0..gradients.count()).map(square).collect::<Vec<_>>())
                 };
-                let real = classify(&held_out).await;
+                let real = energies_of(&held_out).await;
                 for ((name, images), told) in sets.iter().zip(&told.sets) {
-                    let others = classify(images).await;
+                    let others = energies_of(images).await;
                     let wide = |energies: &[f32]| energies.iter().map(|e| f64::from(*e)).collect::<Vec<_>>();
                     let want = share_of_pairs(&wide(&real.0), &wide(&others.0));
                     failures.check(

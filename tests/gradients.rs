@@ -4,7 +4,7 @@
 use crate::common;
 
 use common::{
-    ACTIVATIONS, Failures, Machine32, Machine64, Rng, difference, edge_networks, from_blocks, largest,
+    ACTIVATIONS, Executor32, Executor64, Failures, Rng, difference, edge_networks, from_blocks, largest,
     odd_network, pack, plain_activation, plain_conv, plain_dense, plain_energy, random_conv, random_network,
     random_parameters, random_shape, random_target, to_blocks, to_f64,
 };
@@ -426,7 +426,7 @@ fn energies_and_input_gradients_of_networks_match_differences() {
         let x = images(&mut rng, n_images, network.input.len());
         let lanes = target.lanes as usize;
 
-        let mut executor = Machine64::new(&plan.plan);
+        let mut executor = Executor64::new(&plan.plan);
         executor.set(plan.pass.parameters, &parameters);
         executor.set(plan.pass.x, &to_blocks(&x, network.input.channels, lanes, 0.0));
         executor.run(&plan.plan.programs[plan.start.0]);
@@ -471,16 +471,16 @@ fn energies_and_input_gradients_of_networks_match_differences() {
         }
 
         // As launched, in f32.
-        let mut machine32 = Machine32::new(&plan.plan);
-        machine32.set(plan.pass.parameters, &parameters);
-        machine32.set(plan.pass.x, &to_blocks(&x, network.input.channels, lanes, 0.0));
-        machine32.run(&plan.plan.programs[plan.start.0]);
-        machine32.run(&plan.plan.programs[plan.gradients.0]);
+        let mut executor32 = Executor32::new(&plan.plan);
+        executor32.set(plan.pass.parameters, &parameters);
+        executor32.set(plan.pass.x, &to_blocks(&x, network.input.channels, lanes, 0.0));
+        executor32.run(&plan.plan.programs[plan.start.0]);
+        executor32.run(&plan.plan.programs[plan.gradients.0]);
         for buffer in [plan.pass.energies, plan.pass.input_gradient] {
             let want = executor.get(buffer);
             failures.close(
                 &format!("{name}: f32"),
-                &machine32.floats(buffer),
+                &executor32.floats(buffer),
                 want,
                 1e-5 * largest(want),
                 0.0,
@@ -553,16 +553,16 @@ fn parameter_gradients_of_the_loss_match_differences() {
 
         // Seeds from the twin, in f32, on energies in f64: they meet the derivative of the loss.
         let (forward, loss, backward) = tail(&plan);
-        let mut executor = Machine64::new(&plan.plan);
+        let mut executor = Executor64::new(&plan.plan);
         executor.set(plan.pass.parameters, &parameters);
         executor.set(plan.pass.x, &x);
         executor.run(&plan.plan.programs[plan.start.0]);
         executor.run(forward);
-        let mut machine32 = Machine32::new(&plan.plan);
+        let mut executor32 = Executor32::new(&plan.plan);
         let state = State { step: 5, seed_low: 1, ..State::default() };
-        machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
-        machine32.set(plan.pass.energies, executor.get(plan.pass.energies));
-        machine32.run(loss);
+        executor32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
+        executor32.set(plan.pass.energies, executor.get(plan.pass.energies));
+        executor32.run(loss);
         let energies = executor.get(plan.pass.energies);
         let mut grad_energies = vec![0.0; 2 * half];
         for i in 0..n_real as usize {
@@ -574,13 +574,13 @@ fn parameter_gradients_of_the_loss_match_differences() {
         let name = format!("{:?} {target:?} {n_real} of {batch}", network.layers);
         failures.close(
             &format!("{name}: seeds"),
-            &machine32.floats(plan.pass.grad_energies),
+            &executor32.floats(plan.pass.grad_energies),
             &grad_energies,
             1e-6,
             1e-6,
         );
         let value = plain_loss(&network, &parameters, &positive, &negative, 0.1);
-        let row = &machine32.floats(plan.metrics)[5 * 8..][..8];
+        let row = &executor32.floats(plan.metrics)[5 * 8..][..8];
         let mean = |images: &[Vec<f64>]| {
             images.iter().map(|x| plain_energy(&network, &parameters, x)).sum::<f64>() / images.len() as f64
         };
@@ -609,14 +609,14 @@ fn parameter_gradients_of_the_loss_match_differences() {
         assert!(difference("spoiled", &spoiled, &want, 1e-9, 1e-7).is_some());
 
         // As launched, in f32.
-        machine32.set(plan.pass.parameters, &parameters);
-        machine32.set(plan.pass.x, &x);
-        machine32.run(&plan.plan.programs[plan.start.0]);
-        machine32.run(forward);
-        machine32.run(loss);
-        machine32.run(backward);
+        executor32.set(plan.pass.parameters, &parameters);
+        executor32.set(plan.pass.x, &x);
+        executor32.run(&plan.plan.programs[plan.start.0]);
+        executor32.run(forward);
+        executor32.run(loss);
+        executor32.run(backward);
         let tolerance = 2e-5 * largest(&gradient);
-        failures.close(&format!("{name}: f32"), &machine32.floats(plan.gradient), &gradient, tolerance, 0.0);
+        failures.close(&format!("{name}: f32"), &executor32.floats(plan.gradient), &gradient, tolerance, 0.0);
     }
     failures.assert_none();
 }
@@ -664,27 +664,27 @@ fn parameter_gradients_of_the_penalties_match_differences() {
         let place = |name: &str| step.iter().position(|l| l.kernel.name() == name).unwrap();
         let (copy, loss, smooth) = (place("copy_images"), place("contrastive_loss"), place("smoothness"));
         let last = step.iter().rposition(|l| l.kernel.name() == "sum_squares").unwrap();
-        let mut executor = Machine64::new(&plan.plan);
+        let mut executor = Executor64::new(&plan.plan);
         executor.set(plan.pass.parameters, &parameters);
         executor.set(plan.pass.x, &x);
         executor.run(&plan.plan.programs[plan.start.0]);
         executor.run(&step[copy + 1..loss]);
-        let mut machine32 = Machine32::new(&plan.plan);
+        let mut executor32 = Executor32::new(&plan.plan);
         let state = State { step: 5, seed_low: 1, ..State::default() };
-        machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
-        machine32.set(plan.pass.energies, executor.get(plan.pass.energies));
-        machine32.set(plan.pass.parameters, &parameters);
-        machine32.run(&step[loss..=smooth]);
+        executor32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
+        executor32.set(plan.pass.energies, executor.get(plan.pass.energies));
+        executor32.set(plan.pass.parameters, &parameters);
+        executor32.run(&step[loss..=smooth]);
         let (squares, penalty) = (place("sum_squares"), place("add_penalty"));
-        machine32.run(&step[squares..=penalty]);
+        executor32.run(&step[squares..=penalty]);
         let name = format!("{:?} {target:?} {n_real} of {batch}", network.layers);
-        let row = &machine32.floats(plan.metrics)[5 * 8..][..3];
+        let row = &executor32.floats(plan.metrics)[5 * 8..][..3];
         let total = value(&parameters);
         let cdiv = mean(&parameters, &positive) - mean(&parameters, &negative);
         let tolerance = 1e-5 * (1.0 + total.abs());
         failures.close(&format!("{name}: metrics"), row, &[total, cdiv, total - cdiv], tolerance, 0.0);
 
-        executor.set(plan.pass.grad_energies, &machine32.floats(plan.pass.grad_energies));
+        executor.set(plan.pass.grad_energies, &executor32.floats(plan.pass.grad_energies));
         let backward = step[smooth + 1..last]
             .iter()
             .filter(|l| !["sum_squares", "add_penalty"].contains(&l.kernel.name()));

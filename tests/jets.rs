@@ -4,7 +4,7 @@
 use crate::common;
 
 use common::{
-    ACTIVATIONS, Failures, Machine32, Machine64, Rng, edge_networks, largest, plain_energy, random_network,
+    ACTIVATIONS, Executor32, Executor64, Failures, Rng, edge_networks, largest, plain_energy, random_network,
     random_parameters, random_target, to_blocks,
 };
 use thalweg::cpu::Isa;
@@ -283,7 +283,7 @@ fn through_the_plan(
     let Layout::PerBlock(features) = plan.plan.buffers[plan.pass.x.0].layout else {
         panic!("x is per block")
     };
-    let mut executor = Machine64::new(&plan.plan);
+    let mut executor = Executor64::new(&plan.plan);
     executor.buffers[plan.state.0].fill(0.0);
     executor.buffers[plan.state.0][0] = STEP.into();
     executor.set(plan.pass.parameters, parameters);
@@ -401,30 +401,30 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let update = &plan.plan.programs[plan.update.0];
             let at = update.iter().position(|l| l.kernel.name() == "score_loss").unwrap();
             let end = update.iter().position(|l| l.kernel.name() == "sum_squares").unwrap();
-            let mut machine32 = Machine32::new(&plan.plan);
+            let mut executor32 = Executor32::new(&plan.plan);
             let state = State { step: STEP, seed_low: 1, ..State::default() };
-            machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
-            machine32.set(plan.pass.parameters, &parameters);
-            machine32.set(plan.pass.x, &blocks.0);
+            executor32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
+            executor32.set(plan.pass.parameters, &parameters);
+            executor32.set(plan.pass.x, &blocks.0);
             if let Some(drawn) = score.drawn {
-                machine32.set(drawn, &blocks.1);
+                executor32.set(drawn, &blocks.1);
             }
             if let Derivatives::Tangent { level, .. } = score.derivatives {
-                machine32.set(level, &blocks.2);
+                executor32.set(level, &blocks.2);
             }
-            machine32.run(&plan.plan.programs[plan.start.0]);
-            machine32.run(&update[..=at]);
+            executor32.run(&plan.plan.programs[plan.start.0]);
+            executor32.run(&update[..=at]);
             let scale = 1e-4 * (1.0 + largest(&energies));
             if let Derivatives::Jet(jet) = &score.derivatives {
                 failures.close(
                     &format!("{name}: seeds"),
-                    &machine32.floats(jet.grad_energies),
+                    &executor32.floats(jet.grad_energies),
                     &grad_energies,
                     scale,
                     0.0,
                 );
             }
-            let row = &machine32.floats(plan.metrics)[STEP as usize * 8..][..8];
+            let row = &executor32.floats(plan.metrics)[STEP as usize * 8..][..8];
             failures.close(
                 &format!("{name}: loss in f32"),
                 &row[..1],
@@ -439,8 +439,8 @@ fn losses_and_their_parameter_gradients_match_differences() {
                 1e-5 * (1.0 + row[1].abs()),
                 0.0,
             );
-            machine32.run(&update[at + 1..end]);
-            let got = machine32.floats(plan.gradient);
+            executor32.run(&update[at + 1..end]);
+            let got = executor32.floats(plan.gradient);
             failures.close(&format!("{name}: f32"), &got, &gradient, 1e-4 * (1e-3 + largest(&gradient)), 0.0);
         }
     }
@@ -521,8 +521,8 @@ fn compare_steps(device: &Device, target: Target) {
                 executor.run(plan.start).unwrap();
                 compare(&mut executor, plan.step).await.unwrap()
             });
-            if let Some(parting) = report.parted() {
-                failures.push(format!("{device}, {}, {objective:?}: {parting}", network.name));
+            if let Some(mismatch) = report.first_mismatch() {
+                failures.push(format!("{device}, {}, {objective:?}: {mismatch}", network.name));
             }
         }
     }

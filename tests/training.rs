@@ -173,7 +173,7 @@ fn whole_steps_match_the_reference_launch_by_launch() {
                 if step == 0 {
                     println!("{device}:\n{report}");
                 }
-                assert!(report.parted().is_none(), "{device}, step {step}:\n{report}");
+                assert!(report.first_mismatch().is_none(), "{device}, step {step}:\n{report}");
             }
             assert_eq!(trainer.step(), 3);
             assert!(trainer.plan().plan.programs[trainer.plan().step.0].len() > 60);
@@ -349,17 +349,17 @@ fn a_short_run_learns() {
         let values = (0..held_out.count() * shape.len()).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
         let noise = Images { shape, values };
         let mut energies = EnergyModel::new(trainer.device(), &trainer.model().await.unwrap()).await.unwrap();
-        let mut judge = async |trainer: &Trainer| {
+        let mut evaluate = async |trainer: &Trainer| {
             energies.set_parameters(&trainer.model().await.unwrap().parameters).unwrap();
             let positive = energies.energies(&held_out).await.unwrap();
             let noise = energies.energies(&noise).await.unwrap();
             println!("step {}: E real {}, E noise {}", trainer.step(), mean(&positive), mean(&noise));
             (auc(&positive, &noise), mean(&noise) - mean(&positive))
         };
-        let (_, gap_before) = judge(&trainer).await;
+        let (_, gap_before) = evaluate(&trainer).await;
         let metrics = steps(&mut trainer, &[50, 50]).await;
         assert!(metrics.iter().all(|m| m.loss.is_finite()));
-        let (auc, gap) = judge(&trainer).await;
+        let (auc, gap) = evaluate(&trainer).await;
         println!("AUC {auc}, gap {gap_before} -> {gap}");
         assert!(auc > 0.99, "held-out digits against noise: AUC {auc}");
         assert!(gap > gap_before.abs() && gap > 0.01, "E noise - E real: {gap_before} before, {gap} after");

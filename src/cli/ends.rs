@@ -1,6 +1,6 @@
 //! How chains ended: what is said of it, and when a command fails for it.
 
-use super::say;
+use super::print_line;
 use thalweg::kernels::dynamics::Form;
 use thalweg::plan::ChainConfig;
 use thalweg::{Error, Images, Result};
@@ -58,7 +58,7 @@ impl Ends<'_> {
     ///
     /// # Errors
     /// [`Error::Diverged`] says what is wrong and what to change.
-    pub fn judge(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         let mut faults = vec![self.not_finite()];
         if self.steps > 0 {
             faults.extend([self.unmoved(), self.at_wall()]);
@@ -157,7 +157,7 @@ impl Ends<'_> {
 ///
 /// # Errors
 /// [`Error::Diverged`] says what to change.
-pub fn judge_lost(lost: usize, count: usize, chain_config: &ChainConfig, names: Names) -> Result<()> {
+pub fn check_lost(lost: usize, count: usize, chain_config: &ChainConfig, names: Names) -> Result<()> {
     let text = format!(
         "{lost} of {count} samples are at values or energies that are not finite numbers; {}",
         advice_on_steps(chain_config, names)
@@ -200,12 +200,12 @@ fn advice_on_steps(n: &ChainConfig, names: Names) -> String {
 }
 
 /// Says how many proposals MALA's chains accepted.
-pub fn say_accepted(accepted: &[u32], steps: u32) {
+pub fn print_accepted(accepted: &[u32], steps: u32) {
     let proposals = accepted.len() as f64 * f64::from(steps);
     if proposals > 0.0 {
         let sum = accepted.iter().map(|n| f64::from(*n)).sum::<f64>();
         let unmoved = accepted.iter().filter(|n| **n == 0).count() as f64 / accepted.len() as f64;
-        say(format_args!(
+        print_line(format_args!(
             "{:.1} % of the proposals were accepted; {:.1} % of the chains never moved.",
             100.0 * sum / proposals,
             100.0 * unmoved

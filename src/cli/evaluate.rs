@@ -5,7 +5,7 @@ use super::given::{is_built_in, read_input};
 use super::options::{DeviceOption, ModelOptions};
 use super::paths::OutputFile;
 use super::sample::trained_levels;
-use super::{check_output, real, say, say_notes, steps_bar, write_json};
+use super::{check_output, print_line, print_notes, real, steps_bar, write_json};
 use indicatif::ProgressBar;
 use std::path::Path;
 use std::time::Duration;
@@ -119,10 +119,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     } else {
         of_points(&arguments, &model, &recipe, dataset).await?
     };
-    say(&report);
+    print_line(&report);
     if let Some(path) = json {
         write_json(path, &report)?;
-        say(format_args!("\nWrote {}: all figures.", path.display()));
+        print_line(format_args!("\nWrote {}: all figures.", path.display()));
     }
     check_ends(&report)
 }
@@ -157,7 +157,7 @@ fn data_of(path: &Path) -> Result<Option<String>> {
             "the model learned from what was here, and nothing is here now: say with --data where it is";
         return Err(Error::file(&data, text));
     }
-    say(format_args!("Data: {data}, which the model learned from (--data takes others)."));
+    print_line(format_args!("Data: {data}, which the model learned from (--data takes others)."));
     Ok(Some(data))
 }
 
@@ -190,7 +190,7 @@ fn open_data(
         }
     };
     let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
-    say_notes(&dataset.name, &notes);
+    print_notes(&dataset.name, &notes);
     let shape = dataset.train.shape();
     if !is_single_row(&dataset) && input.is_single_row() && dataset.held_out.padded_to(input).is_err() {
         let text = format!("--data {name}: holds images of {shape}, and the model takes points of {input}");
@@ -424,7 +424,7 @@ async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Recipe)
     bar.finish_and_clear();
     if let Some(path) = &arguments.picture {
         save_png(path, &plot::long_run(&figures, &frames))?;
-        say(format_args!("Wrote {}: long chains.\n", path.display()));
+        print_line(format_args!("Wrote {}: long chains.\n", path.display()));
     }
     Ok(figures)
 }

@@ -1,6 +1,6 @@
 //! What commands are given: the model that is there without `--model`, and inputs by name or path.
 
-use super::{read_fitting, say};
+use super::{print_line, read_fitting};
 use std::path::{Path, PathBuf};
 use thalweg::data::reading::Reading;
 use thalweg::data::toy::Toy;
@@ -30,7 +30,7 @@ pub fn model_path(path: Option<&Path>, network: Option<&str>) -> Result<Option<P
              --model FILE, or take an energy with a formula, as in `--network analytic:gaussian`"
         )));
     }
-    say(format_args!("Model: {DEFAULT_MODEL}, the default (--model FILE takes another)."));
+    print_line(format_args!("Model: {DEFAULT_MODEL}, the default (--model FILE takes another)."));
     Ok(Some(default))
 }
 

@@ -30,14 +30,14 @@ use thalweg::error::printable;
 use thalweg::{Error, Result};
 
 /// Prints how a file was understood.
-pub fn say_notes(name: impl std::fmt::Display, notes: &[String]) {
+pub fn print_notes(name: impl std::fmt::Display, notes: &[String]) {
     for note in notes {
-        say(format_args!("Note: {name}: {note}."));
+        print_line(format_args!("Note: {name}: {note}."));
     }
 }
 
 /// Prints a line, or several, to stdout; with `--quiet` only what is said last.
-pub fn say(text: impl std::fmt::Display) {
+pub fn print_line(text: impl std::fmt::Display) {
     screen::print(printable(&text.to_string()).into_owned());
 }
 
@@ -84,7 +84,7 @@ pub fn read_fitting(path: &Path, input: Shape, reading: &Reading) -> Result<Imag
         let none = Images { shape: images.shape, values: Vec::new() };
         none.padded_to(input).map_err(|error| Error::file(path, error.to_string()))?;
     }
-    say_notes(path.display(), &notes);
+    print_notes(path.display(), &notes);
     Ok(images)
 }
 

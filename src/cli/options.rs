@@ -1,7 +1,7 @@
 //! Options that several commands share, each said once.
 
 use super::given::model_path;
-use super::{calibrations, say_notes, screen, shell};
+use super::{calibrations, print_notes, screen, shell};
 use std::path::{Path, PathBuf};
 use thalweg::checkpoint::{LoadOptions, Loaded, Weights};
 use thalweg::data::Shape;
@@ -99,7 +99,7 @@ impl ModelOptions {
                 let ignore_extra_tensors = self.weights.ignore_extra_tensors;
                 let options = LoadOptions { weights: self.weights.choice(), ignore_extra_tensors };
                 let Loaded { model, recipe, notes } = Model::load_with(path, network, options)?;
-                say_notes(path.display(), &notes);
+                print_notes(path.display(), &notes);
                 Ok((model, recipe))
             }
             (None, Some(network)) => Model::analytic(network),

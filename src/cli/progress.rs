@@ -1,6 +1,6 @@
 //! What `train` shows while it runs: a live bar on a terminal, plain lines elsewhere, and a table row an epoch.
 
-use super::{say, screen};
+use super::{print_line, screen};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ impl Progress {
 
     /// Prints a line, or several, above the bar.
     pub fn println(&self, line: impl AsRef<str>) {
-        let print = || say(line.as_ref());
+        let print = || print_line(line.as_ref());
         match &self.bar {
             Some(bar) => bar.suspend(print),
             None => print(),

@@ -1,11 +1,11 @@
 //! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
 
-use super::ends::{Ends, Names, say_accepted, short, warn};
+use super::ends::{Ends, Names, print_accepted, short, warn};
 use super::energy::write_energies;
 use super::given::{free_picture, is_built_in, read_input};
 use super::options::{ChainDeviceOptions, ModelOptions};
 use super::paths::OutputFile;
-use super::{Summary, check_output, real, say, steps_bar};
+use super::{Summary, check_output, print_line, real, steps_bar};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::checkpoint::{pool_images, replay_images};
@@ -171,15 +171,15 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     bar.finish_and_clear();
 
     let from = start.as_ref().map_or("noise", |(_, what)| what);
-    say(format_args!("{count} samples after {steps} steps from {from}, seed {seed}, on {device}"));
-    say(described(&chain_config));
+    print_line(format_args!("{count} samples after {steps} steps from {from}, seed {seed}, on {device}"));
+    print_line(described(&chain_config));
     let Summary { mean, min, max, .. } = Summary::of(&energies);
-    say(format_args!("energy: mean {mean:.6}, min {min:.6}, max {max:.6}"));
+    print_line(format_args!("energy: mean {mean:.6}, min {min:.6}, max {max:.6}"));
     if let Some(accepted) = &accepted {
-        say_accepted(accepted, steps);
+        print_accepted(accepted, steps);
     }
     let rate = f64::from(count) * f64::from(steps) / seconds;
-    say(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
+    print_line(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
 
     let mut diverged = Vec::new(); // step sizes of trajectories
     if model.network.input == plane::POINT {
@@ -189,7 +189,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             let map = plane::landscape(&mut energy_model, Square::around(points)).await?;
             let name = format!("{steps} steps of {}", chain_config.step_size);
             save_png(&path, &plot::landscape(&map, &name, &[], &thinned(points, MAX_POINTS)))?;
-            say(format_args!("Wrote {}: the samples on the energy landscape.", path.display()));
+            print_line(format_args!("Wrote {}: the samples on the energy landscape.", path.display()));
         }
         if let Some(path) = &arguments.trajectory {
             let sizes: Vec<f32> = arguments.step_sizes.iter().map(|size| *size as f32).collect();
@@ -202,7 +202,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
                 plane::trajectories(&device, &model, n, start.as_ref(), &chain_config, &sizes, seed).await?;
             let map = plane::landscape(&mut energy_model, plot::Trajectories::square(&chains)).await?;
             save_png(path, &plot::trajectories(&map, &chains))?;
-            say(format_args!("Wrote {}: {n} chains with {} step sizes.", path.display(), sizes.len()));
+            print_line(format_args!("Wrote {}: {n} chains with {} step sizes.", path.display(), sizes.len()));
             let is_lost = |chains: &plot::Trajectories| {
                 chains.frames.last().is_some_and(|end| {
                     !end.points.iter().flatten().chain(&end.energies).all(|value| value.is_finite())
@@ -217,21 +217,21 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             true => format!("the first {MAX_SEQUENCES}"),
             false => "all".to_owned(),
         };
-        say(format_args!("Wrote {}: {shown} samples, and their energies.", path.display()));
+        print_line(format_args!("Wrote {}: {shown} samples, and their energies.", path.display()));
     }
     if let Some(path) = &arguments.film {
         let titles = energy_titles(&energies[..energies.len().min(MAX_FILM)]);
         let frames = film_frames(&device, &model, &chain_config, frames).await?;
         save_png(path, &film(&frames, &titles))?;
-        say(format_args!("Wrote {}: {} chains on their way.", path.display(), titles.len()));
+        print_line(format_args!("Wrote {}: {} chains on their way.", path.display(), titles.len()));
     }
     if let Some(path) = &arguments.npy {
         let dims = write_npy(path, &samples)?;
-        say(format_args!("Wrote {}: f32, shape {dims:?}.", path.display()));
+        print_line(format_args!("Wrote {}: f32, shape {dims:?}.", path.display()));
     }
     if let Some(path) = &arguments.energies {
         write_energies(path, &energies, &[])?;
-        say(format_args!("Wrote {}: {count} energies.", path.display()));
+        print_line(format_args!("Wrote {}: {count} energies.", path.display()));
     }
     if !diverged.is_empty() {
         let sizes: Vec<_> = diverged.iter().map(ToString::to_string).collect();
@@ -246,7 +246,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     let (first_energies, accepted) = (Some(&first_energies[..]), accepted.as_deref());
     let (chain_config, images, energies) = (&chain_config, &samples, &energies[..]);
-    Ends { chain_config, steps, images, energies, first_energies, accepted, names: Names::Options }.judge()
+    Ends { chain_config, steps, images, energies, first_energies, accepted, names: Names::Options }.check()
 }
 
 /// The columns of a film: of annealed chains what each frame most likely blurs, under its noise level, and the samples as

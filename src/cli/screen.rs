@@ -1,6 +1,6 @@
 //! What commands print, how much of it, and how wide: `--quiet`, `--verbose`, the terminal's width, and the longer texts.
 
-use super::say;
+use super::print_line;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -62,7 +62,7 @@ pub fn shows_progress() -> bool {
     VERBOSITY.get().is_none_or(|(_, progress)| *progress)
 }
 
-/// What [`say`] does.
+/// What [`print_line`] does.
 pub(super) fn print(text: String) {
     if lines() == Lines::Last {
         *LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(text);
@@ -74,7 +74,7 @@ pub(super) fn print(text: String) {
 /// Prints what a reader may like to know next; not with `--quiet`.
 pub fn hint(text: impl std::fmt::Display) {
     if lines() != Lines::Last {
-        say(text);
+        print_line(text);
     }
 }
 
@@ -234,13 +234,17 @@ pub fn settings_help(config: &Recipe, width: usize) -> String {
 }
 
 /// The first lines of a run: what is trained on what, and what is not as in the preset.
-pub fn say_recipe(config: &Recipe, recipe: &Path) {
+pub fn print_recipe(config: &Recipe, recipe: &Path) {
     if is_verbose() {
-        say(format_args!("{}\n", config.to_toml().trim_end()));
+        print_line(format_args!("{}\n", config.to_toml().trim_end()));
     }
     let changes = changes(config);
     let changes = if changes.is_empty() { "none".to_owned() } else { changes.join(", ") };
-    say(format_args!("Preset `{}`, changes: {changes}. All settings: {}", config.preset, recipe.display()));
+    print_line(format_args!(
+        "Preset `{}`, changes: {changes}. All settings: {}",
+        config.preset,
+        recipe.display()
+    ));
 }
 
 /// What differs from the preset, as `key=value`.

@@ -1,7 +1,7 @@
 //! The data of `thalweg train`: which set, which preset suits it, and how its columns are scaled.
 
 use super::given::is_built_in;
-use super::{say, screen};
+use super::{print_line, screen};
 use std::path::Path;
 use thalweg::checkpoint::Header;
 use thalweg::data::reading::short;
@@ -87,7 +87,7 @@ pub fn check_fits(config: &Recipe, dataset: &Dataset) -> Result<()> {
 const NAMED: usize = 6;
 
 /// Says what columns are standardised by, or which ones should be.
-pub fn say_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
+pub fn print_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
     let Examples::Floats(points) = &dataset.train else { return };
     if !points.shape.is_single_row() || dataset.toy.is_some() {
         return;
@@ -109,7 +109,7 @@ pub fn say_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Stan
     };
     if let Some(Standard { mean, deviation }) = standard {
         let all = mean.iter().zip(deviation).enumerate().map(|(column, (mean, dev))| (column, *mean, *dev));
-        say(format_args!(
+        print_line(format_args!(
             "Standardised columns: {}. Energies are of the standardised points; samples, pictures and files keep the \
              data's units.",
             list(all.collect())
@@ -121,7 +121,7 @@ pub fn say_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Stan
         return;
     }
     let flat = found.iter().any(|(_, _, deviation)| *deviation == 0.0);
-    say(format_args!(
+    print_line(format_args!(
         "Warning: column{} {} far from mean 0 and deviation 1, for which networks and chains are made, so training is likely \
          to fail: {}. Add `--set data.standardize=columns`, which standardises them for the network alone; samples and pictures stay in the data's \
          units.{}",

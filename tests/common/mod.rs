@@ -513,12 +513,12 @@ pub fn pack(packing: &Packing, weights: &[f64]) -> Vec<f64> {
 // ---- executors
 
 /// Runs the network's launches of a plan in f64, through the twins. Buffers begin as NaN.
-pub struct Machine64<'a> {
+pub struct Executor64<'a> {
     plan: &'a Plan,
     pub buffers: Vec<Vec<f64>>,
 }
 
-impl<'a> Machine64<'a> {
+impl<'a> Executor64<'a> {
     pub fn new(plan: &'a Plan) -> Self {
         let buffers = (0..plan.buffers.len()).map(|i| vec![f64::NAN; plan.len_of(BufferId(i))]).collect();
         Self { plan, buffers }
@@ -676,12 +676,12 @@ fn run_whole(kernel: &Kernel, views: &mut [Vec<f64>]) {
 }
 
 /// Runs launches through the twins as the engine's executors call them: the reference's reference.
-pub struct Machine32<'a> {
+pub struct Executor32<'a> {
     plan: &'a Plan,
     pub buffers: Vec<Vec<u32>>,
 }
 
-impl<'a> Machine32<'a> {
+impl<'a> Executor32<'a> {
     /// Buffers begin as zeros, as plans say.
     pub fn new(plan: &'a Plan) -> Self {
         let buffers = (0..plan.buffers.len()).map(|i| vec![0; plan.len_of(BufferId(i))]).collect();
