@@ -4,6 +4,7 @@ mod all_plans;
 mod allocator;
 mod analytic;
 mod annealed;
+mod annealed_cd;
 mod arrays;
 mod bf16;
 mod chain;

@@ -37,7 +37,7 @@ fn tiny(settings: &[&str]) -> (Recipe, Dataset) {
 }
 
 /// Objectives, forms, penalties and schedules, several at a time.
-const VARIANTS: [&[&str]; 4] = [
+const VARIANTS: [&[&str]; 5] = [
     &["objective=pcd", "pcd.chains=50", "pcd.fresh=0.1", "chain.form=noise-last", "ema.decay=0.5"],
     &[
         "objective=cd",
@@ -73,6 +73,27 @@ const VARIANTS: [&[&str]; 4] = [
         "augment.shift=2",
         "augment.flip=0.5",
         "augment.rescale=0.1",
+    ],
+    &[
+        "objective=annealed-cd",
+        "data.noise=0",
+        "chain.form=annealed",
+        "chain.step_size=0.05",
+        "chain.stay_step_size=0.1",
+        "chain.noise=3",
+        "chain.noise_end=0.5",
+        "chain.gradient_clip=0",
+        "chain.clamp=0",
+        "replay.start=normal",
+        "pool.chains=50",
+        "pool.long=10",
+        "pool.levels=9",
+        "loss.contrastive_below=2",
+        "score.target=velocity",
+        "score.levels=5",
+        "score.sigma_max=3",
+        "score.from_noise=0.4",
+        "ema.decay=0.9",
     ],
 ];
 
