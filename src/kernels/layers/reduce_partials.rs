@@ -21,7 +21,7 @@ impl KernelSpec for ReducePartials {
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-7);
 
     fn needs(&self) -> Vec<Need> {
-        vec![Need::Flat(self.n_chunks as usize * self.n_parameters), Need::Flat(self.n_parameters)]
+        vec![Need::AtLeast(self.n_chunks as usize * self.n_parameters), Need::Flat(self.n_parameters)]
     }
 
     fn overrides(&self) -> Overrides {
