@@ -1,61 +1,25 @@
 //! Reading and writing data: what works, and one clear error for each thing that can be wrong.
 
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use flate2::{Compression, write::GzEncoder};
-use tempfile::TempDir;
+use crate::common::{gzip, idx as file_of, le, npy_file, npy_raw, put, shape};
 use thalweg::data::toy::TOYS;
-use thalweg::data::{self, ByteImages, Dataset, Examples, ImageShape, Images, idx, npy, picture_file};
+use thalweg::data::{self, ByteImages, Dataset, Examples, Images, idx, npy, picture_file};
 use thalweg::files::write_atomically;
 use thalweg::{Error, Result};
 
 // ---- helpers
 
-fn idx_file(magic: u32, dims: &[u32], bytes: &[u8]) -> Vec<u8> {
-    let mut file = magic.to_be_bytes().to_vec();
-    dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
-    file.extend(bytes);
-    file
-}
-
 /// Images of bytes 0, 1, 2, ...
 fn idx_images(count: u32, height: u32, width: u32) -> Vec<u8> {
     let bytes: Vec<u8> = (0..count * height * width).map(|i| i as u8).collect();
-    idx_file(0x803, &[count, height, width], &bytes)
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn npy_file(descr: &str, fortran: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
-    npy_raw(&[1, 0], &(header.len() as u16).to_le_bytes(), header.as_bytes(), bytes)
-}
-
-fn npy_raw(version: &[u8], length: &[u8], header: &[u8], bytes: &[u8]) -> Vec<u8> {
-    [b"\x93NUMPY", version, length, header, bytes].concat()
-}
-
-fn le(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    file_of(0x803, &[count, height, width], &bytes)
 }
 
 fn write_png(path: &Path, color: image::ExtendedColorType, width: u32, bytes: &[u8]) {
     let height = bytes.len() as u32 * 8 / u32::from(color.bits_per_pixel()) / width;
     image::save_buffer(path, bytes, width, height, color).unwrap();
-}
-
-/// A temporary folder and a file `name` in it.
-fn put(name: &str, content: &[u8]) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(name);
-    fs::write(&path, content).unwrap();
-    (folder, path)
 }
 
 /// Asserts that the message names `path` and contains each of `words`.
@@ -82,10 +46,6 @@ fn assert_npy_fails(content: &[u8], words: &[&str]) {
     assert_says(data::read_images(&path), &path, words);
 }
 
-fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
-    ImageShape { channels, height, width }
-}
-
 fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -104,7 +64,7 @@ fn idx_reads_plain_and_gzipped_whatever_the_name() {
         assert_eq!(idx::read_images(&path).unwrap(), expected);
         assert_eq!(data::read_images(&path).unwrap(), expected.to_images());
     }
-    let labels = idx_file(0x801, &[4], &[7, 2, 1, 0]);
+    let labels = file_of(0x801, &[4], &[7, 2, 1, 0]);
     for content in [&labels, &gzip(&labels)] {
         let (_folder, path) = put("labels", content);
         assert_eq!(idx::read_labels(&path).unwrap(), [7, 2, 1, 0]);
@@ -141,15 +101,15 @@ fn idx_wrong_magic() {
         &["no IDX file", "68, 65", "offset 0", "expected [00, 00, 08, 03]"],
     );
     assert_idx_fails(
-        &idx_file(0xa03, &[1, 1, 1], &[0; 4]),
+        &file_of(0xa03, &[1, 1, 1], &[0; 4]),
         &["element type 0x0a", "rank 3", "rank 3 or 4", "0x08 (bytes)"],
     );
-    assert_idx_fails(&idx_file(0x805, &[1, 1, 1, 1, 1], &[0]), &["rank 5"]);
+    assert_idx_fails(&file_of(0x805, &[1, 1, 1, 1, 1], &[0]), &["rank 5"]);
 }
 
 #[test]
 fn idx_labels_for_images_and_back() {
-    let labels = idx_file(0x801, &[3], &[1, 2, 3]);
+    let labels = file_of(0x801, &[3], &[1, 2, 3]);
     assert_idx_fails(&labels, &["holds labels", "not images", "images-idx3-ubyte"]);
     assert_idx_fails(&gzip(&labels), &["holds labels", "not images"]);
     let (_folder, path) = put("images", &idx_images(1, 2, 2));
@@ -159,11 +119,11 @@ fn idx_labels_for_images_and_back() {
 #[test]
 fn idx_header_that_promises_far_too_much() {
     let most = u32::MAX;
-    assert_idx_fails(&idx_file(0x803, &[most, 28, 28], &[0; 784]), &["promises 4294967295x28x28", "4 GiB"]);
-    assert_idx_fails(&idx_file(0x803, &[most, most, most], &[]), &["4 GiB"]);
+    assert_idx_fails(&file_of(0x803, &[most, 28, 28], &[0; 784]), &["promises 4294967295x28x28", "4 GiB"]);
+    assert_idx_fails(&file_of(0x803, &[most, most, most], &[]), &["4 GiB"]);
     // Within the limit, so only what comes can tell; that it allocates nothing is for the fuzzer to see.
     assert_idx_fails(
-        &idx_file(0x803, &[most, 1, 1], &[0; 9]),
+        &file_of(0x803, &[most, 1, 1], &[0; 9]),
         &["truncated", "promises 4294967295 bytes", "only 9"],
     );
 }
@@ -172,10 +132,7 @@ fn idx_header_that_promises_far_too_much() {
 fn idx_gzip_bomb() {
     // 64 MiB of zeros behind a header that promises 784 bytes, broken off half-way: a reader that went on past the
     // promised bytes would run into the break and say so instead.
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(&idx_file(0x803, &[1, 28, 28], &[])).unwrap();
-    encoder.write_all(&vec![0; 64 << 20]).unwrap();
-    let bomb = encoder.finish().unwrap();
+    let bomb = gzip([file_of(0x803, &[1, 28, 28], &[]), vec![0; 64 << 20]].concat());
     let words = ["trailing garbage", "promises 784 bytes", "more at offset 800"];
     assert_idx_fails(&bomb, &words);
     assert_idx_fails(&bomb[..bomb.len() / 2], &words);
@@ -195,10 +152,10 @@ fn idx_trailing_garbage() {
 
 #[test]
 fn idx_without_images_or_pixels() {
-    assert_idx_fails(&idx_file(0x803, &[0, 28, 28], &[]), &["holds no images", "0x28x28"]);
-    assert_idx_fails(&idx_file(0x803, &[5, 0, 28], &[]), &["holds no images", "5x0x28"]);
-    assert_idx_fails(&idx_file(0x803, &[5, 28, 0], &[]), &["holds no images", "5x28x0"]);
-    let (_folder, path) = put("labels", &idx_file(0x801, &[0], &[]));
+    assert_idx_fails(&file_of(0x803, &[0, 28, 28], &[]), &["holds no images", "0x28x28"]);
+    assert_idx_fails(&file_of(0x803, &[5, 0, 28], &[]), &["holds no images", "5x0x28"]);
+    assert_idx_fails(&file_of(0x803, &[5, 28, 0], &[]), &["holds no images", "5x28x0"]);
+    let (_folder, path) = put("labels", &file_of(0x801, &[0], &[]));
     assert_says(idx::read_labels(&path), &path, &["holds no labels"]);
 }
 
@@ -504,7 +461,7 @@ fn one_file_as_a_data_set() {
     assert_says(open(&path), &path, &["at least 2"]);
     let (_folder, path) = put("a.png", b"\x89PNG");
     assert_says(open(&path), &path, &["one picture", "IDX"]);
-    let (_folder, path) = put("labels.gz", &gzip(&idx_file(0x801, &[3], &[1, 2, 3])));
+    let (_folder, path) = put("labels.gz", &gzip(&file_of(0x801, &[3], &[1, 2, 3])));
     assert_says(open(&path), &path, &["holds labels", "not images"]);
     let (_folder, path) = put("words.txt", b"some words");
     assert_says(open(&path), &path, &["no rows of numbers"]);

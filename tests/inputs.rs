@@ -3,10 +3,9 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::common::{assert_says, file, gzip, idx as file_of, shape, tensors_file};
 use flate2::Compression;
-use flate2::write::GzEncoder;
 use image::{GrayImage, ImageBuffer, Luma, RgbImage};
-use tempfile::TempDir;
 use thalweg::checkpoint::LoadOptions;
 use thalweg::checkpoint::load_tensors;
 use thalweg::data::picture_file::{self, read_files};
@@ -52,10 +51,6 @@ fn exif(orientation: u16) -> Vec<u8> {
     exif
 }
 
-fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
-    ImageShape { channels, height, width }
-}
-
 fn bytes_of(path: &Path) -> (ImageShape, Vec<u8>) {
     let images = picture_file::read_file(path).unwrap();
     (images.shape, images.bytes)
@@ -67,25 +62,6 @@ fn images_for(path: &Path) -> thalweg::Result<(Images, Vec<String>)> {
 
 fn open(path: &Path) -> thalweg::Result<Dataset> {
     Dataset::open(path.to_str().unwrap())
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-    packer.write_all(bytes).unwrap();
-    packer.finish().unwrap()
-}
-
-fn file(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = folder.path().join(name);
-    std::fs::write(&path, bytes).unwrap();
-    path
-}
-
-fn assert_says<T>(result: thalweg::Result<T>, words: &[&str]) {
-    let error = result.err().expect("an error").to_string();
-    for word in words {
-        assert!(error.contains(word), "{word:?} is missing in: {error}");
-    }
 }
 
 #[test]
@@ -535,10 +511,7 @@ fn folders_that_say_what_is_held_out() {
 }
 
 fn idx_file(kind: u8, dims: &[u32], bytes: &[u8]) -> Vec<u8> {
-    let mut file = vec![0, 0, kind, dims.len() as u8];
-    dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
-    file.extend(bytes);
-    file
+    file_of(u32::from(kind) << 8 | dims.len() as u32, dims, bytes)
 }
 
 #[test]
@@ -739,17 +712,8 @@ fn weights_files() {
 }
 
 /// A safetensors file of F32 tensors, zeros.
-fn safetensors(tensors: &[(&str, &[usize])]) -> Vec<u8> {
-    let (mut entries, mut end) = (Vec::new(), 0);
-    for (name, shape) in tensors {
-        let start = end;
-        end += 4 * shape.iter().product::<usize>();
-        entries.push(format!(
-            "\"{name}\":{{\"dtype\":\"F32\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}"
-        ));
-    }
-    let listing = format!("{{{}}}", entries.join(","));
-    [&(listing.len() as u64).to_le_bytes()[..], listing.as_bytes(), &vec![0; end]].concat()
+fn zeros<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Vec<u8> {
+    tensors_file(tensors.into_iter().map(|(name, dims)| (name, dims, vec![0.0; dims.iter().product()])))
 }
 
 #[test]
@@ -765,11 +729,7 @@ fn names_of_tensors_in_weights_files() {
         ];
         let names: Vec<_> = own.iter().map(|(name, shape)| (format!("{prefix}{name}"), *shape)).collect();
         let own = names.iter().map(|(name, shape)| (name.as_str(), *shape));
-        let path = file(
-            &folder,
-            "w.safetensors",
-            &safetensors(&own.chain(more.iter().copied()).collect::<Vec<_>>()),
-        );
+        let path = file(&folder, "w.safetensors", zeros(own.chain(more.iter().copied())));
         Model::load_with(path, network.to_str(), LoadOptions::default())
     };
     for prefix in ["module.", "model.", "_orig_mod.", "net.", "module._orig_mod.", "a.b.c."] {
@@ -788,7 +748,7 @@ fn names_of_tensors_in_weights_files() {
     );
     assert_says(load("module.", &[("epoch", &[])]), &["5 tensors"]);
     // Missing in parts.
-    let path = file(&folder, "w.safetensors", &safetensors(&[("dense1.weight_orig", &[4, 2])]));
+    let path = file(&folder, "w.safetensors", zeros([("dense1.weight_orig", &[4, 2][..])]));
     let options = LoadOptions { ignore_extra_tensors: true, ..LoadOptions::default() };
     assert_says(
         Model::load_with(path, network.to_str(), options),

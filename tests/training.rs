@@ -184,12 +184,8 @@ fn whole_steps_match_the_reference_launch_by_launch() {
 #[test]
 fn the_compare_command() {
     let run = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_thalweg"))
-            .arg("compare")
-            .args(arguments)
-            .output()
-            .unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        let output = common::run(Path::new("."), &[&["compare"], arguments].concat());
+        (output.status.code(), common::texts(&output).0)
     };
     let (code, table) = run(&["--device", "cpu", "--steps", "2", "--set", "train.batch=7"]);
     assert_eq!(code, Some(0), "{table}");
