@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::common::{assert_says, file, gzip, idx as file_of, shape, tensors_file};
+use crate::common::{
+    assert_says, file, gzip, idx as file_of, put, rows_refused, shape, tensors_file, unescaped,
+};
 use flate2::Compression;
 use image::{GrayImage, ImageBuffer, Luma, RgbImage};
 use thalweg::checkpoint::LoadOptions;
@@ -167,40 +169,30 @@ fn formats_are_told_by_their_content() {
         bytes
     };
     let at = |offset: usize, mark: &[u8]| [&vec![1; offset], mark, &[0; 9]].concat();
-    for (name, bytes, what) in [
-        ("a", b"version https://git-lfs.github.com/spec/v1\noid sha256:00".to_vec(), "Git LFS pointer"),
-        ("a", b"\n <!DOCTYPE html>\n<html>".to_vec(), "web page"),
-        ("a", b"\xef\xbb\xbf<HTML lang=en>".to_vec(), "web page"),
-        ("a", b"<?xml version='1.0'?><Error><Code>AccessDenied".to_vec(), "XML"),
-        ("a", zip("archive/data.pkl"), "PyTorch"),
-        ("a", zip("model_7/data.pkl"), "PyTorch"),
-        ("a", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80".to_vec(), "PyTorch"),
-        ("a", b"\x80\x04\x95\x10\0\0\0\0\0".to_vec(), "pickle"),
-        ("a", b"\x80\x02}q\x01(U\x0bbatch_labelq\x02U\x15".to_vec(), "CIFAR"),
-        ("a", b"\x89HDF\r\n\x1a\n\0\0".to_vec(), "HDF5"),
-        ("a", [zip("metadata.json"), zip("config.json")].concat(), "Keras"),
-        ("a", zip("[Content_Types].xml"), "spreadsheet"),
-        ("a", zip("pictures/1.png"), "zip archive"),
-        ("a", b"\x08\x07\x12\x07pytorch\x1a".to_vec(), "ONNX"),
-        ("m.ONNX", b"\x08\x07\x12\x09skl2onnx\x1a".to_vec(), "ONNX"),
-        ("saved_model.pb", b"\x08\x01\x12\xff\x01".to_vec(), "TensorFlow"),
-        ("a", b"MATLAB 5.0 MAT-file, Platform".to_vec(), "MATLAB"),
-        ("a", b"PAR1\x15\x04".to_vec(), "Parquet"),
-        ("a", at(257, b"ustar\x0000"), "tar"),
-        ("a", b"\xfd7zXZ\0\0\x04".to_vec(), "xz"),
-        ("a", b"BZh91AY&SY".to_vec(), "bzip2"),
-        ("a", b"\x28\xb5\x2f\xfd\x24".to_vec(), "zstd"),
-        ("a", b"%PDF-1.5".to_vec(), "PDF"),
-        ("a", b"GIF89a".to_vec(), "picture of another format"),
-        ("a", b"RIFF\x10\0\0\0WEBPVP8 ".to_vec(), "picture of another format"),
-    ] {
-        for packed in [false, true] {
-            let bytes = if packed { gzip(&bytes) } else { bytes.clone() };
+    let foreign = |name: &str, bytes: &[u8]| {
+        let [plain, packed] = [bytes.to_vec(), gzip(bytes)].map(|bytes| {
             match Source::of_bytes(Path::new(name), bytes, 1 << 20).unwrap().content() {
-                Content::Foreign(foreign) => assert!(foreign.what.contains(what), "{what}: {foreign:?}"),
-                other => panic!("{what}: {other:?}"),
+                Content::Foreign(foreign) => foreign.what.to_string(),
+                other => panic!("{name}: {other:?}"),
             }
-        }
+        });
+        assert_eq!(plain, packed);
+        plain
+    };
+    rows_refused("parsers.txt", "foreign", |case| {
+        let (name, bytes) = case.split_once(" ; ").unwrap();
+        Some(foreign(name, &unescaped(bytes)))
+    });
+    for (bytes, what) in [
+        (zip("archive/data.pkl"), "PyTorch"),
+        (zip("model_7/data.pkl"), "PyTorch"),
+        ([zip("metadata.json"), zip("config.json")].concat(), "Keras"),
+        (zip("[Content_Types].xml"), "spreadsheet"),
+        (zip("pictures/1.png"), "zip archive"),
+        (at(257, b"ustar\x0000"), "tar"),
+    ] {
+        let found = foreign("a", &bytes);
+        assert!(found.contains(what), "{what}: {found}");
     }
     let text = "x,y\n1,2\n";
     let utf16: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
@@ -400,18 +392,13 @@ fn large_pictures_are_refused_before_they_are_decoded() {
 
 #[test]
 fn what_is_no_picture_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    for (bytes, what) in [
-        (&b"<!DOCTYPE html><html>"[..], "web page"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        (b"RIFF\x10\0\0\0WEBPVP8 ", "another format than PNG and JPEG"),
-        (b"\x93NUMPY\x01\0", "NumPy array"),
-        (b"", "empty"),
-    ] {
-        let path = file(&folder, "a.png", bytes);
-        assert_says(images_for(folder.path()), &["a.png", what]);
-        assert_says(read_files(&[path], None), &["a.png", what]);
-    }
+    rows_refused("parsers.txt", "no pictures", |bytes| {
+        let (folder, path) = put("a.png", unescaped(bytes));
+        let messages = [images_for(folder.path()).err()?, read_files(&[path], None).err()?];
+        assert!(messages.iter().all(|message| message.to_string().contains("a.png")), "{messages:?}");
+        assert_eq!(messages[0].to_string(), messages[1].to_string());
+        Some(messages[0].to_string())
+    });
 }
 
 // ---- folders

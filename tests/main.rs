@@ -16,6 +16,7 @@ mod data;
 mod devices;
 mod evaluate;
 mod examples;
+mod fuzz;
 mod fuzz_parsers;
 mod golden;
 mod golden_objectives;

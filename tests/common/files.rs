@@ -46,6 +46,20 @@ pub fn npy_file(descr: &str, fortran: &str, dims: &str, bytes: &[u8]) -> Vec<u8>
     npy_raw(&[1, 0], &(header.len() as u16).to_le_bytes(), header.as_bytes(), bytes)
 }
 
+/// The NumPy file of a table's case: type, shape and content.
+pub fn npy_case(case: &str) -> Vec<u8> {
+    let parts: Vec<_> = case.split(" ; ").collect();
+    npy_file(parts[0], "False", parts[1], &content(parts[2]))
+}
+
+/// The content of a table's case: a number of zeros, or a list of 32-bit floats after `f`.
+pub fn content(text: &str) -> Vec<u8> {
+    match text.strip_prefix("f ") {
+        Some(values) => le(&values.split(' ').map(|v| v.parse().unwrap()).collect::<Vec<f32>>()),
+        None => vec![0; text.parse().unwrap()],
+    }
+}
+
 pub fn npy_raw(version: &[u8], length: &[u8], header: &[u8], bytes: &[u8]) -> Vec<u8> {
     [b"\x93NUMPY", version, length, header, bytes].concat()
 }

@@ -17,9 +17,13 @@ impl Rng {
         z ^ z >> 31
     }
 
-    /// Uniform in `0..n`.
+    /// Uniform in `0..n`, or 0 if there is nothing in that.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
     }
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {

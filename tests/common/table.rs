@@ -123,7 +123,7 @@ pub fn assert_says<T>(result: thalweg::Result<T>, words: &[&str]) {
 fn tables_are_read_and_can_fail() {
     let found = rows("refusals.txt", "images", &[("weights", "w")]);
     assert!(found.len() > 30 && found.iter().all(|row| !row.case.contains('$')), "{}", found.len());
-    assert!(found.iter().any(|row| row.case.contains("--model w ")));
+    assert!(found.iter().any(|row| row.case.contains("--model 'w' ")));
     assert_eq!(unescaped(r"a\n\x00\xff\u{2212}\\b"), b"a\n\0\xff\xe2\x88\x92\\b");
     for message in [None, Some("something else".to_owned())] {
         let fails = std::panic::catch_unwind(|| rows_refused("settings.txt", "set", |_| message.clone()));
