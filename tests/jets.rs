@@ -126,41 +126,11 @@ fn objectives() -> Vec<ScoreObjective> {
         ScoreObjective::Matching { probes: 3 },
         sliced(Directions::Normal, Square::Along),
         sliced(Directions::Signs, Square::Whole),
-        ScoreObjective::Denoising {
-            sigma: 0.3,
-            sigma_max: 0.3,
-            levels: 1,
-            target: ScoreTarget::Score,
-            from_noise: 0.0,
-        },
-        ScoreObjective::Denoising {
-            sigma: 0.1,
-            sigma_max: 1.0,
-            levels: 5,
-            target: ScoreTarget::Score,
-            from_noise: 0.0,
-        },
-        ScoreObjective::Denoising {
-            sigma: 0.3,
-            sigma_max: 0.3,
-            levels: 1,
-            target: ScoreTarget::Velocity,
-            from_noise: 0.0,
-        },
-        ScoreObjective::Denoising {
-            sigma: 0.1,
-            sigma_max: 3.0,
-            levels: 5,
-            target: ScoreTarget::Velocity,
-            from_noise: 0.0,
-        },
-        ScoreObjective::Denoising {
-            sigma: 0.1,
-            sigma_max: 3.0,
-            levels: 2,
-            target: ScoreTarget::Velocity,
-            from_noise: 0.4,
-        },
+        common::denoising([0.3, 0.3], 1, ScoreTarget::Score, 0.0),
+        common::denoising([0.1, 1.0], 5, ScoreTarget::Score, 0.0),
+        common::denoising([0.3, 0.3], 1, ScoreTarget::Velocity, 0.0),
+        common::denoising([0.1, 3.0], 5, ScoreTarget::Velocity, 0.0),
+        common::denoising([0.1, 3.0], 2, ScoreTarget::Velocity, 0.4),
     ]
 }
 

@@ -22,7 +22,7 @@ use thalweg::Trainer;
 use thalweg::checkpoint::{Checkpoint, TensorData};
 use thalweg::device::{Chains, Device};
 use thalweg::gpu::{Gpu, adapters};
-use thalweg::recipe::{Config, Objective, OnDivergence, ScoreObjective};
+use thalweg::recipe::{Config, Objective, OnDivergence, ScoreObjective, ScoreTarget};
 use thalweg::train::log::StepMetrics;
 
 /// The recipe `mnist-small` with these settings; without checks of steps, unless they turn them on.
@@ -53,6 +53,16 @@ pub fn with_objective(mut recipe: Config, objective: ScoreObjective) -> Config {
     };
     assert_eq!(recipe.score_objective(), Some(objective));
     recipe
+}
+
+/// Denoising score matching from `sigma` to `sigma_max`.
+pub fn denoising(
+    [sigma, sigma_max]: [f32; 2],
+    levels: u32,
+    target: ScoreTarget,
+    from_noise: f32,
+) -> ScoreObjective {
+    ScoreObjective::Denoising { sigma, sigma_max, levels, target, from_noise }
 }
 
 /// The first adapter, be it software: tests of the GPU path never pass for want of one.
