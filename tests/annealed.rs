@@ -4,7 +4,7 @@
 use crate::common;
 
 use common::{Failures, Rng};
-use std::f64::consts::{PI, TAU};
+use std::f64::consts::TAU;
 use thalweg::data::{ImageShape, Images};
 use thalweg::evaluate::Subject;
 use thalweg::evaluate::ais::{
@@ -37,11 +37,6 @@ struct Known<'a> {
 
 type Draw<'a> = Box<dyn Fn(&mut Rng) -> Vec<f64> + 'a>;
 
-fn normal(rng: &mut Rng) -> f64 {
-    let u = 1.0 - (rng.next() >> 11) as f64 / (1_u64 << 53) as f64;
-    (-2.0 * u.ln()).sqrt() * (PI * rng.signed()).cos()
-}
-
 /// `sum k x^2 / 2` with k = 1, 4, 1, 4, ...: variances T / k.
 fn gaussian(d: usize, temperature: f64) -> Known<'static> {
     let k = |i: usize| if i % 2 == 1 { 4.0 } else { 1.0 };
@@ -54,7 +49,7 @@ fn gaussian(d: usize, temperature: f64) -> Known<'static> {
         tilted: false,
         log_z,
         base,
-        draw: Box::new(move |rng| (0..d).map(|i| normal(rng) * (temperature / k(i)).sqrt()).collect()),
+        draw: Box::new(move |rng| (0..d).map(|i| rng.normal() * (temperature / k(i)).sqrt()).collect()),
     }
 }
 
@@ -246,7 +241,7 @@ fn tilted_gaussian(d: usize, temperature: f64, tilt: f64) -> Known<'static> {
         tilted: true,
         log_z: (0..d).map(|i| 0.5 * (TAU * variance(i)).ln()).sum(),
         base: standard(d),
-        draw: Box::new(move |rng| (0..d).map(|i| normal(rng) * variance(i).sqrt()).collect()),
+        draw: Box::new(move |rng| (0..d).map(|i| rng.normal() * variance(i).sqrt()).collect()),
         ..gaussian(d, temperature)
     }
 }
@@ -270,7 +265,7 @@ fn bounds_enclose_tilted_densities() {
             + square / (2.0 * temperature * temperature)
             + 3.0 * TAU.ln(),
         base: standard(6),
-        draw: Box::new(move |rng| w.iter().map(|w| normal(rng) - w / temperature).collect()),
+        draw: Box::new(move |rng| w.iter().map(|w| rng.normal() - w / temperature).collect()),
     };
     let well = |base| Known {
         tilted: true,
@@ -323,12 +318,12 @@ fn chains_that_take_every_proposal_are_noticed() {
         let mut rng = Rng(3);
         let log_weights: Vec<f64> = (0..chains)
             .map(|_| {
-                let (mut x, mut log_weight) = (normal(&mut rng) * base.sqrt(), 0.0);
+                let (mut x, mut log_weight) = (rng.normal() * base.sqrt(), 0.0);
                 for step in 1..=steps {
                     let beta = |step: i32| f64::from(step) / f64::from(steps);
                     let curvature = beta(step) * k + (1.0 - beta(step)) / base;
                     log_weight += (beta(step - 1) - beta(step)) * 0.5 * (k - 1.0 / base) * x * x;
-                    let p = normal(&mut rng);
+                    let p = rng.normal();
                     let half = p - size / 2.0 * curvature * x;
                     let y = x + size * half;
                     let q = half - size / 2.0 * curvature * y;
@@ -609,14 +604,14 @@ fn the_density_of_a_noise_level_is_that_of_blurred_data() {
     let c = v.map(|v| ((v - s * s) / (alpha * alpha)).sqrt());
     let mut rng = Rng(21);
     let n = 20_000;
-    let mut draw = || -> Vec<f64> { (0..2 * n).map(|i| normal(&mut rng) * c[i % 2]).collect() };
+    let mut draw = || -> Vec<f64> { (0..2 * n).map(|i| rng.normal() * c[i % 2]).collect() };
     let (train, held_out) = (draw(), draw());
 
     // The target's mean, given the blurred x, is dE/dx = k x: that is what the least squares' slope is.
     for i in 0..2 {
         let (mut products, mut squares) = (0.0, 0.0);
         for x in train[i..].iter().step_by(2) {
-            let noise = normal(&mut rng);
+            let noise = rng.normal();
             let (blurred, target) = (alpha * x + s * noise, alpha * noise - s * x);
             (products, squares) = (products + target * blurred, squares + blurred * blurred);
         }

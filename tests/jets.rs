@@ -4,8 +4,8 @@
 use crate::common;
 
 use common::{
-    ACTIVATIONS, Failures, Machine32, Machine64, Rng, edge_networks, largest, plain_energy, random_network,
-    random_parameters, random_target, to_blocks,
+    ACTIVATIONS, Failures, Machine32, Machine64, Rng, derivative, edge_networks, largest, plain_energy,
+    random_network, random_parameters, random_target, to_blocks,
 };
 use thalweg::cpu::Isa;
 use thalweg::data::ImageShape;
@@ -20,11 +20,6 @@ use thalweg::plan::{
     Derivatives, EXACT_TRACE, ExampleStorage, Layout, Target, TrainingData, TrainingPlan, training_plan,
 };
 use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
-
-/// A fourth-order central difference.
-fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
-    (8.0 * (value(h) - value(-h)) - value(2.0 * h) + value(-2.0 * h)) / (12.0 * h)
-}
 
 /// The second derivative, of fourth order too.
 fn second_derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {

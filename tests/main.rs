@@ -16,6 +16,7 @@ mod data;
 mod devices;
 mod evaluate;
 mod examples;
+mod formulas;
 mod fuzz;
 mod fuzz_parsers;
 mod golden;

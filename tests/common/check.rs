@@ -53,6 +53,11 @@ pub fn difference(name: &str, got: &[f64], want: &[f64], atol: f64, rtol: f64) -
     })
 }
 
+/// The derivative at 0, a fourth-order central difference of steps of `h`.
+pub fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
+    (8.0 * (value(h) - value(-h)) - value(2.0 * h) + value(-2.0 * h)) / (12.0 * h)
+}
+
 /// The largest magnitude, for tolerances relative to a whole tensor.
 pub fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |m: f64, v| m.max(v.abs()))

@@ -18,19 +18,22 @@ pub use plain::*;
 pub use program::*;
 pub use table::*;
 
-use thalweg::Trainer;
+use std::path::Path;
+use std::sync::OnceLock;
 use thalweg::checkpoint::{Checkpoint, TensorData};
+use thalweg::cpu::Isa;
+use thalweg::data::Examples;
 use thalweg::device::{Chains, Device};
 use thalweg::gpu::{Gpu, adapters};
 use thalweg::recipe::{Config, Objective, OnDivergence, ScoreObjective, ScoreTarget};
 use thalweg::train::log::StepMetrics;
+use thalweg::{Dataset, Trainer};
 
 /// The recipe `mnist-small` with these settings; without checks of steps, unless they turn them on.
 pub fn recipe(settings: &[&str]) -> Config {
-    let mut recipe = Config::preset("mnist-small").unwrap();
+    let mut recipe = small(&[]);
     recipe.guard.on_divergence = OnDivergence::Ignore;
-    settings.iter().for_each(|setting| recipe.set(setting).unwrap());
-    recipe
+    with(recipe, settings)
 }
 
 /// The recipe with an objective that fits the score.
@@ -55,6 +58,25 @@ pub fn with_objective(mut recipe: Config, objective: ScoreObjective) -> Config {
     recipe
 }
 
+/// A recipe with more settings.
+pub fn with(mut recipe: Config, settings: &[&str]) -> Config {
+    settings.iter().for_each(|setting| recipe.set(setting).unwrap());
+    recipe
+}
+
+/// The preset `mnist-small` with these settings.
+pub fn small(settings: &[&str]) -> Config {
+    with(Config::preset("mnist-small").unwrap(), settings)
+}
+
+/// The shipped digits, the first `n` to train on.
+pub fn few_digits(n: usize) -> Dataset {
+    let mut dataset = Dataset::open("digits").unwrap();
+    let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
+    images.bytes.truncate(n * images.shape.len());
+    dataset
+}
+
 /// Denoising score matching from `sigma` to `sigma_max`.
 pub fn denoising(
     [sigma, sigma_max]: [f32; 2],
@@ -73,6 +95,17 @@ pub fn gpu() -> Device {
             adapter.expect("no Vulkan, Metal or DX12 adapter: run ./test.sh, which installs a software one");
         Device::Gpu(Gpu::open(adapter).await.expect("the adapter opens"), Chains::default())
     })
+}
+
+/// The device of [`gpu`], opened once for all tests that take it from here.
+pub fn shared_gpu() -> Device {
+    static GPU: OnceLock<Device> = OnceLock::new();
+    GPU.get_or_init(gpu).clone()
+}
+
+/// The CPU with every instruction set that it has, and the first adapter.
+pub fn every_device() -> Vec<Device> {
+    Isa::available().into_iter().map(Device::Cpu).chain([shared_gpu()]).collect()
 }
 
 /// Bytes of a GPU's workgroup memory.
@@ -95,6 +128,45 @@ pub async fn steps(trainer: &mut Trainer, pieces: &[u32]) -> Vec<StepMetrics> {
 /// What the trainer would save.
 pub async fn checkpoint(trainer: &Trainer) -> Checkpoint {
     trainer.checkpoint(serde_json::Value::Null).await.unwrap()
+}
+
+/// The trainer that goes on from a file.
+pub async fn resumed(device: &Device, path: &Path, dataset: &Dataset) -> Trainer {
+    Trainer::resume(device, path, Checkpoint::load(path).unwrap(), dataset).await.unwrap()
+}
+
+/// Compares three whole training steps, launch by launch, with the reference.
+pub async fn assert_steps_are_the_references(
+    device: &Device,
+    config: &Config,
+    dataset: &Dataset,
+    what: &str,
+) {
+    let mut trainer = Trainer::new(device, config, dataset).await.unwrap();
+    for step in 0..3 {
+        let report = trainer.compare_step().await.unwrap();
+        assert!(report.parted().is_none(), "{device}, {what}, step {step}:\n{report}");
+    }
+}
+
+/// Asserts that seven steps are the same with a stop after four, at which the run is saved to `path` and resumed. Their
+/// metrics.
+pub async fn assert_resumes(
+    device: &Device,
+    (config, dataset): &(Config, Dataset),
+    path: &Path,
+    what: &str,
+) -> Vec<StepMetrics> {
+    let mut whole = Trainer::new(device, config, dataset).await.unwrap();
+    let metrics = steps(&mut whole, &[7]).await;
+    let mut first = Trainer::new(device, config, dataset).await.unwrap();
+    let mut parts = steps(&mut first, &[3, 1]).await;
+    checkpoint(&first).await.save(path).unwrap();
+    let mut second = resumed(device, path, dataset).await;
+    parts.extend(steps(&mut second, &[1, 2]).await);
+    assert_eq!(metrics, parts, "{device}, {what}");
+    assert!(bits(&checkpoint(&whole).await) == bits(&checkpoint(&second).await), "{device}, {what}");
+    metrics
 }
 
 /// The bits of every tensor.

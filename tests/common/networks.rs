@@ -35,6 +35,12 @@ impl Rng {
         (self.next() >> 41) as f64 / f64::from(1 << 22) - 1.0
     }
 
+    /// Standard normal, by Box and Muller.
+    pub fn normal(&mut self) -> f64 {
+        let u = 1.0 - (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::PI * self.signed()).cos()
+    }
+
     pub fn signeds(&mut self, n: usize) -> Vec<f64> {
         (0..n).map(|_| self.signed()).collect()
     }
