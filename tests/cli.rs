@@ -237,8 +237,8 @@ fn sequences_are_drawn_as_curves() {
     let open = |name: &str| image::open(at(name)).unwrap().into_rgb8();
     let drawn = |count: usize, steps: u32, seed: u64| {
         pollster::block_on(async {
-            let numbers = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
-            let mut sampler = Sampler::new(&Device::cpu(), &model, count, &numbers, seed).await.unwrap();
+            let chain_config = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
+            let mut sampler = Sampler::new(&Device::cpu(), &model, count, &chain_config, seed).await.unwrap();
             sampler.run(steps).unwrap();
             let titles: Vec<_> =
                 sampler.energies().await.unwrap().iter().map(|e| format!("E = {e:.4}")).collect();
@@ -305,8 +305,8 @@ fn samples_are_the_librarys_and_repeat() {
     let model = Model::load(weights(), Some("mnist-small")).unwrap();
     let straight = |steps: u32| {
         pollster::block_on(async {
-            let numbers = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
-            let mut sampler = Sampler::new(&Device::cpu(), &model, 10, &numbers, 7).await.unwrap();
+            let chain_config = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
+            let mut sampler = Sampler::new(&Device::cpu(), &model, 10, &chain_config, 7).await.unwrap();
             sampler.run(steps).unwrap();
             (sampler.images().await.unwrap(), sampler.energies().await.unwrap())
         })

@@ -545,7 +545,7 @@ fn folder_of_pictures_as_a_data_set() {
 fn toy_sets() {
     for toy in TOYS {
         let set = Dataset::open(toy.name()).unwrap();
-        assert_eq!((&set.train, set.toy), (&Examples::Fresh(toy, 10_000), Some(toy)));
+        assert_eq!((&set.train, set.toy), (&Examples::Toy(toy, 10_000), Some(toy)));
         assert_eq!(
             (set.train.shape(), set.held_out.shape, set.held_out.count()),
             (shape(2, 1, 1), shape(2, 1, 1), 1000)

@@ -1,7 +1,7 @@
 //! The twins of the optimiser and of the chain against their formulas.
 
 use crate::common::{Failures, Rng};
-use thalweg::kernels::adam::{Adam, Decay, Schedule};
+use thalweg::kernels::adam::{Adam, Decay, LearningRateSchedule};
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
 use thalweg::kernels::langevin::Langevin;
@@ -31,7 +31,7 @@ fn adam_and_the_norm_clip_follow_their_formulas() {
                 beta1,
                 beta2,
                 epsilon,
-                schedule: Schedule { decay, warm_up: 3 },
+                schedule: LearningRateSchedule { decay, warm_up: 3 },
                 gradient_clip: gradient_clip as f32,
                 weight_decay,
                 retry_factor: 0.5,

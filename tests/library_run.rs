@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::network::Activation;
 use thalweg::train::run::{CHECKPOINT, End, Event, METRICS, Observer, Stop};
-use thalweg::{Config, Device, Error, Network, Run, Trainer};
+use thalweg::{Device, Error, Network, Recipe, Run, Trainer};
 
 /// Counts what happens, and stops after so many steps.
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl Observer for Count {
 fn trainer(settings: &[&str]) -> Trainer {
     let network = Network::builder("small", [1, 28, 28]).conv(4, 3).stride(2).activation(Activation::Swish);
     let network = network.dense(1).build().unwrap().spec();
-    let base = Config { network: Some(network), ..Config::preset("mnist-small").unwrap() };
+    let base = Recipe { network: Some(network), ..Recipe::preset("mnist-small").unwrap() };
     let tiny =
         ["train.batch=20", "train.steps=25", "chain.steps=2", "replay.capacity=60", "replay.initial=20"];
     let config = common::with(base, &[&tiny[..], settings].concat());

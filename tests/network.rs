@@ -3,10 +3,10 @@
 use crate::common::{assert_says, file, floats, put, rows_refused, tensors_file, unescaped_text};
 use serde_json::json;
 use thalweg::checkpoint::Checkpoint;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::network::{Activation, Initialisation, LayerSpec, Network, NetworkSpec, Operation, Padding};
 use thalweg::recipe::presets::{PRESETS, named, preset, preset_for};
-use thalweg::{Config, Dataset, Device, Model, Trainer};
+use thalweg::{Dataset, Device, Model, Recipe, Trainer};
 
 const MINE: &str = r#"
 name = "mine"
@@ -60,7 +60,7 @@ fn files_describe_networks() {
     let (_folder, path) = put("mine.toml", MINE);
     let network = named(path.to_str().unwrap()).unwrap();
     assert_eq!((network.name.as_str(), &network.specs[..]), ("mine", &want[..]));
-    assert_eq!(network.input, ImageShape { channels: 1, height: 28, width: 28 });
+    assert_eq!(network.input, Shape { channels: 1, height: 28, width: 28 });
     let names: Vec<_> = network.tensors().into_iter().map(|t| t.name).collect();
     assert_eq!(names[..4], ["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"]);
     assert_eq!(names[4..], ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"]);
@@ -73,7 +73,7 @@ fn files_describe_networks() {
     let (_folder, path) = put("run.toml", &section);
     assert_eq!(named(path.to_str().unwrap()).unwrap(), network);
     let (_folder, path) = put("p.toml", "input = [3]\nlayers = [{ dense = 1 }]");
-    assert_eq!(named(path.to_str().unwrap()).unwrap().input, ImageShape { channels: 3, height: 1, width: 1 });
+    assert_eq!(named(path.to_str().unwrap()).unwrap().input, Shape { channels: 3, height: 1, width: 1 });
 }
 
 #[test]
@@ -87,11 +87,11 @@ fn descriptions_survive_json_and_toml() {
         assert_eq!(serde_json::from_str::<NetworkSpec>(&text).unwrap(), spec);
         let (_folder, path) = put("again.toml", &toml::to_string(&spec).unwrap());
         assert_eq!(named(path.to_str().unwrap()).unwrap(), network);
-        let config = Config { network: Some(spec), ..Config::preset("mnist-small").unwrap() };
+        let config = Recipe { network: Some(spec), ..Recipe::preset("mnist-small").unwrap() };
         let (_folder, path) = put("config.toml", &config.to_toml());
-        assert_eq!(Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap(), config);
+        assert_eq!(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+        assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), config);
     }
 }
 
@@ -106,7 +106,7 @@ fn wrong_descriptions_name_the_layer_and_the_nearest_word() {
     };
     let of_section = |text: &str, line: &str| {
         let (_folder, path) = put("w.toml", format!("seed = 1\n[network]\n{text}"));
-        assert_says(Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()), &["w.toml", line]);
+        assert_says(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()), &["w.toml", line]);
     };
     rows_refused("settings.txt", "layers", |layers| {
         let text = format!("input = [1, 8, 8]\nlayers = [{layers}]");
@@ -177,7 +177,7 @@ fn presets_are_the_recipes_networks() {
     assert_eq!(sizes("mlp"), (384 + 16_512 + 129, vec![128, 128, 1]));
     assert_eq!(sizes("mlp-silu"), (768 + 2 * 65_792 + 257, vec![256, 256, 256, 1]));
     // Other data: H / 8 is 4 at 32, colours are channels, and rows have as many columns as they have.
-    let shape = |channels, height, width| ImageShape { channels, height, width };
+    let shape = |channels, height, width| Shape { channels, height, width };
     let of = |name, data| preset_for(name, data).unwrap();
     assert_eq!(of("image-leaky", shape(3, 32, 32)).tensors()[8].shape, [1, 256 * 16]);
     assert_eq!(of("mlp", shape(5, 1, 1)).tensors()[0].shape, [128, 5]);
@@ -213,7 +213,7 @@ fn a_described_network_trains_saves_and_loads() {
         let device = Device::cpu();
         let text = format!("train.batch = 8\nchain.steps = 2\nreplay.initial = 8\n[network]\n{MINE}");
         let (folder, path) = put("run.toml", &text);
-        let config = Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap();
+        let config = Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap();
         let digits = Dataset::open("digits").unwrap();
         let mut trainer = Trainer::new(&device, &config, &digits).await.unwrap();
         assert_eq!(trainer.network().name, "mine");

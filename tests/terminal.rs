@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use thalweg::Config;
+use thalweg::Recipe;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::recipe::{PRESETS, Setting};
 
@@ -94,7 +94,7 @@ fn settings_are_listed_by_section_with_allowed_values() {
         assert_eq!(too_long(&help, width), Vec::<&str>::new());
         let plain = on_one_line(&help);
         let mut section = "";
-        for Setting { name: key, value, doc, allowed, .. } in Config::preset(preset).unwrap().settings() {
+        for Setting { name: key, value, doc, allowed, .. } in Recipe::preset(preset).unwrap().settings() {
             let line = help.lines().find(|line| line.split(' ').next() == Some(key));
             let line = line.unwrap_or_else(|| panic!("{key}\n{help}"));
             assert_eq!(line.split_whitespace().nth(1), Some(value.as_str()), "{key}");
@@ -146,7 +146,7 @@ fn help_names_every_option_and_its_default() {
     // What other options make of the preset's settings.
     let list = ["train", "--preset=conv-pool", "--set", "help", "--set=chain.steps=7"];
     let settings = works(&mut command(folder.path(), &list)).0;
-    let mut config = Config::preset("conv-pool").unwrap();
+    let mut config = Recipe::preset("conv-pool").unwrap();
     config.set("chain.steps=7").unwrap();
     for Setting { name: key, value, .. } in config.settings() {
         let line = settings.lines().find(|line| line.split(' ').next() == Some(key));
@@ -190,8 +190,8 @@ fn config_toml_repeats_the_run_and_follows_it() {
     let at = |name: &str| folder.path().join(name);
     works(&mut command(folder.path(), &[&TINY[..], &["--seed=5", "--on-divergence=stop"]].concat()));
     let config = |run: &str| {
-        let base = Config::preset("digits").unwrap();
-        Config::from_toml_file(at(run).join("config.toml"), base).unwrap()
+        let base = Recipe::preset("digits").unwrap();
+        Recipe::from_toml_file(at(run).join("config.toml"), base).unwrap()
     };
     let of_checkpoint =
         |run: &str| Checkpoint::load(at(run).join("checkpoint.safetensors")).unwrap().header.config;

@@ -6,10 +6,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use thalweg::checkpoint::{Tensor, TensorData};
-use thalweg::data::{ByteImages, Dataset, Examples, ImageShape};
+use thalweg::data::{ByteImages, Dataset, Examples, Shape};
 
-pub fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
-    ImageShape { channels, height, width }
+pub fn shape(channels: usize, height: usize, width: usize) -> Shape {
+    Shape { channels, height, width }
 }
 
 /// Writes a file `name` into the folder.

@@ -1,18 +1,18 @@
 //! What several tests share, by subject.
 
 mod check;
+mod executors;
 mod files;
 mod fixtures;
-mod machines;
 mod networks;
 mod plain;
 mod program;
 mod table;
 
 pub use check::*;
+pub use executors::*;
 pub use files::*;
 pub use fixtures::*;
-pub use machines::*;
 pub use networks::*;
 pub use plain::*;
 pub use program::*;
@@ -25,19 +25,19 @@ use thalweg::cpu::Isa;
 use thalweg::data::Examples;
 use thalweg::device::{Chains, Device};
 use thalweg::gpu::{Gpu, adapters};
-use thalweg::recipe::{Config, Objective, OnDivergence, ScoreObjective, ScoreTarget};
+use thalweg::recipe::{Objective, OnDivergence, Recipe, ScoreObjective, ScoreTarget};
 use thalweg::train::log::StepMetrics;
 use thalweg::{Dataset, Trainer};
 
 /// The recipe `mnist-small` with these settings; without checks of steps, unless they turn them on.
-pub fn recipe(settings: &[&str]) -> Config {
+pub fn recipe(settings: &[&str]) -> Recipe {
     let mut recipe = small(&[]);
     recipe.guard.on_divergence = OnDivergence::Ignore;
     with(recipe, settings)
 }
 
 /// The recipe with an objective that fits the score.
-pub fn with_objective(mut recipe: Config, objective: ScoreObjective) -> Config {
+pub fn with_objective(mut recipe: Recipe, objective: ScoreObjective) -> Recipe {
     let score = &mut recipe.score;
     recipe.objective = match objective {
         ScoreObjective::Matching { probes } => {
@@ -59,14 +59,14 @@ pub fn with_objective(mut recipe: Config, objective: ScoreObjective) -> Config {
 }
 
 /// A recipe with more settings.
-pub fn with(mut recipe: Config, settings: &[&str]) -> Config {
+pub fn with(mut recipe: Recipe, settings: &[&str]) -> Recipe {
     settings.iter().for_each(|setting| recipe.set(setting).unwrap());
     recipe
 }
 
 /// The preset `mnist-small` with these settings.
-pub fn small(settings: &[&str]) -> Config {
-    with(Config::preset("mnist-small").unwrap(), settings)
+pub fn small(settings: &[&str]) -> Recipe {
+    with(Recipe::preset("mnist-small").unwrap(), settings)
 }
 
 /// The shipped digits, the first `n` to train on.
@@ -138,14 +138,14 @@ pub async fn resumed(device: &Device, path: &Path, dataset: &Dataset) -> Trainer
 /// Compares three whole training steps, launch by launch, with the reference.
 pub async fn assert_steps_are_the_references(
     device: &Device,
-    config: &Config,
+    recipe: &Recipe,
     dataset: &Dataset,
     what: &str,
 ) {
-    let mut trainer = Trainer::new(device, config, dataset).await.unwrap();
+    let mut trainer = Trainer::new(device, recipe, dataset).await.unwrap();
     for step in 0..3 {
         let report = trainer.compare_step().await.unwrap();
-        assert!(report.parted().is_none(), "{device}, {what}, step {step}:\n{report}");
+        assert!(report.first_mismatch().is_none(), "{device}, {what}, step {step}:\n{report}");
     }
 }
 
@@ -153,13 +153,13 @@ pub async fn assert_steps_are_the_references(
 /// metrics.
 pub async fn assert_resumes(
     device: &Device,
-    (config, dataset): &(Config, Dataset),
+    (recipe, dataset): &(Recipe, Dataset),
     path: &Path,
     what: &str,
 ) -> Vec<StepMetrics> {
-    let mut whole = Trainer::new(device, config, dataset).await.unwrap();
+    let mut whole = Trainer::new(device, recipe, dataset).await.unwrap();
     let metrics = steps(&mut whole, &[7]).await;
-    let mut first = Trainer::new(device, config, dataset).await.unwrap();
+    let mut first = Trainer::new(device, recipe, dataset).await.unwrap();
     let mut parts = steps(&mut first, &[3, 1]).await;
     checkpoint(&first).await.save(path).unwrap();
     let mut second = resumed(device, path, dataset).await;

@@ -1,6 +1,6 @@
 //! Random numbers, shapes, networks, parameters and targets; and small networks at the edges of what can be.
 
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::kernels::chain::Hidden;
 use thalweg::network::{Activation, LayerSpec, Network, Operation, Padding};
 use thalweg::plan::Target;
@@ -47,7 +47,7 @@ impl Rng {
 }
 
 /// A random convolution on an input of this shape, sizes odd and sides unequal, where the kernel fits.
-pub fn random_conv(rng: &mut Rng, input: ImageShape, activation: Activation) -> LayerSpec {
+pub fn random_conv(rng: &mut Rng, input: Shape, activation: Activation) -> LayerSpec {
     loop {
         let mut side = || [rng.below(3), rng.below(4)];
         let ([top, bottom], [left, right]) = (side(), side());
@@ -60,22 +60,20 @@ pub fn random_conv(rng: &mut Rng, input: ImageShape, activation: Activation) -> 
     }
 }
 
-pub fn random_shape(rng: &mut Rng) -> ImageShape {
+pub fn random_shape(rng: &mut Rng) -> Shape {
     let sizes = [1, 3, 5, 7, 17];
-    ImageShape { channels: rng.pick(&[1, 3, 5]), height: rng.pick(&sizes), width: rng.pick(&sizes) }
+    Shape { channels: rng.pick(&[1, 3, 5]), height: rng.pick(&sizes), width: rng.pick(&sizes) }
 }
 
 /// What a layer makes of a shape; panics where it does not fit.
-pub fn output_shape(input: ImageShape, spec: LayerSpec) -> ImageShape {
+pub fn output_shape(input: Shape, spec: LayerSpec) -> Shape {
     let end = LayerSpec::Dense { units: 1, activation: Activation::Identity };
     let network = Network::new("shape", input, &[spec, end]).unwrap();
     match network.layers[0].operation {
-        Operation::Conv(s) => {
-            ImageShape { channels: s.out_channels, height: s.out_height, width: s.out_width }
-        }
-        Operation::Dense(s) => ImageShape { channels: s.units, height: 1, width: 1 },
-        Operation::Lstm(s) => ImageShape { channels: s.out_len(), height: 1, width: 1 },
-        Operation::Pool(s) => ImageShape { channels: s.channels, height: 1, width: 1 },
+        Operation::Conv(s) => Shape { channels: s.out_channels, height: s.out_height, width: s.out_width },
+        Operation::Dense(s) => Shape { channels: s.units, height: 1, width: 1 },
+        Operation::Lstm(s) => Shape { channels: s.out_len(), height: 1, width: 1 },
+        Operation::Pool(s) => Shape { channels: s.channels, height: 1, width: 1 },
         Operation::Analytic(_) => unreachable!("it has no layer after it"),
     }
 }
@@ -113,7 +111,7 @@ pub fn random_network(rng: &mut Rng) -> Network {
 
 /// A small network of points of `d` numbers.
 pub fn point_network(d: usize) -> Network {
-    let input = ImageShape { channels: d, height: 1, width: 1 };
+    let input = Shape { channels: d, height: 1, width: 1 };
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     Network::new("points", input, &[dense(9, Activation::Swish), dense(1, Activation::Identity)]).unwrap()
 }
@@ -141,13 +139,13 @@ pub fn odd_network() -> Network {
         LayerSpec::Dense { units: 11, activation },
         LayerSpec::Dense { units: 1, activation: Activation::Identity },
     ];
-    Network::new("odd", ImageShape { channels: 3, height: 13, width: 17 }, &specs).unwrap()
+    Network::new("odd", Shape { channels: 3, height: 13, width: 17 }, &specs).unwrap()
 }
 
 /// An LSTM of `[hidden, layers]` over sequences of `[channels, time]`, and the energy.
 pub fn lstm_network(name: &str, [channels, width]: [usize; 2], specs: &[LayerSpec]) -> Network {
     let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
-    Network::new(name, ImageShape { channels, height: 1, width }, &[specs, &[energy]].concat()).unwrap()
+    Network::new(name, Shape { channels, height: 1, width }, &[specs, &[energy]].concat()).unwrap()
 }
 
 /// Networks over sequences: one number, one direction, a dense layer or a convolution beside, sizes off every tile.
@@ -174,7 +172,7 @@ pub fn lstm_networks() -> Vec<Network> {
 /// [`lstm_networks`].
 pub fn edge_networks() -> Vec<Network> {
     let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
-    let image = |channels, height, width| ImageShape { channels, height, width };
+    let image = |channels, height, width| Shape { channels, height, width };
     let conv = |channels, kernel, stride, activation| LayerSpec::Conv {
         channels,
         kernel,

@@ -8,12 +8,12 @@ use thalweg::kernels::{Access, Binding, Kernel};
 use thalweg::plan::{BufferId, Launch, Layout, Plan};
 
 /// Runs the network's launches of a plan in f64, through the twins. Buffers begin as NaN.
-pub struct Machine64<'a> {
+pub struct Executor64<'a> {
     plan: &'a Plan,
     pub buffers: Vec<Vec<f64>>,
 }
 
-impl<'a> Machine64<'a> {
+impl<'a> Executor64<'a> {
     pub fn new(plan: &'a Plan) -> Self {
         let buffers = (0..plan.buffers.len()).map(|i| vec![f64::NAN; plan.len_of(BufferId(i))]).collect();
         Self { plan, buffers }
@@ -42,14 +42,14 @@ impl<'a> Machine64<'a> {
             let ids = &launch.bindings;
             if launch.kernel.is_per_block() {
                 for block in launch.blocks.clone() {
-                    for stream in 0..launch.streams as usize {
+                    for component in 0..launch.jet_components as usize {
                         let part = |id: &BufferId| {
                             let range = self.block(*id, block);
                             match self.plan.buffers[id.0].layout {
                                 Layout::Flat(_) => range,
                                 Layout::PerBlock(_) => {
-                                    let len = range.len() / launch.streams as usize;
-                                    range.start + stream * len..range.start + (stream + 1) * len
+                                    let len = range.len() / launch.jet_components as usize;
+                                    range.start + component * len..range.start + (component + 1) * len
                                 }
                             }
                         };
@@ -103,8 +103,8 @@ fn run_block(kernel: &Kernel, index: u32, views: &mut [Vec<f64>]) {
             let level: Vec<f32> = level.iter().map(|level| *level as f32).collect();
             k.reference(&level, noise, x, weight);
         }
-        (Kernel::JetStart(k), [x, gradient, probes, streams, residual]) => {
-            k.reference(JetInputs { x, gradient, probes }, streams, residual);
+        (Kernel::JetStart(k), [x, gradient, probes, jet_components, residual]) => {
+            k.reference(JetInputs { x, gradient, probes }, jet_components, residual);
         }
         (Kernel::ActivationSecond(k), [z, p, value, slope]) => {
             k.reference(z, &p[k.bias_offset..], value, slope);
@@ -171,12 +171,12 @@ fn run_whole(kernel: &Kernel, views: &mut [Vec<f64>]) {
 }
 
 /// Runs launches through the twins as the engine's executors call them: the reference's reference.
-pub struct Machine32<'a> {
+pub struct Executor32<'a> {
     plan: &'a Plan,
     pub buffers: Vec<Vec<u32>>,
 }
 
-impl<'a> Machine32<'a> {
+impl<'a> Executor32<'a> {
     /// Buffers begin as zeros, as plans say.
     pub fn new(plan: &'a Plan) -> Self {
         let buffers = (0..plan.buffers.len()).map(|i| vec![0; plan.len_of(BufferId(i))]).collect();
@@ -211,9 +211,9 @@ impl<'a> Machine32<'a> {
 fn run_twin(kernel: &Kernel, plan: &Plan, launch: &Launch, buffers: &mut [Vec<u32>]) {
     let layouts: Vec<Layout> = launch.bindings.iter().map(|id| plan.buffers[id.0].layout).collect();
     let runs = if kernel.is_per_block() { launch.blocks.clone() } else { 0..1 };
-    let streams = if kernel.is_per_block() { launch.streams as usize } else { 1 };
+    let jet_components = if kernel.is_per_block() { launch.jet_components as usize } else { 1 };
     for (index, block) in runs.enumerate() {
-        for stream in 0..streams {
+        for component in 0..jet_components {
             let mut views: Vec<Binding> = buffers
                 .iter_mut()
                 .zip(&layouts)
@@ -221,8 +221,8 @@ fn run_twin(kernel: &Kernel, plan: &Plan, launch: &Launch, buffers: &mut [Vec<u3
                 .map(|((words, layout), access)| {
                     let words = match layout {
                         Layout::PerBlock(features) if kernel.is_per_block() => {
-                            let len = features * plan.lanes as usize / streams;
-                            &mut words[(block as usize * streams + stream) * len..][..len]
+                            let len = features * plan.lanes as usize / jet_components;
+                            &mut words[(block as usize * jet_components + component) * len..][..len]
                         }
                         _ => &mut words[..],
                     };
