@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::{
-    content, gzip, idx as file_of, le, npy_case, npy_file, npy_raw, put, rows_refused, shape, unescaped,
+    content, file, gzip, idx as file_of, le, npy_case, npy_file, npy_raw, put, rows_refused, shape, unescaped,
 };
 use thalweg::data::toy::TOYS;
 use thalweg::data::{self, ByteImages, Dataset, Examples, Images, idx, npy, picture_file};
@@ -103,8 +103,9 @@ fn idx_files_that_can_not_be() {
         let dims: Vec<u32> = parts[1].split(' ').map(|dim| dim.parse().unwrap()).collect();
         let raw = file_of(u32::from_str_radix(parts[0], 16).unwrap(), &dims, &content(parts[2]));
         // Packed, it is refused with the same words.
+        let folder = tempfile::tempdir().unwrap();
         let messages = [&raw, &gzip(&raw)].map(|bytes| {
-            let (_folder, path) = put("some.idx", bytes);
+            let path = file(&folder, "some.idx", bytes);
             Some(idx::read_images(&path).err()?.to_string())
         });
         assert_eq!(messages[0], messages[1]);

@@ -1,12 +1,13 @@
-//! The twins of the optimiser and of the chain against their formulas.
+//! Activations, and the twins of the optimiser and of the chain, against their formulas.
 
-use crate::common::{Failures, Rng};
+use crate::common::{ACTIVATIONS, Failures, Rng, derivative, plain_activation};
 use thalweg::kernels::adam::{Adam, Decay, LearningRateSchedule};
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
 use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::sum_squares::SumSquares;
-use thalweg::kernels::{Binding, Kernel, State};
+use thalweg::kernels::{Binding, Kernel, State, activate};
+use thalweg::network::Activation;
 use thalweg::random::{Stream, counter, normal_of, philox};
 
 fn words(values: &[f64]) -> Vec<u32> {
@@ -173,6 +174,53 @@ fn langevin_follows_its_formula() {
                     .check((got == words(&x)) == (!moves && perturbs.is_none()), || format!("{name}: moved"));
             }
         }
+    }
+    failures.assert_none();
+}
+
+#[test]
+fn slope_is_the_activations_derivative() {
+    let mut failures = Failures::default();
+    for activation in ACTIVATIONS {
+        let value = |z: f64| activate(activation, z).0;
+        for i in -400..=400 {
+            let (z, h) = (f64::from(i) * 0.1, 1e-4);
+            // Fourth order: the error is h^4 / 30 times a fifth derivative of order 1.
+            let slope = derivative(|step| value(z + step), h);
+            let kinked = matches!(activation, Activation::LeakyRelu(_) | Activation::Relu | Activation::Elu);
+            if i != 0 || !kinked {
+                let name = format!("{activation:?}'({z})");
+                failures.close(&name, &[activate(activation, z).1], &[slope], 1e-10, 1e-9);
+            }
+            failures.close(
+                &format!("{activation:?}({z})"),
+                &[value(z)],
+                &[plain_activation(activation, z)],
+                1e-14,
+                1e-14,
+            );
+        }
+        // f32 at the ends: exp overflows, the numbers stay finite and right.
+        for z in [-1e30, -1000.0, -104.0, -90.0, 90.0, 1000.0_f32] {
+            let (y, slope) = activate(activation, z);
+            let wide = f64::from(z);
+            let (want, want_slope) = match activation {
+                Activation::Identity => (wide, 1.0),
+                Activation::Tanh => (wide.signum(), 0.0),
+                _ if z > 0.0 => (wide, 1.0),
+                Activation::LeakyRelu(leak) => (f64::from(leak * z), leak.into()),
+                Activation::Elu => (-1.0, 0.0),
+                Activation::Relu | Activation::Swish | Activation::Softplus => (0.0, 0.0),
+            };
+            let got = [f64::from(y), f64::from(slope)];
+            failures.close(&format!("{activation:?} at {z} in f32"), &got, &[want, want_slope], 1e-30, 0.0);
+        }
+    }
+    // PyTorch's derivatives at the kinks.
+    for (activation, slope) in
+        [(Activation::LeakyRelu(0.2), f64::from(0.2_f32)), (Activation::Relu, 0.0), (Activation::Elu, 1.0)]
+    {
+        assert_eq!(activate(activation, 0.0_f64), (0.0, slope), "{activation:?}");
     }
     failures.assert_none();
 }

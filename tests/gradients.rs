@@ -4,9 +4,9 @@
 use crate::common;
 
 use common::{
-    ACTIVATIONS, Executor32, Executor64, Failures, Rng, difference, edge_networks, from_blocks, largest,
-    odd_network, pack, plain_activation, plain_conv, plain_dense, plain_energy, random_conv, random_network,
-    random_parameters, random_shape, random_target, to_blocks, to_f64,
+    Executor32, Executor64, Failures, Rng, difference, edge_networks, from_blocks, largest, odd_network,
+    pack, plain_conv, plain_dense, plain_energy, random_conv, random_network, random_parameters,
+    random_shape, random_target, to_blocks, to_f64,
 };
 use thalweg::kernels::conv_forward::ConvForward;
 use thalweg::kernels::conv_input_gradient::ConvInputGradient;
@@ -15,80 +15,10 @@ use thalweg::kernels::dense_forward::DenseForward;
 use thalweg::kernels::dense_input_gradient::DenseInputGradient;
 use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
-use thalweg::kernels::{Binding, Kernel, Slope, State, activate};
+use thalweg::kernels::{Binding, Kernel, Slope, State};
 use thalweg::network::{Activation, ConvShape, DenseShape, LayerSpec, Network, Operation};
 use thalweg::plan::{ExampleStorage, Launch, Target, TrainingData, TrainingPlan, energy_plan, training_plan};
 use thalweg::recipe::{EnergyL2Form, Recipe};
-
-// ---- comparators can fail
-
-#[test]
-fn comparators_find_a_perturbed_value() {
-    let want = [1.0, -2.0, 0.0, 1e-3];
-    assert_eq!(difference("same", &want, &want, 0.0, 0.0), None);
-    for wrong in [f64::NAN, f64::INFINITY, 1.0 + 2e-6, -1.0, 0.0] {
-        let mut got = want;
-        got[0] = wrong;
-        assert!(difference("one", &got, &want, 1e-7, 1e-6).is_some(), "{wrong}");
-        assert!(difference("one", &want, &got, 1e-7, 1e-7).is_some(), "{wrong} as reference");
-    }
-    assert!(difference("short", &want[..3], &want, 1.0, 1.0).is_some());
-    let mut failures = Failures::default();
-    failures.close("same", &want, &want, 0.0, 0.0);
-    assert_eq!(failures.len(), 0);
-    failures.close("one", &[f64::NAN], &[f64::NAN], 1.0, 1.0);
-    assert_eq!(failures.len(), 1);
-}
-
-// ---- activation
-
-#[test]
-fn slope_is_the_activations_derivative() {
-    let mut failures = Failures::default();
-    for activation in ACTIVATIONS {
-        let value = |z: f64| activate(activation, z).0;
-        for i in -400..=400 {
-            let (z, h) = (f64::from(i) * 0.1, 1e-4);
-            // Fourth order: the error is h^4 / 30 times a fifth derivative of order 1.
-            let slope =
-                (8.0 * (value(z + h) - value(z - h)) - value(z + 2.0 * h) + value(z - 2.0 * h)) / (12.0 * h);
-            let kinked = matches!(activation, Activation::LeakyRelu(_) | Activation::Relu | Activation::Elu);
-            if i != 0 || !kinked {
-                let name = format!("{activation:?}'({z})");
-                failures.close(&name, &[activate(activation, z).1], &[slope], 1e-10, 1e-9);
-            }
-            failures.close(
-                &format!("{activation:?}({z})"),
-                &[value(z)],
-                &[plain_activation(activation, z)],
-                1e-14,
-                1e-14,
-            );
-        }
-        // f32 at the ends: exp overflows, the numbers stay finite and right.
-        for z in [-1e30, -1000.0, -104.0, -90.0, 90.0, 1000.0_f32] {
-            let (y, slope) = activate(activation, z);
-            let wide = f64::from(z);
-            let (want, want_slope) = match activation {
-                Activation::Identity => (wide, 1.0),
-                Activation::Tanh => (wide.signum(), 0.0),
-                _ if z > 0.0 => (wide, 1.0),
-                Activation::LeakyRelu(leak) => (f64::from(leak * z), leak.into()),
-                Activation::Elu => (-1.0, 0.0),
-                Activation::Relu | Activation::Swish | Activation::Softplus => (0.0, 0.0),
-            };
-            let got = [f64::from(y), f64::from(slope)];
-            failures.close(&format!("{activation:?} at {z} in f32"), &got, &[want, want_slope], 1e-30, 0.0);
-        }
-    }
-    // PyTorch's derivatives at the kinks.
-    for (activation, slope) in
-        [(Activation::LeakyRelu(0.2), f64::from(0.2_f32)), (Activation::Relu, 0.0), (Activation::Elu, 1.0)]
-    {
-        assert_eq!(activate(activation, 0.0_f64), (0.0, slope), "{activation:?}");
-    }
-    failures.assert_none();
-}
 
 // ---- single kernels
 

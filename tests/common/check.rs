@@ -66,3 +66,21 @@ pub fn largest(values: &[f64]) -> f64 {
 pub fn to_f64(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()
 }
+
+#[test]
+fn comparators_find_a_perturbed_value() {
+    let want = [1.0, -2.0, 0.0, 1e-3];
+    assert_eq!(difference("same", &want, &want, 0.0, 0.0), None);
+    for wrong in [f64::NAN, f64::INFINITY, 1.0 + 2e-6, -1.0, 0.0] {
+        let mut got = want;
+        got[0] = wrong;
+        assert!(difference("one", &got, &want, 1e-7, 1e-6).is_some(), "{wrong}");
+        assert!(difference("one", &want, &got, 1e-7, 1e-7).is_some(), "{wrong} as reference");
+    }
+    assert!(difference("short", &want[..3], &want, 1.0, 1.0).is_some());
+    let mut failures = Failures::default();
+    failures.close("same", &want, &want, 0.0, 0.0);
+    assert_eq!(failures.len(), 0);
+    failures.close("one", &[f64::NAN], &[f64::NAN], 1.0, 1.0);
+    assert_eq!(failures.len(), 1);
+}
