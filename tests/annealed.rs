@@ -4,13 +4,13 @@
 use crate::common;
 
 use common::{Failures, Rng};
-use std::f64::consts::{PI, TAU};
+use std::f64::consts::TAU;
 use thalweg::data::{Images, Shape};
 use thalweg::evaluate::Subject;
 use thalweg::evaluate::ais::{
     Annealing, Base, BaseKind, Density, Estimate, Options, Passage, Settings, measure, temperature_of,
 };
-use thalweg::kernels::dynamics::{Form, Interpolation};
+use thalweg::kernels::dynamics::Form;
 use thalweg::network::{Activation, Analytic, Network};
 use thalweg::plan::ChainConfig;
 use thalweg::{Device, Error, Model, Sampler};
@@ -37,11 +37,6 @@ struct Known<'a> {
 
 type Draw<'a> = Box<dyn Fn(&mut Rng) -> Vec<f64> + 'a>;
 
-fn normal(rng: &mut Rng) -> f64 {
-    let u = 1.0 - (rng.next() >> 11) as f64 / (1_u64 << 53) as f64;
-    (-2.0 * u.ln()).sqrt() * (PI * rng.signed()).cos()
-}
-
 /// `sum k x^2 / 2` with k = 1, 4, 1, 4, ...: variances T / k.
 fn gaussian(d: usize, temperature: f64) -> Known<'static> {
     let k = |i: usize| if i % 2 == 1 { 4.0 } else { 1.0 };
@@ -54,7 +49,7 @@ fn gaussian(d: usize, temperature: f64) -> Known<'static> {
         tilted: false,
         log_z,
         base,
-        draw: Box::new(move |rng| (0..d).map(|i| normal(rng) * (temperature / k(i)).sqrt()).collect()),
+        draw: Box::new(move |rng| (0..d).map(|i| rng.normal() * (temperature / k(i)).sqrt()).collect()),
     }
 }
 
@@ -246,7 +241,7 @@ fn tilted_gaussian(d: usize, temperature: f64, tilt: f64) -> Known<'static> {
         tilted: true,
         log_z: (0..d).map(|i| 0.5 * (TAU * variance(i)).ln()).sum(),
         base: standard(d),
-        draw: Box::new(move |rng| (0..d).map(|i| normal(rng) * variance(i).sqrt()).collect()),
+        draw: Box::new(move |rng| (0..d).map(|i| rng.normal() * variance(i).sqrt()).collect()),
         ..gaussian(d, temperature)
     }
 }
@@ -270,7 +265,7 @@ fn bounds_enclose_tilted_densities() {
             + square / (2.0 * temperature * temperature)
             + 3.0 * TAU.ln(),
         base: standard(6),
-        draw: Box::new(move |rng| w.iter().map(|w| normal(rng) - w / temperature).collect()),
+        draw: Box::new(move |rng| w.iter().map(|w| rng.normal() - w / temperature).collect()),
     };
     let well = |base| Known {
         tilted: true,
@@ -323,12 +318,12 @@ fn chains_that_take_every_proposal_are_noticed() {
         let mut rng = Rng(3);
         let log_weights: Vec<f64> = (0..chains)
             .map(|_| {
-                let (mut x, mut log_weight) = (normal(&mut rng) * base.sqrt(), 0.0);
+                let (mut x, mut log_weight) = (rng.normal() * base.sqrt(), 0.0);
                 for step in 1..=steps {
                     let beta = |step: i32| f64::from(step) / f64::from(steps);
                     let curvature = beta(step) * k + (1.0 - beta(step)) / base;
                     log_weight += (beta(step - 1) - beta(step)) * 0.5 * (k - 1.0 / base) * x * x;
-                    let p = normal(&mut rng);
+                    let p = rng.normal();
                     let half = p - size / 2.0 * curvature * x;
                     let y = x + size * half;
                     let q = half - size / 2.0 * curvature * y;
@@ -429,65 +424,6 @@ fn same_seed_same_bits() {
         assert!(betas.len() == 124 && betas[0] == 0.0 && betas[123] == 1.0);
         assert!(betas.windows(2).all(|pair| pair[0] < pair[1]), "{betas:?}");
     }
-}
-
-/// A base's constant and draws, against sums over a grid.
-#[test]
-fn bases_are_what_they_say() {
-    let shape = Shape { channels: 3, height: 1, width: 1 };
-    let mut failures = Failures::default();
-    for bound in [0.8, 2.0, f32::INFINITY] {
-        let (mean, variance) = (vec![-0.8, 0.1, 0.5], vec![0.01, 0.6, 0.25]);
-        let base = Base::normal(shape, mean.clone(), variance.clone(), bound);
-        let draws = base.draw(40_000, 3);
-        let mut log_z = 0.0;
-        for (i, (mean, variance)) in mean.iter().zip(&variance).enumerate() {
-            let (mean, variance) = (f64::from(*mean), f64::from(*variance));
-            let reach = f64::from(bound).min(8.0);
-            let x = |j: i32| (f64::from(j) + 0.5) / 50_000.0 * reach;
-            let weights: Vec<(f64, f64)> = (-50_000..50_000)
-                .map(|j| (x(j), (-(x(j) - mean).powi(2) / (2.0 * variance)).exp()))
-                .collect();
-            let sum: f64 = weights.iter().map(|(_, w)| w).sum();
-            log_z += (sum * reach / 50_000.0).ln();
-            let expect = |f: &dyn Fn(f64) -> f64| weights.iter().map(|(x, w)| w * f(*x)).sum::<f64>() / sum;
-            let values: Vec<f64> = draws.values[i..].iter().step_by(3).map(|x| f64::from(*x)).collect();
-            for power in [1, 2] {
-                let want = expect(&|x| x.powi(power));
-                let error = (expect(&|x| (x.powi(power) - want).powi(2)) / 40_000.0).sqrt();
-                let got = values.iter().map(|x| x.powi(power)).sum::<f64>() / 40_000.0;
-                failures.check((got - want).abs() < 4.5 * error, || {
-                    format!("{bound}, value {i}, power {power}: {got}, not {want} +- {error}")
-                });
-            }
-            failures
-                .check(values.iter().all(|x| x.abs() <= f64::from(bound)), || format!("{bound}: outside"));
-        }
-        failures.close("log Z", &[base.log_z()], &[log_z], 1e-6, 1e-6);
-    }
-    let uniform = Base::uniform(shape, 0.5);
-    assert_eq!(uniform.log_z(), 0.0);
-    let draws = uniform.draw(10_000, 1).values;
-    assert!(draws.iter().all(|x| (-0.5..0.5).contains(x)));
-    assert!((draws.iter().sum::<f32>() / 30_000.0).abs() < 4.0 * 0.289 / 173.0);
-
-    // Fitted: means and variances, none of them tiny.
-    let mut rng = Rng(1);
-    let images = Images {
-        shape,
-        values: (0..900).map(|i| if i % 3 == 0 { -1.0 } else { rng.signed() as f32 }).collect(),
-    };
-    let column = |i: usize| images.values[i..].iter().step_by(3).map(|x| f64::from(*x));
-    let moments = |i: usize| {
-        let mean = column(i).sum::<f64>() / 300.0;
-        (mean, column(i).map(|x| (x - mean).powi(2)).sum::<f64>() / 300.0)
-    };
-    let variance = (0..3).map(|i| moments(i).1).sum::<f64>() / 3.0;
-    let floored = |i: usize| (moments(i).0 as f32, moments(i).1.max(0.01 * variance) as f32);
-    let (mean, variance) = (0..3).map(floored).unzip();
-    let want = Base::normal(shape, mean, variance, 1.0).log_z();
-    failures.close("fitted", &[Base::fitted(&images, 1.0).log_z()], &[want], 1e-4, 1e-4);
-    failures.assert_none();
 }
 
 /// The whole way, for a network in the plane whose log Z quadrature tells, in a box, on both executors.
@@ -615,14 +551,14 @@ fn the_density_of_a_noise_level_is_that_of_blurred_data() {
     let c = v.map(|v| ((v - s * s) / (alpha * alpha)).sqrt());
     let mut rng = Rng(21);
     let n = 20_000;
-    let mut draw = || -> Vec<f64> { (0..2 * n).map(|i| normal(&mut rng) * c[i % 2]).collect() };
+    let mut draw = || -> Vec<f64> { (0..2 * n).map(|i| rng.normal() * c[i % 2]).collect() };
     let (train, held_out) = (draw(), draw());
 
     // The target's mean, given the blurred x, is dE/dx = k x: that is what the least squares' slope is.
     for i in 0..2 {
         let (mut products, mut squares) = (0.0, 0.0);
         for x in train[i..].iter().step_by(2) {
-            let noise = normal(&mut rng);
+            let noise = rng.normal();
             let (blurred, target) = (alpha * x + s * noise, alpha * noise - s * x);
             (products, squares) = (products + target * blurred, squares + blurred * blurred);
         }
@@ -674,32 +610,6 @@ fn the_density_of_a_noise_level_is_that_of_blurred_data() {
             assert!((variance / v - 1.0).abs() < 0.05, "{i}: variance {variance}, not {v}");
         }
     });
-}
-
-#[test]
-fn temperatures_are_the_chains() {
-    let chain_config = |form, step_size, noise| ChainConfig {
-        form,
-        step_size,
-        noise,
-        temperature: 0.25,
-        ..ChainConfig::default()
-    };
-    assert_eq!(temperature_of(&chain_config(Form::Mala, 3.0, 0.0)), Some(0.25));
-    assert_eq!(temperature_of(&chain_config(Form::Theory, 3.0, 0.0)), Some(0.25));
-    // Steps of `theory` of size 0.02 at temperature 0.5: drift 0.01, noise sqrt(0.01).
-    let found = temperature_of(&chain_config(Form::NoiseLast, 0.01, 0.1)).unwrap();
-    assert!((found - 0.5).abs() < 1e-6, "{found}");
-    // Annealed: the last level.
-    let annealed = ChainConfig {
-        noise_end: 0.25,
-        interpolation: Interpolation::Geometric,
-        levels: 9,
-        ..chain_config(Form::Annealed, 0.02, 5.0)
-    };
-    assert_eq!(temperature_of(&annealed), Some(0.25));
-    assert_eq!(temperature_of(&chain_config(Form::NoiseFirst, 1.0, 0.0)), None);
-    assert_eq!(temperature_of(&chain_config(Form::NoiseFirst, 0.0, 0.1)), None);
 }
 
 #[test]

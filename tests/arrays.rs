@@ -3,10 +3,8 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use flate2::{Compression, write::GzEncoder};
-use tempfile::TempDir;
+use crate::common::{file, gzip, le, npy_case, npy_file, read_npy, rows_refused, run, shape, works};
 use thalweg::data::reading::{Reading, Takes};
 use thalweg::data::standard::{Standard, unscaled};
 use thalweg::data::{Dataset, Examples, Images, Opened, Shape, npy, read_for};
@@ -20,32 +18,6 @@ use thalweg::{Device, EnergyModel, Model};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arrays").join(name)
-}
-
-fn put(folder: &TempDir, name: &str, content: &[u8]) -> PathBuf {
-    let path = folder.path().join(name);
-    fs::write(&path, content).unwrap();
-    path
-}
-
-fn shape(channels: usize, height: usize, width: usize) -> Shape {
-    Shape { channels, height, width }
-}
-
-fn npy_file(descr: &str, fortran: bool, dims: &str, bytes: &[u8]) -> Vec<u8> {
-    let fortran = if fortran { "True" } else { "False" };
-    let header = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {dims}, }}\n");
-    [b"\x93NUMPY\x01\0", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), bytes].concat()
-}
-
-fn le(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn npz_file(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
@@ -87,44 +59,16 @@ fn refused(path: &Path, reading: &Reading, words: &[&str]) {
     }
 }
 
-fn thalweg(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_thalweg")).args(arguments).current_dir(folder).output().unwrap()
-}
-
-#[track_caller]
-fn works(folder: &Path, arguments: &[&str]) -> String {
-    let output = thalweg(folder, arguments);
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{arguments:?}: {stderr}");
-    stdout.into_owned()
-}
-
-/// The floats of an `.npy` file that the program wrote.
-fn floats(path: &Path) -> Vec<f32> {
-    npyz::NpyFile::new(&fs::read(path).unwrap()[..]).unwrap().into_vec().unwrap()
-}
-
 // ---- tables
 
 /// Points, names and notes of a table.
 #[track_caller]
 fn table(text: &[u8]) -> (usize, Vec<f32>, Vec<String>, String) {
     let folder = tempfile::tempdir().unwrap();
-    let path = put(&folder, "table.csv", text);
+    let path = file(&folder, "table.csv", text);
     let rows = thalweg::data::rows::parse_csv(&path, text).unwrap();
     let Examples::Floats(points) = rows.examples else { panic!("points") };
     (points.shape.channels, points.values, rows.columns, rows.notes.join(" / "))
-}
-
-#[track_caller]
-fn refuses_table(text: &str, words: &[&str]) {
-    let message = match thalweg::data::rows::parse_csv(Path::new("table.csv"), text.as_bytes()) {
-        Ok(found) => panic!("accepted {text:?}: {found:?}"),
-        Err(error) => error.to_string(),
-    };
-    for word in words {
-        assert!(message.contains(word), "{word:?} is missing in: {message}");
-    }
 }
 
 #[test]
@@ -235,8 +179,6 @@ fn an_index_is_left_out_and_said() {
         let (columns, values, ..) = table(text);
         assert_eq!((columns, values), (2, vec![1.5, 2.5, 3.5, 4.5]));
     }
-    refuses_table("x,2\n3,4\n", &["line 1, column 1", "`x`"]);
-    refuses_table(",5,3\n1.5,2,2\n", &["line 1, column 1", "empty"]);
     // A coordinate that has no name.
     let (columns, values, _, notes) = table(b",x\n0.5,1\n0.5,2\n");
     assert_eq!((columns, values), (2, vec![0.5, 1.0, 0.5, 2.0]));
@@ -247,35 +189,22 @@ fn an_index_is_left_out_and_said() {
     assert!(notes.contains("`id` counts the rows"), "{notes}");
 }
 
+/// `tests/data.rs` has the table of what else is refused.
 #[test]
-fn what_is_no_number_is_refused_where_it_stands() {
+fn missing_values_are_refused_where_they_stand() {
+    let refuse = |text: &str| {
+        thalweg::data::rows::parse_csv(Path::new("table.csv"), text.as_bytes()).unwrap_err().to_string()
+    };
     for word in ["NA", "NaN", "nan", "null", "-", "?", "None", "N/A"] {
-        let text = format!("{word},{word}\n2.5,1.5\n3.5,4.5\n");
-        refuses_table(&text, &["line 1, column 1", word, "missing"]);
-        refuses_table(&format!("x,y\n1,2\n3,{word}\n"), &["line 3, column 2 (`y`)", word, "missing"]);
+        for (text, place) in [
+            (format!("{word},{word}\n2.5,1.5\n3.5,4.5\n"), "line 1, column 1"),
+            (format!("x,y\n1,2\n3,{word}\n"), "line 3, column 2 (`y`)"),
+        ] {
+            let message = refuse(&text);
+            assert!([place, word, "missing"].iter().all(|part| message.contains(part)), "{message}");
+        }
     }
-    refuses_table(",\n2.5,1.5\n3.5,4.5\n", &["line 1, column 1", "empty"]);
-    refuses_table("NA,2\n2.5,1.5\n", &["line 1, column 1", "missing"]);
-    refuses_table("x,y\n1,2\n3,\n", &["line 3, column 2", "empty"]);
-    refuses_table("x,y,z\n1,2,\n3,4,5\n", &["line 2, column 3 (`z`)", "empty"]);
-    refuses_table("1,2,\n3,4,5\n", &["line 1, column 3", "empty"]);
-    refuses_table("1,2\n3,4,5\n", &["line 2", "3 cells", "has 2"]);
-    refuses_table("x;y\n1.234,5;2\n", &["line 2, column 1", "1.234,5", "thousands"]);
-    refuses_table("x;y\n1,234.5;2\n", &["1,234.5", "thousands"]);
-    refuses_table("x;y\n1,234,567;2\n", &["1,234,567", "thousands"]);
-    refuses_table("x\ty\n1'234\t2\n", &["1'234", "thousands"]);
-    refuses_table("x;y\n1 234;2\n", &["1 234", "thousands"]);
-    refuses_table("x,y\n\"1,234\",2\n", &["1,234", "thousands"]);
-    refuses_table("x;y\n1,234;2\n512;3\n", &["1,234", "thousands"]);
-    refuses_table(
-        "x,y\n2020-01-01,2\n2020-01-02,3\n",
-        &["line 2, column 1 (`x`)", "2020-01-01", "Leave out"],
-    );
-    refuses_table("x,y\n1,1e99\n", &["1e99", "32-bit"]);
-    refuses_table("# only\n# comments\n", &["no rows of numbers"]);
-    refuses_table("1,2\0\n3,4\n", &["NUL", "line 1"]);
-    let message =
-        thalweg::data::rows::parse_csv(Path::new("a"), &b"x,y\n1,\x1b[31m\n"[..]).unwrap_err().to_string();
+    let message = refuse("x,y\n1,\x1b[31m\n");
     assert!(!message.contains('\x1b'), "{message:?}");
 }
 
@@ -299,7 +228,7 @@ fn fixtures_of_tables() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a.tsv", "a.txt", "a.dat", "a", "a.csv.gz"] {
         let bytes = if name.ends_with("gz") { gzip(b"1\t2\n3\t4\n") } else { b"1\t2\n3\t4\n".to_vec() };
-        assert_eq!(read(&put(&folder, name, &bytes), &Reading::default()).0.values, [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(read(&file(&folder, name, &bytes), &Reading::default()).0.values, [1.0, 2.0, 3.0, 4.0]);
     }
 }
 
@@ -321,28 +250,25 @@ fn arrays_of_every_type_are_read_alike() {
     let half: Vec<u8> =
         numbers.iter().flat_map(|n| half::f16::from_f32(f32::from(*n)).to_le_bytes()).collect();
     for (descr, bytes) in all.into_iter().chain([("'<f2'", half)]) {
-        let path = put(&folder, "a.npy", &npy_file(descr, false, "(3, 2)", &bytes));
+        let path = file(&folder, "a.npy", &npy_file(descr, "False", "(3, 2)", &bytes));
         let (points, _) = read(&path, &for_input(shape(2, 1, 1)));
         assert_eq!(points.values, [0.0, 1.0, 2.0, 3.0, 100.0, 127.0], "{descr}");
         // The same as pixels.
-        let path = put(&folder, "b.npy", &npy_file(descr, false, "(3, 1, 1, 2)", &bytes));
+        let path = file(&folder, "b.npy", &npy_file(descr, "False", "(3, 1, 1, 2)", &bytes));
         let (images, notes) = read(&path, &reading(Takes::Images));
         let expected: Vec<f32> = numbers.iter().map(|n| (f32::from(*n) - 127.5) / 127.5).collect();
         assert_eq!((images.shape, images.values), (shape(1, 1, 2), expected), "{descr}");
         assert_eq!(notes.contains("[0, 255]"), descr.contains('f'), "{descr}: {notes}");
         // Fortran order: the first index is the fastest.
-        let path = put(&folder, "c.npy", &npy_file(descr, true, "(2, 3)", &bytes));
+        let path = file(&folder, "c.npy", &npy_file(descr, "True", "(2, 3)", &bytes));
         let (points, _) = read(&path, &for_input(shape(3, 1, 1)));
         assert_eq!(points.values, [0.0, 2.0, 100.0, 1.0, 3.0, 127.0], "{descr}");
     }
-    let path = put(&folder, "b.npy", &npy_file("'|b1'", false, "(2, 1, 2)", &[0, 1, 1, 0]));
+    let path = file(&folder, "b.npy", &npy_file("'|b1'", "False", "(2, 1, 2)", &[0, 1, 1, 0]));
     let (images, notes) = read(&path, &reading(Takes::Images));
     assert_eq!((images.values, notes.contains("black and white")), (vec![-1.0, 1.0, 1.0, -1.0], true));
-    let path = put(
-        &folder,
-        "b.npy",
-        &npy_file("'<i8'", false, "(2, 1, 2)", &[-1_i64, 1, 1, 0].map(i64::to_le_bytes).concat()),
-    );
+    let signed = [-1_i64, 1, 1, 0].map(i64::to_le_bytes).concat();
+    let path = file(&folder, "b.npy", npy_file("'<i8'", "False", "(2, 1, 2)", &signed));
     assert_eq!(read(&path, &reading(Takes::Images)).0.values, [-1.0, 1.0, 1.0, 0.0]);
     // Python 2.
     let found = read(&fixture("python2_shape.npy"), &Reading::default()).0;
@@ -352,26 +278,20 @@ fn arrays_of_every_type_are_read_alike() {
 #[test]
 fn advice_on_types_is_not_refused_next() {
     let folder = tempfile::tempdir().unwrap();
-    for (descr, words) in [
-        ("'|O'", &["Python objects", "np.stack"][..]),
-        ("'<U5'", &["text"]),
-        ("'|S5'", &["text"]),
-        ("'<c16'", &["complex", "array.real"]),
-        ("'<M8[ns]'", &["dates"]),
-        ("'|V2'", &["bfloat16", "float32"]),
-        ("'<f16'", &["float64"]),
-        ("[('a', '<f4'), ('b', '<f4')]", &["structured", "structured_to_unstructured"]),
-    ] {
-        let path = put(&folder, "a.npy", &npy_file(descr, false, "(3, 2)", &[0; 96]));
-        refused(&path, &Reading::default(), words);
-        refused(&path, &reading(Takes::Images), words);
+    let message = |reading: &Reading, case: &str| {
+        let path = file(&folder, "a.npy", npy_case(case));
+        Some(read_for(&path, reading).err()?.to_string())
+    };
+    for reading in [Reading::default(), reading(Takes::Images)] {
+        rows_refused("parsers.txt", "npy types", |case| message(&reading, case));
     }
+    rows_refused("parsers.txt", "npy shapes", |case| message(&Reading::default(), case));
     let wide: Vec<u8> = [0_u16, 1, 4095, 7].iter().flat_map(|v| v.to_le_bytes()).collect();
-    let path = put(&folder, "a.npy", &npy_file("'<u2'", false, "(1, 2, 2)", &wide));
+    let path = file(&folder, "a.npy", &npy_file("'<u2'", "False", "(1, 2, 2)", &wide));
     refused(&path, &reading(Takes::Images), &["4095", "[0, 1, 0]", "astype('uint8')"]);
     refused(&fixture("huge_float64.npy"), &Reading::default(), &["1e300", "32-bit"]);
     let nan: Vec<u8> = [0.5, f64::NAN].iter().flat_map(|v| v.to_le_bytes()).collect();
-    let path = put(&folder, "a.npy", &npy_file("'<f8'", true, "(1, 2)", &nan));
+    let path = file(&folder, "a.npy", &npy_file("'<f8'", "True", "(1, 2)", &nan));
     refused(&path, &Reading::default(), &["NaN", "[0, 1]"]);
 }
 
@@ -379,7 +299,7 @@ fn advice_on_types_is_not_refused_next() {
 fn shapes_are_what_the_network_takes() {
     let folder = tempfile::tempdir().unwrap();
     let values: Vec<f32> = (0..24).map(|i| i as f32 / 12.0 - 1.0).collect();
-    let path = put(&folder, "nhw.npy", &npy_file("'<f4'", false, "(2, 3, 4)", &le(&values)));
+    let path = file(&folder, "nhw.npy", &npy_file("'<f4'", "False", "(2, 3, 4)", &le(&values)));
     for takes in [Takes::Images, Takes::Sequences, Takes::Anything] {
         let (found, notes) = read(&path, &reading(takes));
         let expected = if takes == Takes::Images { shape(1, 3, 4) } else { shape(4, 1, 3) };
@@ -387,12 +307,12 @@ fn shapes_are_what_the_network_takes() {
         assert_eq!(notes.contains("understood as sequences"), takes == Takes::Anything, "{notes}");
     }
     refused(&path, &reading(Takes::Points), &["[2, 3, 4]", "[n, d]", "reshape"]);
-    let bytes = put(&folder, "bytes.npy", &npy_file("'|u1'", false, "(2, 3, 4)", &[9; 24]));
+    let bytes = file(&folder, "bytes.npy", &npy_file("'|u1'", "False", "(2, 3, 4)", &[9; 24]));
     assert_eq!(read(&bytes, &Reading::default()).0.shape, shape(1, 3, 4));
     assert_eq!(read(&bytes, &reading(Takes::Sequences)).0.shape, shape(4, 1, 3));
 
     // Channels last, where they can be told; two and four of them.
-    let path = put(&folder, "last.npy", &npy_file("'<f4'", false, "(2, 2, 2, 3)", &le(&values)));
+    let path = file(&folder, "last.npy", &npy_file("'<f4'", "False", "(2, 2, 2, 3)", &le(&values)));
     for reading in [for_input(shape(3, 2, 2)), reading(Takes::Images)] {
         let (found, notes) = read(&path, &reading);
         assert_eq!(found.shape, shape(3, 2, 2));
@@ -402,30 +322,20 @@ fn shapes_are_what_the_network_takes() {
     let (found, notes) = read(&path, &for_input(shape(2, 2, 3)));
     assert_eq!((found.shape, &found.values, &notes[..]), (shape(2, 2, 3), &values, ""));
     refused(&path, &for_input(shape(1, 28, 28)), &["[2, 2, 2, 3]", "1x28x28"]);
-    let path = put(&folder, "four.npy", &npy_file("'<f4'", false, "(1, 4, 2, 3)", &le(&values)));
+    let path = file(&folder, "four.npy", &npy_file("'<f4'", "False", "(1, 4, 2, 3)", &le(&values)));
     assert_eq!(read(&path, &for_input(shape(4, 2, 3))).0.values, values);
     assert_eq!(read(&path, &reading(Takes::Images)).0.shape, shape(3, 4, 2));
 
     // Flat images, single numbers, single rows, nothing.
-    let path = put(&folder, "flat.npy", &npy_file("'<f4'", false, "(6, 4)", &le(&values)));
+    let path = file(&folder, "flat.npy", &npy_file("'<f4'", "False", "(6, 4)", &le(&values)));
     refused(&path, &reading(Takes::Images), &["array.reshape(6, 1, 2, 2)", "mlp"]);
-    let mnist = put(&folder, "mnist.npy", &npy_file("'|u1'", false, "(2, 784)", &[7; 1568]));
+    let mnist = file(&folder, "mnist.npy", &npy_file("'|u1'", "False", "(2, 784)", &[7; 1568]));
     for trains in [false, true] {
         let reading = Reading { trains, ..reading(Takes::Images) };
         refused(&mnist, &reading, &["array.reshape(2, 1, 28, 28)"]);
     }
     refused(&path, &for_input(shape(1, 2, 2)), &["array.reshape(6, 1, 2, 2)"]);
     refused(&path, &reading(Takes::Sequences), &["array[:, :, None]"]);
-    for (dims, bytes, words) in [
-        ("()", 4, &["shape []", "single number"][..]),
-        ("(3,)", 12, &["[3]", "(3, 1)"]),
-        ("(0, 2)", 0, &["no rows", "[0, 2]"]),
-        ("(2, 0)", 0, &["no rows"]),
-        ("(1, 1, 1, 1, 1)", 4, &["[1, 1, 1, 1, 1]"]),
-    ] {
-        let path = put(&folder, "odd.npy", &npy_file("'<f4'", false, dims, &vec![0; bytes]));
-        refused(&path, &Reading::default(), words);
-    }
     // Fortran order of four dimensions, against the same array in C order.
     let at = |n: usize, c: usize, h: usize, w: usize| values[((n * 2 + c) * 2 + h) * 3 + w];
     let mut turned = Vec::new();
@@ -436,7 +346,7 @@ fn shapes_are_what_the_network_takes() {
             }
         }
     }
-    let path = put(&folder, "fortran.npy", &npy_file("'<f4'", true, "(2, 2, 2, 3)", &le(&turned)));
+    let path = file(&folder, "fortran.npy", &npy_file("'<f4'", "True", "(2, 2, 2, 3)", &le(&turned)));
     assert_eq!(read(&path, &for_input(shape(2, 2, 3))).0.values, values);
 }
 
@@ -445,7 +355,7 @@ fn ranges_of_float_images() {
     let folder = tempfile::tempdir().unwrap();
     let put = |values: &[f32]| {
         let dims = format!("({}, 1, 1)", values.len());
-        put(&folder, "a.npy", &npy_file("'<f4'", false, &dims, &le(values)))
+        file(&folder, "a.npy", &npy_file("'<f4'", "False", &dims, &le(values)))
     };
     let images = reading(Takes::Images);
     let auto = |values: &[f32]| read(&put(values), &images);
@@ -484,9 +394,10 @@ fn ranges_of_float_images() {
 #[test]
 fn archives_of_arrays() {
     let folder = tempfile::tempdir().unwrap();
-    let pixels = |n: usize, level: u8| npy_file("'|u1'", false, &format!("({n}, 2, 2)"), &vec![level; 4 * n]);
-    let labels = |n: usize| npy_file("'<i8'", false, &format!("({n},)"), &vec![0; 8 * n]);
-    let path = |name: &str, arrays: &[(&str, Vec<u8>)]| put(&folder, name, &npz_file(arrays));
+    let pixels =
+        |n: usize, level: u8| npy_file("'|u1'", "False", &format!("({n}, 2, 2)"), &vec![level; 4 * n]);
+    let labels = |n: usize| npy_file("'<i8'", "False", &format!("({n},)"), &vec![0; 8 * n]);
+    let path = |name: &str, arrays: &[(&str, Vec<u8>)]| file(&folder, name, &npz_file(arrays));
     let open = |path: &Path| Dataset::open_for(path.to_str().unwrap(), &reading(Takes::Images));
     for (train, test) in [
         ("x_train", "x_test"),
@@ -532,9 +443,9 @@ fn archives_of_arrays() {
         &reading(Takes::Images),
         &["no array `no`", "`masks`"],
     );
-    let file = fs::read(&one).unwrap();
-    for length in [10, file.len() / 2, file.len() - 1] {
-        let cut = put(&folder, "cut.npz", &file[..length]);
+    let whole = fs::read(&one).unwrap();
+    for length in [10, whole.len() / 2, whole.len() - 1] {
+        let cut = file(&folder, "cut.npz", &whole[..length]);
         assert!(open(&cut).is_err(), "{length}");
     }
     let (found, notes) = read(&fixture("keras_style.npz"), &reading(Takes::Images));
@@ -545,25 +456,25 @@ fn archives_of_arrays() {
 fn memory_is_taken_for_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     // Promises 3 GB; the file is sparse, or short.
-    let header = npy_file("'|u1'", false, "(4000000, 28, 28)", &[]);
+    let header = npy_file("'|u1'", "False", "(4000000, 28, 28)", &[]);
     refused(
-        &put(&folder, "short.npy", &header),
+        &file(&folder, "short.npy", &header),
         &reading(Takes::Images),
         &["truncated", "promise 3136000000"],
     );
-    refused(&put(&folder, "short.npy.gz", &gzip(&header)), &reading(Takes::Images), &["short.npy.gz"]);
-    let sparse = put(&folder, "sparse.npy", &npy_file("'<f4'", false, "(1000000, 64, 64)", &[]));
+    refused(&file(&folder, "short.npy.gz", &gzip(&header)), &reading(Takes::Images), &["short.npy.gz"]);
+    let sparse = file(&folder, "sparse.npy", &npy_file("'<f4'", "False", "(1000000, 64, 64)", &[]));
     fs::File::options().append(true).open(&sparse).unwrap().set_len(16 << 30).unwrap();
     refused(&sparse, &reading(Takes::Images), &["at most"]);
-    let header = npy_file("'<f4'", false, "(1000000, 32, 32)", &[]);
-    let wide = put(&folder, "wide.npy", &header);
+    let header = npy_file("'<f4'", "False", "(1000000, 32, 32)", &[]);
+    let wide = file(&folder, "wide.npy", &header);
     let length = header.len() as u64 + 4_096_000_000;
     fs::File::options().append(true).open(&wide).unwrap().set_len(length).unwrap();
     // Refused by its shape before any of it is read.
     refused(&wide, &for_input(shape(1, 28, 28)), &["1x32x32", "1x28x28"]);
     // Of 4 GB of points, those that are wanted are read.
-    let header = npy_file("'<f4'", false, "(500000000, 2)", &le(&[1.0, 2.0, 3.0, 4.0]));
-    let points = put(&folder, "points.npy", &header);
+    let header = npy_file("'<f4'", "False", "(500000000, 2)", &le(&[1.0, 2.0, 3.0, 4.0]));
+    let points = file(&folder, "points.npy", &header);
     let length = header.len() as u64 - 16 + 4_000_000_000;
     fs::File::options().append(true).open(&points).unwrap().set_len(length).unwrap();
     let first = Reading { most: Some(2), ..for_input(shape(2, 1, 1)) };
@@ -625,7 +536,7 @@ fn all_commands_speak_the_units_of_the_data() {
     // Samples are in the data's units, and come back from there.
     let model = "--model=whole/checkpoint.safetensors";
     works(folder.path(), &["sample", model, "--device=cpu", "--count=200", "--npy=s.npy", "--out=s.png"]);
-    let samples = floats(&at("s.npy"));
+    let samples = read_npy(&at("s.npy")).1;
     let mean = |column: usize| samples.iter().skip(column).step_by(2).sum::<f32>() / 200.0;
     assert!(mean(1) > 20.0 && mean(1) < 120.0 && mean(0).abs() < 12.0, "{} {}", mean(0), mean(1));
     works(
@@ -641,7 +552,7 @@ fn all_commands_speak_the_units_of_the_data() {
             "--out=t.png",
         ],
     );
-    for (a, b) in samples.iter().zip(floats(&at("t.npy"))) {
+    for (a, b) in samples.iter().zip(read_npy(&at("t.npy")).1) {
         assert!((a - b).abs() <= 1e-5 * a.abs().max(1.0), "{a} {b}");
     }
     // Energies are those of the standardised points, by the same weights without `mean` and `deviation`; gradients go by
@@ -650,18 +561,18 @@ fn all_commands_speak_the_units_of_the_data() {
         folder.path(),
         &["energy", model, "--device=cpu", "--input=geyser.csv", "--out=e.npy", "--gradient=g.npy"],
     );
-    let (energies, gradient) = (floats(&at("e.npy")), floats(&at("g.npy")));
+    let (energies, gradient) = (read_npy(&at("e.npy")).1, read_npy(&at("g.npy")).1);
     let (points, _) = read(&at("geyser.csv"), &Reading::default());
     let step = 0.05;
     let mut moved = points.clone();
     moved.values.iter_mut().skip(1).step_by(2).for_each(|v| *v += step);
     npy::write_f32(at("moved.npy"), &[moved.count(), 2], &moved.values).unwrap();
     works(folder.path(), &["energy", model, "--device=cpu", "--input=moved.npy", "--out=m.npy"]);
-    let by_steps: f32 = floats(&at("m.npy")).iter().zip(&energies).map(|(a, b)| (a - b) / step).sum();
+    let by_steps: f32 = read_npy(&at("m.npy")).1.iter().zip(&energies).map(|(a, b)| (a - b) / step).sum();
     let by_gradient: f32 = gradient.iter().skip(1).step_by(2).sum();
     assert!((by_steps - by_gradient).abs() < 0.1 * by_gradient.abs().max(0.5), "{by_steps} {by_gradient}");
     // Annealed importance sampling does not map points to the network's units, and says so.
-    let output = thalweg(folder.path(), &["evaluate", model, "--device=cpu", "--data=geyser.csv", "--ais"]);
+    let output = run(folder.path(), &["evaluate", model, "--device=cpu", "--data=geyser.csv", "--ais"]);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && stderr.contains("data.standardize"), "{stderr}");
     // A run that went on is the run that was never stopped.
@@ -700,20 +611,6 @@ fn annealed_points_are_denoised_in_the_networks_units() {
     });
 }
 
-#[test]
-fn what_cannot_be_standardised_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    for data in ["rings", "digits"] {
-        let preset = if data == "rings" { "--preset=mlp" } else { "--preset=digits" };
-        let output = thalweg(
-            folder.path(),
-            &["train", preset, "--data", data, "--set=data.standardize=columns", "--steps=1", "--device=cpu"],
-        );
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(2) && stderr.contains("data.standardize"), "{stderr}");
-    }
-}
-
 /// Samples of a recipe without a clamp leave [-1, 1]; all commands read them back.
 #[test]
 fn what_a_command_writes_the_others_read() {
@@ -735,7 +632,7 @@ fn what_a_command_writes_the_others_read() {
         folder.path(),
         &["sample", model, "--device=cpu", "--count=4", "--steps=2", "--npy=s.npy", "--out=s.png"],
     );
-    let samples = floats(&at("s.npy"));
+    let samples = read_npy(&at("s.npy")).1;
     assert!(samples.iter().any(|v| v.abs() > 1.1), "no sample leaves [-1, 1], so that nothing is tested");
     works(folder.path(), &["energy", model, "--device=cpu", "--input=s.npy"]);
     works(
@@ -751,5 +648,5 @@ fn what_a_command_writes_the_others_read() {
             "--out=t.png",
         ],
     );
-    assert_eq!(samples, floats(&at("t.npy")));
+    assert_eq!(samples, read_npy(&at("t.npy")).1);
 }

@@ -2,7 +2,7 @@
 //! chains take turns, a data set falls into parts, and dispatches and submissions are cut.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use thalweg::data::{Examples, Images};
 use thalweg::device::{ChainPath, Chains, Device, Executor};
 use thalweg::evaluate::ais::{Annealing, Base, Settings};
@@ -15,7 +15,7 @@ use thalweg::{Dataset, EnergyModel, Error, Model, Network, Recipe, Sampler, Trai
 
 use crate::common;
 
-use common::{bits, checkpoint, steps};
+use common::{bits, checkpoint, command, steps, texts};
 
 /// The first adapter, with limits changed.
 async fn limited(path: ChainPath, change: impl FnOnce(&mut Limits)) -> Device {
@@ -321,12 +321,11 @@ fn the_smallest_webgpu_adapter_holds_a_self_check() {
 }
 
 fn thalweg(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-    command.current_dir(folder).args(arguments).envs(environment.iter().copied()).output().unwrap()
+    command(folder, arguments).envs(environment.iter().copied()).output().unwrap()
 }
 
 fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    texts(output).0 + &texts(output).1
 }
 
 #[test]

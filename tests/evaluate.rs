@@ -1,8 +1,6 @@
 //! `evaluate`: every figure against one that is known, counted or reckoned by hand, and the command from outside.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 use tempfile::TempDir;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
 use thalweg::cpu::Isa;
@@ -17,7 +15,7 @@ use thalweg::plan::ChainConfig;
 use thalweg::{Dataset, Device, EnergyModel, Images, Model, Sampler};
 
 use crate::common;
-use common::{Failures, Rng, gpu};
+use common::{Failures, GOLDEN, Rng, gpu, train_tiny, works, write_digits};
 
 // ---- the classifier
 
@@ -500,47 +498,14 @@ fn other_images_than_the_classifiers_are_measured_without_it() {
 
 // ---- the command
 
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_thalweg")).current_dir(folder).args(arguments).output().unwrap()
-}
-
-fn works(folder: &Path, arguments: &[&str]) -> String {
-    let output = run(folder, arguments);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {stderr}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// An IDX file of some of the shipped digits.
-fn write_digits(path: &Path, count: usize) {
-    let Examples::Bytes(mut digits) = Dataset::open("digits").unwrap().train else {
-        panic!("digits are bytes")
-    };
-    digits.bytes.truncate(count * digits.shape.len());
-    let header = [0x803, count as u32, 28, 28].map(u32::to_be_bytes).concat();
-    fs::write(path, [header, digits.bytes].concat()).unwrap();
-}
-
-const TRAIN: [&str; 9] = [
-    "--preset=mnist-small",
-    "--set=chain.steps=2",
-    "--set=train.batch=16",
-    "--set=replay.capacity=64",
-    "--set=replay.initial=32",
-    "--set=sample.steps=2",
-    "--set=sample.count=4",
-    "--steps=1",
-    "--device=cpu",
-];
-
 #[test]
 fn command_prints_a_table_and_writes_it_all_as_json() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
-    write_digits(&folder.join("digits.idx"), 120);
-    works(folder, &[&["train", "--out", "run", "--data", "digits.idx"], &TRAIN[..]].concat());
+    write_digits(folder.join("digits.idx"), 120);
+    train_tiny(folder);
     fs::create_dir(folder.join("others")).unwrap();
-    write_digits(&folder.join("others/t10k-images-idx3-ubyte"), 9);
+    write_digits(folder.join("others/t10k-images-idx3-ubyte"), 9);
     let model =
         ["evaluate", "--model", "run/checkpoint.safetensors", "--data", "digits.idx", "--device", "cpu"];
     let all = [&model[..], &["--ood", "others", "--ood", "digits.idx", "--json", "figures.json"]].concat();
@@ -603,58 +568,8 @@ fn command_prints_a_table_and_writes_it_all_as_json() {
     );
 
     // Weights alone have no buffer.
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mnist-small.safetensors");
-    let weights = [
-        "evaluate",
-        "--model",
-        golden,
-        "--network",
-        "mnist-small",
-        "--ignore-extra-tensors",
-        "--data",
-        "digits.idx",
-        "--count=4",
-        "--device=cpu",
-    ];
+    let weights = ["evaluate", "--model", GOLDEN, "--network=mnist-small", "--ignore-extra-tensors"];
+    let weights = [&weights[..], &["--data=digits.idx", "--count=4", "--device=cpu"]].concat();
     let table = works(folder, &weights);
     assert!(table.contains("samples from noise") && !table.contains("samples from buffer"), "{table}");
-}
-
-#[test]
-fn command_refuses_what_can_not_be() {
-    let folder = TempDir::new().unwrap();
-    let folder = folder.path();
-    write_digits(&folder.join("digits.idx"), 20);
-    works(folder, &[&["train", "--out", "run", "--data", "digits.idx"], &TRAIN[..]].concat());
-    fs::write(folder.join("points.csv"), "1,2\n3,4\n5,6\n").unwrap();
-    let mut wide = Vec::new();
-    wide.extend([0x803_u32, 4, 40, 40].map(u32::to_be_bytes).concat());
-    wide.extend(vec![0; 4 * 1600]);
-    fs::write(folder.join("wide.idx"), wide).unwrap();
-    let mut faults = Vec::new();
-    let mut refused = |arguments: &[&str], facts: &[&str]| {
-        let output = run(folder, &[&["evaluate"], arguments].concat());
-        let stderr = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
-        let missing: Vec<_> = facts.iter().filter(|fact| !stderr.contains(**fact)).collect();
-        if output.status.code() != Some(2) || !missing.is_empty() || stderr.contains("panicked") {
-            faults.push(format!("{arguments:?}: {:?}, lacks {missing:?}: {stderr}", output.status));
-        }
-    };
-    let model = "--model=run/checkpoint.safetensors";
-    refused(&["--model=none.safetensors"], &["none.safetensors", "read"]);
-    refused(&[model, "--data=none"], &["none", "no such file"]);
-    refused(&[model, "--data=points.csv"], &["points.csv", "points"]);
-    refused(&[model, "--data=rings"], &["--data rings", "points"]);
-    refused(&[model, "--data=wide.idx"], &["wide.idx", "1x40x40", "1x32x32"]);
-    refused(&[model, "--data=digits.idx", "--ood=none"], &["none"]);
-    refused(&[model, "--data=digits.idx", "--ood=wide.idx"], &["wide.idx", "1x40x40", "1x32x32"]);
-    refused(&[model, "--data=digits.idx", "--ood=points.csv"], &["points.csv", "images are needed"]);
-    refused(
-        &[model, "--data=digits.idx", "--json=out/figures.json"],
-        &["out/figures.json", "does not exist"],
-    );
-    refused(&[model, "--data=digits.idx", "--json=figures.txt"], &["figures.txt", ".json"]);
-    refused(&[model, "--data=digits.idx", "--count=1"], &["--count", "2"]);
-    refused(&[model, "--data=digits.idx", "--device=nowhere"], &["nowhere"]);
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -4,97 +4,21 @@
 use crate::common;
 
 use common::{
-    ACTIVATIONS, Executor32, Executor64, Failures, Rng, difference, edge_networks, from_blocks, largest,
-    odd_network, pack, plain_activation, plain_conv, plain_dense, plain_energy, random_conv, random_network,
-    random_parameters, random_shape, random_target, to_blocks, to_f64,
+    Executor32, Executor64, Failures, Rng, difference, edge_networks, from_blocks, largest, odd_network,
+    pack, plain_conv, plain_dense, plain_energy, random_conv, random_network, random_parameters,
+    random_shape, random_target, to_blocks, to_f64,
 };
-use thalweg::kernels::adam::{Adam, Decay, LearningRateSchedule};
-use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::conv_forward::ConvForward;
 use thalweg::kernels::conv_input_gradient::ConvInputGradient;
 use thalweg::kernels::conv_weight_gradient::{Chunks, ConvWeightGradient};
 use thalweg::kernels::dense_forward::DenseForward;
 use thalweg::kernels::dense_input_gradient::DenseInputGradient;
 use thalweg::kernels::dense_weight_gradient::DenseWeightGradient;
-use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
-use thalweg::kernels::langevin::Langevin;
 use thalweg::kernels::pack_weights::{PackWeights, Packing, Tile};
-use thalweg::kernels::sum_squares::SumSquares;
-use thalweg::kernels::{Binding, Kernel, Slope, State, activate};
+use thalweg::kernels::{Binding, Kernel, Slope, State};
 use thalweg::network::{Activation, ConvShape, DenseShape, LayerSpec, Network, Operation};
 use thalweg::plan::{ExampleStorage, Launch, Target, TrainingData, TrainingPlan, energy_plan, training_plan};
-use thalweg::random::{Stream, counter, normal_of, philox};
 use thalweg::recipe::{EnergyL2Form, Recipe};
-
-// ---- comparators can fail
-
-#[test]
-fn comparators_find_a_perturbed_value() {
-    let want = [1.0, -2.0, 0.0, 1e-3];
-    assert_eq!(difference("same", &want, &want, 0.0, 0.0), None);
-    for wrong in [f64::NAN, f64::INFINITY, 1.0 + 2e-6, -1.0, 0.0] {
-        let mut got = want;
-        got[0] = wrong;
-        assert!(difference("one", &got, &want, 1e-7, 1e-6).is_some(), "{wrong}");
-        assert!(difference("one", &want, &got, 1e-7, 1e-7).is_some(), "{wrong} as reference");
-    }
-    assert!(difference("short", &want[..3], &want, 1.0, 1.0).is_some());
-    let mut failures = Failures::default();
-    failures.close("same", &want, &want, 0.0, 0.0);
-    assert_eq!(failures.len(), 0);
-    failures.close("one", &[f64::NAN], &[f64::NAN], 1.0, 1.0);
-    assert_eq!(failures.len(), 1);
-}
-
-// ---- activation
-
-#[test]
-fn slope_is_the_activations_derivative() {
-    let mut failures = Failures::default();
-    for activation in ACTIVATIONS {
-        let value = |z: f64| activate(activation, z).0;
-        for i in -400..=400 {
-            let (z, h) = (f64::from(i) * 0.1, 1e-4);
-            // Fourth order: the error is h^4 / 30 times a fifth derivative of order 1.
-            let slope =
-                (8.0 * (value(z + h) - value(z - h)) - value(z + 2.0 * h) + value(z - 2.0 * h)) / (12.0 * h);
-            let kinked = matches!(activation, Activation::LeakyRelu(_) | Activation::Relu | Activation::Elu);
-            if i != 0 || !kinked {
-                let name = format!("{activation:?}'({z})");
-                failures.close(&name, &[activate(activation, z).1], &[slope], 1e-10, 1e-9);
-            }
-            failures.close(
-                &format!("{activation:?}({z})"),
-                &[value(z)],
-                &[plain_activation(activation, z)],
-                1e-14,
-                1e-14,
-            );
-        }
-        // f32 at the ends: exp overflows, the numbers stay finite and right.
-        for z in [-1e30, -1000.0, -104.0, -90.0, 90.0, 1000.0_f32] {
-            let (y, slope) = activate(activation, z);
-            let wide = f64::from(z);
-            let (want, want_slope) = match activation {
-                Activation::Identity => (wide, 1.0),
-                Activation::Tanh => (wide.signum(), 0.0),
-                _ if z > 0.0 => (wide, 1.0),
-                Activation::LeakyRelu(leak) => (f64::from(leak * z), leak.into()),
-                Activation::Elu => (-1.0, 0.0),
-                Activation::Relu | Activation::Swish | Activation::Softplus => (0.0, 0.0),
-            };
-            let got = [f64::from(y), f64::from(slope)];
-            failures.close(&format!("{activation:?} at {z} in f32"), &got, &[want, want_slope], 1e-30, 0.0);
-        }
-    }
-    // PyTorch's derivatives at the kinks.
-    for (activation, slope) in
-        [(Activation::LeakyRelu(0.2), f64::from(0.2_f32)), (Activation::Relu, 0.0), (Activation::Elu, 1.0)]
-    {
-        assert_eq!(activate(activation, 0.0_f64), (0.0, slope), "{activation:?}");
-    }
-    failures.assert_none();
-}
 
 // ---- single kernels
 
@@ -157,56 +81,107 @@ fn images(rng: &mut Rng, n: usize, len: usize) -> Vec<Vec<f64>> {
     (0..n).map(|_| rng.signeds(len)).collect()
 }
 
-/// Runs a convolution's three kernels on two blocks.
-fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
-    let (lanes, n) = (rng.pick(&LANES), s.weight_len());
-    let parameters = rng.signeds(n + s.out_channels);
-    let (weights, bias) = parameters.split_at(n);
-    let n_images = 2 * lanes as usize;
-    let (x, g) = (images(rng, n_images, s.in_len()), images(rng, n_images, s.out_len()));
-    let slope = images(rng, n_images, s.in_len());
-    let blocks = |images: &[Vec<f64>], channels| to_blocks(images, channels, lanes as usize, f64::NAN);
-    let (xs, gs, slopes) =
-        (blocks(&x, s.in_channels), blocks(&g, s.out_channels), blocks(&slope, s.in_channels));
+/// A layer's three kernels: shapes as `[channels, values]`, the packings of both ways, and the twins.
+struct Kernels<'a> {
+    lanes: u32,
+    input: [usize; 2],
+    output: [usize; 2],
+    packings: [Packing; 2],
+    forward: &'a dyn Fn(&[f64], &[f64], &[f64], &mut [f64], &mut [f64]),
+    backward: &'a dyn Fn(Slope, [&[f64]; 3], &mut [f64]),
+    weight_gradient: &'a dyn Fn(&[f64], &[f64], &mut [f64]),
+}
 
-    let tile = |rng: &mut Rng| Tile { channels: rng.pick(&TILES), pixels: 1 + rng.below(4) };
-    let activation = Activation::Identity;
-    let forward = ConvForward { lanes, shape: s, tile: tile(rng), bias_offset: n, activation };
-    let backward = ConvInputGradient { lanes, shape: s, tile: tile(rng), slope: Slope::None };
-    let (packed, packed_back) = (pack(&forward.packing(), weights), pack(&backward.packing(), weights));
-    let (in_len, out_len) = (s.in_len() * lanes as usize, s.out_len() * lanes as usize);
-    let mut output = vec![f64::NAN; gs.len()];
-    let mut grad = vec![f64::NAN; xs.len()];
+/// The blocks that weight gradients are of.
+const CHUNKS: Chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
+
+/// Runs a layer's three kernels on two blocks, with random parameters, images, gradients and slopes.
+fn run_layer(rng: &mut Rng, parameters: Vec<f64>, n_weights: usize, kernels: &Kernels) -> Layer {
+    let Kernels { input: [in_channels, in_values], output: [out_channels, out_values], .. } = *kernels;
+    let lanes = kernels.lanes as usize;
+    let n_images = 2 * lanes;
+    let (weights, bias) = parameters.split_at(n_weights);
+    let (x, g) = (images(rng, n_images, in_values), images(rng, n_images, out_values));
+    let slope = images(rng, n_images, in_values);
+    let blocks = |images: &[Vec<f64>], channels| to_blocks(images, channels, lanes, f64::NAN);
+    let (xs, gs, slopes) = (blocks(&x, in_channels), blocks(&g, out_channels), blocks(&slope, in_channels));
+    let [packed, packed_back] = [0, 1].map(|way| pack(&kernels.packings[way], weights));
+    let (in_len, out_len) = (in_values * lanes, out_values * lanes);
+    let (mut output, mut grad) = (vec![f64::NAN; gs.len()], vec![f64::NAN; xs.len()]);
     for block in 0..2 {
         let (of_in, of_out) = (block * in_len..(block + 1) * in_len, block * out_len..(block + 1) * out_len);
         let mut slope = vec![f64::NAN; out_len];
-        forward.reference(&xs[of_in.clone()], &packed, bias, &mut output[of_out.clone()], &mut slope);
+        (kernels.forward)(&xs[of_in.clone()], &packed, bias, &mut output[of_out.clone()], &mut slope);
         assert!(slope.iter().all(|slope| *slope == 1.0));
-        backward.reference(&gs[of_out.clone()], &packed_back, &[], &mut grad[of_in.clone()]);
+        let g = &gs[of_out];
+        (kernels.backward)(Slope::None, [g, &packed_back, &[]], &mut grad[of_in.clone()]);
         assert_slopes_are_factors(&grad[of_in.clone()], &slopes[of_in], |slope, beside, sloped| {
-            let with_slope = ConvInputGradient { slope, ..backward.clone() };
-            with_slope.reference(&gs[of_out.clone()], &packed_back, beside, sloped);
+            (kernels.backward)(slope, [g, &packed_back, beside], sloped);
         });
     }
-    let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
-    let kernel = ConvWeightGradient {
+    let mut parameter_gradient = vec![f64::NAN; parameters.len()];
+    (kernels.weight_gradient)(&xs, &gs, &mut parameter_gradient);
+    let plain = |blocks: &[f64], channels: usize, len: usize| {
+        from_blocks(blocks, n_images, channels, len / channels, lanes)
+    };
+    let (output, input_gradient) =
+        (plain(&output, out_channels, out_values), plain(&grad, in_channels, in_values));
+    Layer { x, g, parameters, output, input_gradient, parameter_gradient }
+}
+
+fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
+    let (lanes, n) = (rng.pick(&LANES), s.weight_len());
+    let parameters = rng.signeds(n + s.out_channels);
+    let mut tile = || Tile { channels: rng.pick(&TILES), pixels: 1 + rng.below(4) };
+    let (tile, tile_back, activation) = (tile(), tile(), Activation::Identity);
+    let forward = ConvForward { lanes, shape: s, tile, bias_offset: n, activation };
+    let backward = |slope| ConvInputGradient { lanes, shape: s, tile: tile_back, slope };
+    let (chunks, tile) = (CHUNKS, 4);
+    let gradient = ConvWeightGradient {
         lanes,
         shape: s,
         chunks,
-        tile: 4,
+        tile,
         jet_components: 1,
         weight_offset: 0,
         n_parameters: 0,
     };
-    let mut parameter_gradient = vec![f64::NAN; parameters.len()];
-    kernel.reference(&xs, &gs, &mut parameter_gradient);
-
-    let plain = |blocks: &[f64], channels: usize, len: usize| {
-        from_blocks(blocks, n_images, channels, len / channels, lanes as usize)
+    let kernels = Kernels {
+        lanes,
+        input: [s.in_channels, s.in_len()],
+        output: [s.out_channels, s.out_len()],
+        packings: [forward.packing(), backward(Slope::None).packing()],
+        forward: &|x, packed, bias, output, slope| forward.reference(x, packed, bias, output, slope),
+        backward: &|slope, [g, packed, beside], grad| backward(slope).reference(g, packed, beside, grad),
+        weight_gradient: &|x, g, grad| gradient.reference(x, g, grad),
     };
-    let output = plain(&output, s.out_channels, s.out_len());
-    let input_gradient = plain(&grad, s.in_channels, s.in_len());
-    Layer { x, g, parameters, output, input_gradient, parameter_gradient }
+    run_layer(rng, parameters, n, &kernels)
+}
+
+fn dense_layer(rng: &mut Rng, s: DenseShape) -> Layer {
+    let (lanes, n) = (rng.pick(&LANES), s.in_len() * s.units);
+    let parameters = rng.signeds(n + s.units);
+    let (tile_channels, tile_back, activation) = (rng.pick(&TILES), rng.pick(&TILES), Activation::Identity);
+    let forward = DenseForward { lanes, shape: s, tile_channels, bias_offset: n, activation };
+    let backward = |slope| DenseInputGradient { lanes, shape: s, tile_channels: tile_back, slope };
+    let gradient = DenseWeightGradient {
+        lanes,
+        shape: s,
+        chunks: CHUNKS,
+        jet_components: 1,
+        weight_offset: 0,
+        n_parameters: 0,
+    };
+    let kernels = Kernels {
+        lanes,
+        input: [s.in_channels, s.in_len()],
+        output: [s.units, s.units],
+        packings: [forward.packing(), backward(Slope::None).packing()],
+        forward: &|x, packed, bias, output, slope| forward.reference(x, packed, bias, output, slope),
+        backward: &|slope, [g, packed, beside], grad| backward(slope).reference(g, packed, beside, grad),
+        weight_gradient: &|x, g, grad| gradient.reference(x, g, grad),
+    };
+    run_layer(rng, parameters, n, &kernels)
 }
 
 /// An input gradient, run with slopes beside and in place, is that without any, times the slopes.
@@ -218,51 +193,6 @@ fn assert_slopes_are_factors(grad: &[f64], slopes: &[f64], run: impl Fn(Slope, &
         run(place, beside, &mut sloped);
         assert_eq!(sloped, want, "{place:?}");
     }
-}
-
-/// Runs a dense layer's three kernels on two blocks.
-fn dense_layer(rng: &mut Rng, s: DenseShape) -> Layer {
-    let (lanes, n) = (rng.pick(&LANES), s.in_len() * s.units);
-    let parameters = rng.signeds(n + s.units);
-    let (weights, bias) = parameters.split_at(n);
-    let n_images = 2 * lanes as usize;
-    let (x, g) = (images(rng, n_images, s.in_len()), images(rng, n_images, s.units));
-    let slope = images(rng, n_images, s.in_len());
-    let blocks = |images: &[Vec<f64>], channels| to_blocks(images, channels, lanes as usize, f64::NAN);
-    let (xs, gs, slopes) = (blocks(&x, s.in_channels), blocks(&g, s.units), blocks(&slope, s.in_channels));
-
-    let activation = Activation::Identity;
-    let forward =
-        DenseForward { lanes, shape: s, tile_channels: rng.pick(&TILES), bias_offset: n, activation };
-    let backward =
-        DenseInputGradient { lanes, shape: s, tile_channels: rng.pick(&TILES), slope: Slope::None };
-    let (packed, packed_back) = (pack(&forward.packing(), weights), pack(&backward.packing(), weights));
-    let (in_len, out_len) = (s.in_len() * lanes as usize, s.units * lanes as usize);
-    let mut output = vec![f64::NAN; gs.len()];
-    let mut grad = vec![f64::NAN; xs.len()];
-    for block in 0..2 {
-        let (of_in, of_out) = (block * in_len..(block + 1) * in_len, block * out_len..(block + 1) * out_len);
-        let mut slope = vec![f64::NAN; out_len];
-        forward.reference(&xs[of_in.clone()], &packed, bias, &mut output[of_out.clone()], &mut slope);
-        assert!(slope.iter().all(|slope| *slope == 1.0));
-        backward.reference(&gs[of_out.clone()], &packed_back, &[], &mut grad[of_in.clone()]);
-        assert_slopes_are_factors(&grad[of_in.clone()], &slopes[of_in], |slope, beside, sloped| {
-            let with_slope = DenseInputGradient { slope, ..backward.clone() };
-            with_slope.reference(&gs[of_out.clone()], &packed_back, beside, sloped);
-        });
-    }
-    let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
-    let kernel =
-        DenseWeightGradient { lanes, shape: s, chunks, jet_components: 1, weight_offset: 0, n_parameters: 0 };
-    let mut parameter_gradient = vec![f64::NAN; parameters.len()];
-    kernel.reference(&xs, &gs, &mut parameter_gradient);
-
-    let plain = |blocks: &[f64], channels: usize, len: usize| {
-        from_blocks(blocks, n_images, channels, len / channels, lanes as usize)
-    };
-    let (output, input_gradient) =
-        (plain(&output, s.units, s.units), plain(&grad, s.in_channels, s.in_len()));
-    Layer { x, g, parameters, output, input_gradient, parameter_gradient }
 }
 
 fn random_conv_shape(rng: &mut Rng) -> ConvShape {
@@ -411,8 +341,7 @@ fn networks(rng: &mut Rng, n: usize) -> Vec<Network> {
 
 /// A step of 1e-4 leaves an error of 1e-16 in the fourth-order difference, and 1e-12 of rounding.
 fn derivative(value: impl Fn(f64) -> f64) -> f64 {
-    let h = 1e-4;
-    (8.0 * (value(h) - value(-h)) - value(2.0 * h) + value(-2.0 * h)) / (12.0 * h)
+    common::derivative(value, 1e-4)
 }
 
 #[test]
@@ -707,179 +636,6 @@ fn parameter_gradients_of_the_penalties_match_differences() {
         failures.close(&format!("{name}: dL/dparameters"), &got, &want, tolerance, 0.0);
         let spoiled: Vec<f64> = got.iter().map(|g| g * 1.001 + 3.0 * tolerance).collect();
         assert!(difference("spoiled", &spoiled, &want, tolerance, 0.0).is_some());
-    }
-    failures.assert_none();
-}
-
-// ---- the optimiser's and the chain's arithmetic
-
-fn words(values: &[f64]) -> Vec<u32> {
-    values.iter().map(|v| (*v as f32).to_bits()).collect()
-}
-
-fn floats(words: &[u32]) -> Vec<f64> {
-    words.iter().map(|w| f64::from(f32::from_bits(*w))).collect()
-}
-
-#[test]
-fn adam_and_the_norm_clip_follow_their_formulas() {
-    let (mut rng, mut failures) = (Rng(7), Failures::default());
-    for n in [1, 3, 17, 1023, 1024, 1025, 3000] {
-        for (beta1, clip, scale) in [(0.9, 0.0, 1.0), (0.9, 0.1, 1.0), (0.0, 1.0, 1e-3), (0.9, 0.1, 1e-6)] {
-            let (rate, beta2, epsilon) = (1e-3, 0.999, 1e-7);
-            let (gradient_clip, weight_decay) = if clip == 1.0 { (0.5 * scale, 0.3) } else { (1e9, 0.0) };
-            let decay = Decay::Exponential { factor: 0.8, epoch: 2 };
-            let adam = Adam {
-                n_parameters: n,
-                learning_rate: rate,
-                beta1,
-                beta2,
-                epsilon,
-                schedule: LearningRateSchedule { decay, warm_up: 3 },
-                gradient_clip: gradient_clip as f32,
-                weight_decay,
-                retry_factor: 0.5,
-            };
-            let (mut p, mut m, mut v) = (rng.signeds(n), vec![0.0; n], vec![0.0; n]);
-            let (mut p32, mut m32, mut v32) = (words(&p), words(&m), words(&v));
-            for step in 0..5 {
-                let grad: Vec<f64> = rng.signeds(n).iter().map(|g| g * scale).collect();
-                let state = State { step, ..State::default() };
-                let state: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&state));
-                let n_partials = n.div_ceil(1024);
-                let mut squares = vec![f32::NAN.to_bits(); n_partials];
-                let mut factor = vec![f32::NAN.to_bits()];
-                let mut metrics = vec![7; 3 * 8];
-                let grad32 = words(&grad);
-                Kernel::from(SumSquares { n_parameters: n })
-                    .run(0, &mut [Binding::Read(&grad32), Binding::Write(&mut squares)]);
-                Kernel::from(ClipScale { n_partials, metric_rows: 3, clip }).run(
-                    0,
-                    &mut [
-                        Binding::Read(state),
-                        Binding::Read(&squares),
-                        Binding::Write(&mut factor),
-                        Binding::Write(&mut metrics),
-                    ],
-                );
-                let norm = dot(&grad, &grad).sqrt();
-                let row = step as usize % 3 * 8 + 5;
-                failures.close(&format!("{n}: norm"), &floats(&metrics[row..=row]), &[norm], 0.0, 1e-6);
-                let untouched = metrics.iter().enumerate().all(|(i, w)| i == row || *w == 7);
-                failures.check(untouched, || format!("{n}: clip_scale writes other metrics"));
-                let want = if clip > 0.0 { (f64::from(clip) / norm).min(1.0) } else { 1.0 };
-                failures.close(&format!("{n}: factor"), &floats(&factor), &[want], 0.0, 1e-6);
-
-                Kernel::from(adam.clone()).run(
-                    0,
-                    &mut [
-                        Binding::Read(state),
-                        Binding::Read(&grad32),
-                        Binding::Read(&factor),
-                        Binding::Write(&mut m32),
-                        Binding::Write(&mut v32),
-                        Binding::Write(&mut p32),
-                    ],
-                );
-                let t = step as i32 + 1;
-                for i in 0..n {
-                    let g = (want * grad[i]).clamp(-gradient_clip, gradient_clip);
-                    m[i] = beta1 * m[i] + (1.0 - beta1) * g;
-                    v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
-                    let (m_hat, v_hat) = (m[i] / (1.0 - beta1.powi(t)), v[i] / (1.0 - beta2.powi(t)));
-                    let rate = rate * 0.8f64.powi(step as i32 / 2) * f64::from(t.min(3)) / 3.0;
-                    p[i] -= rate * (m_hat / (v_hat.sqrt() + epsilon) + weight_decay * p[i]);
-                }
-                let name = format!("{n} parameters, clip {clip}, step {step}");
-                failures.close(&format!("{name}: m"), &floats(&m32), &m, 1e-7 * scale, 1e-5);
-                failures.close(&format!("{name}: v"), &floats(&v32), &v, 1e-7 * scale * scale, 1e-5);
-                failures.close(&format!("{name}: parameters"), &floats(&p32), &p, 5e-7, 1e-6);
-            }
-        }
-    }
-    failures.assert_none();
-}
-
-/// `x <- clamp(x - step_size * clip(g))` ends a step and `x <- clamp(x + noise)` begins the next, each only if asked.
-#[test]
-fn langevin_follows_its_formula() {
-    let (mut rng, mut failures) = (Rng(8), Failures::default());
-    for lanes in [1, 3, 16, 17, 64] {
-        for features in [1, 3, 4, 5, 17] {
-            for (form, moves, perturbs) in [
-                (Form::NoiseFirst, false, None),
-                (Form::NoiseFirst, false, Some(3)),
-                (Form::NoiseFirst, true, None),
-                (Form::NoiseFirst, true, Some(9)),
-                (Form::NoiseLast, true, Some(9)),
-                (Form::Theory, true, Some(9)),
-            ] {
-                let temperature: f64 = 0.6;
-                let bound = if form == Form::Theory { f64::INFINITY } else { 0.8 };
-                let (step_size, noise, clip): (f64, f64, f64) =
-                    if form == Form::Theory { (0.2, 0.0, 0.7) } else { (10.0, 0.05, 0.03) };
-                let kernel = Langevin {
-                    lanes,
-                    features,
-                    moves,
-                    perturbs,
-                    dynamics: Dynamics {
-                        form,
-                        step_size: step_size as f32,
-                        step_size_end: step_size as f32,
-                        noise: noise as f32,
-                        noise_end: noise as f32,
-                        interpolation: Interpolation::Linear,
-                        levels: 10,
-                        stay_step_size: 0.0,
-                        final_step: u32::MAX,
-                        temperature: temperature as f32,
-                        gradient_clip: clip as f32,
-                        bound: bound as f32,
-                    },
-                    own_levels: false,
-                };
-                let state =
-                    State { step: 4, chain_base: 100, seed_low: 11, seed_high: 12, ..State::default() };
-                let n = features * lanes as usize;
-                let (x, g) =
-                    (rng.signeds(n), rng.signeds(n).iter().map(|g| g * 3.0 * clip).collect::<Vec<_>>());
-                let mut got = words(&x);
-                Kernel::from(kernel).run(
-                    2,
-                    &mut [
-                        Binding::Read(bytemuck::cast_slice(&[state])),
-                        Binding::Read(&words(&g)),
-                        Binding::Write(&mut got),
-                    ],
-                );
-                let mut want = x.clone();
-                for (i, x) in want.iter_mut().enumerate() {
-                    let (feature, lane) = (i / lanes as usize, i as u32 % lanes);
-                    let normal = perturbs.map_or(0.0, |step| {
-                        let image = 2 * lanes + lane;
-                        let at = counter(Stream::Langevin, feature as u32 / 4, image, 100 + step, 4);
-                        f64::from(normal_of(philox(at, [11, 12]))[feature % 4])
-                    });
-                    let g = if moves { g[i].clamp(-clip, clip) } else { 0.0 };
-                    *x = match form {
-                        Form::NoiseFirst if !moves && perturbs.is_none() => *x,
-                        Form::NoiseFirst if !moves => (*x + noise * normal).clamp(-bound, bound),
-                        Form::NoiseFirst if perturbs.is_none() => (*x - step_size * g).clamp(-bound, bound),
-                        Form::NoiseFirst => {
-                            let moved = (*x - step_size * g).clamp(-bound, bound);
-                            (moved + noise * normal).clamp(-bound, bound)
-                        }
-                        Form::NoiseLast => (*x - step_size * g + noise * normal).clamp(-bound, bound),
-                        _ => *x - step_size / 2.0 * g + (step_size * temperature).sqrt() * normal,
-                    };
-                }
-                let name = format!("{lanes} lanes, {features} features, {form:?}, {moves}, {perturbs:?}");
-                failures.close(&name, &floats(&got), &want, 1e-6, 0.0);
-                failures
-                    .check((got == words(&x)) == (!moves && perturbs.is_none()), || format!("{name}: moved"));
-            }
-        }
     }
     failures.assert_none();
 }

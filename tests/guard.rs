@@ -2,8 +2,6 @@
 //! on every device, bit for bit however steps are submitted and wherever a run was interrupted; and a healthy run is none
 //! of its business.
 
-use std::path::Path;
-use std::sync::OnceLock;
 use thalweg::checkpoint::{Checkpoint, TensorData};
 use thalweg::data::Examples;
 use thalweg::device::Device;
@@ -17,23 +15,16 @@ use thalweg::{Dataset, Error, Network, Recipe, Trainer};
 
 use crate::common;
 
-use common::{bits, checkpoint, steps};
-
-fn gpu() -> Device {
-    static GPU: OnceLock<Device> = OnceLock::new();
-    GPU.get_or_init(common::gpu).clone()
-}
+use common::{bits, checkpoint, few_digits, resumed, shared_gpu, steps};
 
 fn devices() -> [Device; 2] {
-    [Device::cpu(), gpu()]
+    [Device::cpu(), shared_gpu()]
 }
 
 fn config(settings: &[&str]) -> Recipe {
-    let mut config = Recipe { network: Some(small_network()), ..Recipe::preset("mnist-small").unwrap() };
+    let base = Recipe { network: Some(small_network()), ..Recipe::preset("mnist-small").unwrap() };
     let tiny = ["train.batch=20", "chain.steps=2", "replay.capacity=60", "replay.initial=20", "seed=7"];
-    for setting in tiny.iter().chain(settings) {
-        config.set(setting).unwrap();
-    }
+    let config = common::with(base, &[&tiny[..], settings].concat());
     config.validate().unwrap();
     config
 }
@@ -45,10 +36,7 @@ fn small_network() -> NetworkSpec {
 }
 
 fn digits() -> Dataset {
-    let mut dataset = Dataset::open("digits").unwrap();
-    let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
-    images.bytes.truncate(200 * images.shape.len());
-    dataset
+    few_digits(200)
 }
 
 /// The same digits as floats.
@@ -65,10 +53,6 @@ async fn trainer(device: &Device, settings: &[&str], dataset: &Dataset) -> Train
 /// Of the recipe's own network, which is deep enough to explode.
 async fn deep_trainer(device: &Device, settings: &[&str], dataset: &Dataset) -> Trainer {
     Trainer::new(device, &Recipe { network: None, ..config(settings) }, dataset).await.unwrap()
-}
-
-async fn resumed(device: &Device, path: &Path, dataset: &Dataset) -> Trainer {
-    Trainer::resume(device, path, Checkpoint::load(path).unwrap(), dataset).await.unwrap()
 }
 
 /// All there is to know of a run: metrics, and where it went back.
@@ -377,7 +361,7 @@ fn tries_are_the_same_however_steps_are_submitted_and_wherever_a_run_is_resumed(
     let dataset = digits();
     let folder = tempfile::tempdir().unwrap();
     pollster::block_on(async {
-        for device in [Device::cpu(), gpu()] {
+        for device in [Device::cpu(), shared_gpu()] {
             let mut ends = Vec::new();
             let is_fast = matches!(device, Device::Cpu(_));
             for at_once in if is_fast { vec![1, 3, 17] } else { vec![1, 17] } {
@@ -482,7 +466,7 @@ fn runs_resumed_with_a_guard_get_a_snapshot_of_their_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.safetensors");
     pollster::block_on(async {
-        for device in [Device::cpu(), gpu()] {
+        for device in [Device::cpu(), shared_gpu()] {
             let mut first = trainer(&device, &["guard.on_divergence=ignore"], &dataset).await;
             steps(&mut first, &[5]).await;
             let mut old = checkpoint(&first).await;

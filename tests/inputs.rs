@@ -3,15 +3,16 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::common::{
+    assert_says, file, gzip, idx as file_of, put, rows_refused, shape, tensors_file, unescaped,
+};
 use flate2::Compression;
-use flate2::write::GzEncoder;
 use image::{GrayImage, ImageBuffer, Luma, RgbImage};
-use tempfile::TempDir;
 use thalweg::checkpoint::LoadOptions;
 use thalweg::checkpoint::load_tensors;
 use thalweg::data::picture_file::{self, read_files};
 use thalweg::data::reading::{Reading, Takes};
-use thalweg::data::{self, Dataset, Examples, Shape, byte_to_value, idx, read_for};
+use thalweg::data::{Dataset, Examples, Shape, byte_to_value, idx, read_for};
 use thalweg::error::printable;
 use thalweg::source::{Content, Known, Source, read_text};
 use thalweg::{Images, Model};
@@ -52,40 +53,17 @@ fn exif(orientation: u16) -> Vec<u8> {
     exif
 }
 
-fn shape(channels: usize, height: usize, width: usize) -> Shape {
-    Shape { channels, height, width }
-}
-
 fn bytes_of(path: &Path) -> (Shape, Vec<u8>) {
     let images = picture_file::read_file(path).unwrap();
     (images.shape, images.bytes)
 }
 
-fn images_for(path: &Path) -> thalweg::Result<(Images, Vec<String>)> {
+pub fn images_for(path: &Path) -> thalweg::Result<(Images, Vec<String>)> {
     read_for(path, &Reading { takes: Takes::Images, ..Reading::default() })
 }
 
-fn open(path: &Path) -> thalweg::Result<Dataset> {
+pub fn open(path: &Path) -> thalweg::Result<Dataset> {
     Dataset::open(path.to_str().unwrap())
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-    packer.write_all(bytes).unwrap();
-    packer.finish().unwrap()
-}
-
-fn file(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = folder.path().join(name);
-    std::fs::write(&path, bytes).unwrap();
-    path
-}
-
-fn assert_says<T>(result: thalweg::Result<T>, words: &[&str]) {
-    let error = result.err().expect("an error").to_string();
-    for word in words {
-        assert!(error.contains(word), "{word:?} is missing in: {error}");
-    }
 }
 
 #[test]
@@ -191,40 +169,30 @@ fn formats_are_told_by_their_content() {
         bytes
     };
     let at = |offset: usize, mark: &[u8]| [&vec![1; offset], mark, &[0; 9]].concat();
-    for (name, bytes, what) in [
-        ("a", b"version https://git-lfs.github.com/spec/v1\noid sha256:00".to_vec(), "Git LFS pointer"),
-        ("a", b"\n <!DOCTYPE html>\n<html>".to_vec(), "web page"),
-        ("a", b"\xef\xbb\xbf<HTML lang=en>".to_vec(), "web page"),
-        ("a", b"<?xml version='1.0'?><Error><Code>AccessDenied".to_vec(), "XML"),
-        ("a", zip("archive/data.pkl"), "PyTorch"),
-        ("a", zip("model_7/data.pkl"), "PyTorch"),
-        ("a", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80".to_vec(), "PyTorch"),
-        ("a", b"\x80\x04\x95\x10\0\0\0\0\0".to_vec(), "pickle"),
-        ("a", b"\x80\x02}q\x01(U\x0bbatch_labelq\x02U\x15".to_vec(), "CIFAR"),
-        ("a", b"\x89HDF\r\n\x1a\n\0\0".to_vec(), "HDF5"),
-        ("a", [zip("metadata.json"), zip("config.json")].concat(), "Keras"),
-        ("a", zip("[Content_Types].xml"), "spreadsheet"),
-        ("a", zip("pictures/1.png"), "zip archive"),
-        ("a", b"\x08\x07\x12\x07pytorch\x1a".to_vec(), "ONNX"),
-        ("m.ONNX", b"\x08\x07\x12\x09skl2onnx\x1a".to_vec(), "ONNX"),
-        ("saved_model.pb", b"\x08\x01\x12\xff\x01".to_vec(), "TensorFlow"),
-        ("a", b"MATLAB 5.0 MAT-file, Platform".to_vec(), "MATLAB"),
-        ("a", b"PAR1\x15\x04".to_vec(), "Parquet"),
-        ("a", at(257, b"ustar\x0000"), "tar"),
-        ("a", b"\xfd7zXZ\0\0\x04".to_vec(), "xz"),
-        ("a", b"BZh91AY&SY".to_vec(), "bzip2"),
-        ("a", b"\x28\xb5\x2f\xfd\x24".to_vec(), "zstd"),
-        ("a", b"%PDF-1.5".to_vec(), "PDF"),
-        ("a", b"GIF89a".to_vec(), "picture of another format"),
-        ("a", b"RIFF\x10\0\0\0WEBPVP8 ".to_vec(), "picture of another format"),
-    ] {
-        for packed in [false, true] {
-            let bytes = if packed { gzip(&bytes) } else { bytes.clone() };
+    let foreign = |name: &str, bytes: &[u8]| {
+        let [plain, packed] = [bytes.to_vec(), gzip(bytes)].map(|bytes| {
             match Source::of_bytes(Path::new(name), bytes, 1 << 20).unwrap().content() {
-                Content::Foreign(foreign) => assert!(foreign.what.contains(what), "{what}: {foreign:?}"),
-                other => panic!("{what}: {other:?}"),
+                Content::Foreign(foreign) => foreign.what.to_string(),
+                other => panic!("{name}: {other:?}"),
             }
-        }
+        });
+        assert_eq!(plain, packed);
+        plain
+    };
+    rows_refused("parsers.txt", "foreign", |case| {
+        let (name, bytes) = case.split_once(" ; ").unwrap();
+        Some(foreign(name, &unescaped(bytes)))
+    });
+    for (bytes, what) in [
+        (zip("archive/data.pkl"), "PyTorch"),
+        (zip("model_7/data.pkl"), "PyTorch"),
+        ([zip("metadata.json"), zip("config.json")].concat(), "Keras"),
+        (zip("[Content_Types].xml"), "spreadsheet"),
+        (zip("pictures/1.png"), "zip archive"),
+        (at(257, b"ustar\x0000"), "tar"),
+    ] {
+        let found = foreign("a", &bytes);
+        assert!(found.contains(what), "{what}: {found}");
     }
     let text = "x,y\n1,2\n";
     let utf16: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
@@ -424,163 +392,19 @@ fn large_pictures_are_refused_before_they_are_decoded() {
 
 #[test]
 fn what_is_no_picture_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    for (bytes, what) in [
-        (&b"<!DOCTYPE html><html>"[..], "web page"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        (b"RIFF\x10\0\0\0WEBPVP8 ", "another format than PNG and JPEG"),
-        (b"\x93NUMPY\x01\0", "NumPy array"),
-        (b"", "empty"),
-    ] {
-        let path = file(&folder, "a.png", bytes);
-        assert_says(images_for(folder.path()), &["a.png", what]);
-        assert_says(read_files(&[path], None), &["a.png", what]);
-    }
+    rows_refused("parsers.txt", "no pictures", |bytes| {
+        let (folder, path) = put("a.png", unescaped(bytes));
+        let messages = [images_for(folder.path()).err()?, read_files(&[path], None).err()?];
+        assert!(messages.iter().all(|message| message.to_string().contains("a.png")), "{messages:?}");
+        assert_eq!(messages[0].to_string(), messages[1].to_string());
+        Some(messages[0].to_string())
+    });
 }
 
 // ---- folders
 
-/// A picture of one grey level.
-fn level(path: &Path, level: u8) {
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    GrayImage::from_pixel(4, 4, Luma([level])).save(path).unwrap();
-}
-
-fn levels(images: &Images) -> Vec<u8> {
-    (0..images.count()).map(|ix| (images.image(ix)[0] * 127.5 + 127.5).round() as u8).collect()
-}
-
-#[test]
-fn folders_of_classes_keep_labels() {
-    let folder = tempfile::tempdir().unwrap();
-    for i in 0..20 {
-        level(&folder.path().join(format!("cats/{i:02}.png")), i);
-        level(&folder.path().join(format!("dogs/{i:02}.PNG")), 100 + i);
-    }
-    level(&folder.path().join("eels/only.jpeg"), 200);
-    // What doesn't count.
-    for other in [".DS_Store", "Thumbs.db", "labels.csv", "cats/._00.png", "cats/notes.txt"] {
-        std::fs::write(folder.path().join(other), "?").unwrap();
-    }
-    for other in [".ipynb_checkpoints/0.png", "__MACOSX/0.png"] {
-        level(&folder.path().join(other), 1);
-    }
-    std::fs::create_dir(folder.path().join("empty")).unwrap();
-    let set = open(folder.path()).unwrap();
-    let labels = set.labels.as_ref().unwrap();
-    assert_eq!(labels.names, ["cats", "dogs", "eels"]);
-    // The last tenth of each class.
-    assert_eq!(levels(&set.held_out), [18, 19, 118, 119]);
-    assert_eq!(labels.held_out, [0, 0, 1, 1]);
-    assert_eq!((set.train.count(), labels.train.len()), (37, 37));
-    let train = levels(&set.train.to_images());
-    for (level, class) in train.iter().zip(&labels.train) {
-        assert_eq!(
-            *class,
-            match level {
-                0..100 => 0,
-                100..190 => 1,
-                _ => 2,
-            }
-        );
-    }
-    // All of them, and their names.
-    assert_eq!(images_for(folder.path()).unwrap().0.count(), 41);
-    let files = data::picture_files(folder.path()).unwrap();
-    assert_eq!((files.len(), &files[20]), (41, &folder.path().join("dogs/00.PNG")));
-
-    // As small as it can be.
-    let folder = tempfile::tempdir().unwrap();
-    level(&folder.path().join("a/0.png"), 1);
-    assert_says(open(folder.path()), &["1 example", "at least 2"]);
-    level(&folder.path().join("b/0.png"), 2);
-    let set = open(folder.path()).unwrap();
-    assert_eq!((set.train.count(), set.held_out.count()), (1, 1));
-    // Of another size.
-    GrayImage::new(5, 4).save(folder.path().join("b/1.png")).unwrap();
-    assert_says(open(folder.path()), &["1.png: is 4x5 pixels", "0.png is 4x4", "one size"]);
-}
-
-#[test]
-fn folders_that_say_what_is_held_out() {
-    for (train, test) in [("train", "test"), ("Training", "val"), ("train", "valid"), ("train", "validation")]
-    {
-        let folder = tempfile::tempdir().unwrap();
-        for i in 0..3 {
-            level(&folder.path().join(format!("{train}/a/{i}.png")), i);
-            level(&folder.path().join(format!("{train}/c/{i}.png")), 10 + i);
-            level(&folder.path().join(format!("{test}/b/{i}.png")), 20 + i);
-            level(&folder.path().join(format!("{test}/c/{i}.png")), 30 + i);
-        }
-        let set = open(folder.path()).unwrap();
-        assert_eq!(levels(&set.train.to_images()), [0, 1, 2, 10, 11, 12]);
-        assert_eq!(levels(&set.held_out), [20, 21, 22, 30, 31, 32]);
-        let labels = set.labels.unwrap();
-        assert_eq!(labels.names, ["a", "b", "c"]);
-        assert_eq!((labels.train, labels.held_out), (vec![0, 0, 0, 2, 2, 2], vec![1, 1, 1, 2, 2, 2]));
-        assert_eq!(levels(&images_for(folder.path()).unwrap().0), [20, 21, 22, 30, 31, 32]);
-    }
-    // Without classes; without the one or the other.
-    let folder = tempfile::tempdir().unwrap();
-    for i in 0..20 {
-        level(&folder.path().join(format!("train/{i:02}.png")), i);
-    }
-    let set = open(folder.path()).unwrap();
-    assert_eq!((set.train.count(), levels(&set.held_out), set.labels), (18, vec![18, 19], None));
-    level(&folder.path().join("test/0.png"), 50);
-    assert_eq!(levels(&open(folder.path()).unwrap().held_out), [50]);
-    std::fs::remove_dir_all(folder.path().join("train")).unwrap();
-    assert_says(open(folder.path()), &["no training images", "`train`"]);
-    assert_eq!(images_for(folder.path()).unwrap().0.count(), 1);
-}
-
-fn idx_file(kind: u8, dims: &[u32], bytes: &[u8]) -> Vec<u8> {
-    let mut file = vec![0, 0, kind, dims.len() as u8];
-    dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
-    file.extend(bytes);
-    file
-}
-
-#[test]
-fn idx_files_under_any_of_their_names() {
-    let images = |count: u32, byte: u8| idx_file(8, &[count, 2, 2], &vec![byte; count as usize * 4]);
-    for (train, test) in [
-        ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"),
-        ("train-images.idx3-ubyte", "t10k-images.idx3-ubyte"),
-        ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"),
-        ("qmnist-train-images-idx3-ubyte.gz", "qmnist-test-images-idx3-ubyte.gz"),
-        ("emnist-letters-train-images-idx3-ubyte", "emnist-letters-test-images-idx3-ubyte.gz"),
-        ("train_images_idx3_ubyte", "TEST-IMAGES-IDX3-UBYTE"),
-    ] {
-        for below in ["", "raw", "MNIST/raw", "KMNIST/raw"] {
-            let folder = tempfile::tempdir().unwrap();
-            let place = folder.path().join(below);
-            std::fs::create_dir_all(&place).unwrap();
-            let labels = train.replace("images", "labels").replace("idx3", "idx1");
-            std::fs::write(place.join(labels), idx_file(8, &[3], &[1, 2, 3])).unwrap();
-            std::fs::write(place.join(train), images(5, 1)).unwrap();
-            std::fs::write(place.join(test), gzip(&images(3, 2))).unwrap();
-            let set = open(folder.path()).unwrap();
-            assert_eq!((set.train.count(), set.held_out.count()), (5, 3), "{below}/{train}");
-            assert_eq!(images_for(folder.path()).unwrap().0.count(), 3);
-        }
-    }
-    // torchvision keeps the packed files beside the others; and may hold several sets.
-    let folder = tempfile::tempdir().unwrap();
-    for set in ["MNIST", "FashionMNIST"] {
-        let raw = folder.path().join(set).join("raw");
-        std::fs::create_dir_all(&raw).unwrap();
-        std::fs::write(raw.join("train-images-idx3-ubyte"), images(5, 1)).unwrap();
-        std::fs::write(raw.join("train-images-idx3-ubyte.gz"), b"broken").unwrap();
-        assert_eq!(open(&folder.path().join(set)).unwrap().train.count(), 4);
-    }
-    assert_says(open(folder.path()), &["several data sets", "FashionMNIST/raw", ", ", "MNIST/raw"]);
-    let folder = tempfile::tempdir().unwrap();
-    for set in ["letters", "digits"] {
-        let name = format!("emnist-{set}-train-images-idx3-ubyte");
-        std::fs::write(folder.path().join(name), images(5, 1)).unwrap();
-    }
-    assert_says(open(folder.path()), &["several data sets (emnist-digits, emnist-letters)"]);
+pub fn idx_file(kind: u8, dims: &[u32], bytes: &[u8]) -> Vec<u8> {
+    file_of(u32::from(kind) << 8 | dims.len() as u32, dims, bytes)
 }
 
 #[test]
@@ -659,48 +483,6 @@ fn idx_files_are_read_as_far_as_the_network_takes_them() {
     assert_says(read_for(&short, &first), &["truncated", "only 39199999 found"]);
 }
 
-#[test]
-fn cifar_100_and_packed_batches() {
-    let record = |labels: &[u8], byte: u8| [labels, &[byte; 3072]].concat();
-    let folder = tempfile::tempdir().unwrap();
-    file(&folder, "train.bin", &[record(&[19, 99], 5), record(&[0, 0], 6)].concat());
-    file(&folder, "test.bin", &record(&[3, 40], 7));
-    let set = open(folder.path()).unwrap();
-    assert_eq!((levels(&set.train.to_images()), levels(&set.held_out)), (vec![5, 6], vec![7]));
-    file(&folder, "train.bin", &record(&[20, 0], 5));
-    assert_says(open(folder.path()), &["train.bin"]);
-    let root = tempfile::tempdir().unwrap();
-    let batches = root.path().join("cifar-10-batches-bin");
-    std::fs::create_dir(&batches).unwrap();
-    std::fs::write(batches.join("data_batch_1.bin.gz"), gzip(&[record(&[1], 8), record(&[2], 9)].concat()))
-        .unwrap();
-    assert_eq!(levels(&open(root.path()).unwrap().held_out), [9]);
-}
-
-#[test]
-fn folders_without_images_say_what_was_looked_for() {
-    let says = |names: &[&str], words: &[&str]| {
-        let folder = tempfile::tempdir().unwrap();
-        for name in names {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "?").unwrap();
-        }
-        for words in [&["*.png", "`train`", "idx3-ubyte", "data_batch_1.bin"], words] {
-            assert_says(open(folder.path()), words);
-            assert_says(images_for(folder.path()), words);
-        }
-    };
-    says(&[], &["It is empty"]);
-    says(&["data_batch_1", "test_batch"], &["Python version", "cifar-10-binary"]);
-    says(&["cifar-10-batches-py/data_batch_1"], &["Python version"]);
-    says(&["x.npy"], &["holds x.npy", "give that file"]);
-    says(&["a/b/0.png"], &["folders in folders", "a/b"]);
-    says(&["1.webp", "2.webp"], &["1.webp", "PNG"]);
-    says(&["images.zip"], &["unpack"]);
-    says(&["readme.md"], &["1 files", "readme.md"]);
-}
-
 // ---- weights
 
 #[test]
@@ -739,17 +521,8 @@ fn weights_files() {
 }
 
 /// A safetensors file of F32 tensors, zeros.
-fn safetensors(tensors: &[(&str, &[usize])]) -> Vec<u8> {
-    let (mut entries, mut end) = (Vec::new(), 0);
-    for (name, shape) in tensors {
-        let start = end;
-        end += 4 * shape.iter().product::<usize>();
-        entries.push(format!(
-            "\"{name}\":{{\"dtype\":\"F32\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}"
-        ));
-    }
-    let listing = format!("{{{}}}", entries.join(","));
-    [&(listing.len() as u64).to_le_bytes()[..], listing.as_bytes(), &vec![0; end]].concat()
+fn zeros<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Vec<u8> {
+    tensors_file(tensors.into_iter().map(|(name, dims)| (name, dims, vec![0.0; dims.iter().product()])))
 }
 
 #[test]
@@ -765,11 +538,7 @@ fn names_of_tensors_in_weights_files() {
         ];
         let names: Vec<_> = own.iter().map(|(name, shape)| (format!("{prefix}{name}"), *shape)).collect();
         let own = names.iter().map(|(name, shape)| (name.as_str(), *shape));
-        let path = file(
-            &folder,
-            "w.safetensors",
-            &safetensors(&own.chain(more.iter().copied()).collect::<Vec<_>>()),
-        );
+        let path = file(&folder, "w.safetensors", zeros(own.chain(more.iter().copied())));
         Model::load_with(path, network.to_str(), LoadOptions::default())
     };
     for prefix in ["module.", "model.", "_orig_mod.", "net.", "module._orig_mod.", "a.b.c."] {
@@ -788,7 +557,7 @@ fn names_of_tensors_in_weights_files() {
     );
     assert_says(load("module.", &[("epoch", &[])]), &["5 tensors"]);
     // Missing in parts.
-    let path = file(&folder, "w.safetensors", &safetensors(&[("dense1.weight_orig", &[4, 2])]));
+    let path = file(&folder, "w.safetensors", zeros([("dense1.weight_orig", &[4, 2][..])]));
     let options = LoadOptions { ignore_extra_tensors: true, ..LoadOptions::default() };
     assert_says(
         Model::load_with(path, network.to_str(), options),

@@ -4,8 +4,8 @@
 use crate::common;
 
 use common::{
-    ACTIVATIONS, Executor32, Executor64, Failures, Rng, edge_networks, largest, plain_energy, random_network,
-    random_parameters, random_target, to_blocks,
+    ACTIVATIONS, Executor32, Executor64, Failures, Rng, derivative, edge_networks, largest, plain_energy,
+    random_network, random_parameters, random_target, to_blocks,
 };
 use thalweg::cpu::Isa;
 use thalweg::data::Shape;
@@ -20,11 +20,6 @@ use thalweg::plan::{
     Derivatives, EXACT_TRACE, ExampleStorage, Layout, Target, TrainingData, TrainingPlan, training_plan,
 };
 use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
-
-/// A fourth-order central difference.
-fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
-    (8.0 * (value(h) - value(-h)) - value(2.0 * h) + value(-2.0 * h)) / (12.0 * h)
-}
 
 /// The second derivative, of fourth order too.
 fn second_derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
@@ -126,46 +121,11 @@ fn objectives() -> Vec<ScoreObjective> {
         ScoreObjective::Matching { probes: 3 },
         sliced(Directions::Normal, Square::Along),
         sliced(Directions::Signs, Square::Whole),
-        ScoreObjective::Denoising {
-            sigma: 0.3,
-            sigma_max: 0.3,
-            levels: 1,
-            target: ScoreTarget::Score,
-            from_noise: 0.0,
-            weight: 1.0,
-        },
-        ScoreObjective::Denoising {
-            sigma: 0.1,
-            sigma_max: 1.0,
-            levels: 5,
-            target: ScoreTarget::Score,
-            from_noise: 0.0,
-            weight: 1.0,
-        },
-        ScoreObjective::Denoising {
-            sigma: 0.3,
-            sigma_max: 0.3,
-            levels: 1,
-            target: ScoreTarget::Velocity,
-            from_noise: 0.0,
-            weight: 1.0,
-        },
-        ScoreObjective::Denoising {
-            sigma: 0.1,
-            sigma_max: 3.0,
-            levels: 5,
-            target: ScoreTarget::Velocity,
-            from_noise: 0.0,
-            weight: 1.0,
-        },
-        ScoreObjective::Denoising {
-            sigma: 0.1,
-            sigma_max: 3.0,
-            levels: 2,
-            target: ScoreTarget::Velocity,
-            from_noise: 0.4,
-            weight: 1.0,
-        },
+        common::denoising([0.3, 0.3], 1, ScoreTarget::Score, 0.0),
+        common::denoising([0.1, 1.0], 5, ScoreTarget::Score, 0.0),
+        common::denoising([0.3, 0.3], 1, ScoreTarget::Velocity, 0.0),
+        common::denoising([0.1, 3.0], 5, ScoreTarget::Velocity, 0.0),
+        common::denoising([0.1, 3.0], 2, ScoreTarget::Velocity, 0.4),
     ]
 }
 

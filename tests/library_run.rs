@@ -1,12 +1,12 @@
 //! A guarded run as a library user has it: observed, stopped, resumed, rolled back, refused.
 
+use crate::common;
 use std::path::Path;
 use tempfile::TempDir;
 use thalweg::checkpoint::Checkpoint;
-use thalweg::data::Examples;
 use thalweg::network::Activation;
 use thalweg::train::run::{CHECKPOINT, End, Event, METRICS, Observer, Stop};
-use thalweg::{Dataset, Device, Error, Network, Recipe, Run, Trainer};
+use thalweg::{Device, Error, Network, Recipe, Run, Trainer};
 
 /// Counts what happens, and stops after so many steps.
 #[derive(Default)]
@@ -34,32 +34,23 @@ impl Observer for Count {
     }
 }
 
-fn digits() -> Dataset {
-    let mut dataset = Dataset::open("digits").unwrap();
-    let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
-    images.bytes.truncate(200 * images.shape.len());
-    dataset
-}
-
 fn trainer(settings: &[&str]) -> Trainer {
     let network = Network::builder("small", [1, 28, 28]).conv(4, 3).stride(2).activation(Activation::Swish);
     let network = network.dense(1).build().unwrap().spec();
-    let mut config = Recipe { network: Some(network), ..Recipe::preset("mnist-small").unwrap() };
+    let base = Recipe { network: Some(network), ..Recipe::preset("mnist-small").unwrap() };
     let tiny =
         ["train.batch=20", "train.steps=25", "chain.steps=2", "replay.capacity=60", "replay.initial=20"];
-    for setting in tiny.iter().chain(settings) {
-        config.set(setting).unwrap();
-    }
-    pollster::block_on(Trainer::new(&Device::cpu(), &config, &digits())).unwrap()
+    let config = common::with(base, &[&tiny[..], settings].concat());
+    pollster::block_on(Trainer::new(&Device::cpu(), &config, &common::few_digits(200))).unwrap()
 }
 
 fn begin(settings: &[&str], folder: &Path) -> thalweg::Result<Run> {
-    pollster::block_on(Run::begin(trainer(settings), &digits(), folder))
+    pollster::block_on(Run::begin(trainer(settings), &common::few_digits(200), folder))
 }
 
 fn resume(folder: &Path, steps: Option<u64>) -> End {
     pollster::block_on(async {
-        let mut run = Run::resume(&Device::cpu(), &digits(), folder, steps).await.unwrap();
+        let mut run = Run::resume(&Device::cpu(), &common::few_digits(200), folder, steps).await.unwrap();
         run.finish(&mut ()).await.unwrap()
     })
 }

@@ -3,7 +3,6 @@
 use crate::common;
 
 use common::{Failures, Rng};
-use std::f64::consts::PI;
 use thalweg::data::{Images, Shape};
 use thalweg::evaluate::Subject;
 use thalweg::evaluate::long_run::{LongRun, LongRunMetrics, MULTIPLES, measure};
@@ -16,18 +15,13 @@ use thalweg::plan::ChainConfig;
 use thalweg::random::Distribution;
 use thalweg::{Device, Error, Model};
 
-fn normal(rng: &mut Rng) -> f64 {
-    let u = 1.0 - (rng.next() >> 11) as f64 / (1_u64 << 53) as f64;
-    (-2.0 * u.ln()).sqrt() * (PI * rng.signed()).cos()
-}
-
 /// Chains `x <- rho x + n` around a mean each, from their stationary distribution, whose variance is 1.
 fn autoregressive(rng: &mut Rng, rho: f64, n: usize, means: &[f64]) -> Vec<Vec<f64>> {
     let chain = |mean: &f64| {
-        let mut x = normal(rng);
+        let mut x = rng.normal();
         let mut next = || {
             let now = x;
-            x = rho * x + (1.0 - rho * rho).sqrt() * normal(rng);
+            x = rho * x + (1.0 - rho * rho).sqrt() * rng.normal();
             mean + now
         };
         (0..n).map(|_| next()).collect()

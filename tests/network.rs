@@ -1,11 +1,12 @@
 //! Networks as users describe them: files, builder, presets, and that a network without a preset trains, saves and loads.
 
+use crate::common::{assert_says, file, floats, put, rows_refused, tensors_file, unescaped_text};
 use serde_json::json;
-use thalweg::checkpoint::{Checkpoint, Tensor};
+use thalweg::checkpoint::Checkpoint;
 use thalweg::data::Shape;
 use thalweg::network::{Activation, Initialisation, LayerSpec, Network, NetworkSpec, Operation, Padding};
 use thalweg::recipe::presets::{PRESETS, named, preset, preset_for};
-use thalweg::{Dataset, Device, Error, Model, Recipe, Trainer};
+use thalweg::{Dataset, Device, Model, Recipe, Trainer};
 
 const MINE: &str = r#"
 name = "mine"
@@ -20,13 +21,6 @@ layers = [
 ]
 "#;
 
-fn file(name: &str, text: &str) -> (tempfile::TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(name);
-    std::fs::write(&path, text).unwrap();
-    (folder, path.to_string_lossy().into_owned())
-}
-
 fn mine() -> Network {
     Network::builder("mine", [1, 28, 28])
         .conv(6, 5)
@@ -37,17 +31,6 @@ fn mine() -> Network {
         .dense(1)
         .build()
         .unwrap()
-}
-
-fn text_of(error: Error) -> String {
-    error.to_string()
-}
-
-#[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "no `{part}` in `{text}`");
-    }
 }
 
 #[test]
@@ -74,8 +57,8 @@ fn files_describe_networks() {
         LayerSpec::Dense { units: 1, activation: Activation::Identity },
         LayerSpec::Spectral(1.0),
     ];
-    let (_folder, path) = file("mine.toml", MINE);
-    let network = named(&path).unwrap();
+    let (_folder, path) = put("mine.toml", MINE);
+    let network = named(path.to_str().unwrap()).unwrap();
     assert_eq!((network.name.as_str(), &network.specs[..]), ("mine", &want[..]));
     assert_eq!(network.input, Shape { channels: 1, height: 28, width: 28 });
     let names: Vec<_> = network.tensors().into_iter().map(|t| t.name).collect();
@@ -87,24 +70,25 @@ fn files_describe_networks() {
     assert_eq!(bounded, [("dense1.weight".to_owned(), 0.7), ("dense2.weight".to_owned(), 1.0)]);
     // As a section of a run's configuration, too.
     let section = format!("[chain]\nsteps = 3\n[network]\n{MINE}");
-    let (_folder, path) = file("run.toml", &section);
-    assert_eq!(named(&path).unwrap(), network);
-    let (_folder, path) = file("p.toml", "input = [3]\nlayers = [{ dense = 1 }]");
-    assert_eq!(named(&path).unwrap().input, Shape { channels: 3, height: 1, width: 1 });
+    let (_folder, path) = put("run.toml", &section);
+    assert_eq!(named(path.to_str().unwrap()).unwrap(), network);
+    let (_folder, path) = put("p.toml", "input = [3]\nlayers = [{ dense = 1 }]");
+    assert_eq!(named(path.to_str().unwrap()).unwrap().input, Shape { channels: 3, height: 1, width: 1 });
 }
 
 #[test]
 fn descriptions_survive_json_and_toml() {
-    let (_folder, path) = file("mine.toml", MINE);
-    let all = PRESETS.iter().map(|name| preset(name).unwrap()).chain([named(&path).unwrap()]);
+    let (_folder, path) = put("mine.toml", MINE);
+    let all =
+        PRESETS.iter().map(|name| preset(name).unwrap()).chain([named(path.to_str().unwrap()).unwrap()]);
     for network in all {
         let spec = network.spec();
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<NetworkSpec>(&text).unwrap(), spec);
-        let (_folder, path) = file("again.toml", &toml::to_string(&spec).unwrap());
-        assert_eq!(named(&path).unwrap(), network);
+        let (_folder, path) = put("again.toml", &toml::to_string(&spec).unwrap());
+        assert_eq!(named(path.to_str().unwrap()).unwrap(), network);
         let config = Recipe { network: Some(spec), ..Recipe::preset("mnist-small").unwrap() };
-        let (_folder, path) = file("config.toml", &config.to_toml());
+        let (_folder, path) = put("config.toml", &config.to_toml());
         assert_eq!(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), config);
@@ -113,59 +97,28 @@ fn descriptions_survive_json_and_toml() {
 
 #[test]
 fn wrong_descriptions_name_the_layer_and_the_nearest_word() {
-    let layers = |layers: &str| format!("input = [1, 8, 8]\nlayers = [{layers}]");
-    let cases: [(String, &[&str]); 25] = [
-        (layers("{ conv = 4, kernel = 3, activation = \"swihs\" }"), &["layer 1", "`swihs`", "mean `swish`"]),
-        (layers("{ dense = 4 }, { convv = 4, kernel = 3 }"), &["layer 2", "`convv`", "mean `conv`"]),
-        (layers("{ conv = 4, kernal = 3 }"), &["layer 1", "`kernal`", "mean `kernel`"]),
-        (layers("{ dense = 4, kernel = 3 }"), &["layer 1", "dense", "`kernel`"]),
-        (layers("\"pol\""), &["layer 1", "`pol`", "mean `pool`"]),
-        (layers("\"conv\""), &["layer 1", "needs its size"]),
-        (layers("{ conv = 4 }"), &["layer 1", "`kernel` is missing"]),
-        (layers("{ conv = 4, dense = 4, kernel = 3 }"), &["layer 1", "two layers"]),
-        (layers("{ conv = 4, kernel = [3, 3, 3] }"), &["layer 1", "`kernel`", "[height, width]", "[3,3,3]"]),
-        (layers("{ conv = 4, kernel = 3, padding = [1, 2, 3] }"), &["layer 1", "`padding`", "bottom"]),
-        (layers("{ conv = 4, kernel = 3, stride = -1 }"), &["layer 1", "`stride`", "-1"]),
-        (layers("{ dense = 4, activation = \"leaky-relu\" }"), &["layer 1", "slope", "leaky-relu = 0.2"]),
-        (layers("{ dense = 4, activation = { leaky-relu = \"x\" } }"), &["layer 1", "slope", "x"]),
-        (layers("{ dense = 4, activation = { relu = 1 } }"), &["layer 1", "only leaky-relu"]),
-        (layers("{ dense = 4, spectral = 0 }"), &["layer 1", "`spectral`", "above 0", "not 0"]),
-        (layers("{ dense = 4, spectral = \"yes\" }"), &["layer 1", "`spectral`", "\"yes\""]),
-        (layers("{ dense = 4, spectral = 1e300 }"), &["layer 1", "`spectral`", "1e+300"]),
-        (layers("{ dense = 1.5 }"), &["layer 1", "`dense`", "whole number", "1.5"]),
-        (layers("3"), &["layer 1", "table", "3"]),
-        ("layers = [{ dense = 1 }]".into(), &["`input` is missing"]),
-        ("input = [1, 8]\nlayers = []".into(), &["`input`", "[channels, height, width]"]),
-        ("input = [1, 8, 8]".into(), &["`layers` are missing"]),
-        ("input = [2]\nlayer = []".into(), &["`layer`", "mean `layers`"]),
-        ("input = [2]\ninitialisation = \"gloro\"\nlayers = []".into(), &["`gloro`", "mean `glorot`"]),
-        ("input = [2\n".into(), &["w.toml"]),
-    ];
-    for (text, parts) in cases {
-        let (_folder, path) = file("w.toml", &text);
-        assert_says(&text_of(named(&path).unwrap_err()), &[&["w.toml"], parts].concat());
-        let config = format!("seed = 1\n[network]\n{text}");
-        let (_folder, path) = file("w.toml", &config);
-        let error =
-            text_of(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap_err());
-        // The layer's own line, or the section's.
-        let line = if parts[0].starts_with("layer ") { "line 4" } else { "line " };
-        assert_says(&error, &["w.toml", line]);
-    }
-    // Shapes.
-    let conv = "{ conv = 4, kernel = 3, stride = 2 }, { conv = 4, kernel = 5 }, { dense = 1 }";
-    let (_folder, path) = file("w.toml", &layers(conv));
-    assert_says(&text_of(named(&path).unwrap_err()), &["w.toml", "conv2", "5x5", "4x3x3"]);
-    let (_folder, path) = file("w.toml", &layers("\"flatten\", { conv = 1, kernel = 1 }"));
-    assert_says(&text_of(named(&path).unwrap_err()), &["conv1", "1x8x8", "64 values"]);
-    let (_folder, path) = file("w.toml", "input = [1, 2, 2]\nlayers = [\"pool\"]");
-    assert_says(&text_of(named(&path).unwrap_err()), &["no parameters"]);
-    let (_folder, path) = file(
-        "w.toml",
-        "input = [2]\nlayers = [{ dense = 2, activation = { leaky-relu = 1e300 } }, { dense = 1 }]",
-    );
-    assert_says(&text_of(named(&path).unwrap_err()), &["finite"]);
-    assert_says(&text_of(named("mnist-deap").unwrap_err()), &["did you mean `mnist-deep`"]);
+    // As a file of its own, and as the section of a recipe: there with the layer's own line, or the section's.
+    let of_file = |text: &str| {
+        let (_folder, path) = put("w.toml", text);
+        let message = named(path.to_str().unwrap()).err()?.to_string();
+        assert!(message.contains("w.toml"), "{message}");
+        Some(message)
+    };
+    let of_section = |text: &str, line: &str| {
+        let (_folder, path) = put("w.toml", format!("seed = 1\n[network]\n{text}"));
+        assert_says(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()), &["w.toml", line]);
+    };
+    rows_refused("settings.txt", "layers", |layers| {
+        let text = format!("input = [1, 8, 8]\nlayers = [{layers}]");
+        of_section(&text, "line 4");
+        of_file(&text)
+    });
+    rows_refused("settings.txt", "network files", |text| {
+        of_section(&unescaped_text(text), "line ");
+        of_file(&unescaped_text(text))
+    });
+    rows_refused("settings.txt", "network shapes", |text| of_file(&unescaped_text(text)));
+    assert_says(named("mnist-deap"), &["did you mean `mnist-deep`"]);
 }
 
 #[test]
@@ -182,7 +135,7 @@ fn a_builder_refuses_what_no_layer_has() {
         (begin().dense(2).spectral(f32::NAN), "above 0"),
         (begin().dense(60_001).spectral(1.0), "60001 by 64"),
     ] {
-        assert_says(&text_of(builder.dense(1).build().unwrap_err()), &["mine", what]);
+        assert_says(builder.dense(1).build(), &["mine", what]);
     }
     let asymmetric = begin().conv(2, 3).padding(Padding { left: 3, ..Padding::default() }).pool().dense(1);
     let Operation::Conv(shape) = asymmetric.build().unwrap().layers[0].operation else { panic!() };
@@ -197,11 +150,11 @@ fn a_network_of_several_outputs_is_no_energy() {
     let network = outputs().build_with_outputs().unwrap();
     assert_eq!(network.layers.iter().map(|l| l.out_len).collect::<Vec<_>>(), [12, 10]);
     assert_eq!(network.n_parameters, 27 + 3 + 120 + 10);
-    assert_says(&text_of(outputs().build().unwrap_err()), &["outputs", "one number", "10x1x1"]);
+    assert_says(outputs().build(), &["outputs", "one number", "10x1x1"]);
     let none = Network::builder("none", [1, 6, 6]).build_with_outputs();
-    assert_says(&text_of(none.unwrap_err()), &["none", "no layers"]);
+    assert_says(none, &["none", "no layers"]);
     let wrong = Network::builder("wrong", [1, 6, 6]).stride(2).dense(2).build_with_outputs();
-    assert_says(&text_of(wrong.unwrap_err()), &["wrong", "stride"]);
+    assert_says(wrong, &["wrong", "stride"]);
 }
 
 #[test]
@@ -259,7 +212,7 @@ fn a_described_network_trains_saves_and_loads() {
     pollster::block_on(async {
         let device = Device::cpu();
         let text = format!("train.batch = 8\nchain.steps = 2\nreplay.initial = 8\n[network]\n{MINE}");
-        let (folder, path) = file("run.toml", &text);
+        let (folder, path) = put("run.toml", &text);
         let config = Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap();
         let digits = Dataset::open("digits").unwrap();
         let mut trainer = Trainer::new(&device, &config, &digits).await.unwrap();
@@ -272,9 +225,8 @@ fn a_described_network_trains_saves_and_loads() {
         let saved = folder.path().join("checkpoint.safetensors");
         trainer.checkpoint(json!(null)).await.unwrap().save(&saved).unwrap();
         assert_eq!(Model::load(&saved, None).unwrap(), after);
-        assert_eq!(Model::load(&saved, Some(&path)).unwrap(), after);
-        let other = Model::load(&saved, Some("mnist-small")).unwrap_err();
-        assert_says(&text_of(other), &["of network `mine`", "`mnist-small`"]);
+        assert_eq!(Model::load(&saved, path.to_str()).unwrap(), after);
+        assert_says(Model::load(&saved, Some("mnist-small")), &["of network `mine`", "`mnist-small`"]);
         let checkpoint = Checkpoint::load(&saved).unwrap();
         let mut resumed = Trainer::resume(&device, &saved, checkpoint, &digits).await.unwrap();
         trainer.submit(1).unwrap().metrics().await.unwrap();
@@ -283,30 +235,20 @@ fn a_described_network_trains_saves_and_loads() {
 
         // Weights alone, by the file that describes their network.
         let mut checkpoint = Checkpoint::load(&saved).unwrap();
-        let tensors: Vec<(String, Tensor)> = after
-            .network
-            .tensors()
-            .into_iter()
-            .map(|t| (t.name.clone(), checkpoint.tensors[&t.name].clone()))
-            .collect();
-        let views = tensors.iter().map(|(name, tensor)| {
-            let thalweg::checkpoint::TensorData::F32(values) = &tensor.data else { panic!() };
-            let bytes = bytemuck::cast_slice(values);
-            let dtype = safetensors::Dtype::F32;
-            (name, safetensors::tensor::TensorView::new(dtype, tensor.shape.clone(), bytes).unwrap())
-        });
-        let weights = folder.path().join("weights.safetensors");
-        std::fs::write(&weights, safetensors::serialize(views, None).unwrap()).unwrap();
-        assert_eq!(Model::load(&weights, Some(&path)).unwrap(), after);
-        assert_says(&text_of(Model::load(&weights, None).unwrap_err()), &["name the network"]);
+        let tensors = after.network.tensors();
+        let own =
+            tensors.iter().map(|t| (&*t.name, &t.shape[..], floats(&checkpoint.tensors[&t.name]).to_vec()));
+        let weights = file(&folder, "weights.safetensors", tensors_file(own));
+        assert_eq!(Model::load(&weights, path.to_str()).unwrap(), after);
+        assert_says(Model::load(&weights, None), &["name the network"]);
 
         // A header's own description is checked; a preset's name is none.
         checkpoint.header.network = json!({"input": [1, 28, 28], "layers": [{"dens": 1}]});
         checkpoint.save(&saved).unwrap();
-        assert_says(&text_of(Model::load(&saved, None).unwrap_err()), &["layer 1", "mean `dense`"]);
+        assert_says(Model::load(&saved, None), &["layer 1", "mean `dense`"]);
         checkpoint.header.network = json!("mnist-small");
         checkpoint.save(&saved).unwrap();
-        assert_says(&text_of(Model::load(&saved, None).unwrap_err()), &["a table", "mnist-small"]);
+        assert_says(Model::load(&saved, None), &["a table", "mnist-small"]);
     });
 }
 
@@ -314,6 +256,6 @@ fn a_described_network_trains_saves_and_loads() {
 fn the_builders_network_is_the_files() {
     let text = "name = \"mine\"\ninput = [1, 28, 28]\nlayers = [{ conv = 6, kernel = 5, stride = 2, padding = 4, \
                 activation = \"swish\" }, \"pool\", { dense = 1 }]";
-    let (_folder, path) = file("mine.toml", text);
-    assert_eq!(named(&path).unwrap(), mine());
+    let (_folder, path) = put("mine.toml", text);
+    assert_eq!(named(path.to_str().unwrap()).unwrap(), mine());
 }

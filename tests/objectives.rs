@@ -3,12 +3,11 @@
 
 use crate::common;
 
-use common::{bits, checkpoint, steps};
+use common::{checkpoint, steps};
 
-use thalweg::checkpoint::Checkpoint;
 use thalweg::checkpoint::{Model, Weights};
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, Images, Shape};
+use thalweg::data::{Images, Shape};
 use thalweg::device::{Device, Executor};
 use thalweg::kernels::augment_starts::{AugmentStarts, Augmentation};
 use thalweg::kernels::draw_negatives::Noise;
@@ -24,77 +23,27 @@ use thalweg::train::log::StepMetrics;
 use thalweg::{Dataset, EnergyModel, Recipe, Sampler, Trainer};
 
 /// Batches of 20, of 50 images: the third step of an epoch has 10.
-fn tiny(settings: &[&str]) -> (Recipe, Dataset) {
-    let mut config = Recipe::preset("mnist-small").unwrap();
+fn tiny(settings: &str) -> (Recipe, Dataset) {
     let common = ["train.batch=20", "chain.steps=3", "replay.capacity=110", "replay.initial=20", "seed=7"];
-    for setting in common.iter().chain(settings) {
-        config.set(setting).unwrap();
-    }
-    let mut dataset = Dataset::open("digits").unwrap();
-    let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
-    images.bytes.truncate(50 * images.shape.len());
-    (config, dataset)
+    let own = settings.split_whitespace();
+    (common::small(&common.into_iter().chain(own).collect::<Vec<_>>()), common::few_digits(50))
 }
 
 /// Objectives, forms, penalties and schedules, several at a time.
-const VARIANTS: [&[&str]; 5] = [
-    &["objective=pcd", "pcd.chains=50", "pcd.fresh=0.1", "chain.form=noise-last", "ema.decay=0.5"],
-    &[
-        "objective=cd",
-        "replay.start=normal",
-        "replay.start_scale=0.2",
-        "chain.form=mala",
-        "chain.step_size=0.001",
-        "loss.smoothness=0.1",
-        "schedule.learning_rate=cosine",
-        "schedule.warm_up=2",
-    ],
-    &[
-        "objective=cd",
-        "cd.start=data",
-        "chain.form=theory",
-        "chain.step_size=0.1",
-        "chain.gradient_clip=0",
-        "chain.temperature=2",
-        "chain.step_size_end=0.01",
-        "chain.course=geometric",
-        "loss.weight_l2=0.001",
-    ],
-    &[
-        "loss.energy_l2_form=square-of-means",
-        "schedule.learning_rate=exponential",
-        "chain.noise_end=0.05",
-        "chain.step_size_end=5",
-        "adam.gradient_clip=0.001",
-        "adam.weight_decay=0.1",
-        "ema.decay=0.9",
-        "replay.start_scale=0.5",
-        "augment.probability=0.5",
-        "augment.shift=2",
-        "augment.flip=0.5",
-        "augment.rescale=0.1",
-    ],
-    &[
-        "objective=annealed-cd",
-        "data.noise=0",
-        "chain.form=annealed",
-        "chain.step_size=0.05",
-        "chain.stay_step_size=0.1",
-        "chain.noise=3",
-        "chain.noise_end=0.5",
-        "chain.gradient_clip=0",
-        "chain.clamp=0",
-        "replay.start=normal",
-        "pool.chains=50",
-        "pool.long=10",
-        "pool.levels=9",
-        "loss.contrastive_below=2",
-        "score.target=velocity",
-        "score.levels=5",
-        "score.sigma_max=3",
-        "score.from_noise=0.4",
-        "ema.decay=0.9",
-    ],
+const VARIANTS: [&str; 5] = [
+    "objective=pcd pcd.chains=50 pcd.fresh=0.1 chain.form=noise-last ema.decay=0.5",
+    "objective=cd replay.start=normal replay.start_scale=0.2 chain.form=mala chain.step_size=0.001 \
+        loss.smoothness=0.1 schedule.learning_rate=cosine schedule.warm_up=2",
+    "objective=cd cd.start=data chain.form=theory chain.step_size=0.1 chain.gradient_clip=0 \
+        chain.temperature=2 chain.step_size_end=0.01 chain.course=geometric loss.weight_l2=0.001",
+    "loss.energy_l2_form=square-of-means schedule.learning_rate=exponential chain.noise_end=0.05 \
+        chain.step_size_end=5 adam.gradient_clip=0.001 adam.weight_decay=0.1 ema.decay=0.9 \
+        replay.start_scale=0.5 augment.probability=0.5 augment.shift=2 augment.flip=0.5 \
+        augment.rescale=0.1",
+    "objective=annealed-cd data.noise=0 chain.form=annealed chain.step_size=0.05 chain.stay_step_size=0.1 \
+        chain.noise=3 chain.noise_end=0.5 chain.gradient_clip=0 chain.clamp=0 replay.start=normal pool.chains=50 \
+        pool.long=10 pool.levels=9 loss.contrastive_below=2 score.target=velocity score.levels=5 \
+        score.sigma_max=3 score.from_noise=0.4 ema.decay=0.9",
 ];
 
 #[test]
@@ -103,14 +52,7 @@ fn whole_steps_match_the_reference_launch_by_launch() {
         for device in [Device::cpu(), common::gpu()] {
             for settings in VARIANTS {
                 let (config, dataset) = tiny(settings);
-                let mut trainer = Trainer::new(&device, &config, &dataset).await.unwrap();
-                for step in 0..3 {
-                    let report = trainer.compare_step().await.unwrap();
-                    assert!(
-                        report.first_mismatch().is_none(),
-                        "{device}, {settings:?}, step {step}:\n{report}"
-                    );
-                }
+                common::assert_steps_are_the_references(&device, &config, &dataset, settings).await;
             }
         }
     });
@@ -122,23 +64,11 @@ fn resumed_is_uninterrupted() {
     let path = folder.path().join("c.safetensors");
     pollster::block_on(async {
         for settings in VARIANTS {
-            let (config, dataset) = tiny(settings);
-            let device = Device::cpu();
-            let mut whole = Trainer::new(&device, &config, &dataset).await.unwrap();
-            let metrics = steps(&mut whole, &[7]).await;
-            let mut first = Trainer::new(&device, &config, &dataset).await.unwrap();
-            let mut parts = steps(&mut first, &[3, 1]).await;
-            checkpoint(&first).await.save(&path).unwrap();
-            let mut second =
-                Trainer::resume(&device, &path, Checkpoint::load(&path).unwrap(), &dataset).await.unwrap();
-            parts.extend(steps(&mut second, &[1, 2]).await);
-            assert_eq!(metrics, parts, "{settings:?}");
-            let (whole, second) = (bits(&checkpoint(&whole).await), bits(&checkpoint(&second).await));
-            assert!(whole == second, "{settings:?}");
+            let metrics = common::assert_resumes(&Device::cpu(), &tiny(settings), &path, settings).await;
             assert!(metrics.iter().all(|m| m.loss.is_finite()));
-            let is_mala = settings.contains(&"chain.form=mala");
+            let is_mala = settings.contains("chain.form=mala");
             let expected = |m: &StepMetrics| (m.acceptance > 0.0 && m.acceptance <= 1.0) == is_mala;
-            assert!(metrics.iter().all(expected), "{settings:?}: {metrics:?}");
+            assert!(metrics.iter().all(expected), "{settings}: {metrics:?}");
         }
     });
 }
@@ -147,7 +77,7 @@ fn resumed_is_uninterrupted() {
 #[test]
 fn persistent_chains_go_back_to_their_slots() {
     pollster::block_on(async {
-        let (config, dataset) = tiny(&["objective=pcd", "pcd.chains=50", "replay.start=normal"]);
+        let (config, dataset) = tiny("objective=pcd pcd.chains=50 replay.start=normal");
         let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         let features = trainer.network().input.len();
         let mut moved = vec![0; 50];
@@ -434,7 +364,7 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.safetensors");
     pollster::block_on(async {
-        let (config, dataset) = tiny(&["ema.decay=0.75", "adam.learning_rate=0.01"]);
+        let (config, dataset) = tiny("ema.decay=0.75 adam.learning_rate=0.01");
         let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         let mut average = common::to_f64(&trainer.model().await.unwrap().parameters);
         // (1 + t) / (10 + t) is less than 0.75 up to step 26.
@@ -459,7 +389,7 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
         assert_eq!(loaded.parameters, raw);
         assert_eq!(recipe, config);
         // Without an average both are the same.
-        let (config, dataset) = tiny(&[]);
+        let (config, dataset) = tiny("");
         let trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         checkpoint(&trainer).await.save(&path).unwrap();
         let (loaded, _) = Model::load_with_recipe(&path, None, Weights::Raw).unwrap();

@@ -11,8 +11,8 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::{Access, Kernel, Slope};
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingConfig, BufferId, ChainConfig, ExampleStorage, Launch, Layout, Plan, Target, TrainingData,
-    Words, annealing_plan, energy_plan, sampler_plan, training_plan,
+    AnnealingConfig, BufferId, ChainConfig, ExampleStorage, Launch, Layout, Plan, ProgramId, Target,
+    TrainingData, Words, annealing_plan, energy_plan, sampler_plan, training_plan,
 };
 use thalweg::recipe::presets::preset;
 use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
@@ -75,6 +75,20 @@ struct Program {
     outputs: Vec<&'static str>,
 }
 
+impl Program {
+    /// Inputs and outputs by name, separated by commas.
+    fn new(
+        name: &'static str,
+        plan: &Plan,
+        id: ProgramId,
+        inputs: &'static str,
+        outputs: &'static str,
+    ) -> Self {
+        let names = |list: &'static str| list.split(", ").filter(|name| !name.is_empty()).collect();
+        Self { name, launches: plan.programs[id.0].clone(), inputs: names(inputs), outputs: names(outputs) }
+    }
+}
+
 fn chain_config(steps: u32) -> ChainConfig {
     ChainConfig { steps, ..ChainConfig::default() }
 }
@@ -101,34 +115,26 @@ fn recipe(
 fn score_objectives() -> [ScoreObjective; 4] {
     let sliced = |directions, square| ScoreObjective::Sliced { probes: 2, directions, square };
     [
-        ScoreObjective::Denoising {
-            sigma: 0.1,
-            sigma_max: 1.0,
-            levels: 10,
-            target: ScoreTarget::Velocity,
-            from_noise: 0.0,
-            weight: 1.0,
-        },
+        common::denoising([0.1, 1.0], 10, ScoreTarget::Velocity, 0.0),
         ScoreObjective::Matching { probes: 3 },
         sliced(Directions::Normal, Square::Along),
         sliced(Directions::Signs, Square::Whole),
     ]
 }
 
-/// What the power iterations of spectral norms keep, of networks that have some.
-const VECTORS: &str = "spectral vectors";
-/// What a snapshot is of, and what holds it.
-const LIVE: [&str; 7] =
-    ["state", "parameters", "first moment", "second moment", "replay ring", "guard's memory", VECTORS];
-const SNAPSHOT: [&str; 7] = [
-    "snapshot of state",
-    "snapshot of parameters",
-    "snapshot of first moment",
-    "snapshot of second moment",
-    "snapshot of replay ring",
-    "snapshot of guard's memory",
-    "snapshot of spectral vectors",
-];
+/// What a snapshot is of, with what the power iterations of spectral norms keep; and what holds it.
+const LIVE: &str =
+    "state, parameters, first moment, second moment, replay ring, guard's memory, spectral vectors";
+const SNAPSHOT: &str = "snapshot of state, snapshot of parameters, snapshot of first moment, snapshot of second moment, \
+    snapshot of replay ring, snapshot of guard's memory, snapshot of spectral vectors";
+/// What a training step reads and writes, whatever its objective.
+const STEP: &str = "state, parameters, packed, first moment, second moment, guard's memory, spectral vectors";
+const STEPPED: &str = "state, metrics, parameters, packed, first moment, second moment";
+const PASS: &str = "parameters, packed, x";
+
+fn start(plan: &Plan, id: ProgramId) -> Program {
+    Program::new("start", plan, id, "parameters", "packed")
+}
 
 fn plans(
     network: &Network,
@@ -145,112 +151,42 @@ fn plans(
     let objective = score_objectives()[batch as usize % 4];
     let of_score = common::with_objective(base, objective);
     let score = objective.check(network).is_ok().then(|| training_plan(network, &of_score, &data, target));
-    let launches = |plan: &Plan, program: thalweg::plan::ProgramId| plan.programs[program.0].clone();
-    let start =
-        |launches| Program { name: "start", launches, inputs: vec!["parameters"], outputs: vec!["packed"] };
-    let pass = vec!["parameters", "packed", "x"];
+    let plan = &training.plan;
+    let mut step = Program::new("step", plan, training.step, STEP, STEPPED);
+    step.inputs.push("replay ring");
+    step.inputs.extend((!matches!(storage, ExampleStorage::Toy(_))).then_some("data"));
+    step.outputs.extend(["replay ring", "guard's memory"]);
+    let mut restore = Program::new("restore", plan, guard.restore, SNAPSHOT, LIVE);
+    restore.inputs.push("keep");
+    restore.outputs.push("packed");
     let of_training = vec![
-        start(launches(&training.plan, training.start)),
-        Program {
-            name: "step",
-            launches: launches(&training.plan, training.step),
-            inputs: [
-                "state",
-                "replay ring",
-                "parameters",
-                "packed",
-                "first moment",
-                "second moment",
-                VECTORS,
-                "guard's memory",
-            ]
-            .into_iter()
-            .chain((!matches!(storage, ExampleStorage::Toy(_))).then_some("data"))
-            .collect(),
-            outputs: vec![
-                "state",
-                "replay ring",
-                "metrics",
-                "parameters",
-                "packed",
-                "first moment",
-                "second moment",
-                "guard's memory",
-            ],
-        },
-        Program {
-            name: "check",
-            launches: launches(&training.plan, guard.check),
-            inputs: LIVE.to_vec(),
-            outputs: vec!["state", "guard's memory", "state counts", "keep"],
-        },
-        Program {
-            name: "keep",
-            launches: launches(&training.plan, guard.take_snapshot),
-            inputs: LIVE.to_vec(),
-            outputs: SNAPSHOT.to_vec(),
-        },
-        Program {
-            name: "restore",
-            launches: launches(&training.plan, guard.restore),
-            inputs: [&SNAPSHOT[..], &["keep"]].concat(),
-            outputs: [&LIVE[..], &["packed"]].concat(),
-        },
+        start(plan, training.start),
+        step,
+        Program::new("check", plan, guard.check, LIVE, "state, guard's memory, state counts, keep"),
+        Program::new("keep", plan, guard.take_snapshot, LIVE, SNAPSHOT),
+        restore,
     ];
-    let inputs = vec![
-        "state",
-        "data",
-        "parameters",
-        "packed",
-        "first moment",
-        "second moment",
-        "guard's memory",
-        "zeros",
-        VECTORS,
-    ];
-    let outputs = vec!["state", "metrics", "parameters", "packed", "first moment", "second moment"];
     let of_score = score.map(|score| {
-        let step =
-            Program { name: "score step", launches: launches(&score.plan, score.step), inputs, outputs };
-        let programs = vec![start(launches(&score.plan, score.start)), step];
+        let mut step = Program::new("score step", &score.plan, score.step, STEP, STEPPED);
+        step.inputs.extend(["data", "zeros"]);
+        let programs = vec![start(&score.plan, score.start), step];
         (score.plan, programs)
     });
     let mut of_sampler = vec![
-        start(launches(&sampler.plan, sampler.start)),
-        Program {
-            name: "noise",
-            launches: launches(&sampler.plan, sampler.noise),
-            inputs: vec!["state"],
-            outputs: vec!["x"],
-        },
-        Program {
-            name: "energies",
-            launches: launches(&sampler.plan, sampler.energies),
-            inputs: pass.clone(),
-            outputs: vec![],
-        },
+        start(&sampler.plan, sampler.start),
+        Program::new("noise", &sampler.plan, sampler.noise, "state", "x"),
+        Program::new("energies", &sampler.plan, sampler.energies, PASS, ""),
     ];
     for (steps, program) in &sampler.chains {
-        let launches = launches(&sampler.plan, *program);
-        let moves = launches.iter().filter(|l| matches!(&l.kernel, Kernel::Langevin(k) if k.moves)).count();
-        assert_eq!(moves, *steps as usize);
-        let inputs = [&pass[..], &["state"]].concat();
-        of_sampler.push(Program { name: "chain", launches, inputs, outputs: vec!["x"] });
+        let chain = Program::new("chain", &sampler.plan, *program, "parameters, packed, x, state", "x");
+        let is_move = |l: &&Launch| matches!(&l.kernel, Kernel::Langevin(k) if k.moves);
+        assert_eq!(chain.launches.iter().filter(is_move).count(), *steps as usize);
+        of_sampler.push(chain);
     }
     let of_energy = vec![
-        start(launches(&energy.plan, energy.start)),
-        Program {
-            name: "energies",
-            launches: launches(&energy.plan, energy.energies),
-            inputs: pass.clone(),
-            outputs: vec![],
-        },
-        Program {
-            name: "gradients",
-            launches: launches(&energy.plan, energy.gradients),
-            inputs: pass,
-            outputs: vec!["input gradient"],
-        },
+        start(&energy.plan, energy.start),
+        Program::new("energies", &energy.plan, energy.energies, PASS, ""),
+        Program::new("gradients", &energy.plan, energy.gradients, PASS, "input gradient"),
     ];
     let mut plans = of_objectives(network, target, batch, storage);
     plans.extend(of_score);
@@ -266,37 +202,32 @@ fn of_objectives(
     storage: ExampleStorage,
 ) -> Vec<(Plan, Vec<Program>)> {
     let mala = ChainConfig { form: Form::Mala, ..chain_config(3) };
-    let penalties = [
-        "objective=cd",
-        "cd.start=data",
-        "loss.smoothness=0.1",
-        "loss.weight_l2=0.1",
-        "ema.decay=0.9",
-        "chain.form=mala",
-    ];
-    let persistent = ["objective=pcd", "pcd.chains=100", "augment.probability=0.5", "augment.shift=1"];
-    let own = ["state", "parameters", "packed", "first moment", "second moment", "guard's memory"];
+    let penalties =
+        "objective=cd cd.start=data loss.smoothness=0.1 loss.weight_l2=0.1 ema.decay=0.9 chain.form=mala";
+    let persistent = "objective=pcd pcd.chains=100 augment.probability=0.5 augment.shift=1";
     let mut plans = Vec::new();
-    for (settings, more) in [(&penalties[..], "average"), (&persistent, "replay ring")] {
-        let (recipe, data) = recipe(network, batch, storage, settings);
+    for (settings, more) in [(penalties, "average"), (persistent, "replay ring")] {
+        let (recipe, data) = recipe(network, batch, storage, &settings.split(' ').collect::<Vec<_>>());
         let training = training_plan(network, &recipe, &data, target);
-        let launches = training.plan.programs[training.step.0].clone();
-        let inputs = [&own[..], &["data", "zeros", VECTORS, more]].concat();
-        let outputs = [&own[..], &["metrics", more]].concat();
-        plans.push((training.plan, vec![Program { name: "step", launches, inputs, outputs }]));
+        let mut step = Program::new("step", &training.plan, training.step, STEP, STEPPED);
+        step.inputs.extend(["data", "zeros", more]);
+        step.outputs.extend(["guard's memory", more]);
+        plans.push((training.plan, vec![step]));
     }
+    let count = |program: &Program, kernel: &str| {
+        program.launches.iter().filter(|l| l.kernel.name() == kernel).count()
+    };
     let sampler = sampler_plan(network, batch as usize, &mala, &[4], target);
-    let launches = sampler.plan.programs[sampler.chains[0].1.0].clone();
-    assert_eq!(launches.iter().filter(|l| l.kernel.name() == "mala_accept").count(), 5);
-    let inputs = vec!["parameters", "packed", "x", "state"];
-    plans.push((sampler.plan, vec![Program { name: "chain", launches, inputs, outputs: vec!["x"] }]));
-    let config = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: RUNGS };
-    let annealing = annealing_plan(network, (batch as usize, batch as usize), &config, &[4], target);
-    let launches = annealing.plan.programs[annealing.steps[0].1.0].clone();
-    assert_eq!(launches.iter().filter(|l| l.kernel.name() == "anneal_propose").count(), 9);
-    let inputs = vec!["parameters", "packed", "x", "state", "schedule", "base"];
-    let outputs = vec!["x", "record"];
-    plans.push((annealing.plan, vec![Program { name: "steps", launches, inputs, outputs }]));
+    let chain =
+        Program::new("chain", &sampler.plan, sampler.chains[0].1, "parameters, packed, x, state", "x");
+    assert_eq!(count(&chain, "mala_accept"), 5);
+    plans.push((sampler.plan, vec![chain]));
+    let numbers = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: RUNGS };
+    let annealing = annealing_plan(network, (batch as usize, batch as usize), &numbers, &[4], target);
+    let inputs = "parameters, packed, x, state, schedule, base";
+    let steps = Program::new("steps", &annealing.plan, annealing.steps[0].1, inputs, "x, record");
+    assert_eq!(count(&steps, "anneal_propose"), 9);
+    plans.push((annealing.plan, vec![steps]));
     plans
 }
 

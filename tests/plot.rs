@@ -1,5 +1,6 @@
 //! Plots: what they show, where it is on the page, and what a model's points come to.
 
+use crate::common::{rows_refused, unescaped_text};
 use image::{Rgb, RgbImage};
 use std::fs;
 use thalweg::data::{Images, Shape};
@@ -538,19 +539,11 @@ fn metrics_read_back_by_name_and_bad_files_say_where() {
     assert!(table.column("energy_fake").unwrap().iter().all(|v| v.is_nan()));
     assert_eq!(table.column("nothing"), None);
     assert_eq!(read("loss,step\r\n1,2\r\n").unwrap().column("step").unwrap(), [2.0]);
-    for (text, fact) in [
-        ("", "is empty"),
-        ("step,loss", "has no rows"),
-        ("step,loss\n", "has no rows"),
-        ("loss,energy\n1,2\n", "no column `step`"),
-        ("step,loss\n1,2\n2\n", "line 3 has 1 cells, but line 1 names 2 columns"),
-        ("step,loss\n1,2\n2,low\n", "line 3, column `loss`: `low` is not a number"),
-        ("step,loss\n1,2\n2,\n", "line 3, column `loss`: `` is not a number"),
-        ("\u{89}PNG\n", "no column `step`"),
-    ] {
-        let message = read(text).unwrap_err().to_string();
-        assert!(message.contains(fact) && message.contains("metrics.csv"), "{text:?}: {message}");
-    }
+    rows_refused("parsers.txt", "metrics", |text| {
+        let message = read(&unescaped_text(text)).err()?.to_string();
+        assert!(message.contains("metrics.csv"), "{message}");
+        Some(message)
+    });
     assert!(matches!(MetricsTable::read(folder.path().join("none.csv")), Err(Error::Io { .. })));
 }
 

@@ -3,10 +3,11 @@
 //!
 //! Everything runs in temporary folders on the CPU. What takes long is scaled down by options at the end of a command.
 
+use crate::common::{run, works};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use tempfile::TempDir;
 use thalweg::checkpoint::Weights;
@@ -65,20 +66,6 @@ fn quick(words: &[&str]) -> Vec<&'static str> {
         more.extend(["--set", "sample.steps=10", "--set", "sample.count=16"]);
     }
     more
-}
-
-fn run(folder: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-    command.current_dir(folder).args(words).stdin(Stdio::null()).output().unwrap()
-}
-
-/// Runs it; it must succeed. Its stdout.
-fn works(folder: &Path, words: &[&str]) -> String {
-    let output = run(folder, words);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{words:?}: {}\n{stdout}\n{stderr}", output.status);
-    stdout
 }
 
 /// Runs every command of a text in one folder; returns which they were, and the folder.

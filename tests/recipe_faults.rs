@@ -1,8 +1,7 @@
 //! Recipes as users make them: settings that have no effect are refused, the weights' average is of use from the start,
 //! energies do not drift where nothing holds them, and every step that is submitted is accounted for.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use crate::common::rows_refused;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, Images, Shape};
@@ -71,18 +70,6 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 async fn parameters(trainer: &Trainer) -> Vec<f32> {
     trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap()
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_thalweg")).current_dir(folder).args(arguments).output().unwrap()
-}
-
-/// What the command says, which must be refused.
-fn refused(folder: &Path, arguments: &[&str]) -> String {
-    let output = run(folder, arguments);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 // ---- settings without effect
@@ -202,41 +189,15 @@ fn what_users_give_without_effect_is_refused_in_any_order() {
         }
         made.finish()
     };
-    for (preset, settings, words) in [
-        (
-            "digits",
-            &["chain.steps=10"][..],
-            &["`chain.steps`", "objective=denoising-score-matching", "cd or pcd"][..],
-        ),
-        ("digits", &["train.epochs=5"], &["`train.epochs`", "train.steps=10000", "--epochs"]),
-        ("digits", &["score.probes=2"], &["`score.probes`", "sliced-score-matching"]),
-        ("digits", &["objective=replay", "score.sigma=0.3"], &["`score.sigma`", "objective=replay"]),
-        (
-            "mnist-small",
-            &["chain.temperature=2"],
-            &["`chain.temperature`", "chain.form=noise-first", "theory, mala"],
-        ),
-        ("mnist-small", &["chain.form=theory", "chain.noise=0.1"], &["`chain.noise`", "chain.form=theory"]),
-        ("mnist-small", &["chain.course=geometric"], &["`chain.course`", "chain.step_size_end=0"]),
-        (
-            "mnist-small",
-            &["schedule.factor=0.9"],
-            &["`schedule.factor`", "schedule.learning_rate=exponential"],
-        ),
-        ("mnist-small", &["augment.shift=2"], &["`augment.shift`", "augment.probability"]),
-        ("mnist-small", &["augment.probability=0.5"], &["`augment.probability`", "augment.shift"]),
-        ("mnist-small", &["pcd.chains=500"], &["`pcd.chains`", "objective=pcd"]),
-        ("mnist-small", &["loss.smoothness_noise=0.1"], &["`loss.smoothness_noise`", "loss.smoothness=0"]),
-        ("mnist-small", &["sample.temperature=2"], &["`sample.temperature`", "sample.form"]),
-        ("mlp", &["replay.fresh=0.1"], &["`replay.fresh`", "objective=pcd", "objective=replay"]),
-        ("mlp", &["augment.probability=1", "augment.flip=1"], &["augment", "for images"]),
-        ("mlp", &["guard.on_divergence=ignore", "guard.tries=1"], &["`guard.tries`", "rollback"]),
-    ] {
-        let reversed: Vec<&str> = settings.iter().rev().copied().collect();
-        for order in [settings, &reversed[..]] {
-            let text = finish(preset, order).unwrap_err().to_string();
-            assert!(words.iter().all(|word| text.contains(word)), "{order:?}: {text}");
-        }
+    for reversed in [false, true] {
+        rows_refused("settings.txt", "unused", |case| {
+            let (preset, settings) = case.split_once(' ').unwrap();
+            let mut settings: Vec<&str> = settings.split(' ').collect();
+            if reversed {
+                settings.reverse();
+            }
+            Some(finish(preset, &settings).err()?.to_string())
+        });
     }
     for settings in [
         &["chain.steps=10", "objective=cd"][..],
@@ -276,56 +237,6 @@ fn files_name_the_line_and_may_be_whole_recipes() {
     // On top of a preset of the file's own.
     let text = read("mlp", "preset = \"digits\"\n[replay]\nfresh = 0.5\n").unwrap_err().to_string();
     assert!(text.contains("line 3: setting `replay.fresh`"), "{text}");
-}
-
-#[test]
-fn the_command_refuses_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    std::fs::write(at.join("chains.toml"), "[chain]\nsteps = 10\n").unwrap();
-    for (options, words) in [
-        (
-            &["--set=chain.steps=10"][..],
-            &["setting `chain.steps`", "has no effect here", "objective=replay, cd or pcd"][..],
-        ),
-        (&["--config=chains.toml"], &["chains.toml: line 2", "`chain.steps`"]),
-        (&["--preset=mlp", "--set=replay.capacity=100"], &["`replay.capacity`", "objective=replay"]),
-        (&["--set=objective=cd", "--set=score.sigma=1"], &["`score.sigma`"]),
-        (
-            &["--on-divergence=ignore", "--set=guard.tries=2"],
-            &["`guard.tries`", "guard.on_divergence=ignore"],
-        ),
-        (&["--steps=5", "--set=train.epochs=2"], &["`train.epochs`", "train.steps=5"]),
-        (&["--set=adam.gradient_clip=1e-60"], &["`adam.gradient_clip`", "single precision", "1e-60"]),
-        (&["--preset=sequence"], &["`sequence` learns sequences", "[n, time, d]", "--data"]),
-        (&["--preset=sequence", "--data=rings:50"], &["`sequence` is for sequences", "points", "2x1x1"]),
-    ] {
-        let text = refused(at, &[&["train", "--device=cpu", "--out=run"], options].concat());
-        assert!(words.iter().all(|word| text.contains(word)), "{options:?}: {text}");
-        assert!(!at.join("run").exists(), "{options:?} left something");
-    }
-}
-
-#[test]
-fn sampling_refuses_options_without_effect() {
-    let folder = tempfile::tempdir().unwrap();
-    let sample =
-        ["sample", "--network=analytic:gaussian", "--device=cpu", "--count=2", "--steps=1", "--npy=x.npy"];
-    for (options, words) in [
-        (&["--noise=0.1"][..], &["--noise: has no effect here", "chain.form=mala", "noise-first"][..]),
-        (&["--form=theory", "--noise=0.1"], &["--noise", "chain.form=theory"]),
-        (
-            &["--form=noise-last", "--temperature=2"],
-            &["--temperature", "chain.form=noise-last", "theory, mala"],
-        ),
-    ] {
-        let text = refused(folder.path(), &[&sample[..], options].concat());
-        assert!(words.iter().all(|word| text.contains(word)), "{options:?}: {text}");
-    }
-    for options in [&["--form=noise-last", "--noise=0.1"][..], &["--temperature=2"]] {
-        let output = run(folder.path(), &[&sample[..], options].concat());
-        assert_eq!(output.status.code(), Some(0), "{options:?}");
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::common;
 use crate::uniformity;
 
 use all_plans::{all_plans, first_plans, kernels, lone_kernels, plans, preset_plans};
-use common::Failures;
+use common::{Failures, rows};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess, TypeInner};
@@ -380,66 +380,11 @@ fn broken_text_is_found() {
     assert_found(&Pipeline { source: two, ..whole }, "entry points");
 }
 
-/// `main`'s text, and whether its barriers are where all invocations come by.
-#[rustfmt::skip]
-const BARRIERS: &[(&str, bool)] = &[
-    ("workgroupBarrier();", true),
-    // By what.
-    ("if (N > 1u) { workgroupBarrier(); }", true),
-    ("if (params.rows[params.count].x > group.y && count.x == 3u) { workgroupBarrier(); }", true),
-    ("if (index < 7u) { workgroupBarrier(); }", false),
-    ("if (params.rows[index].x > 0u) { workgroupBarrier(); }", false),
-    ("if (id.x == 0u) { workgroupBarrier(); }", false),
-    ("if (data[0] == 0u) { workgroupBarrier(); }", false),
-    ("if (shared_word == 0u) { workgroupBarrier(); }", false),
-    ("let word = workgroupUniformLoad(&shared_word); if (word == 0u) { workgroupBarrier(); }", true),
-    ("if (index < 7u) { data[0] = workgroupUniformLoad(&shared_word); }", false),
-    ("switch (params.count) { case 1u: { workgroupBarrier(); } default: {} }", true),
-    ("switch (index) { case 1u: { workgroupBarrier(); } default: {} }", false),
-    ("switch (params.count) { case 1u: { if (index == 0u) { break; } workgroupBarrier(); } default: {} }", false),
-    ("switch (params.count) { case 1u: { if (index == 0u) { break; } } default: {} } workgroupBarrier();", true),
-    // Local variables.
-    ("var a = params.count; a += 2u; if (a > 3u) { workgroupBarrier(); }", true),
-    ("var a = params.count; if (a > 3u) { workgroupBarrier(); } a = index;", false), // too strict: it varies only later
-    ("var a = 0u; if (index == 0u) { a = 1u; } if (a > 3u) { workgroupBarrier(); }", false),
-    ("var a = array<u32, 4>(); a[index % 4u] = 1u; if (a[0] > 3u) { workgroupBarrier(); }", false),
-    ("var a = array<u32, 4>(); a[N % 4u] = 1u; if (a[0] > 3u) { workgroupBarrier(); }", true),
-    ("var a = 0u; put(&a, 1u); if (a > 3u) { workgroupBarrier(); }", false),
-    // A value that has gone through two variables: the second walk finds it.
-    ("var a = 0u; var b = 0u; for (var i = 0u; i < 3u; i++) { if (a > 0u) { workgroupBarrier(); } a = b; b = index; }", false),
-    // Loops.
-    ("for (var i = 0u; i < params.count; i++) { workgroupBarrier(); }", true),
-    ("for (var i = index; i < 9u; i++) { workgroupBarrier(); }", false),
-    ("for (var i = index; i < 9u; i++) {} workgroupBarrier();", true),
-    ("var a = 0u; for (var i = index; i < 9u; i++) { a++; } if (a > 0u) { workgroupBarrier(); }", false),
-    ("for (var i = 0u; i < 9u; i++) { workgroupBarrier(); if (index == i) { break; } }", false),
-    ("for (var i = 0u; i < 9u; i++) { if (index == i) { continue; } workgroupBarrier(); }", false),
-    ("for (var i = 0u; i < 9u; i++) { if (i == 4u) { continue; } workgroupBarrier(); }", true),
-    ("for (var i = 0u; i < 9u; i++) { for (var j = 0u; j < 9u; j++) { if (index == j) { break; } } workgroupBarrier(); }", true),
-    ("var i = 0u; loop { workgroupBarrier(); continuing { i++; break if i + index > 9u; } }", false),
-    ("var i = 0u; loop { workgroupBarrier(); continuing { i++; break if i > 9u; } }", true),
-    // Returns.
-    ("if (index == 7u) { return; } workgroupBarrier();", false),
-    ("if (N == 7u) { return; } workgroupBarrier();", true),
-    ("for (var i = 0u; i < 9u; i++) { if (index == i) { return; } } workgroupBarrier();", false),
-    // Functions.
-    ("meet(params.count);", true),
-    ("meet(index);", false),
-    ("meet_again(group.x);", true),
-    ("meet_again(index);", false),
-    ("meet(params.count); meet(index);", false),
-    ("if (index == 0u) { meet(params.count); }", false),
-    ("if (twice(params.count) > 3u) { workgroupBarrier(); }", true),
-    ("if (twice(index) > 3u) { workgroupBarrier(); }", false),
-    ("if (either(index) > 3u) { workgroupBarrier(); }", false),
-    ("leave(index); workgroupBarrier();", true),
-    ("if (data_word() > 3u) { workgroupBarrier(); }", false),
-];
-
 #[test]
 fn barriers_that_some_invocations_miss_are_found() {
     let mut failures = Failures::default();
-    for (text, whole) in BARRIERS {
+    for row in rows("barriers.txt", "barriers", &[]) {
+        let text = &row.case;
         let source = format!(
             "override N: u32 = 4u;
             struct Params {{ rows: array<vec4u, 9>, count: u32 }}
@@ -458,7 +403,8 @@ fn barriers_that_some_invocations_miss_are_found() {
                 @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) count: vec3u) {{ {text} }}"
         );
         let module = naga::front::wgsl::parse_str(&source).expect(text);
-        failures.check(barriers_are_uniform(&module) == *whole, || format!("whole is not {whole}: {text}"));
+        let found = if barriers_are_uniform(&module) { "met by all" } else { "missed by some" };
+        failures.check(row.words == [found], || format!("{} is {found}", row.place));
     }
     failures.assert_none();
 }

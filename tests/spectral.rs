@@ -3,19 +3,13 @@
 
 use crate::common;
 
-use common::{Rng, bits, checkpoint, steps};
+use common::{Rng, steps};
 use thalweg::checkpoint::Checkpoint;
-use thalweg::cpu::Isa;
-use thalweg::data::{Examples, Shape};
 use thalweg::device::{Device, Executor};
 use thalweg::kernels::spectral_input::Matrix;
 use thalweg::network::{Activation, Network};
 use thalweg::plan::{ExampleStorage, SpectralPlan, TrainingData, TrainingPlan, training_plan};
 use thalweg::{Dataset, Recipe, Trainer};
-
-fn devices() -> Vec<Device> {
-    Isa::available().into_iter().map(Device::Cpu).chain([common::gpu()]).collect()
-}
 
 /// Convolutions and dense layers of more rows than columns and the other way round; in each kind one without a bound.
 fn of_images(bound: f32) -> Network {
@@ -67,7 +61,7 @@ fn singular_value(matrix: &Matrix, parameters: &[f32]) -> f64 {
     norm
 }
 
-/// A machine with random parameters and random vectors, after some iterations; and the parameters.
+/// A executor with random parameters and random vectors, after some iterations; and the parameters.
 async fn iterated(device: &Device, network: &Network, times: usize) -> (Executor, TrainingPlan, Vec<f32>) {
     let (plan, spectral) = plan(network, device);
     let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
@@ -85,7 +79,7 @@ async fn iterated(device: &Device, network: &Network, times: usize) -> (Executor
 #[test]
 fn norms_are_the_largest_singular_values() {
     pollster::block_on(async {
-        for device in devices() {
+        for device in common::every_device() {
             for (network, n_matrices) in [(of_images(1e6), 4), (of_sequences(1e6), 8)] {
                 let (executor, plan, parameters) = iterated(&device, &network, 400).await;
                 let spectral = plan.spectral.unwrap();
@@ -106,7 +100,7 @@ fn norms_are_the_largest_singular_values() {
 #[test]
 fn what_is_beyond_its_bound_is_scaled_down_to_it() {
     pollster::block_on(async {
-        for device in devices() {
+        for device in common::every_device() {
             for network in [of_images(0.5), of_sequences(0.5)] {
                 let (executor, plan, before) = iterated(&device, &network, 400).await;
                 let after = executor.read_floats(plan.pass.parameters).await.unwrap();
@@ -134,7 +128,7 @@ fn what_is_beyond_its_bound_is_scaled_down_to_it() {
 fn what_has_no_norm_changes_nothing() {
     pollster::block_on(async {
         let network = Network::builder("one", [3, 1, 1]).dense(2).spectral(0.5).dense(1).build().unwrap();
-        for device in devices() {
+        for device in common::every_device() {
             for value in [0.0, 1e30, f32::INFINITY, f32::NAN] {
                 let (mut executor, plan, _) = iterated(&device, &network, 3).await;
                 let spectral = plan.spectral.unwrap();
@@ -161,15 +155,9 @@ fn run(bound: Option<f32>) -> (Recipe, Dataset) {
         layer(Network::builder("bounded", [1, 28, 28]).conv(6, 5).stride(3)).activation(Activation::Swish);
     let network = layer(network.dense(12)).activation(Activation::Swish);
     let network = layer(network.dense(1)).build().unwrap();
-    let mut config = Recipe { network: Some(network.spec()), ..Recipe::preset("mnist-small").unwrap() };
-    for setting in ["train.batch=16", "chain.steps=3", "adam.learning_rate=0.01", "seed=5", "ema.decay=0.9"] {
-        config.set(setting).unwrap();
-    }
-    let mut dataset = Dataset::open("digits").unwrap();
-    let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
-    images.bytes.truncate(64 * images.shape.len());
-    assert_eq!(images.shape, Shape { channels: 1, height: 28, width: 28 });
-    (config, dataset)
+    let base = Recipe { network: Some(network.spec()), ..Recipe::preset("mnist-small").unwrap() };
+    let settings = ["train.batch=16", "chain.steps=3", "adam.learning_rate=0.01", "seed=5", "ema.decay=0.9"];
+    (common::with(base, &settings), common::few_digits(64))
 }
 
 #[test]
@@ -210,11 +198,7 @@ fn whole_steps_match_the_reference_launch_by_launch() {
     pollster::block_on(async {
         for device in [Device::cpu(), common::gpu()] {
             let (config, dataset) = run(Some(0.6));
-            let mut trainer = Trainer::new(&device, &config, &dataset).await.unwrap();
-            for step in 0..3 {
-                let report = trainer.compare_step().await.unwrap();
-                assert!(report.first_mismatch().is_none(), "{device}, step {step}:\n{report}");
-            }
+            common::assert_steps_are_the_references(&device, &config, &dataset, "bounded").await;
         }
     });
 }
@@ -225,21 +209,11 @@ fn resumed_is_uninterrupted() {
     let path = folder.path().join("c.safetensors");
     pollster::block_on(async {
         for device in [Device::cpu(), common::gpu()] {
-            let (config, dataset) = run(Some(0.6));
-            let mut whole = Trainer::new(&device, &config, &dataset).await.unwrap();
-            let metrics = steps(&mut whole, &[7]).await;
-            let mut first = Trainer::new(&device, &config, &dataset).await.unwrap();
-            let mut parts = steps(&mut first, &[4]).await;
-            checkpoint(&first).await.save(&path).unwrap();
-            let saved = Checkpoint::load(&path).unwrap();
-            let mut second = Trainer::resume(&device, &path, saved, &dataset).await.unwrap();
-            parts.extend(steps(&mut second, &[3]).await);
-            assert_eq!(metrics, parts, "{device}");
-            assert!(bits(&checkpoint(&whole).await) == bits(&checkpoint(&second).await), "{device}");
-
+            let run = run(Some(0.6));
+            common::assert_resumes(&device, &run, &path, "bounded").await;
             let mut without = Checkpoint::load(&path).unwrap();
             assert!(without.tensors.remove("spectral.dense1.weight").is_some());
-            let error = Trainer::resume(&device, &path, without, &dataset).await.unwrap_err().to_string();
+            let error = Trainer::resume(&device, &path, without, &run.1).await.unwrap_err().to_string();
             assert!(error.contains("\"spectral.dense1.weight\" ([12]) is missing"), "{error}");
         }
     });

@@ -1,12 +1,12 @@
 //! What a user sees: texts that fit the terminal, how much is printed, and the first screen of a run.
 
+use crate::common::{PROGRAM, command, on_one_line, outcome, rows, texts};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-
+use std::process::{Command, Stdio};
 use thalweg::Recipe;
-use thalweg::checkpoint::{Checkpoint, Tensor};
+use thalweg::checkpoint::Checkpoint;
 use thalweg::recipe::{PRESETS, Setting};
 
 const COMMANDS: [&str; 9] =
@@ -25,17 +25,6 @@ const TINY: [&str; 8] = [
     "--steps=20",
 ];
 
-fn command(folder: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-    command.current_dir(folder).args(words).stdin(Stdio::null()).env_remove("COLUMNS");
-    command
-}
-
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (text(&output.stdout), text(&output.stderr))
-}
-
 /// Runs it; it must succeed. Its stdout and stderr.
 fn works(command: &mut Command) -> (String, String) {
     let output = command.output().unwrap();
@@ -51,10 +40,6 @@ fn too_long(text: &str, width: usize) -> Vec<&str> {
         !outside.trim().contains(' ')
     };
     text.lines().filter(|line| line.chars().count() > width && !is_one_piece(line)).collect()
-}
-
-fn without_blanks(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 // ---- help
@@ -90,7 +75,7 @@ fn help_fits_and_names_what_there_is_to_choose_from() {
     );
     assert!(stderr.lines().count() < 35, "{stderr}");
     let (help, _) = works(&mut command(folder.path(), &["--help"]));
-    let help = without_blanks(&help);
+    let help = on_one_line(&help);
     for fact in ["Exit codes", "0 success", "2 an error", "130", "143"] {
         assert!(help.contains(fact), "{fact}: {help}");
     }
@@ -107,13 +92,13 @@ fn settings_are_listed_by_section_with_allowed_values() {
         let (help, _) = works(&mut list);
         let width = columns.parse().unwrap_or(80).min(100);
         assert_eq!(too_long(&help, width), Vec::<&str>::new());
-        let plain = without_blanks(&help);
+        let plain = on_one_line(&help);
         let mut section = "";
         for Setting { name: key, value, doc, allowed, .. } in Recipe::preset(preset).unwrap().settings() {
             let line = help.lines().find(|line| line.split(' ').next() == Some(key));
             let line = line.unwrap_or_else(|| panic!("{key}\n{help}"));
             assert_eq!(line.split_whitespace().nth(1), Some(value.as_str()), "{key}");
-            let entry = without_blanks(&format!("{key} {value} {doc} [{allowed}]"));
+            let entry = on_one_line(&format!("{key} {value} {doc} [{allowed}]"));
             assert!(plain.contains(&entry), "{entry}\n{help}");
             let own = key.split_once('.').map_or("", |(section, _)| section);
             if own != section {
@@ -131,14 +116,44 @@ fn settings_are_listed_by_section_with_allowed_values() {
     }
 }
 
-// ---- the first screen
-
-/// Tensors, and metrics without the seconds.
-fn outcome(run: &Path) -> (BTreeMap<String, Tensor>, Vec<String>) {
-    let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
-    let rows = metrics.lines().map(|row| row.rsplit_once(',').unwrap().0.to_owned()).collect();
-    (Checkpoint::load(run.join("checkpoint.safetensors")).unwrap().tensors, rows)
+#[test]
+fn help_names_every_option_and_its_default() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in COMMANDS {
+        let help = works(&mut command(folder.path(), &[name, "--help"])).0;
+        // What stands between an option and the next.
+        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        let mut current = None;
+        for line in help.lines().skip_while(|line| *line != "Options:").skip(1) {
+            let start = line.trim_start();
+            let short = ["-h, ", "-q, ", "-v, "];
+            let start = short.iter().find_map(|short| start.strip_prefix(short)).unwrap_or(start);
+            if line.starts_with("  ") && line.len() - line.trim_start().len() < 8 && start.starts_with("--") {
+                current = start.split([' ', '=']).next().map(str::to_owned);
+            }
+            let text = found.entry(current.clone().unwrap_or_default()).or_default();
+            *text += &format!("{} ", line.trim());
+        }
+        for of_all in ["--help", "--quiet", "--verbose"] {
+            assert!(found.remove(of_all).is_some(), "{name}: no {of_all}\n{help}");
+        }
+        for row in rows("help.txt", name, &[]) {
+            let text = found.remove(&row.case).unwrap_or_else(|| panic!("{name}: no {}\n{help}", row.case));
+            assert!(text.contains(&row.words[0]), "{}: no `{}` in `{text}`", row.place, row.words[0]);
+        }
+        assert!(found.is_empty(), "{name}: options that this test does not know: {found:?}");
+    }
+    // What other options make of the preset's settings.
+    let list = ["train", "--preset=conv-pool", "--set", "help", "--set=chain.steps=7"];
+    let settings = works(&mut command(folder.path(), &list)).0;
+    let mut config = Recipe::preset("conv-pool").unwrap();
+    config.set("chain.steps=7").unwrap();
+    for Setting { name: key, value, .. } in config.settings() {
+        let line = settings.lines().find(|line| line.split(' ').next() == Some(key));
+        assert!(line.is_some_and(|l| l.split_whitespace().nth(1) == Some(&value)), "{key}: {settings}");
+    }
 }
+// ---- the first screen
 
 #[test]
 fn a_run_begins_with_what_differs_from_the_preset() {
@@ -147,7 +162,7 @@ fn a_run_begins_with_what_differs_from_the_preset() {
     let stdout = run(&["--seed=7"]);
     let screen: Vec<_> = stdout.lines().take_while(|line| !line.contains("epoch ")).collect();
     assert!(screen.len() <= 8, "{stdout}");
-    let first = without_blanks(&screen.join(" "));
+    let first = on_one_line(&screen.join(" "));
     for fact in [
         "Preset `mlp`",
         "seed=7",
@@ -250,8 +265,7 @@ fn quiet_prints_the_last_line_and_errors() {
 /// What a command prints on a terminal of so many columns, without colours and moves; `None` where there is no `script`.
 #[cfg(target_os = "linux")]
 fn on_terminal(folder: &Path, columns: usize, words: &[&str]) -> Option<String> {
-    let program = env!("CARGO_BIN_EXE_thalweg");
-    let line = format!("stty cols {columns} rows 24; exec '{program}' {}", words.join(" "));
+    let line = format!("stty cols {columns} rows 24; exec '{PROGRAM}' {}", words.join(" "));
     let mut script = Command::new("script");
     script.current_dir(folder).args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
     let output = script.env_remove("COLUMNS").env("TERM", "xterm").output().ok()?;

@@ -2,10 +2,9 @@
 //! a GPU; nothing but submissions in a run on a GPU; the last batch of an epoch; and that something is learnt.
 
 use std::path::Path;
-use std::sync::OnceLock;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, Images};
+use thalweg::data::Images;
 use thalweg::device::{Device, Executor};
 use thalweg::gpu::Counters;
 use thalweg::random::{Philox, Stream};
@@ -14,34 +13,17 @@ use thalweg::{Dataset, EnergyModel, Recipe, Trainer};
 
 use crate::common;
 
-use common::{bits, checkpoint, steps};
-
-fn gpu() -> Device {
-    static GPU: OnceLock<Device> = OnceLock::new();
-    GPU.get_or_init(common::gpu).clone()
-}
+use common::{bits, checkpoint, every_device, resumed, shared_gpu, steps};
 
 /// Batches of 20, of 50 images: each epoch has two whole steps and one of 10 images.
 const BATCH: usize = 20;
 const N_IMAGES: usize = 50;
 
 fn tiny() -> (Recipe, Dataset) {
-    let mut config = Recipe::preset("mnist-small").unwrap();
     // The ring comes round in five steps.
-    for setting in [
-        "train.batch=20",
-        "chain.steps=3",
-        "replay.capacity=110",
-        "replay.initial=20",
-        "replay.fresh=0.3",
-        "seed=7",
-    ] {
-        config.set(setting).unwrap();
-    }
-    let mut dataset = Dataset::open("digits").unwrap();
-    let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
-    images.bytes.truncate(N_IMAGES * images.shape.len());
-    (config, dataset)
+    let ring = ["replay.capacity=110", "replay.initial=20", "replay.fresh=0.3"];
+    let settings = [&ring[..], &["train.batch=20", "chain.steps=3", "seed=7"]].concat();
+    (common::small(&settings), common::few_digits(N_IMAGES))
 }
 
 fn assert_same(a: &Checkpoint, b: &Checkpoint, what: &str) {
@@ -51,12 +33,6 @@ fn assert_same(a: &Checkpoint, b: &Checkpoint, what: &str) {
         assert_eq!(*name, other, "{what}");
         assert!(*a == b, "{what}: {name} differs");
     }
-}
-
-fn devices() -> Vec<Device> {
-    let mut devices: Vec<Device> = Isa::available().into_iter().map(Device::Cpu).collect();
-    devices.push(gpu());
-    devices
 }
 
 /// The device whose chains are near the others' only, where it is there.
@@ -74,7 +50,7 @@ async fn run_tiny(device: &Device, pieces: &[u32]) -> (Checkpoint, Vec<StepMetri
 #[test]
 fn same_seed_same_bits() {
     pollster::block_on(async {
-        for device in devices().into_iter().chain(bf16()) {
+        for device in every_device().into_iter().chain(bf16()) {
             let (first, metrics) = run_tiny(&device, &[1, 1, 1, 1, 1, 1, 1]).await;
             let (second, again) = run_tiny(&device, &[2, 4, 1]).await;
             assert_same(&first, &second, &format!("{device}, twice"));
@@ -111,7 +87,7 @@ fn any_number_of_threads_same_bits() {
 fn resumed_is_uninterrupted() {
     let folder = tempfile::tempdir().unwrap();
     pollster::block_on(async {
-        for (i, device) in [Device::cpu(), gpu()].into_iter().chain(bf16()).enumerate() {
+        for (i, device) in [Device::cpu(), shared_gpu()].into_iter().chain(bf16()).enumerate() {
             // Stopped in the middle of the second epoch, and again just before the ring comes round.
             let (whole, metrics) = run_tiny(&device, &[1, 1, 1, 1, 1, 1, 1, 1, 1]).await;
             let (config, dataset) = tiny();
@@ -122,18 +98,13 @@ fn resumed_is_uninterrupted() {
                 let path = folder.path().join(format!("{i}-{stop}.safetensors"));
                 checkpoint(&trainer).await.save(&path).unwrap();
                 drop(trainer);
-                trainer = resume(&device, &path, &dataset).await;
+                trainer = resumed(&device, &path, &dataset).await;
                 parts.extend(steps(&mut trainer, pieces).await);
             }
             assert_same(&whole, &checkpoint(&trainer).await, &format!("{device}, resumed"));
             assert_eq!(metrics, parts, "{device}");
         }
     });
-}
-
-async fn resume(device: &Device, path: &Path, dataset: &Dataset) -> Trainer {
-    let checkpoint = Checkpoint::load(path).unwrap();
-    Trainer::resume(device, path, checkpoint, dataset).await.unwrap()
 }
 
 /// `ok = error <= tolerance`, so that NaN is not.
@@ -148,7 +119,7 @@ fn assert_close(value: f32, reference: f32, tolerance: f64, what: &str) {
 fn cpu_and_gpu_agree() {
     pollster::block_on(async {
         let (_, reference) = run_tiny(&Device::Cpu(Isa::Reference), &[1]).await;
-        for device in devices() {
+        for device in every_device() {
             let (_, metrics) = run_tiny(&device, &[1]).await;
             let (a, b) = (&metrics[0], &reference[0]);
             println!("{device}: {a:?}");
@@ -166,7 +137,7 @@ fn cpu_and_gpu_agree() {
 fn whole_steps_match_the_reference_launch_by_launch() {
     pollster::block_on(async {
         let (config, dataset) = tiny();
-        for device in devices().into_iter().skip(1) {
+        for device in every_device().into_iter().skip(1) {
             let mut trainer = Trainer::new(&device, &config, &dataset).await.unwrap();
             for step in 0..3 {
                 let report = trainer.compare_step().await.unwrap();
@@ -184,12 +155,8 @@ fn whole_steps_match_the_reference_launch_by_launch() {
 #[test]
 fn the_compare_command() {
     let run = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_thalweg"))
-            .arg("compare")
-            .args(arguments)
-            .output()
-            .unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        let output = common::run(Path::new("."), &[&["compare"], arguments].concat());
+        (output.status.code(), common::texts(&output).0)
     };
     let (code, table) = run(&["--device", "cpu", "--steps", "2", "--set", "train.batch=7"]);
     assert_eq!(code, Some(0), "{table}");
@@ -203,7 +170,7 @@ fn the_compare_command() {
 fn a_step_on_the_gpu_is_one_submission() {
     pollster::block_on(async {
         let (config, dataset) = tiny();
-        let mut trainer = Trainer::new(&gpu(), &config, &dataset).await.unwrap();
+        let mut trainer = Trainer::new(&shared_gpu(), &config, &dataset).await.unwrap();
         let counters = |trainer: &Trainer| match trainer.executor() {
             Executor::Gpu(executor) => executor.counters(),
             Executor::Cpu(_) => panic!("a GPU was asked for"),
@@ -234,7 +201,7 @@ fn a_step_on_the_gpu_is_one_submission() {
 fn short_batches_count_real_images_only() {
     pollster::block_on(async {
         let (config, dataset) = tiny();
-        for device in [Device::Cpu(Isa::Reference), Device::cpu(), gpu()] {
+        for device in [Device::Cpu(Isa::Reference), Device::cpu(), shared_gpu()] {
             let mut trainer = Trainer::new(&device, &config, &dataset).await.unwrap();
             let metrics = steps(&mut trainer, &[1, 1, 1]).await;
             let n_real = N_IMAGES % BATCH;
@@ -309,7 +276,7 @@ fn pinned_losses() {
             losses
         })
     };
-    let all: Vec<(Device, Vec<f32>)> = devices().into_iter().map(|d| (d.clone(), run(&d))).collect();
+    let all: Vec<(Device, Vec<f32>)> = every_device().into_iter().map(|d| (d.clone(), run(&d))).collect();
     for (device, losses) in &all {
         if cfg!(target_arch = "x86_64") && matches!(device, Device::Cpu(Isa::Plain)) {
             assert_eq!(*losses, PINNED, "{device}");

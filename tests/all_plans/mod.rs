@@ -65,14 +65,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
     let objectives = [
         ScoreObjective::Matching { probes: 2 },
         ScoreObjective::Sliced { probes: 2, directions: Directions::Signs, square: Square::Along },
-        ScoreObjective::Denoising {
-            sigma: 0.1,
-            sigma_max: 1.0,
-            levels: 10,
-            target: ScoreTarget::Score,
-            from_noise: 0.0,
-            weight: 1.0,
-        },
+        common::denoising([0.1, 1.0], 10, ScoreTarget::Score, 0.0),
     ];
     let anneal = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
     let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok());
@@ -151,14 +144,7 @@ pub fn preset_plans() -> Vec<(String, Plan)> {
 /// chains (`mnist-small`), by each path of theirs. `tile` is empty, or lanes, channels and pixels of another tile than
 /// [`Target::gpu`]'s.
 pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
-    let denoising = ScoreObjective::Denoising {
-        sigma: 0.1,
-        sigma_max: 5.0,
-        levels: 64,
-        target: ScoreTarget::Velocity,
-        from_noise: 0.0,
-        weight: 1.0,
-    };
+    let denoising = common::denoising([0.1, 5.0], 64, ScoreTarget::Velocity, 0.0);
     let mut all = Vec::new();
     for (name, score) in [("digits", Some(denoising)), ("mnist-small", None)] {
         let network = preset(name).unwrap();
