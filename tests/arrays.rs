@@ -250,21 +250,21 @@ fn arrays_of_every_type_are_read_alike() {
     let half: Vec<u8> =
         numbers.iter().flat_map(|n| half::f16::from_f32(f32::from(*n)).to_le_bytes()).collect();
     for (descr, bytes) in all.into_iter().chain([("'<f2'", half)]) {
-        let path = file(&folder, "a.npy", &npy_file(descr, "False", "(3, 2)", &bytes));
+        let path = file(&folder, "a.npy", npy_file(descr, "False", "(3, 2)", &bytes));
         let (points, _) = read(&path, &for_input(shape(2, 1, 1)));
         assert_eq!(points.values, [0.0, 1.0, 2.0, 3.0, 100.0, 127.0], "{descr}");
         // The same as pixels.
-        let path = file(&folder, "b.npy", &npy_file(descr, "False", "(3, 1, 1, 2)", &bytes));
+        let path = file(&folder, "b.npy", npy_file(descr, "False", "(3, 1, 1, 2)", &bytes));
         let (images, notes) = read(&path, &reading(Takes::Images));
         let expected: Vec<f32> = numbers.iter().map(|n| (f32::from(*n) - 127.5) / 127.5).collect();
         assert_eq!((images.shape, images.values), (shape(1, 1, 2), expected), "{descr}");
         assert_eq!(notes.contains("[0, 255]"), descr.contains('f'), "{descr}: {notes}");
         // Fortran order: the first index is the fastest.
-        let path = file(&folder, "c.npy", &npy_file(descr, "True", "(2, 3)", &bytes));
+        let path = file(&folder, "c.npy", npy_file(descr, "True", "(2, 3)", &bytes));
         let (points, _) = read(&path, &for_input(shape(3, 1, 1)));
         assert_eq!(points.values, [0.0, 2.0, 100.0, 1.0, 3.0, 127.0], "{descr}");
     }
-    let path = file(&folder, "b.npy", &npy_file("'|b1'", "False", "(2, 1, 2)", &[0, 1, 1, 0]));
+    let path = file(&folder, "b.npy", npy_file("'|b1'", "False", "(2, 1, 2)", &[0, 1, 1, 0]));
     let (images, notes) = read(&path, &reading(Takes::Images));
     assert_eq!((images.values, notes.contains("black and white")), (vec![-1.0, 1.0, 1.0, -1.0], true));
     let signed = [-1_i64, 1, 1, 0].map(i64::to_le_bytes).concat();
@@ -287,11 +287,11 @@ fn advice_on_types_is_not_refused_next() {
     }
     rows_refused("parsers.txt", "npy shapes", |case| message(&Reading::default(), case));
     let wide: Vec<u8> = [0_u16, 1, 4095, 7].iter().flat_map(|v| v.to_le_bytes()).collect();
-    let path = file(&folder, "a.npy", &npy_file("'<u2'", "False", "(1, 2, 2)", &wide));
+    let path = file(&folder, "a.npy", npy_file("'<u2'", "False", "(1, 2, 2)", &wide));
     refused(&path, &reading(Takes::Images), &["4095", "[0, 1, 0]", "astype('uint8')"]);
     refused(&fixture("huge_float64.npy"), &Reading::default(), &["1e300", "32-bit"]);
     let nan: Vec<u8> = [0.5, f64::NAN].iter().flat_map(|v| v.to_le_bytes()).collect();
-    let path = file(&folder, "a.npy", &npy_file("'<f8'", "True", "(1, 2)", &nan));
+    let path = file(&folder, "a.npy", npy_file("'<f8'", "True", "(1, 2)", &nan));
     refused(&path, &Reading::default(), &["NaN", "[0, 1]"]);
 }
 
@@ -299,7 +299,7 @@ fn advice_on_types_is_not_refused_next() {
 fn shapes_are_what_the_network_takes() {
     let folder = tempfile::tempdir().unwrap();
     let values: Vec<f32> = (0..24).map(|i| i as f32 / 12.0 - 1.0).collect();
-    let path = file(&folder, "nhw.npy", &npy_file("'<f4'", "False", "(2, 3, 4)", &le(&values)));
+    let path = file(&folder, "nhw.npy", npy_file("'<f4'", "False", "(2, 3, 4)", &le(&values)));
     for takes in [Takes::Images, Takes::Sequences, Takes::Anything] {
         let (found, notes) = read(&path, &reading(takes));
         let expected = if takes == Takes::Images { shape(1, 3, 4) } else { shape(4, 1, 3) };
@@ -307,12 +307,12 @@ fn shapes_are_what_the_network_takes() {
         assert_eq!(notes.contains("understood as sequences"), takes == Takes::Anything, "{notes}");
     }
     refused(&path, &reading(Takes::Points), &["[2, 3, 4]", "[n, d]", "reshape"]);
-    let bytes = file(&folder, "bytes.npy", &npy_file("'|u1'", "False", "(2, 3, 4)", &[9; 24]));
+    let bytes = file(&folder, "bytes.npy", npy_file("'|u1'", "False", "(2, 3, 4)", &[9; 24]));
     assert_eq!(read(&bytes, &Reading::default()).0.shape, shape(1, 3, 4));
     assert_eq!(read(&bytes, &reading(Takes::Sequences)).0.shape, shape(4, 1, 3));
 
     // Channels last, where they can be told; two and four of them.
-    let path = file(&folder, "last.npy", &npy_file("'<f4'", "False", "(2, 2, 2, 3)", &le(&values)));
+    let path = file(&folder, "last.npy", npy_file("'<f4'", "False", "(2, 2, 2, 3)", &le(&values)));
     for reading in [for_input(shape(3, 2, 2)), reading(Takes::Images)] {
         let (found, notes) = read(&path, &reading);
         assert_eq!(found.shape, shape(3, 2, 2));
@@ -322,14 +322,14 @@ fn shapes_are_what_the_network_takes() {
     let (found, notes) = read(&path, &for_input(shape(2, 2, 3)));
     assert_eq!((found.shape, &found.values, &notes[..]), (shape(2, 2, 3), &values, ""));
     refused(&path, &for_input(shape(1, 28, 28)), &["[2, 2, 2, 3]", "1x28x28"]);
-    let path = file(&folder, "four.npy", &npy_file("'<f4'", "False", "(1, 4, 2, 3)", &le(&values)));
+    let path = file(&folder, "four.npy", npy_file("'<f4'", "False", "(1, 4, 2, 3)", &le(&values)));
     assert_eq!(read(&path, &for_input(shape(4, 2, 3))).0.values, values);
     assert_eq!(read(&path, &reading(Takes::Images)).0.shape, shape(3, 4, 2));
 
     // Flat images, single numbers, single rows, nothing.
-    let path = file(&folder, "flat.npy", &npy_file("'<f4'", "False", "(6, 4)", &le(&values)));
+    let path = file(&folder, "flat.npy", npy_file("'<f4'", "False", "(6, 4)", &le(&values)));
     refused(&path, &reading(Takes::Images), &["array.reshape(6, 1, 2, 2)", "mlp"]);
-    let mnist = file(&folder, "mnist.npy", &npy_file("'|u1'", "False", "(2, 784)", &[7; 1568]));
+    let mnist = file(&folder, "mnist.npy", npy_file("'|u1'", "False", "(2, 784)", &[7; 1568]));
     for trains in [false, true] {
         let reading = Reading { trains, ..reading(Takes::Images) };
         refused(&mnist, &reading, &["array.reshape(2, 1, 28, 28)"]);
@@ -346,7 +346,7 @@ fn shapes_are_what_the_network_takes() {
             }
         }
     }
-    let path = file(&folder, "fortran.npy", &npy_file("'<f4'", "True", "(2, 2, 2, 3)", &le(&turned)));
+    let path = file(&folder, "fortran.npy", npy_file("'<f4'", "True", "(2, 2, 2, 3)", &le(&turned)));
     assert_eq!(read(&path, &for_input(shape(2, 2, 3))).0.values, values);
 }
 
@@ -355,7 +355,7 @@ fn ranges_of_float_images() {
     let folder = tempfile::tempdir().unwrap();
     let put = |values: &[f32]| {
         let dims = format!("({}, 1, 1)", values.len());
-        file(&folder, "a.npy", &npy_file("'<f4'", "False", &dims, &le(values)))
+        file(&folder, "a.npy", npy_file("'<f4'", "False", &dims, &le(values)))
     };
     let images = reading(Takes::Images);
     let auto = |values: &[f32]| read(&put(values), &images);
@@ -397,7 +397,7 @@ fn archives_of_arrays() {
     let pixels =
         |n: usize, level: u8| npy_file("'|u1'", "False", &format!("({n}, 2, 2)"), &vec![level; 4 * n]);
     let labels = |n: usize| npy_file("'<i8'", "False", &format!("({n},)"), &vec![0; 8 * n]);
-    let path = |name: &str, arrays: &[(&str, Vec<u8>)]| file(&folder, name, &npz_file(arrays));
+    let path = |name: &str, arrays: &[(&str, Vec<u8>)]| file(&folder, name, npz_file(arrays));
     let open = |path: &Path| Dataset::open_for(path.to_str().unwrap(), &reading(Takes::Images));
     for (train, test) in [
         ("x_train", "x_test"),
@@ -462,8 +462,8 @@ fn memory_is_taken_for_what_is_there() {
         &reading(Takes::Images),
         &["truncated", "promise 3136000000"],
     );
-    refused(&file(&folder, "short.npy.gz", &gzip(&header)), &reading(Takes::Images), &["short.npy.gz"]);
-    let sparse = file(&folder, "sparse.npy", &npy_file("'<f4'", "False", "(1000000, 64, 64)", &[]));
+    refused(&file(&folder, "short.npy.gz", gzip(&header)), &reading(Takes::Images), &["short.npy.gz"]);
+    let sparse = file(&folder, "sparse.npy", npy_file("'<f4'", "False", "(1000000, 64, 64)", &[]));
     fs::File::options().append(true).open(&sparse).unwrap().set_len(16 << 30).unwrap();
     refused(&sparse, &reading(Takes::Images), &["at most"]);
     let header = npy_file("'<f4'", "False", "(1000000, 32, 32)", &[]);
@@ -536,7 +536,7 @@ fn all_commands_speak_the_units_of_the_data() {
     // Samples are in the data's units, and come back from there.
     let model = "--model=whole/checkpoint.safetensors";
     works(folder.path(), &["sample", model, "--device=cpu", "--count=200", "--npy=s.npy", "--out=s.png"]);
-    let samples = read_npy(&at("s.npy")).1;
+    let samples = read_npy(at("s.npy")).1;
     let mean = |column: usize| samples.iter().skip(column).step_by(2).sum::<f32>() / 200.0;
     assert!(mean(1) > 20.0 && mean(1) < 120.0 && mean(0).abs() < 12.0, "{} {}", mean(0), mean(1));
     works(
@@ -552,7 +552,7 @@ fn all_commands_speak_the_units_of_the_data() {
             "--out=t.png",
         ],
     );
-    for (a, b) in samples.iter().zip(read_npy(&at("t.npy")).1) {
+    for (a, b) in samples.iter().zip(read_npy(at("t.npy")).1) {
         assert!((a - b).abs() <= 1e-5 * a.abs().max(1.0), "{a} {b}");
     }
     // Energies are those of the standardised points, by the same weights without `mean` and `deviation`; gradients go by
@@ -561,14 +561,14 @@ fn all_commands_speak_the_units_of_the_data() {
         folder.path(),
         &["energy", model, "--device=cpu", "--input=geyser.csv", "--out=e.npy", "--gradient=g.npy"],
     );
-    let (energies, gradient) = (read_npy(&at("e.npy")).1, read_npy(&at("g.npy")).1);
+    let (energies, gradient) = (read_npy(at("e.npy")).1, read_npy(at("g.npy")).1);
     let (points, _) = read(&at("geyser.csv"), &Reading::default());
     let step = 0.05;
     let mut moved = points.clone();
     moved.values.iter_mut().skip(1).step_by(2).for_each(|v| *v += step);
     npy::write_f32(at("moved.npy"), &[moved.count(), 2], &moved.values).unwrap();
     works(folder.path(), &["energy", model, "--device=cpu", "--input=moved.npy", "--out=m.npy"]);
-    let by_steps: f32 = read_npy(&at("m.npy")).1.iter().zip(&energies).map(|(a, b)| (a - b) / step).sum();
+    let by_steps: f32 = read_npy(at("m.npy")).1.iter().zip(&energies).map(|(a, b)| (a - b) / step).sum();
     let by_gradient: f32 = gradient.iter().skip(1).step_by(2).sum();
     assert!((by_steps - by_gradient).abs() < 0.1 * by_gradient.abs().max(0.5), "{by_steps} {by_gradient}");
     // Annealed importance sampling does not map points to the network's units, and says so.
@@ -632,7 +632,7 @@ fn what_a_command_writes_the_others_read() {
         folder.path(),
         &["sample", model, "--device=cpu", "--count=4", "--steps=2", "--npy=s.npy", "--out=s.png"],
     );
-    let samples = read_npy(&at("s.npy")).1;
+    let samples = read_npy(at("s.npy")).1;
     assert!(samples.iter().any(|v| v.abs() > 1.1), "no sample leaves [-1, 1], so that nothing is tested");
     works(folder.path(), &["energy", model, "--device=cpu", "--input=s.npy"]);
     works(
@@ -648,5 +648,5 @@ fn what_a_command_writes_the_others_read() {
             "--out=t.png",
         ],
     );
-    assert_eq!(samples, read_npy(&at("t.npy")).1);
+    assert_eq!(samples, read_npy(at("t.npy")).1);
 }

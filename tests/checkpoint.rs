@@ -226,7 +226,7 @@ fn damage() {
     let both = |a: String, b: String| safetensors(format!("{{{a},{b}}}"), &[0; 8]);
     rows_refused("parsers.txt", "safetensors", |case| {
         let (listing, n) = case.rsplit_once(" ; ").unwrap();
-        Some(message_of(&safetensors(unescaped(listing), &content(n)))?)
+        message_of(&safetensors(unescaped(listing), &content(n)))
     });
     read(&both(tensor("a", "[1]", 4, 8), tensor("b", "[1]", 0, 4))).unwrap();
     let long = "n".repeat(1_000_000);

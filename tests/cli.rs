@@ -63,7 +63,7 @@ fn energies_of_png_folders_and_idx_folders() {
         image::save_buffer(path, images.image(ix), 28, 28, image::ExtendedColorType::L8).unwrap();
     }
     fs::create_dir(folder.path().join("idx")).unwrap();
-    let file = gzip(&idx(0x803, &[3, 28, 28], &images.bytes));
+    let file = gzip(idx(0x803, &[3, 28, 28], &images.bytes));
     fs::write(folder.path().join("idx/t10k-images-idx3-ubyte.gz"), file).unwrap();
 
     let base = ["energy", "--model", weights(), "--network=mnist-small", "--device=cpu"];

@@ -143,7 +143,7 @@ fn idx_trailing_garbage() {
 
 #[test]
 fn idx_corrupt_gzip() {
-    let mut packed = gzip(&idx_images(3, 4, 5));
+    let mut packed = gzip(idx_images(3, 4, 5));
     let checksum = packed.len() - 8;
     packed[checksum] ^= 1;
     assert_idx_fails(&packed, &["corrupt gzip"]);
@@ -164,17 +164,17 @@ fn npy_reads_floats_of_either_byte_order_and_bytes() {
         ("'>f4'", "(2, 1, 3, 1)", &be),
         ("\"<f4\"", "[2,3,1]", &le(&values)),
     ] {
-        let (_folder, path) = put("a.npy", &npy_file(descr, "False", shape, bytes));
+        let (_folder, path) = put("a.npy", npy_file(descr, "False", shape, bytes));
         assert_eq!(data::read_images(&path).unwrap(), expected);
     }
     let (_folder, path) =
-        put("named.anything", &npy_file("'|u1'", "False", "(1, 3, 1, 2)", &[0, 255, 1, 2, 3, 4]));
+        put("named.anything", npy_file("'|u1'", "False", "(1, 3, 1, 2)", &[0, 255, 1, 2, 3, 4]));
     let bytes = ByteImages { shape: shape(3, 1, 2), bytes: vec![0, 255, 1, 2, 3, 4] };
     assert_eq!(data::read_images(&path).unwrap(), bytes.to_images());
     // Version 2 has a longer length field.
     let header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1, 2)}";
     let (_folder, path) =
-        put("v2.npy", &npy_raw(&[2, 0], &(header.len() as u32).to_le_bytes(), header, &[0, 255]));
+        put("v2.npy", npy_raw(&[2, 0], &(header.len() as u32).to_le_bytes(), header, &[0, 255]));
     assert_eq!(data::read_images(&path).unwrap().values, [-1.0, 1.0]);
 }
 
@@ -366,7 +366,7 @@ fn folder_of_idx_files() {
     );
 
     for name in ["train-images-idx3-ubyte", "train-images.idx3-ubyte.gz"] {
-        put(name, &gzip(&idx_images(25, 2, 3)));
+        put(name, &gzip(idx_images(25, 2, 3)));
         let alone = Dataset::open(dir).unwrap();
         assert_eq!((alone.train.count(), alone.held_out.count()), (23, 2));
         let last: Vec<f32> = (138..150).map(data::byte_to_value).collect();
@@ -391,18 +391,18 @@ fn folder_of_idx_files() {
 #[test]
 fn one_file_as_a_data_set() {
     let open = |path: &Path| Dataset::open(path.to_str().unwrap());
-    let (_folder, path) = put("a.idx", &idx_images(20, 2, 3));
+    let (_folder, path) = put("a.idx", idx_images(20, 2, 3));
     let set = open(&path).unwrap();
     assert_eq!((set.train.count(), set.held_out.count()), (18, 2));
-    let (_folder, path) = put("a.npy", &npy_file("'|u1'", "False", "(5, 3, 1, 1)", &[0; 15]));
+    let (_folder, path) = put("a.npy", npy_file("'|u1'", "False", "(5, 3, 1, 1)", &[0; 15]));
     let set = open(&path).unwrap();
     assert_eq!((set.train.count(), set.held_out.count(), set.train.shape()), (4, 1, shape(3, 1, 1)));
 
-    let (_folder, path) = put("one.idx", &idx_images(1, 2, 3));
+    let (_folder, path) = put("one.idx", idx_images(1, 2, 3));
     assert_says(open(&path), &path, &["at least 2"]);
     let (_folder, path) = put("a.png", b"\x89PNG");
     assert_says(open(&path), &path, &["one picture", "IDX"]);
-    let (_folder, path) = put("labels.gz", &gzip(&file_of(0x801, &[3], &[1, 2, 3])));
+    let (_folder, path) = put("labels.gz", gzip(file_of(0x801, &[3], &[1, 2, 3])));
     assert_says(open(&path), &path, &["holds labels", "not images"]);
     let (_folder, path) = put("words.txt", b"some words");
     assert_says(open(&path), &path, &["no rows of numbers"]);
@@ -424,7 +424,7 @@ fn npy_of_points_and_sequences() {
     let values: Vec<f32> = (0..24).map(|i| i as f32 * 10.0 - 100.0).collect();
     let wide: Vec<u8> = values.iter().flat_map(|v| f64::from(*v).to_be_bytes()).collect();
     for (descr, bytes) in [("'<f4'", le(&values)), ("'>f8'", wide)] {
-        let (_folder, path) = put("a.npy", &npy_file(descr, "False", "(12, 2)", &bytes));
+        let (_folder, path) = put("a.npy", npy_file(descr, "False", "(12, 2)", &bytes));
         let set = open(&path).unwrap();
         let Examples::Floats(train) = &set.train else { panic!("{set:?}") };
         assert_eq!((train.shape, train.count(), set.held_out.count()), (shape(2, 1, 1), 11, 1));
@@ -432,7 +432,7 @@ fn npy_of_points_and_sequences() {
         assert_eq!(data::read_points(&path).unwrap().values, values);
 
         // [n, time, d]: a channel's moments lie side by side in memory, and a moment's channels in the file.
-        let (_folder, path) = put("a.npy", &npy_file(descr, "False", "(2, 4, 3)", &bytes));
+        let (_folder, path) = put("a.npy", npy_file(descr, "False", "(2, 4, 3)", &bytes));
         let sequences = data::read_points(&path).unwrap();
         assert_eq!(sequences.shape, shape(3, 1, 4));
         for (n, time, d) in [(0, 0, 0), (0, 1, 0), (0, 3, 2), (1, 2, 1)] {
@@ -441,7 +441,7 @@ fn npy_of_points_and_sequences() {
         assert_eq!(npy::swap(&sequences.values, 3, 4), values);
     }
     // Four dimensions are images, of floats as well.
-    let (_folder, path) = put("a.npy", &npy_file("'<f4'", "False", "(2, 1, 2, 2)", &le(&[0.5; 8])));
+    let (_folder, path) = put("a.npy", npy_file("'<f4'", "False", "(2, 1, 2, 2)", &le(&[0.5; 8])));
     let set = open(&path).unwrap();
     assert!(matches!(&set.train, Examples::Floats(images) if images.shape == shape(1, 2, 2)));
     assert_says(data::read_points(&path), &path, &["holds images", "CSV"]);

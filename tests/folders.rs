@@ -119,7 +119,7 @@ fn idx_files_under_any_of_their_names() {
             let labels = train.replace("images", "labels").replace("idx3", "idx1");
             std::fs::write(place.join(labels), idx_file(8, &[3], &[1, 2, 3])).unwrap();
             std::fs::write(place.join(train), images(5, 1)).unwrap();
-            std::fs::write(place.join(test), gzip(&images(3, 2))).unwrap();
+            std::fs::write(place.join(test), gzip(images(3, 2))).unwrap();
             let set = open(folder.path()).unwrap();
             assert_eq!((set.train.count(), set.held_out.count()), (5, 3), "{below}/{train}");
             assert_eq!(images_for(folder.path()).unwrap().0.count(), 3);
@@ -147,16 +147,16 @@ fn idx_files_under_any_of_their_names() {
 fn cifar_100_and_packed_batches() {
     let record = |labels: &[u8], byte: u8| [labels, &[byte; 3072]].concat();
     let folder = tempfile::tempdir().unwrap();
-    file(&folder, "train.bin", &[record(&[19, 99], 5), record(&[0, 0], 6)].concat());
-    file(&folder, "test.bin", &record(&[3, 40], 7));
+    file(&folder, "train.bin", [record(&[19, 99], 5), record(&[0, 0], 6)].concat());
+    file(&folder, "test.bin", record(&[3, 40], 7));
     let set = open(folder.path()).unwrap();
     assert_eq!((levels(&set.train.to_images()), levels(&set.held_out)), (vec![5, 6], vec![7]));
-    file(&folder, "train.bin", &record(&[20, 0], 5));
+    file(&folder, "train.bin", record(&[20, 0], 5));
     assert_says(open(folder.path()), &["train.bin"]);
     let root = tempfile::tempdir().unwrap();
     let batches = root.path().join("cifar-10-batches-bin");
     std::fs::create_dir(&batches).unwrap();
-    std::fs::write(batches.join("data_batch_1.bin.gz"), gzip(&[record(&[1], 8), record(&[2], 9)].concat()))
+    std::fs::write(batches.join("data_batch_1.bin.gz"), gzip([record(&[1], 8), record(&[2], 9)].concat()))
         .unwrap();
     assert_eq!(levels(&open(root.path()).unwrap().held_out), [9]);
 }

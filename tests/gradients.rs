@@ -81,15 +81,19 @@ fn images(rng: &mut Rng, n: usize, len: usize) -> Vec<Vec<f64>> {
     (0..n).map(|_| rng.signeds(len)).collect()
 }
 
+type Forward<'a> = &'a dyn Fn(&[f64], &[f64], &[f64], &mut [f64], &mut [f64]);
+type Backward<'a> = &'a dyn Fn(Slope, [&[f64]; 3], &mut [f64]);
+type WeightGradient<'a> = &'a dyn Fn(&[f64], &[f64], &mut [f64]);
+
 /// A layer's three kernels: shapes as `[channels, values]`, the packings of both ways, and the twins.
 struct Kernels<'a> {
     lanes: u32,
     input: [usize; 2],
     output: [usize; 2],
     packings: [Packing; 2],
-    forward: &'a dyn Fn(&[f64], &[f64], &[f64], &mut [f64], &mut [f64]),
-    backward: &'a dyn Fn(Slope, [&[f64]; 3], &mut [f64]),
-    weight_gradient: &'a dyn Fn(&[f64], &[f64], &mut [f64]),
+    forward: Forward<'a>,
+    backward: Backward<'a>,
+    weight_gradient: WeightGradient<'a>,
 }
 
 /// The blocks that weight gradients are of.

@@ -116,8 +116,8 @@ fn gzip_of_many_members_and_padding() {
 #[test]
 fn nothing_unpacks_beyond_its_bound() {
     let folder = tempfile::tempdir().unwrap();
-    let packed = file(&folder, "a.gz", &gzip(&[0; 100_000]));
-    let plain = file(&folder, "a", &[0; 100_000]);
+    let packed = file(&folder, "a.gz", gzip([0; 100_000]));
+    let plain = file(&folder, "a", [0; 100_000]);
     for path in [&packed, &plain] {
         assert_eq!(Source::open(path, 100_000).unwrap().read_all().unwrap().len(), 100_000);
     }
@@ -125,7 +125,7 @@ fn nothing_unpacks_beyond_its_bound() {
     assert_says(source.read_all(), &["unpacks to more than"]);
     assert_says(Source::open(&plain, 99_999), &["is 100000 bytes long; at most 99999 are read"]);
     // A thousand times its size.
-    let bomb = file(&folder, "bomb.gz", &gzip(&vec![0; 70 << 20]));
+    let bomb = file(&folder, "bomb.gz", gzip(vec![0; 70 << 20]));
     let mut source = Source::open(&bomb, 4 << 30).unwrap();
     assert_says(source.check_promise(70 << 20), &["unpacks to more than 64 MiB", "gunzip"]);
     let mut buffer = vec![0; 1 << 20];
@@ -379,11 +379,11 @@ fn grey_is_what_a_whole_set_is() {
 fn large_pictures_are_refused_before_they_are_decoded() {
     let folder = tempfile::tempdir().unwrap();
     let row = vec![0; 20_000];
-    let bomb = file(&folder, "bomb.png", &png([20_000, 20_000], 8, 0, &[], &vec![&row[..]; 20_000]));
+    let bomb = file(&folder, "bomb.png", png([20_000, 20_000], 8, 0, &[], &vec![&row[..]; 20_000]));
     assert!(std::fs::metadata(&bomb).unwrap().len() < 500_000);
     assert_says(images_for(&bomb), &["bomb.png", "20000x20000 pixels", "scale or crop"]);
     assert_says(images_for(folder.path()), &["bomb.png", "20000x20000 pixels"]);
-    let lying = file(&folder, "lying.png", &png([4000, 4000], 8, 2, &[], &[&[0; 30]]));
+    let lying = file(&folder, "lying.png", png([4000, 4000], 8, 2, &[], &[&[0; 30]]));
     assert_says(images_for(&lying), &["4000x4000", "can't hold"]);
     let reading = Reading { takes: Takes::Images, input: Some(shape(1, 28, 28)), ..Reading::default() };
     GrayImage::new(29, 3).save(folder.path().join("wide.png")).unwrap();
@@ -413,7 +413,7 @@ fn emnist_is_put_upright() {
     let bytes = idx_file(8, &[2, 2, 2], &[1, 2, 3, 4, 5, 6, 7, 8]);
     let plain = file(&folder, "train-images-idx3-ubyte", &bytes);
     assert_eq!(idx::read_images(plain).unwrap().bytes, [1, 2, 3, 4, 5, 6, 7, 8]);
-    let path = file(&folder, "emnist-mnist-train-images-idx3-ubyte.gz", &gzip(&bytes));
+    let path = file(&folder, "emnist-mnist-train-images-idx3-ubyte.gz", gzip(&bytes));
     assert_eq!(idx::read_images(&path).unwrap().bytes, [1, 3, 2, 4, 5, 7, 6, 8]);
     assert!(images_for(&path).unwrap().1[0].contains("transposed"));
 }
@@ -422,7 +422,7 @@ fn emnist_is_put_upright() {
 fn idx_of_other_elements_and_in_colour() {
     let folder = tempfile::tempdir().unwrap();
     let read = |kind: u8, dims: &[u32], bytes: &[u8]| {
-        idx::read_examples(file(&folder, "a.idx", &idx_file(kind, dims, bytes)), &Reading::default())
+        idx::read_examples(file(&folder, "a.idx", idx_file(kind, dims, bytes)), &Reading::default())
     };
     let of_bytes = |examples: Examples| match examples {
         Examples::Bytes(images) => (images.shape, images.bytes),
@@ -455,7 +455,7 @@ fn idx_of_other_elements_and_in_colour() {
     let members = idx::read_images(fixture("two_members_mid.idx3.gz")).unwrap();
     assert_eq!(members, idx::read_images(fixture("plain.idx3-ubyte")).unwrap());
     // A header that promises what so small a file cannot hold.
-    let bomb = file(&folder, "bomb.gz", &gzip(&idx_file(8, &[4_000_000, 28, 28], &[0; 100])));
+    let bomb = file(&folder, "bomb.gz", gzip(idx_file(8, &[4_000_000, 28, 28], &[0; 100])));
     assert_says(idx::read_images(bomb), &["unpacks to more than 64 MiB"]);
 }
 
@@ -464,7 +464,7 @@ fn idx_of_other_elements_and_in_colour() {
 fn idx_files_are_read_as_far_as_the_network_takes_them() {
     let folder = tempfile::tempdir().unwrap();
     let sparse = |name: &str, dims: &[u32], length: u64| {
-        let path = file(&folder, name, &idx_file(8, dims, &[7; 4]));
+        let path = file(&folder, name, idx_file(8, dims, &[7; 4]));
         let header = 4 + 4 * dims.len() as u64;
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(header + length).unwrap();
         path
@@ -513,8 +513,7 @@ fn weights_files() {
     assert_says(load("turned.jpg", false), &["is a JPEG picture"]);
     // Packed, and given as data.
     let folder = tempfile::tempdir().unwrap();
-    let packed =
-        file(&folder, "w.safetensors.gz", &gzip(&std::fs::read(fixture("tiny.safetensors")).unwrap()));
+    let packed = file(&folder, "w.safetensors.gz", gzip(std::fs::read(fixture("tiny.safetensors")).unwrap()));
     assert_eq!(Model::load(&packed, network).unwrap(), plain.model);
     assert_says(open(&fixture("tiny.safetensors")), &["safetensors file of weights", "--model"]);
     assert_says(images_for(&fixture("pytorch_zip.pt")), &["PyTorch", "numpy.save"]);

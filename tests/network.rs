@@ -85,10 +85,10 @@ fn descriptions_survive_json_and_toml() {
         let spec = network.spec();
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<NetworkSpec>(&text).unwrap(), spec);
-        let (_folder, path) = put("again.toml", &toml::to_string(&spec).unwrap());
+        let (_folder, path) = put("again.toml", toml::to_string(&spec).unwrap());
         assert_eq!(named(path.to_str().unwrap()).unwrap(), network);
         let config = Recipe { network: Some(spec), ..Recipe::preset("mnist-small").unwrap() };
-        let (_folder, path) = put("config.toml", &config.to_toml());
+        let (_folder, path) = put("config.toml", config.to_toml());
         assert_eq!(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), config);

@@ -42,8 +42,8 @@ fn bad_images_are_refused() {
     put("magic.idx", &[b"GIF89a", &good[..]].concat());
     put("kind.idx", &idx(0xD03, &[4, 28, 28], &[9; 4 * 784]));
     put("lying.idx", &idx(0x803, &[u32::MAX, 28, 28], &[9; 784]));
-    put("bomb.gz", &gzip(&[&good[..], &vec![0; 64 << 20]].concat()));
-    put("promised-bomb.gz", &gzip(&[idx(0x803, &[u32::MAX, 28, 28], &[]), vec![0; 64 << 20]].concat()));
+    put("bomb.gz", &gzip([&good[..], &vec![0; 64 << 20]].concat()));
+    put("promised-bomb.gz", &gzip([idx(0x803, &[u32::MAX, 28, 28], &[]), vec![0; 64 << 20]].concat()));
     put("trailing.gz", &[gzip(&good), b"garbage".to_vec()].concat());
     put("broken.gz", &gzip(&good)[..30]);
     put("large.idx", &idx(0x803, &[4, 40, 40], &[9; 4 * 1600]));

@@ -20,6 +20,7 @@
 #[allow(dead_code, reason = "tests use all of it")]
 mod all_plans;
 #[path = "../tests/common/mod.rs"]
+#[allow(dead_code, reason = "tests use all of it")]
 mod common;
 
 use naga::back::pipeline_constants::process_overrides;

@@ -1,21 +1,35 @@
-//! What several tests share, by subject.
+//! What several tests share, by subject. `tools/export_shaders.rs` takes the networks and recipes alone.
 
+#[cfg(test)]
 mod check;
+#[cfg(test)]
 mod executors;
+#[cfg(test)]
 mod files;
+#[cfg(test)]
 mod fixtures;
 mod networks;
+#[cfg(test)]
 mod plain;
+#[cfg(test)]
 mod program;
+#[cfg(test)]
 mod table;
 
+#[cfg(test)]
 pub use check::*;
+#[cfg(test)]
 pub use executors::*;
+#[cfg(test)]
 pub use files::*;
+#[cfg(test)]
 pub use fixtures::*;
 pub use networks::*;
+#[cfg(test)]
 pub use plain::*;
+#[cfg(test)]
 pub use program::*;
+#[cfg(test)]
 pub use table::*;
 
 use std::path::Path;

@@ -60,13 +60,16 @@ pub fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// What a run comes to: its tensors, and its tables of training and of held-out data without the seconds.
-pub fn outcome(run: &Path) -> (BTreeMap<String, Tensor>, Vec<String>, Vec<String>) {
-    let [metrics, held_out] = ["metrics.csv", "held_out.csv"].map(|name| {
-        let text = fs::read_to_string(run.join(name)).unwrap_or_default();
-        text.lines().map(|row| row.rsplit_once(',').unwrap().0.to_owned()).collect()
-    });
-    (Checkpoint::load(run.join("checkpoint.safetensors")).unwrap().tensors, metrics, held_out)
+/// The rows of a table without their last column, the seconds.
+pub fn rows_without_seconds(table: &Path) -> Vec<String> {
+    let text = fs::read_to_string(table).unwrap();
+    text.lines().map(|row| row.rsplit_once(',').unwrap().0.to_owned()).collect()
+}
+
+/// What a run comes to: its tensors, and its metrics without the seconds.
+pub fn outcome(run: &Path) -> (BTreeMap<String, Tensor>, Vec<String>) {
+    let tensors = Checkpoint::load(run.join("checkpoint.safetensors")).unwrap().tensors;
+    (tensors, rows_without_seconds(&run.join("metrics.csv")))
 }
 
 /// The step that a run's checkpoint holds.
