@@ -44,9 +44,6 @@
 //! `cli` (default) is the program `thalweg`, and `plot` (default) the module `picture`. With `default-features = false` the
 //! library depends on neither a command line nor a plotting library.
 
-#![warn(missing_docs)]
-#![warn(rustdoc::broken_intra_doc_links)]
-
 #[doc(hidden)]
 pub mod bench;
 pub mod checkpoint;

@@ -81,7 +81,6 @@ macro_rules! kernels {
     ($($variant:ident, $module:ident, $doc:literal;)*) => {
         /// A kernel with everything that one launch of it needs, but for its buffers.
         #[derive(Clone, Debug, PartialEq)]
-        #[allow(missing_docs)]
         pub enum Kernel { $(#[doc = $doc] $variant($module::$variant),)* }
 
         impl Kernel {

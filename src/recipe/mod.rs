@@ -6,6 +6,7 @@
 
 mod objective;
 pub mod presets;
+#[allow(unreachable_pub, reason = "its macros write `pub` wherever they stand")]
 mod sections;
 mod settings;
 mod table;

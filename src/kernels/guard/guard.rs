@@ -347,7 +347,7 @@ impl KernelSpec for Guard {
 mod cases {
     use super::*;
 
-    pub fn add(bench: &mut Bench) {
+    pub(super) fn add(bench: &mut Bench) {
         let lanes = bench.plan.lanes;
         // Energies lie in [-1, 1], 0.5 is the mean of the real ones.
         let usual = Memory {
