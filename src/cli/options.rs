@@ -143,6 +143,6 @@ impl RangeOption {
     /// What a file is read as, for a network with this input and recipe.
     pub(crate) fn reading(&self, input: ImageShape, recipe: &Config) -> Reading {
         let reading = Reading::for_network(input, recipe);
-        Reading { range: self.range.unwrap_or(reading.range), ..reading }
+        Reading { range: self.range.unwrap_or(reading.range), range_option: "--range ", ..reading }
     }
 }

@@ -89,6 +89,7 @@ pub(crate) fn error(error: Error) {
         Error::File { path, problem, remedy: Some(remedy) } => {
             printable(&format!("{}: {problem}; {}", path.display(), options_for(*remedy))).into_owned()
         }
+        Error::Setting { key, .. } if key == "preset" => format!("{error} (--preset NAME)"),
         other => other.to_string(),
     };
     write(std::io::stderr(), &format!("error: {text}"));
@@ -106,6 +107,7 @@ fn options_for(remedy: Remedy) -> String {
              then the energies are those of the network without them"
         }
         Remedy::SameData => "give `--data` as it was",
+        Remedy::LoadAsModel => "give weights with --model",
         other => return other.to_string(),
     }
     .to_owned()

@@ -114,7 +114,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
             (config, data, note)
         }
     };
-    let Opened { dataset, columns, notes } = Dataset::open_for(&data, &Reading::for_training(&config))?;
+    let reading = Reading { range_option: "--set data.range=", ..Reading::for_training(&config) };
+    let Opened { dataset, columns, notes } = Dataset::open_for(&data, &reading)?;
     if resumed.is_none() {
         check_fits(&config, &dataset)?;
     }

@@ -93,7 +93,8 @@ impl Isa {
 
     fn missing(self) -> Error {
         let set = if self == Self::Bf16 { "AVX512-BF16".to_owned() } else { self.to_string() };
-        Error::Device(format!("this processor has no {set}: `thalweg devices` lists what it has"))
+        let available: Vec<_> = Self::available().into_iter().skip(1).map(|isa| isa.to_string()).collect();
+        Error::Device(format!("this processor has no {set}, but {}", available.join(", ")))
     }
 }
 
@@ -289,7 +290,7 @@ pub fn bf16_rate() -> Option<f64> {
     Some(2.0 * floats / pairs)
 }
 
-/// What [`bf16_rate`] means for `--device cpu:bf16`, for people.
+/// Explains what [`bf16_rate`] means for [`Isa::Bf16`].
 pub fn describe_bf16(rate: f64) -> String {
     let verdict = match rate {
         rate if rate >= 1.25 => "chains are faster with it",
