@@ -1,12 +1,10 @@
-// One step of gradient descent with momentum: v = momentum v - step dE/dx, x = x + v.
+// One step of gradient descent with momentum: v = 0.9 v - 0.01 dE/dx, x = x + v.
 //
 // An invocation has one value of one image. Buffers are [block][feature][lane].
 
 struct Params {
     first: u32, // value
     end: u32,
-    step: f32,
-    momentum: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,7 +16,7 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
     let i = params.first + (group.x + FIRST_GROUP.x) * 64u + local;
     if i < params.end {
-        velocity[i] = params.momentum * velocity[i] - params.step * gradient[i];
+        velocity[i] = 0.9 * velocity[i] - 0.01 * gradient[i];
         x[i] += velocity[i];
     }
 }

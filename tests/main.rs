@@ -13,6 +13,7 @@ mod checkpoint;
 mod cli;
 mod common;
 mod config;
+mod custom_kernel;
 mod data;
 mod devices;
 mod evaluate;
