@@ -5,7 +5,7 @@
 //! ```
 
 use thalweg::Images;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::sampling::{HostSampler, LangevinOptions, Rule, energy_fn};
 
 const RADIUS: f32 = 2.0;
@@ -20,7 +20,7 @@ fn main() -> thalweg::Result<()> {
 
 async fn sample(chains: usize, steps: u32) -> thalweg::Result<()> {
     // A point of the plane is an image of two channels and one pixel.
-    let shape = ImageShape { channels: 2, height: 1, width: 1 };
+    let shape = Shape { channels: 2, height: 1, width: 1 };
     let ring = energy_fn(shape, |x, gradient| {
         let radius = x[0].hypot(x[1]);
         let pull = (radius - RADIUS) / (SIGMA * SIGMA);

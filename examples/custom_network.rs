@@ -5,7 +5,7 @@
 //! ```
 
 use thalweg::network::{Activation, Network};
-use thalweg::{Config, Dataset, Device, EnergyModel, Images, Result, Trainer};
+use thalweg::{Dataset, Device, EnergyModel, Images, Recipe, Result, Trainer};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -25,7 +25,7 @@ async fn train(steps: u64, file: Option<String>) -> Result<()> {
         .build()?;
 
     // The recipe of a preset for such data, with the network in place of the preset's.
-    let mut config = Config::preset("mlp")?;
+    let mut config = Recipe::preset("mlp")?;
     config.network = Some(network.spec());
     config.train.steps = steps;
     let dataset = Dataset::open("8-gaussians")?;

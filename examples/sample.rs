@@ -26,11 +26,11 @@ fn main() -> Result<()> {
 async fn draw(model: &str, picture: &Path, network: Option<&str>) -> Result<()> {
     // The checkpoint's configuration says how its chains move; for weights alone, that of the network's preset does.
     let (model, recipe) = Model::load_with_recipe(model, network, Weights::Average)?;
-    let numbers = recipe.sampling_chain();
+    let chain_config = recipe.sampling_chain();
     // The first GPU, or the processor where there is none.
     let device = Device::open("auto").await?;
-    let mut sampler = Sampler::new(&device, &model, 16, &numbers, 0).await?;
-    sampler.run(numbers.steps)?;
+    let mut sampler = Sampler::new(&device, &model, 16, &chain_config, 0).await?;
+    sampler.run(chain_config.steps)?;
     let (images, energies) = (sampler.images().await?, sampler.energies().await?);
     // Low energy = likely. Each picture's goes under it.
     let titles: Vec<String> = energies.iter().map(|e| format!("E = {e:.4}")).collect();

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 use thalweg::train::run::{CHECKPOINT, Event, Observer};
-use thalweg::{Config, Dataset, Device, Error, Result, Run, Trainer};
+use thalweg::{Dataset, Device, Error, Recipe, Result, Run, Trainer};
 
 /// Prints what happens in a run. An observer can also stop a run, and draw pictures.
 struct Print;
@@ -46,7 +46,7 @@ async fn train(folder: &Path, settings: &[String]) -> Result<()> {
     let mut run = if folder.join(CHECKPOINT).exists() {
         Run::resume(&device, &dataset, folder, None).await?
     } else {
-        let mut config = Config::preset("mnist-small")?;
+        let mut config = Recipe::preset("mnist-small")?;
         config.train.steps = 200; // every field can be set directly, too
         for setting in settings {
             config.set(setting)?;

@@ -2,14 +2,14 @@
 
 use crate::data::{Examples, Images};
 use crate::device::calibration::Calibration;
-use crate::device::{ChainPath, Chains, Device, Machine};
+use crate::device::{ChainPath, Chains, Device, Executor};
 use crate::gpu::Adapter;
 use crate::kernels::State;
 use crate::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use crate::kernels::dynamics::Form;
 use crate::plan::{ChainConfig, ProgramId, SamplerPlan, peak_plan, sampler_plan};
 use crate::random::{Philox, Stream};
-use crate::recipe::Config;
+use crate::recipe::Recipe;
 use crate::{Dataset, Error, Network, Result, Trainer};
 use rand::RngExt;
 use serde::Serialize;
@@ -55,7 +55,7 @@ pub struct KernelTime {
 
 /// All figures of one run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Figures {
+pub struct BenchReport {
     /// The device.
     pub device: String,
     /// How chains run, and why.
@@ -113,16 +113,16 @@ pub struct Figures {
 /// Those of [`Trainer::new`].
 pub async fn measure(
     device: &Device,
-    config: &Config,
+    config: &Recipe,
     process_start: Instant,
     runs: usize,
-) -> Result<Figures> {
+) -> Result<BenchReport> {
     let dataset = examples(config)?;
     let mut trainer = Trainer::new(device, config, &dataset).await?;
     trainer.submit(1)?.metrics().await?;
     let cold_start_s = process_start.elapsed().as_secs_f64();
 
-    let before = trainer.machine().counters();
+    let before = trainer.executor().counters();
     let mut times = Vec::new();
     for _ in 0..runs {
         let start = Instant::now();
@@ -130,7 +130,7 @@ pub async fn measure(
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     let training_step = Timing::of(times);
-    let (after, n) = (trainer.machine().counters(), runs as f64);
+    let (after, n) = (trainer.executor().counters(), runs as f64);
     let per_step = |count: fn(&crate::gpu::Counters) -> u64| (count(&after) - count(&before)) as f64 / n;
     let dispatches_per_step = trainer.launches_per_step();
     let peak_memory_mb = peak_memory_mb();
@@ -148,15 +148,15 @@ pub async fn measure(
     let peak = peak_plan();
     let mut peak_machine = match device {
         Device::Cpu(_) => None,
-        Device::Gpu(..) => Some(Machine::new(device, peak.plan.clone()).await?),
+        Device::Gpu(..) => Some(Executor::new(device, peak.plan.clone()).await?),
     };
     let (mut times, mut alone, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..=runs {
         times.push(chain.step_ms().await?);
         peaks.push(match (device, &mut peak_machine) {
-            (Device::Gpu(..), Some(machine)) => {
+            (Device::Gpu(..), Some(executor)) => {
                 let start = Instant::now();
-                machine.run_and_read(peak.run, 1, peak.result, 0..1)?.words().await?;
+                executor.run_and_read(peak.run, 1, peak.result, 0..1)?.words().await?;
                 peak.flop / start.elapsed().as_secs_f64() * 1e-9
             }
             (Device::Cpu(isa), _) => crate::cpu::peak_gflops(*isa, 0.02),
@@ -179,7 +179,7 @@ pub async fn measure(
     let gflops = (model.network.langevin_flop() * batch) as f64 / (langevin_step.median * 1e6);
     let peak_gflops = Timing::of(peaks).max;
     let thread_scaling = (!alone.is_empty()).then(|| Timing::of(alone).median / langevin_step.median);
-    Ok(Figures {
+    Ok(BenchReport {
         device: device.to_string(),
         chain: device.explain_chain(&model.network),
         preset: config.preset.clone(),
@@ -211,21 +211,21 @@ pub async fn measure(
 /// # Errors
 /// [`Error::Usage`] where there is only one way: on the CPU executor, for a network that does not fit the fused chain,
 /// and for MALA; those of [`Device::open`]; [`Error::Device`].
-pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Calibration> {
+pub async fn calibrate(choice: &str, config: &Recipe, runs: usize) -> Result<Calibration> {
     let network = config.network(examples(config)?.train.shape())?;
-    let numbers = config.own_chain();
+    let chain_config = config.own_chain();
     let only = |why: &str| Error::Usage(format!("nothing to calibrate: {why}"));
     let Device::Gpu(gpu, _) = Device::open(choice).await? else {
         return Err(only("the processor runs chains by layers only"));
     };
-    let Some(layers) = chain_layers(&network).filter(|_| numbers.form != Form::Mala) else {
+    let Some(layers) = chain_layers(&network).filter(|_| chain_config.form != Form::Mala) else {
         return Err(only("such chains run by layers only"));
     };
     let fits = workgroup_memory(&layers, Hidden::Workgroup) <= gpu.adapter.workgroup_memory as usize;
     let (parameters, batch) = (network.initial_parameters(config.seed), config.train.batch);
     let timed = async |asked| {
         let device = Device::Gpu(gpu.clone(), Chains { asked, ..Chains::default() });
-        TimedChain::new(&device, &network, &parameters, batch, numbers).await
+        TimedChain::new(&device, &network, &parameters, batch, chain_config).await
     };
     let mut fused = timed(ChainPath::Fused).await?;
     let mut workgroup = if fits { Some(timed(ChainPath::FusedWorkgroup).await?) } else { None };
@@ -254,7 +254,7 @@ pub async fn calibrate(choice: &str, config: &Config, runs: usize) -> Result<Cal
 
 /// A chain that is there to be timed.
 struct TimedChain {
-    machine: Machine,
+    executor: Executor,
     plan: SamplerPlan,
     /// Langevin steps, and the program that takes them.
     chain: (u32, ProgramId),
@@ -267,17 +267,17 @@ impl TimedChain {
         network: &Network,
         parameters: &[f32],
         batch: usize,
-        numbers: ChainConfig,
+        chain_config: ChainConfig,
     ) -> Result<Self> {
-        let numbers = ChainConfig { steps: CHAIN, ..numbers };
+        let chain_config = ChainConfig { steps: CHAIN, ..chain_config };
         let target = device.chain_target(network, batch);
-        let plan = sampler_plan(network, batch, &numbers, &[CHAIN, LONG_CHAIN], target);
-        let mut machine = Machine::new(device, plan.plan.clone()).await?;
-        machine.write_floats(plan.pass.parameters, parameters);
-        machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
-        machine.run(plan.start)?;
-        machine.run(plan.noise)?;
-        let mut timed = Self { machine, chain: plan.chains[0], plan };
+        let plan = sampler_plan(network, batch, &chain_config, &[CHAIN, LONG_CHAIN], target);
+        let mut executor = Executor::new(device, plan.plan.clone()).await?;
+        executor.write_floats(plan.pass.parameters, parameters);
+        executor.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
+        executor.run(plan.start)?;
+        executor.run(plan.noise)?;
+        let mut timed = Self { executor, chain: plan.chains[0], plan };
         // Pipelines are made at first use: the first run does not tell how long a chain takes.
         timed.step_ms().await?;
         if timed.step_ms().await? * f64::from(CHAIN) < SHORT_MS {
@@ -291,7 +291,7 @@ impl TimedChain {
     async fn step_ms(&mut self) -> Result<f64> {
         let (steps, program) = self.chain;
         let start = Instant::now();
-        self.machine.run_and_read(program, 1, self.plan.state, 0..1)?.words().await?;
+        self.executor.run_and_read(program, 1, self.plan.state, 0..1)?.words().await?;
         Ok(start.elapsed().as_secs_f64() * 1e3 / f64::from(steps))
     }
 
@@ -299,17 +299,17 @@ impl TimedChain {
     fn run_ms(&mut self) -> Result<f64> {
         let (steps, program) = self.chain;
         let start = Instant::now();
-        self.machine.run(program)?;
+        self.executor.run(program)?;
         Ok(start.elapsed().as_secs_f64() * 1e3 / f64::from(steps))
     }
 }
 
 /// What a preset is measured on: the shipped digits, five Gaussians, or, for anything else, noise.
-fn examples(config: &Config) -> Result<Dataset> {
+fn examples(config: &Recipe) -> Result<Dataset> {
     let dataset = Dataset::open(config.default_data())?;
     let input = config.known_network()?.input;
     let shape = dataset.train.shape();
-    if shape == input || (shape.channels == input.channels && !input.is_points()) {
+    if shape == input || (shape.channels == input.channels && !input.is_single_row()) {
         return Ok(dataset);
     }
     let mut rng = Philox::new(config.seed, Stream::HeldOutNoise);

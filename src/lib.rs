@@ -7,12 +7,12 @@
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use thalweg::{Config, Dataset, Device, Run, Sampler, Trainer};
+//! use thalweg::{Recipe, Dataset, Device, Run, Sampler, Trainer};
 //!
 //! # async fn example() -> thalweg::Result<()> {
 //! let device = Device::open("auto").await?; // the first GPU, else the CPU
 //! let dataset = Dataset::open("digits")?; // 10,000 digits that ship inside
-//! let config = Config::preset("digits")?;
+//! let config = Recipe::preset("digits")?;
 //!
 //! let trainer = Trainer::new(&device, &config, &dataset).await?;
 //! let mut run = Run::begin(trainer, &dataset, Path::new("run")).await?; // guarded, saved, resumable
@@ -31,7 +31,7 @@
 //! # Map
 //! * [`Dataset`] and [`data`]: images, points and sequences, from files or built in.
 //! * [`Network`] and [`network`]: layers, presets, descriptions in TOML.
-//! * [`Config`] and [`recipe`]: every setting of a run, its presets, TOML files.
+//! * [`Recipe`] and [`recipe`]: every setting of a run, its presets, TOML files.
 //! * [`Device`] and [`device`]: the CPU or a GPU.
 //! * [`Trainer`]: single training steps. [`Run`]: a guarded run in a folder, watched by a [`train::Observer`].
 //! * [`Model`] and [`checkpoint`]: a network with its parameters, and the files of runs.
@@ -78,7 +78,7 @@ pub use data::{Dataset, Images};
 pub use device::Device;
 pub use error::{Error, Result};
 pub use network::Network;
-pub use recipe::Config;
+pub use recipe::Recipe;
 pub use sampling::{Energy, EnergyModel, Sampler};
 pub use train::{Run, Trainer};
 

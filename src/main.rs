@@ -47,7 +47,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let process_start = std::time::Instant::now();
-    hush_mesa();
+    silence_mesa();
     cli::signals::no_size_signal();
     lose_device();
     let mut matches = Arguments::command().term_width(screen::help_width()).get_matches();
@@ -112,7 +112,7 @@ fn lose_device() {
 
 /// Mesa's device-select layer asks Wayland which GPU it likes; with no session to ask, as on a server, libwayland
 /// prints "error: XDG_RUNTIME_DIR is invalid" twice, which looks like ours. `auto` and `--device` need no such layer.
-fn hush_mesa() {
+fn silence_mesa() {
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         // SAFETY: main has started no other thread yet that could read the environment.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };

@@ -14,7 +14,7 @@ pub enum Stream {
     /// Initial parameters.
     Parameters = 0,
     /// Images that the replay ring begins with.
-    RingStart = 1,
+    ReplayStart = 1,
     /// Fresh chain starts in training.
     FreshStart = 2,
     /// Whether a chain starts fresh, and if not, from which slot.
@@ -64,7 +64,7 @@ pub enum Stream {
 /// Every stream, for tests that count them.
 pub const STREAMS: [Stream; 24] = [
     Stream::Parameters,
-    Stream::RingStart,
+    Stream::ReplayStart,
     Stream::FreshStart,
     Stream::StartChoice,
     Stream::Langevin,

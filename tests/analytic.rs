@@ -7,7 +7,7 @@ use crate::common;
 use common::{Failures, Rng, largest, to_f64};
 use std::f64::consts::{E, PI, TAU};
 use thalweg::data::toy::{POINT, Toy};
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::kernels::analytic_energy::AnalyticEnergy;
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::Form;
@@ -15,7 +15,7 @@ use thalweg::network::{ANALYTIC, Analytic, Network};
 use thalweg::plan::ChainConfig;
 use thalweg::random::Distribution;
 use thalweg::recipe::presets::preset;
-use thalweg::{Config, Dataset, Device, EnergyModel, Model, Sampler, Trainer};
+use thalweg::{Dataset, Device, EnergyModel, Model, Recipe, Sampler, Trainer};
 
 // ---- formulas
 
@@ -137,7 +137,7 @@ fn they_are_networks_without_parameters_on_every_device() {
         for (energy, d) in cases() {
             let network = Network::builder("mine", [d, 1, 1]).analytic(energy).build().unwrap();
             assert_eq!((network.n_parameters, network.tensors().len(), network.layers.len()), (0, 0, 1));
-            let shape = ImageShape { channels: d, height: 1, width: 1 };
+            let shape = Shape { channels: d, height: 1, width: 1 };
             let x: Vec<f32> = rng.signeds(300 * d).iter().map(|v| 2.0 * *v as f32).collect();
             let images = Images { shape, values: x.clone() };
             let model = Model { network, parameters: Vec::new() };
@@ -205,7 +205,7 @@ fn names_and_descriptions() {
 
     // There is nothing to train.
     let network = Some(preset("analytic:gaussian").unwrap().spec());
-    let config = Config { network, ..Config::preset("mlp").unwrap() };
+    let config = Recipe { network, ..Recipe::preset("mlp").unwrap() };
     let dataset = Dataset::open("rings").unwrap();
     let trainer = pollster::block_on(Trainer::new(&Device::cpu(), &config, &dataset));
     says(text(trainer.map(drop)), &["analytic:gaussian", "no parameters to train"]);
@@ -324,24 +324,24 @@ fn run(
     device: &Device,
     energy: Analytic,
     count: usize,
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     start: Option<Images>,
     seed: u64,
 ) -> (Vec<[f64; 2]>, Option<f64>) {
     pollster::block_on(async {
         let (model, _) = Model::analytic(&format!("analytic:{}", energy.name())).unwrap();
-        let mut sampler = Sampler::new(device, &model, count, numbers, seed).await.unwrap();
+        let mut sampler = Sampler::new(device, &model, count, chain_config, seed).await.unwrap();
         if let Some(images) = start {
             sampler.start_from(&images).unwrap();
         }
-        sampler.run(numbers.steps).unwrap();
+        sampler.run(chain_config.steps).unwrap();
         let draws = sampler.images().await.unwrap().values;
         let draws = draws.chunks(2).map(|x| [f64::from(x[0]), f64::from(x[1])]).collect();
         (draws, sampler.acceptance().await.unwrap())
     })
 }
 
-fn numbers(form: Form, steps: u32, step_size: f32, temperature: f32) -> ChainConfig {
+fn chain_config(form: Form, steps: u32, step_size: f32, temperature: f32) -> ChainConfig {
     let start = Noise { distribution: Distribution::Uniform, scale: 2.0, bound: f32::INFINITY };
     let noise = 0.0;
     ChainConfig {
@@ -372,10 +372,10 @@ fn unadjusted_gaussian() -> [Density; 2] {
 #[test]
 fn theory_on_the_gaussian_has_the_exact_variance_of_its_step_size() {
     let densities = unadjusted_gaussian();
-    let of = |numbers: &ChainConfig| {
-        faults(&densities, &run(&Device::cpu(), Analytic::Gaussian, COUNT, numbers, None, 1).0)
+    let of = |chain_config: &ChainConfig| {
+        faults(&densities, &run(&Device::cpu(), Analytic::Gaussian, COUNT, chain_config, None, 1).0)
     };
-    let right = numbers(Form::Theory, 60, STEP, TEMPERATURE);
+    let right = chain_config(Form::Theory, 60, STEP, TEMPERATURE);
     pass("theory", of(&right));
     let (on_gpu, _) = run(&common::gpu(), Analytic::Gaussian, 20_000, &right, None, 2);
     pass("theory on the GPU", faults(&densities, &on_gpu));
@@ -440,10 +440,10 @@ fn double_well(t: f64) -> [Density; 2] {
 #[test]
 fn theory_on_the_double_well_at_small_steps() {
     let densities = double_well(1.0);
-    let of = |numbers: &ChainConfig| {
-        faults(&densities, &run(&Device::cpu(), Analytic::DoubleWell, 16_000, numbers, None, 4).0)
+    let of = |chain_config: &ChainConfig| {
+        faults(&densities, &run(&Device::cpu(), Analytic::DoubleWell, 16_000, chain_config, None, 4).0)
     };
-    let right = numbers(Form::Theory, 2000, 0.004, 1.0);
+    let right = chain_config(Form::Theory, 2000, 0.004, 1.0);
     pass("theory", of(&right));
     let noise_last = |factor: f32| ChainConfig {
         form: Form::NoiseLast,
@@ -466,11 +466,12 @@ fn theory_on_the_double_well_at_small_steps() {
 fn mala_is_exact_at_large_steps() {
     let in_one_well = |count: usize| Some(Images { shape: POINT, values: [1.0, 0.0].repeat(count) });
     let densities = double_well(0.8);
-    let of = |device: &Device, count: usize, numbers: &ChainConfig| {
-        let (draws, acceptance) = run(device, Analytic::DoubleWell, count, numbers, in_one_well(count), 5);
+    let of = |device: &Device, count: usize, chain_config: &ChainConfig| {
+        let (draws, acceptance) =
+            run(device, Analytic::DoubleWell, count, chain_config, in_one_well(count), 5);
         (faults(&densities, &draws), acceptance)
     };
-    let (cpu, right) = (Device::cpu(), numbers(Form::Mala, 600, 0.15, 0.8));
+    let (cpu, right) = (Device::cpu(), chain_config(Form::Mala, 600, 0.15, 0.8));
     let (wrong, acceptance) = of(&cpu, 30_000, &right);
     pass("MALA", wrong);
     let acceptance = acceptance.unwrap();
@@ -484,11 +485,11 @@ fn mala_is_exact_at_large_steps() {
     fail("too few steps", &of(&cpu, 30_000, &ChainConfig { steps: 20, ..right }).0);
 
     let densities = [1.0, 4.0].map(|k| Density::normal(0.0, 1.0 / k));
-    let (draws, _) = run(&cpu, Analytic::Gaussian, COUNT, &numbers(Form::Mala, 100, STEP, 1.0), None, 6);
+    let (draws, _) = run(&cpu, Analytic::Gaussian, COUNT, &chain_config(Form::Mala, 100, STEP, 1.0), None, 6);
     pass("MALA on the Gaussian", faults(&densities, &draws));
     fail("theory on the Gaussian", &{
         let (draws, _) =
-            run(&cpu, Analytic::Gaussian, COUNT, &numbers(Form::Theory, 100, STEP, 1.0), None, 6);
+            run(&cpu, Analytic::Gaussian, COUNT, &chain_config(Form::Theory, 100, STEP, 1.0), None, 6);
         faults(&densities, &draws)
     });
 }
@@ -507,9 +508,9 @@ fn mala_leaves_exact_draws_what_they_are() {
         .collect();
     let densities = [Density::normal(1.0, 0.5), Density::normal(0.0, 1.0 / 200.0)];
     let of = |temperature: f32| {
-        let numbers = numbers(Form::Mala, 400, 0.002, temperature);
+        let chain_config = chain_config(Form::Mala, 400, 0.002, temperature);
         let start = Images { shape: POINT, values: start.clone() };
-        let (draws, _) = run(&Device::cpu(), Analytic::Rosenbrock, count, &numbers, Some(start), 8);
+        let (draws, _) = run(&Device::cpu(), Analytic::Rosenbrock, count, &chain_config, Some(start), 8);
         faults(&densities, &draws.iter().map(|[x, y]| [*x, y - x * x]).collect::<Vec<_>>())
     };
     pass("Rosenbrock", of(1.0));
@@ -521,9 +522,12 @@ fn mala_leaves_exact_draws_what_they_are() {
     };
     let densities = [Density::new(5.0, five), Density::new(5.0, five)];
     let of = |temperature: f32| {
-        let numbers = numbers(Form::Mala, 200, 0.05, temperature);
+        let chain_config = chain_config(Form::Mala, 200, 0.05, temperature);
         let start = Toy::FiveGaussians.points(count, 9, 5);
-        faults(&densities, &run(&Device::cpu(), Analytic::FiveGaussians, count, &numbers, Some(start), 9).0)
+        faults(
+            &densities,
+            &run(&Device::cpu(), Analytic::FiveGaussians, count, &chain_config, Some(start), 9).0,
+        )
     };
     pass("five Gaussians", of(1.0));
     fail("five Gaussians, a temperature a tenth too high", &of(1.1));

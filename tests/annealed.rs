@@ -5,7 +5,7 @@ use crate::common;
 
 use common::{Failures, Rng};
 use std::f64::consts::{PI, TAU};
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::evaluate::Subject;
 use thalweg::evaluate::ais::{
     Annealing, Base, BaseKind, Density, Estimate, Options, Passage, Settings, measure, temperature_of,
@@ -15,8 +15,8 @@ use thalweg::network::{Activation, Analytic, Network};
 use thalweg::plan::ChainConfig;
 use thalweg::{Device, Error, Model, Sampler};
 
-fn points(d: usize) -> ImageShape {
-    ImageShape { channels: d, height: 1, width: 1 }
+fn points(d: usize) -> Shape {
+    Shape { channels: d, height: 1, width: 1 }
 }
 
 fn analytic(energy: Analytic, d: usize) -> Model {
@@ -434,7 +434,7 @@ fn same_seed_same_bits() {
 /// A base's constant and draws, against sums over a grid.
 #[test]
 fn bases_are_what_they_say() {
-    let shape = ImageShape { channels: 3, height: 1, width: 1 };
+    let shape = Shape { channels: 3, height: 1, width: 1 };
     let mut failures = Failures::default();
     for bound in [0.8, 2.0, f32::INFINITY] {
         let (mean, variance) = (vec![-0.8, 0.1, 0.5], vec![0.01, 0.6, 0.25]);
@@ -528,9 +528,14 @@ fn a_networks_figures_enclose_the_truth() {
             let mut held_out = Images { shape: points(2), values: near(0.1) };
             let n = held_out.count();
             held_out.values.extend([0.0, 1.5]);
-            let numbers = ChainConfig { clamp: 1.0, ..ChainConfig::default() };
-            let subject =
-                Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 2 };
+            let chain_config = ChainConfig { clamp: 1.0, ..ChainConfig::default() };
+            let subject = Subject {
+                device: &device,
+                model: &model,
+                chain_config: &chain_config,
+                held_out: &held_out,
+                seed: 2,
+            };
             for base in [BaseKind::Normal, BaseKind::Uniform, BaseKind::Nearer] {
                 let options = Options { temperature, base, steps: 300, chains: 200, leapfrogs: 1 };
                 let found = measure(&subject, &train, &options, |_| ()).await.unwrap();
@@ -572,10 +577,11 @@ fn annealed_chains_have_the_density_of_a_noise_level() {
     let network = Network::builder("plane", [2, 1, 1]).dense(1).build().unwrap();
     let (w, b) = ([0.6, -0.3], 0.2);
     let model = Model { network, parameters: vec![w[0], w[1], b] };
-    let numbers = ChainConfig { form: Form::Annealed, clamp: 1.0, ..ChainConfig::default() };
+    let chain_config = ChainConfig { form: Form::Annealed, clamp: 1.0, ..ChainConfig::default() };
     // Points at (1, -1) and (0.5, 0) in turn.
     let held_out = Images { shape: points(2), values: [1.0, -1.0, 0.5, 0.0].repeat(4000) };
-    let subject = Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 1 };
+    let subject =
+        Subject { device: &device, model: &model, chain_config: &chain_config, held_out: &held_out, seed: 1 };
     let options = Options { temperature: sigma, steps: 200, chains: 500, ..Options::default() };
     let found = pollster::block_on(measure(&subject, &held_out, &options, |_| ())).unwrap();
     println!("{found}");
@@ -628,7 +634,7 @@ fn the_density_of_a_noise_level_is_that_of_blurred_data() {
         |values: &[f64]| Images { shape: points(2), values: values.iter().map(|x| *x as f32).collect() };
     let (train, held_out) = (images(&train), images(&held_out));
     let model = analytic(Analytic::Gaussian, 2);
-    let numbers = ChainConfig {
+    let chain_config = ChainConfig {
         form: Form::Annealed,
         step_size: 0.02,
         noise: sigma as f32,
@@ -636,10 +642,15 @@ fn the_density_of_a_noise_level_is_that_of_blurred_data() {
         gradient_clip: 0.0,
         ..ChainConfig::default()
     };
-    assert!((temperature_of(&numbers).unwrap() - sigma).abs() < 1e-6);
+    assert!((temperature_of(&chain_config).unwrap() - sigma).abs() < 1e-6);
     pollster::block_on(async {
-        let subject =
-            Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 4 };
+        let subject = Subject {
+            device: &device,
+            model: &model,
+            chain_config: &chain_config,
+            held_out: &held_out,
+            seed: 4,
+        };
         let options = Options { temperature: sigma, steps: 200, chains: 500, ..Options::default() };
         let found = measure(&subject, &train, &options, |_| ()).await.unwrap();
         println!("{found}");
@@ -654,7 +665,7 @@ fn the_density_of_a_noise_level_is_that_of_blurred_data() {
         }
         assert!(likely.standard_error < 0.01 && found.upper_holds(), "{found}");
 
-        let mut sampler = Sampler::new(&device, &model, n, &numbers, 5).await.unwrap();
+        let mut sampler = Sampler::new(&device, &model, n, &chain_config, 5).await.unwrap();
         sampler.run(1500).unwrap();
         let ends = sampler.images().await.unwrap();
         for (i, v) in v.iter().enumerate() {
@@ -667,28 +678,28 @@ fn the_density_of_a_noise_level_is_that_of_blurred_data() {
 
 #[test]
 fn temperatures_are_the_chains() {
-    let numbers = |form, step_size, noise| ChainConfig {
+    let chain_config = |form, step_size, noise| ChainConfig {
         form,
         step_size,
         noise,
         temperature: 0.25,
         ..ChainConfig::default()
     };
-    assert_eq!(temperature_of(&numbers(Form::Mala, 3.0, 0.0)), Some(0.25));
-    assert_eq!(temperature_of(&numbers(Form::Theory, 3.0, 0.0)), Some(0.25));
+    assert_eq!(temperature_of(&chain_config(Form::Mala, 3.0, 0.0)), Some(0.25));
+    assert_eq!(temperature_of(&chain_config(Form::Theory, 3.0, 0.0)), Some(0.25));
     // Steps of `theory` of size 0.02 at temperature 0.5: drift 0.01, noise sqrt(0.01).
-    let found = temperature_of(&numbers(Form::NoiseLast, 0.01, 0.1)).unwrap();
+    let found = temperature_of(&chain_config(Form::NoiseLast, 0.01, 0.1)).unwrap();
     assert!((found - 0.5).abs() < 1e-6, "{found}");
     // Annealed: the last level.
     let annealed = ChainConfig {
         noise_end: 0.25,
         interpolation: Interpolation::Geometric,
         levels: 9,
-        ..numbers(Form::Annealed, 0.02, 5.0)
+        ..chain_config(Form::Annealed, 0.02, 5.0)
     };
     assert_eq!(temperature_of(&annealed), Some(0.25));
-    assert_eq!(temperature_of(&numbers(Form::NoiseFirst, 1.0, 0.0)), None);
-    assert_eq!(temperature_of(&numbers(Form::NoiseFirst, 0.0, 0.1)), None);
+    assert_eq!(temperature_of(&chain_config(Form::NoiseFirst, 1.0, 0.0)), None);
+    assert_eq!(temperature_of(&chain_config(Form::NoiseFirst, 0.0, 0.1)), None);
 }
 
 #[test]
@@ -725,17 +736,22 @@ fn what_can_t_be_is_refused() {
         assert!(text(annealing.reverse(&seven).await.unwrap_err()).contains("7 images"));
 
         let held_out = Images { shape: points(2), values: vec![0.0; 14] };
-        let numbers = ChainConfig { clamp: 0.0, noise: 0.0, ..ChainConfig::default() };
-        let subject =
-            Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 0 };
+        let chain_config = ChainConfig { clamp: 0.0, noise: 0.0, ..ChainConfig::default() };
+        let subject = Subject {
+            device: &device,
+            model: &model,
+            chain_config: &chain_config,
+            held_out: &held_out,
+            seed: 0,
+        };
         let of = async |options: Options, train: &Images| {
             text(measure(&subject, train, &options, |_| ()).await.unwrap_err())
         };
         let uniform = Options { base: BaseKind::Uniform, ..Options::default() };
         assert!(of(uniform, &seven).await.contains("box"));
         // Nor is there one for blurred images, whatever the chains are clamped to.
-        let annealed = ChainConfig { form: Form::Annealed, clamp: 1.0, ..numbers };
-        let error = measure(&Subject { numbers: &annealed, ..subject }, &seven, &uniform, |_| ()).await;
+        let annealed = ChainConfig { form: Form::Annealed, clamp: 1.0, ..chain_config };
+        let error = measure(&Subject { chain_config: &annealed, ..subject }, &seven, &uniform, |_| ()).await;
         assert!(text(error.unwrap_err()).contains("box"));
         let none = Images { shape: points(2), values: Vec::new() };
         assert!(of(Options::default(), &none).await.contains("no training"));

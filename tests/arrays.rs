@@ -9,7 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 use thalweg::data::reading::{Reading, Takes};
 use thalweg::data::standard::{Standard, unscaled};
-use thalweg::data::{Dataset, Examples, ImageShape, Images, Opened, npy, read_for};
+use thalweg::data::{Dataset, Examples, Images, Opened, Shape, npy, read_for};
 use thalweg::kernels::dynamics::Form;
 use thalweg::plan::ChainConfig;
 use thalweg::recipe::Range;
@@ -28,8 +28,8 @@ fn put(folder: &TempDir, name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
-fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
-    ImageShape { channels, height, width }
+fn shape(channels: usize, height: usize, width: usize) -> Shape {
+    Shape { channels, height, width }
 }
 
 fn npy_file(descr: &str, fortran: bool, dims: &str, bytes: &[u8]) -> Vec<u8> {
@@ -63,8 +63,11 @@ fn reading(takes: Takes) -> Reading {
     Reading { takes, ..Reading::default() }
 }
 
-fn for_input(input: ImageShape) -> Reading {
-    Reading { input: Some(input), ..reading(if input.is_points() { Takes::Points } else { Takes::Images }) }
+fn for_input(input: Shape) -> Reading {
+    Reading {
+        input: Some(input),
+        ..reading(if input.is_single_row() { Takes::Points } else { Takes::Images })
+    }
 }
 
 #[track_caller]
@@ -679,15 +682,15 @@ fn annealed_points_are_denoised_in_the_networks_units() {
         let mut own = plain.clone();
         let standard = Standard { mean: vec![3.0, -70.0], deviation: vec![0.5, 12.0] };
         own.network.standard = Some(standard.clone());
-        let numbers = ChainConfig { form: Form::Annealed, ..ChainConfig::default() };
+        let chain_config = ChainConfig { form: Form::Annealed, ..ChainConfig::default() };
         let points = Images { shape: shape(2, 1, 1), values: vec![0.3, -0.6, 0.9, 0.1, -0.2, 0.7] };
         let mut in_data = points.clone();
         standard.to_data(&mut in_data);
         let device = Device::cpu();
         let mut energies = EnergyModel::new(&device, &plain).await.unwrap();
-        let expected = denoised(&mut energies, points.clone(), &numbers, 0.5).await.unwrap();
+        let expected = denoised(&mut energies, points.clone(), &chain_config, 0.5).await.unwrap();
         let mut energies = EnergyModel::new(&device, &own).await.unwrap();
-        let mut found = denoised(&mut energies, in_data, &numbers, 0.5).await.unwrap();
+        let mut found = denoised(&mut energies, in_data, &chain_config, 0.5).await.unwrap();
         standard.to_network(&mut found);
         for ((found, expected), before) in found.values.iter().zip(&expected.values).zip(&points.values) {
             assert!(

@@ -3,7 +3,7 @@
 use crate::common;
 use thalweg::cpu::Isa;
 use thalweg::device::compare::compare;
-use thalweg::device::{Device, Machine};
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::State;
 use thalweg::kernels::dynamics::Form;
 use thalweg::network::Network;
@@ -20,7 +20,7 @@ fn parameters(network: &Network) -> Vec<f32> {
 async fn chain(device: &Device, network: &Network, form: Form, steps: u32) -> [Vec<f32>; 2] {
     // Steps as large as training takes, or such that MALA accepts.
     let step_size = if form == Form::Mala { 1e-4 } else { 10.0 };
-    let numbers = ChainConfig {
+    let chain_config = ChainConfig {
         form,
         step_size,
         noise: 1e-3,
@@ -29,15 +29,15 @@ async fn chain(device: &Device, network: &Network, form: Form, steps: u32) -> [V
         clamp: 0.0,
         ..Default::default()
     };
-    let plan = sampler_plan(network, IMAGES, &numbers, &[steps], device.target(IMAGES));
-    let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
-    machine.write_floats(plan.pass.parameters, &parameters(network));
-    machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
-    machine.run(plan.start).unwrap();
-    machine.run(plan.noise).unwrap();
-    let start = machine.read_floats(plan.pass.x).await.unwrap();
-    machine.run(plan.chains[0].1).unwrap();
-    [start, machine.read_floats(plan.pass.x).await.unwrap()]
+    let plan = sampler_plan(network, IMAGES, &chain_config, &[steps], device.target(IMAGES));
+    let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
+    executor.write_floats(plan.pass.parameters, &parameters(network));
+    executor.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
+    executor.run(plan.start).unwrap();
+    executor.run(plan.noise).unwrap();
+    let start = executor.read_floats(plan.pass.x).await.unwrap();
+    executor.run(plan.chains[0].1).unwrap();
+    [start, executor.read_floats(plan.pass.x).await.unwrap()]
 }
 
 fn distance(a: &[f32], b: &[f32]) -> f64 {
@@ -88,25 +88,25 @@ fn all_but_chains_is_of_floats() {
         for isa in [Isa::Avx512, Isa::Bf16] {
             let device = Device::Cpu(isa);
             let plan = training_plan(&network, &recipe, &data, device.target(2 * IMAGES));
-            let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
-            machine.write_floats(plan.pass.parameters, &parameters(&network));
-            machine.run(plan.start).unwrap();
+            let mut executor = Executor::new(&device, plan.plan.clone()).await.unwrap();
+            executor.write_floats(plan.pass.parameters, &parameters(&network));
+            executor.run(plan.start).unwrap();
             // In a step that has all that chains share a program with: chains' layers, and no others.
             let mut whole = recipe.clone();
             whole.loss.smoothness = 0.1;
             let whole = training_plan(&network, &whole, &data, device.target(2 * IMAGES));
             let [step, update] = [whole.step, whole.update].map(|p| whole.plan.programs[p.0].len());
-            let stepping = Machine::new(&device, whole.plan.clone()).await.unwrap();
+            let stepping = Executor::new(&device, whole.plan.clone()).await.unwrap();
             let is_bf16: Vec<bool> = (0..step).map(|launch| stepping.is_bf16(whole.step, launch)).collect();
             let (chain, rest) = is_bf16.split_at(step - update);
             assert!(!rest.contains(&true), "{device}");
             layers.push(chain.iter().filter(|is_bf16| **is_bf16).count());
             let len = plan.plan.len_of(plan.pass.x);
             let images: Vec<f32> = (0..len).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
-            machine.write_floats(plan.pass.x, &images);
-            machine.run(plan.update).unwrap();
+            executor.write_floats(plan.pass.x, &images);
+            executor.run(plan.update).unwrap();
             for buffer in [plan.pass.energies, plan.gradient, plan.pass.parameters] {
-                ends.push(machine.read(buffer).await.unwrap());
+                ends.push(executor.read(buffer).await.unwrap());
             }
         }
         assert!(ends[..3] == ends[3..]);
@@ -123,14 +123,14 @@ fn compare_knows_them() {
     }
     pollster::block_on(async {
         let (network, device) = (preset("mnist-small").unwrap(), Device::Cpu(Isa::Bf16));
-        let numbers = ChainConfig { steps: 2, ..Default::default() };
-        let plan = sampler_plan(&network, IMAGES, &numbers, &[2], device.target(IMAGES));
-        let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
-        machine.write_floats(plan.pass.parameters, &parameters(&network));
-        machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
-        machine.run(plan.start).unwrap();
-        machine.run(plan.noise).unwrap();
-        let report = compare(&mut machine, plan.chains[0].1).await.unwrap();
+        let chain_config = ChainConfig { steps: 2, ..Default::default() };
+        let plan = sampler_plan(&network, IMAGES, &chain_config, &[2], device.target(IMAGES));
+        let mut executor = Executor::new(&device, plan.plan.clone()).await.unwrap();
+        executor.write_floats(plan.pass.parameters, &parameters(&network));
+        executor.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
+        executor.run(plan.start).unwrap();
+        executor.run(plan.noise).unwrap();
+        let report = compare(&mut executor, plan.chains[0].1).await.unwrap();
         println!("{report}");
         assert!(report.parted().is_none(), "{report}");
         let layers = &report.worst["conv_forward"];

@@ -2,9 +2,9 @@
 
 use crate::common;
 
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::device::compare::compare;
-use thalweg::device::{ChainPath, Chains, Device, Machine};
+use thalweg::device::{ChainPath, Chains, Device, Executor};
 use thalweg::kernels::State;
 use thalweg::kernels::chain::{Hidden, chain_layers, workgroup_memory};
 use thalweg::kernels::dynamics::{Form, Interpolation};
@@ -13,7 +13,7 @@ use thalweg::plan::{ChainConfig, Target, sampler_plan};
 use thalweg::recipe::presets::preset;
 
 /// The forms that the fused chain knows, with and without a clamp.
-fn numbers(form: Form) -> ChainConfig {
+fn chain_config(form: Form) -> ChainConfig {
     let r1 = ChainConfig { steps: 0, noise: 0.02, form, ..ChainConfig::default() };
     match form {
         Form::NoiseFirst => r1,
@@ -47,7 +47,7 @@ fn dense(units: usize, activation: Activation) -> LayerSpec {
 /// kernels beyond the image, dense layers before and after convolutions, more tiles than invocations and fewer.
 fn networks() -> Vec<Network> {
     let energy = dense(1, Activation::Identity);
-    let shape = |channels, height, width| ImageShape { channels, height, width };
+    let shape = |channels, height, width| Shape { channels, height, width };
     let new = |name, input, specs: &[LayerSpec]| Network::new(name, input, specs).unwrap();
     vec![
         preset("mnist-small").unwrap(),
@@ -93,21 +93,25 @@ async fn chains(
     (form, steps): (Form, u32),
     target: Target,
 ) -> Vec<f32> {
-    let plan = sampler_plan(network, count, &numbers(form), &[steps], target);
-    let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+    let plan = sampler_plan(network, count, &chain_config(form), &[steps], target);
+    let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
     let parameters: Vec<f32> = network.initial_parameters(7).iter().map(|p| p * 1.5 + 0.01).collect();
-    machine.write_floats(plan.pass.parameters, &parameters);
-    machine.write(plan.state, 0, bytemuck::cast_slice(&[State { step: 3, seed_low: 5, ..State::default() }]));
-    machine.run(plan.start).unwrap();
-    machine.run(plan.noise).unwrap();
+    executor.write_floats(plan.pass.parameters, &parameters);
+    executor.write(
+        plan.state,
+        0,
+        bytemuck::cast_slice(&[State { step: 3, seed_low: 5, ..State::default() }]),
+    );
+    executor.run(plan.start).unwrap();
+    executor.run(plan.noise).unwrap();
     if target.fused_steps > 0 {
         // Launch by launch against the twins, and then once more as a whole.
-        let report = compare(&mut machine, plan.chains[0].1).await.unwrap();
+        let report = compare(&mut executor, plan.chains[0].1).await.unwrap();
         assert!(report.parted().is_none(), "{}: {report}", network.name);
-        machine.run(plan.noise).unwrap();
+        executor.run(plan.noise).unwrap();
     }
-    machine.run(plan.chains[0].1).unwrap();
-    let blocks = machine.read_floats(plan.pass.x).await.unwrap();
+    executor.run(plan.chains[0].1).unwrap();
+    let blocks = executor.read_floats(plan.pass.x).await.unwrap();
     let shape = network.input;
     plan.plan.from_blocks(&blocks, count, shape.channels, shape.height * shape.width)
 }
@@ -153,14 +157,14 @@ fn it_is_the_chain_by_layers() {
 #[test]
 fn networks_that_do_not_fit_run_by_layers() {
     let energy = dense(1, Activation::Identity);
-    let input = ImageShape { channels: 1, height: 8, width: 8 };
+    let input = Shape { channels: 1, height: 8, width: 8 };
     let ragged = Network::new("ragged", input, &[conv(5, [3, 3], [1, 1], [0; 4]), energy]).unwrap();
-    let input = ImageShape { channels: 3, height: 64, width: 64 };
+    let input = Shape { channels: 3, height: 64, width: 64 };
     let large = Network::new("large", input, &[conv(8, [3, 3], [2, 2], [0; 4]), energy]).unwrap();
     for network in [ragged, large] {
         assert!(chain_layers(&network).is_none());
         let target = Target { fused_steps: 8, ..Target::gpu(4) };
-        let plan = sampler_plan(&network, 4, &numbers(Form::NoiseFirst), &[2], target);
+        let plan = sampler_plan(&network, 4, &chain_config(Form::NoiseFirst), &[2], target);
         assert!(plan.plan.programs[plan.chains[0].1.0].len() > 2);
     }
 }
@@ -193,7 +197,7 @@ fn launches_do_not_grow_with_steps() {
     let network = preset("mnist-small").unwrap();
     let target = Target { fused_steps: u32::MAX, ..Target::gpu(128) };
     let launches = |steps| {
-        let plan = sampler_plan(&network, 128, &numbers(Form::NoiseFirst), &[steps], target);
+        let plan = sampler_plan(&network, 128, &chain_config(Form::NoiseFirst), &[steps], target);
         plan.plan.programs[plan.chains[0].1.0].len()
     };
     assert_eq!([launches(1), launches(60), launches(100)], [1, 1, 1]);

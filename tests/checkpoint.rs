@@ -12,7 +12,7 @@ use thalweg::checkpoint::{
     Checkpoint, FORMAT, Header, Tensor, TensorData, Tensors, load_tensors, read_tensors,
 };
 use thalweg::device::ChainPath;
-use thalweg::recipe::Config;
+use thalweg::recipe::Recipe;
 use thalweg::{Error, files};
 
 /// splitmix64.
@@ -35,7 +35,7 @@ fn header() -> Header {
     Header {
         format: FORMAT.to_owned(),
         network: json!({"preset": "mnist-small", "layers": [{"conv": 16}, {"dense": 1}]}),
-        config: Config::preset("mnist-small").unwrap(),
+        config: Recipe::preset("mnist-small").unwrap(),
         step: 123_456,
         seed: u64::MAX,
         device: "CPU (AVX2)".to_owned(),
@@ -146,15 +146,15 @@ fn no_tensors_at_all() {
 fn memory() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("big.safetensors");
-    let ring = 8192 * 1024;
-    let tensors = [("replay.ring".to_owned(), Tensor::f32(&[8192, 1, 32, 32], vec![0.5; ring]))].into();
+    let values = 8192 * 1024;
+    let tensors = [("replay.ring".to_owned(), Tensor::f32(&[8192, 1, 32, 32], vec![0.5; values]))].into();
     let checkpoint = Checkpoint { header: header(), tensors };
     let (saved, cost) = peak(|| checkpoint.save(&path));
     saved.unwrap();
     assert!(cost < 1 << 20, "saving 32 MiB took another {cost} bytes");
     let (loaded, cost) = peak(|| Checkpoint::load(&path).unwrap());
     assert_eq!(loaded, checkpoint);
-    assert!(cost < 4 * ring + (1 << 20), "loading 32 MiB took {cost} bytes");
+    assert!(cost < 4 * values + (1 << 20), "loading 32 MiB took {cost} bytes");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use thalweg::plan::ChainConfig;
 use thalweg::recipe::Setting;
 use thalweg::recipe::presets::preset;
 use thalweg::train::log::MetricsTable;
-use thalweg::{Config, Device, EnergyModel, Model, Sampler};
+use thalweg::{Device, EnergyModel, Model, Recipe, Sampler};
 
 // ---- helpers
 
@@ -502,8 +502,8 @@ fn sequences_are_drawn_as_curves() {
     let open = |name: &str| image::open(at(name)).unwrap().into_rgb8();
     let drawn = |count: usize, steps: u32, seed: u64| {
         pollster::block_on(async {
-            let numbers = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
-            let mut sampler = Sampler::new(&Device::cpu(), &model, count, &numbers, seed).await.unwrap();
+            let chain_config = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
+            let mut sampler = Sampler::new(&Device::cpu(), &model, count, &chain_config, seed).await.unwrap();
             sampler.run(steps).unwrap();
             let titles: Vec<_> =
                 sampler.energies().await.unwrap().iter().map(|e| format!("E = {e:.4}")).collect();
@@ -579,8 +579,8 @@ fn samples_are_the_librarys_and_repeat() {
     let model = Model::load(weights(), Some("mnist-small")).unwrap();
     let straight = |steps: u32| {
         pollster::block_on(async {
-            let numbers = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
-            let mut sampler = Sampler::new(&Device::cpu(), &model, 10, &numbers, 7).await.unwrap();
+            let chain_config = ChainConfig { steps, step_size: 20.0, ..ChainConfig::default() };
+            let mut sampler = Sampler::new(&Device::cpu(), &model, 10, &chain_config, 7).await.unwrap();
             sampler.run(steps).unwrap();
             (sampler.images().await.unwrap(), sampler.energies().await.unwrap())
         })
@@ -1164,7 +1164,7 @@ fn a_runs_curves_are_drawn_and_drawn_again() {
 }
 
 #[test]
-fn objectives_that_fit_the_score_have_no_fakes() {
+fn objectives_that_fit_the_score_have_no_negatives() {
     let folder = folder();
     let train = |out: &str, objective: &str, more: &[&str]| {
         let (out, set) = (format!("--out={out}"), format!("--set=objective={objective}"));
@@ -1463,7 +1463,7 @@ fn help_names_every_option_and_its_default() {
     // `--set help`: tests/terminal.rs has the rest. What other options make of the preset's settings.
     let settings =
         works(folder.path(), &["train", "--preset=conv-pool", "--set", "help", "--set=chain.steps=7"]);
-    let mut config = Config::preset("conv-pool").unwrap();
+    let mut config = Recipe::preset("conv-pool").unwrap();
     config.set("chain.steps=7").unwrap();
     for Setting { name: key, value, .. } in config.settings() {
         let line = settings.lines().find(|line| line.split(' ').next() == Some(key));

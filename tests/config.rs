@@ -4,16 +4,16 @@ use serde_json::Value;
 use thalweg::Error;
 use thalweg::kernels::dynamics::{Form, Interpolation};
 use thalweg::recipe::{
-    Config, Directions, EnergyL2Form, Objective, PRESETS, RateSchedule, ScoreObjective, ScoreTarget, Setting,
+    Directions, EnergyL2Form, Objective, PRESETS, RateSchedule, Recipe, ScoreObjective, ScoreTarget, Setting,
     Square,
 };
 
-fn small() -> Config {
-    Config::preset("mnist-small").unwrap()
+fn small() -> Recipe {
+    Recipe::preset("mnist-small").unwrap()
 }
 
 /// Every leaf of the serialised configuration, by dotted name.
-fn leaves(config: &Config) -> Vec<(String, Value)> {
+fn leaves(config: &Recipe) -> Vec<(String, Value)> {
     let mut leaves = Vec::new();
     for (name, value) in serde_json::to_value(config).unwrap().as_object().unwrap() {
         match value {
@@ -27,18 +27,18 @@ fn leaves(config: &Config) -> Vec<(String, Value)> {
     leaves
 }
 
-fn sorted(config: &Config) -> Vec<Setting> {
+fn sorted(config: &Recipe) -> Vec<Setting> {
     let mut settings = config.settings();
     settings.sort_by_key(|setting| setting.name);
     settings
 }
 
 /// Reads `text` as a configuration file on top of mnist-small.
-fn from_toml(text: &str) -> thalweg::Result<Config> {
+fn from_toml(text: &str) -> thalweg::Result<Recipe> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
     std::fs::write(&path, text).unwrap();
-    Config::from_toml_file(&path, small())
+    Recipe::from_toml_file(&path, small())
 }
 
 fn assert_says(error: &Error, words: &[&str]) {
@@ -74,7 +74,7 @@ fn every_setting_is_written_and_read_by_its_name() {
         names
     });
     for preset in PRESETS {
-        let preset = Config::preset(preset).unwrap();
+        let preset = Recipe::preset(preset).unwrap();
         for (Setting { name, value, .. }, (_, leaf)) in sorted(&preset).iter().zip(leaves(&preset)) {
             match leaf {
                 Value::String(text) => assert_eq!(text, *value, "{name}"),
@@ -102,7 +102,7 @@ fn every_setting_is_described() {
 
 #[test]
 fn recipe_r2() {
-    let c = Config::preset("mnist-deep").unwrap();
+    let c = Recipe::preset("mnist-deep").unwrap();
     let (chain, adam) = (&c.chain, &c.adam);
     assert_eq!((c.train.epochs, c.train.batch), (60, 128));
     assert_eq!(
@@ -120,7 +120,7 @@ fn recipe_r2() {
 
 #[test]
 fn recipe_r3() {
-    let c = Config::preset("conv-pool").unwrap();
+    let c = Recipe::preset("conv-pool").unwrap();
     let (chain, adam) = (&c.chain, &c.adam);
     assert_eq!(
         (chain.form, chain.steps, chain.step_size, chain.noise, chain.gradient_clip, chain.clamp),
@@ -246,10 +246,10 @@ fn set_refuses() {
 #[test]
 fn presets() {
     for name in PRESETS {
-        assert_eq!(Config::preset(name).unwrap().preset, *name);
-        Config::preset(name).unwrap().validate().unwrap();
+        assert_eq!(Recipe::preset(name).unwrap().preset, *name);
+        Recipe::preset(name).unwrap().validate().unwrap();
     }
-    let error = Config::preset("mnist-smol").unwrap_err();
+    let error = Recipe::preset("mnist-smol").unwrap_err();
     assert_says(
         &error,
         &[
@@ -259,7 +259,7 @@ fn presets() {
             "presets are: digits, mnist-small",
         ],
     );
-    assert_says(&Config::preset("").unwrap_err(), &["presets are: digits, mnist-small, mnist-deep"]);
+    assert_says(&Recipe::preset("").unwrap_err(), &["presets are: digits, mnist-small, mnist-deep"]);
 }
 
 #[test]
@@ -308,17 +308,17 @@ fn toml_refuses() {
         assert!(matches!(error, Error::File { .. }), "{text}: {error:?}");
         assert_says(&error, words);
     }
-    let error = Config::from_toml_file("no/such.toml", small()).unwrap_err();
+    let error = Recipe::from_toml_file("no/such.toml", small()).unwrap_err();
     assert_says(&error, &["could not read no/such.toml"]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("latin1.toml");
     std::fs::write(&path, b"# \xe9").unwrap();
-    assert_says(&Config::from_toml_file(&path, small()).unwrap_err(), &["latin1.toml", "UTF-8"]);
+    assert_says(&Recipe::from_toml_file(&path, small()).unwrap_err(), &["latin1.toml", "UTF-8"]);
 }
 
 #[test]
 fn validate_names_each_impossible_value() {
-    type Spoil = fn(&mut Config);
+    type Spoil = fn(&mut Recipe);
     let cases: &[(&str, Spoil)] = &[
         ("preset", |c| c.preset = "big".into()),
         ("train.epochs", |c| c.train.epochs = 0),
@@ -388,8 +388,8 @@ fn round_trips_are_exact() {
     c.loss.energy_l2 = 1.0 / 3.0;
     c.chain.step_size = 1e6 - 1e-9;
     c.validate().unwrap();
-    assert_eq!(serde_json::from_str::<Config>(&serde_json::to_string(&c).unwrap()).unwrap(), c);
-    assert_eq!(serde_json::from_value::<Config>(serde_json::to_value(&c).unwrap()).unwrap(), c);
+    assert_eq!(serde_json::from_str::<Recipe>(&serde_json::to_string(&c).unwrap()).unwrap(), c);
+    assert_eq!(serde_json::from_value::<Recipe>(serde_json::to_value(&c).unwrap()).unwrap(), c);
     assert_eq!(from_toml(&c.to_toml()).unwrap(), c);
     assert_eq!(from_toml(&small().to_toml()).unwrap(), small());
 
@@ -398,19 +398,19 @@ fn round_trips_are_exact() {
     for _ in 0..10_000 {
         bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         c.loss.energy_l2 = (bits >> 11) as f64 / (1u64 << 53) as f64;
-        let back: Config = serde_json::from_str(&serde_json::to_string(&c).unwrap()).unwrap();
+        let back: Recipe = serde_json::from_str(&serde_json::to_string(&c).unwrap()).unwrap();
         assert_eq!(back.loss.energy_l2.to_bits(), c.loss.energy_l2.to_bits());
     }
 }
 
 #[test]
 fn json_of_other_versions() {
-    let older: Config = serde_json::from_str(r#"{"preset": "mnist-small", "chain": {"steps": 60}}"#).unwrap();
+    let older: Recipe = serde_json::from_str(r#"{"preset": "mnist-small", "chain": {"steps": 60}}"#).unwrap();
     let mut expected = small();
     expected.chain.steps = 60;
     assert_eq!(older, expected);
     for unknown in [r#"{"chain": {"stpes": 60}}"#, r#"{"chian": {}}"#] {
-        assert!(serde_json::from_str::<Config>(unknown).is_err());
+        assert!(serde_json::from_str::<Recipe>(unknown).is_err());
     }
 }
 

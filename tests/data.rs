@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 use thalweg::data::toy::TOYS;
-use thalweg::data::{self, ByteImages, Dataset, Examples, ImageShape, Images, idx, npy, picture_file};
+use thalweg::data::{self, ByteImages, Dataset, Examples, Images, Shape, idx, npy, picture_file};
 use thalweg::files::write_atomically;
 use thalweg::{Error, Result};
 
@@ -82,8 +82,8 @@ fn assert_npy_fails(content: &[u8], words: &[&str]) {
     assert_says(data::read_images(&path), &path, words);
 }
 
-fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
-    ImageShape { channels, height, width }
+fn shape(channels: usize, height: usize, width: usize) -> Shape {
+    Shape { channels, height, width }
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
@@ -663,7 +663,7 @@ fn folder_of_pictures_as_a_data_set() {
 fn toy_sets() {
     for toy in TOYS {
         let set = Dataset::open(toy.name()).unwrap();
-        assert_eq!((&set.train, set.toy), (&Examples::Fresh(toy, 10_000), Some(toy)));
+        assert_eq!((&set.train, set.toy), (&Examples::Toy(toy, 10_000), Some(toy)));
         assert_eq!(
             (set.train.shape(), set.held_out.shape, set.held_out.count()),
             (shape(2, 1, 1), shape(2, 1, 1), 1000)

@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::process::{Command, Output};
 use thalweg::data::{Examples, Images};
-use thalweg::device::{ChainPath, Chains, Device, Machine};
+use thalweg::device::{ChainPath, Chains, Device, Executor};
 use thalweg::evaluate::ais::{Annealing, Base, Settings};
 use thalweg::gpu::{Gpu, Limits, adapters};
 use thalweg::kernels::State;
 use thalweg::kernels::dynamics::Form;
 use thalweg::plan::{ChainConfig, Target, energy_plan, sampler_plan, sampler_plan_in_shares};
 use thalweg::recipe::presets::preset;
-use thalweg::{Config, Dataset, EnergyModel, Error, Model, Network, Sampler, Trainer};
+use thalweg::{Dataset, EnergyModel, Error, Model, Network, Recipe, Sampler, Trainer};
 
 use crate::common;
 
@@ -37,28 +37,28 @@ async fn chains(
     device: &Device,
     model: &Model,
     (count, at_once): (usize, usize),
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     target: Target,
 ) -> Vec<u32> {
-    let plan = sampler_plan_in_shares(&model.network, (count, at_once), numbers, &[3], target);
-    let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
-    machine.write_floats(plan.pass.parameters, &model.parameters);
-    machine.run(plan.start).unwrap();
+    let plan = sampler_plan_in_shares(&model.network, (count, at_once), chain_config, &[3], target);
+    let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
+    executor.write_floats(plan.pass.parameters, &model.parameters);
+    executor.run(plan.start).unwrap();
     let shape = model.network.input;
     let mut all = Vec::new();
     for share in &plan.shares {
         let state = State { seed_low: 5, first_image: share.images.start as u32, ..State::default() };
         for (program, chain_base) in [(plan.noise, 0), (plan.chains[0].1, 0), (plan.chains[0].1, 3)] {
             if let Some(turn) = share.turn {
-                machine.run(turn.load).unwrap();
+                executor.run(turn.load).unwrap();
             }
-            machine.write(plan.state, 0, bytemuck::cast_slice(&[State { chain_base, ..state }]));
-            machine.run(program).unwrap();
+            executor.write(plan.state, 0, bytemuck::cast_slice(&[State { chain_base, ..state }]));
+            executor.run(program).unwrap();
             if let Some(turn) = share.turn {
-                machine.run(turn.store).unwrap();
+                executor.run(turn.store).unwrap();
             }
         }
-        let blocks = machine.read_floats(share.kept[0]).await.unwrap();
+        let blocks = executor.read_floats(share.kept[0]).await.unwrap();
         let (n, pixels) = (share.images.len(), shape.height * shape.width);
         all.extend(plan.plan.from_blocks(&blocks, n, shape.channels, pixels).iter().map(|x| x.to_bits()));
     }
@@ -71,16 +71,16 @@ fn chains_in_turns_are_the_same_chains() {
         let (model, count) = (model("mnist-small"), 75);
         let gpu = limited(ChainPath::Auto, |_| {}).await;
         for form in [Form::NoiseFirst, Form::Theory, Form::Mala] {
-            let numbers = ChainConfig { form, step_size: 0.1, ..ChainConfig::default() };
+            let chain_config = ChainConfig { form, step_size: 0.1, ..ChainConfig::default() };
             for device in [Device::cpu(), gpu.clone()] {
                 let layers = device.target(count);
                 let fused = Target { fused_steps: 2, ..Target::gpu(count) };
                 let targets = if let Device::Gpu(..) = device { vec![layers, fused] } else { vec![layers] };
                 for target in targets {
-                    let all = chains(&device, &model, (count, count), &numbers, target).await;
+                    let all = chains(&device, &model, (count, count), &chain_config, target).await;
                     let lanes = target.lanes as usize;
                     for at_once in [lanes, 2 * lanes] {
-                        let shared = chains(&device, &model, (count, at_once), &numbers, target).await;
+                        let shared = chains(&device, &model, (count, at_once), &chain_config, target).await;
                         assert!(all == shared, "{device}, {form:?}, {at_once} at once");
                     }
                 }
@@ -98,18 +98,18 @@ fn largest(plan: &thalweg::plan::Plan) -> u64 {
 fn samples_and_energies_do_not_depend_on_what_a_device_holds() {
     pollster::block_on(async {
         let model = model("mnist-small");
-        let (count, numbers) = (150, ChainConfig { step_size: 0.1, ..ChainConfig::default() });
-        let mala = ChainConfig { form: Form::Mala, ..numbers };
+        let (count, chain_config) = (150, ChainConfig { step_size: 0.1, ..ChainConfig::default() });
+        let mala = ChainConfig { form: Form::Mala, ..chain_config };
         let device = limited(ChainPath::Layers, |_| {}).await;
-        let whole = sampler_plan(&model.network, count, &numbers, &[1], device.target(count)).plan;
+        let whole = sampler_plan(&model.network, count, &chain_config, &[1], device.target(count)).plan;
         let energies = energy_plan(&model.network, 256, device.target(256)).plan;
         let buffer = (largest(&whole) / 3).min(largest(&energies) / 2) / 4 * 4;
         let small = limited(ChainPath::Layers, |limits| limits.buffer = buffer).await;
         assert!(whole.excess(&small.room()).is_some() && whole.excess(&device.room()).is_none());
-        for numbers in [numbers, mala] {
+        for chain_config in [chain_config, mala] {
             let mut ends = Vec::new();
             for device in [&device, &small] {
-                let mut sampler = Sampler::new(device, &model, count, &numbers, 9).await.unwrap();
+                let mut sampler = Sampler::new(device, &model, count, &chain_config, 9).await.unwrap();
                 let start = sampler.images().await.unwrap();
                 sampler.run(4).unwrap();
                 let energies = sampler.energies().await.unwrap();
@@ -122,7 +122,7 @@ fn samples_and_energies_do_not_depend_on_what_a_device_holds() {
                 sampler.run(2).unwrap();
                 ends.push((start, energies, acceptance, noise_end, sampler.images().await.unwrap()));
             }
-            assert!(ends[0] == ends[1], "{:?}", numbers.form);
+            assert!(ends[0] == ends[1], "{:?}", chain_config.form);
             let mut told = Vec::new();
             for device in [&device, &small] {
                 let mut energies = EnergyModel::new(device, &model).await.unwrap();
@@ -154,8 +154,8 @@ fn annealed_chains_do_not_depend_on_what_a_device_holds() {
     });
 }
 
-fn tiny() -> Config {
-    let mut config = Config::preset("mnist-small").unwrap();
+fn tiny() -> Recipe {
+    let mut config = Recipe::preset("mnist-small").unwrap();
     for setting in ["train.batch=20", "chain.steps=3", "replay.capacity=110", "replay.initial=20", "seed=7"] {
         config.set(setting).unwrap();
     }
@@ -208,9 +208,9 @@ fn what_is_cut_comes_to_the_same_bits() {
                 let mut config = tiny();
                 config.set("train.batch=70").unwrap();
                 let mut trainer = Trainer::new(&device, &config, &digits()[0]).await.unwrap();
-                let before = trainer.machine().counters();
+                let before = trainer.executor().counters();
                 let metrics = steps(&mut trainer, &[2]).await;
-                let after = trainer.machine().counters();
+                let after = trainer.executor().counters();
                 assert_eq!(after.submissions - before.submissions > 1, flop.is_some());
                 assert_eq!((after.uploads, after.waits), (before.uploads, before.waits + 1));
                 let launches = trainer.plan().plan.programs[trainer.plan().step.0].len();
@@ -223,7 +223,7 @@ fn what_is_cut_comes_to_the_same_bits() {
 }
 
 /// `tiny`, with another network.
-fn with_network(layers: &str) -> Config {
+fn with_network(layers: &str) -> Recipe {
     let mut config = tiny();
     let spec = format!("name = \"split\"\ninput = [1, 28, 28]\nlayers = [{layers}]");
     config.network = Some(toml::from_str(&spec).unwrap());
@@ -280,7 +280,7 @@ fn what_is_too_large_names_its_own_setting() {
         let device = limited(ChainPath::Layers, |limits| limits.buffer = 4 << 20).await;
         let [dataset, _] = digits();
         let refusal = async |settings: &[&str]| {
-            let mut config = Config::preset("mnist-small").unwrap();
+            let mut config = Recipe::preset("mnist-small").unwrap();
             config.set("train.batch=20").unwrap();
             settings.iter().for_each(|setting| config.set(setting).unwrap());
             let error = Trainer::new(&device, &config, &dataset).await.unwrap_err();

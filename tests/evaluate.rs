@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
 use thalweg::cpu::Isa;
-use thalweg::data::{ByteImages, Examples, ImageShape, byte_to_value};
-use thalweg::evaluate::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
+use thalweg::data::{ByteImages, Examples, Shape, byte_to_value};
+use thalweg::evaluate::classifier::{CLASSES, Classified, Classifier, FEATURES, INPUT};
 use thalweg::evaluate::features::{Manifolds, frechet, kernel_distance};
 use thalweg::evaluate::samples::{Classes, nearest};
 use thalweg::evaluate::{Subject, outliers, samples, spread};
@@ -29,8 +29,8 @@ fn golden(name: &str) -> Vec<f32> {
     }
 }
 
-fn on(device: &Device, images: &Images) -> Seen {
-    pollster::block_on(async { Classifier::new(device).await.unwrap().look(images).await.unwrap() })
+fn on(device: &Device, images: &Images) -> Classified {
+    pollster::block_on(async { Classifier::new(device).await.unwrap().classify(images).await.unwrap() })
 }
 
 /// What is largest by magnitude, and the largest error.
@@ -49,9 +49,9 @@ fn classifier_is_pytorchs_on_every_device() {
     let mut failures = Failures::default();
     let cpus = Isa::available().into_iter().map(Device::Cpu);
     for device in cpus.chain([gpu()]) {
-        let seen = on(&device, &images);
+        let classified = on(&device, &images);
         for (name, values, reference) in
-            [("features", &seen.features, &features), ("logits", &seen.logits, &logits)]
+            [("features", &classified.features, &features), ("logits", &classified.logits, &logits)]
         {
             let error = error(values, reference);
             failures.check(error <= 2e-6, || format!("{device}: {name} are {error:.1e} off"));
@@ -69,15 +69,15 @@ fn classifier_knows_digits_that_it_never_saw() {
     let held_out = Dataset::open("digits").unwrap().held_out;
     let labels = golden("labels");
     assert_eq!((held_out.count(), labels.len()), (1000, 1000));
-    let seen = on(&Device::cpu(), &held_out);
-    let guesses = seen
+    let classified = on(&Device::cpu(), &held_out);
+    let guesses = classified
         .logits
         .chunks_exact(CLASSES)
         .map(|logits| (0..CLASSES).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as f32);
     let right = guesses.zip(&labels).filter(|(guess, label)| guess == *label).count();
     assert!(right >= 985, "{right} of 1,000 are right");
     // The shares that `evaluate` tells are those of the labels, but for the mistakes.
-    let classes = Classes::of(&seen);
+    let classes = Classes::of(&classified);
     for (class, share) in classes.shares.iter().enumerate() {
         let of_labels = labels.iter().filter(|label| **label == class as f32).count() as f64 / 1000.0;
         assert!((share - of_labels).abs() < 0.01, "{class}: {share}, not {of_labels}");
@@ -94,17 +94,17 @@ fn classes_are_counted() {
         logits
     };
     let logits = [logits(3, 9.0), logits(7, 91.0), logits(3, 1e30), logits(0, 27.0)].concat();
-    let classes = Classes::of(&Seen { features: Vec::new(), logits });
+    let classes = Classes::of(&Classified { features: Vec::new(), logits });
     let confidence = (0.5 + 0.91 + 1.0 + 0.75) / 4.0;
     assert!((classes.confidence - confidence).abs() < 1e-5, "{classes:?}");
     assert_eq!(classes.shares, [0.25, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.25, 0.0, 0.0]);
     assert!((classes.entropy - 1.5 * 2.0_f64.ln()).abs() < 1e-12 && classes.rarest == 0.0, "{classes:?}");
     let even = (0..CLASSES * CLASSES).map(|i| f32::from(u8::from(i % CLASSES == i / CLASSES))).collect();
-    let even = Classes::of(&Seen { features: Vec::new(), logits: even });
+    let even = Classes::of(&Classified { features: Vec::new(), logits: even });
     assert!((even.entropy - 10.0_f64.ln()).abs() < 1e-12 && even.rarest == 0.1, "{even:?}");
     // An image that is not finite is of no class.
     let broken = [[0.0; CLASSES], [f32::NAN; CLASSES]].concat();
-    let broken = Classes::of(&Seen { features: Vec::new(), logits: broken });
+    let broken = Classes::of(&Classified { features: Vec::new(), logits: broken });
     let Classes { confidence, shares, entropy, rarest } = broken;
     assert!(shares.iter().chain(&[confidence, entropy, rarest]).all(|x| x.is_nan()), "{broken:?}");
 }
@@ -114,7 +114,7 @@ fn features_are_scaled_to_one_length() {
     // Half of the features 3, half 4: mean square 12.5.
     let image: Vec<f32> = (0..FEATURES).map(|i| if i % 2 == 0 { 3.0 } else { -4.0 }).collect();
     let features = [image.clone(), image.iter().map(|f| f * 1e-3).collect(), vec![0.0; FEATURES]].concat();
-    let scaled = Seen { features, logits: Vec::new() }.scaled_features();
+    let scaled = Classified { features, logits: Vec::new() }.scaled_features();
     for (i, value) in scaled.iter().enumerate() {
         let want = if i < 2 * FEATURES { image[i % FEATURES] / 12.5_f32.sqrt() } else { 0.0 };
         assert!((value - want).abs() < 1e-6, "{i}: {value}, not {want}");
@@ -217,8 +217,8 @@ fn precision_and_recall_are_shares_of_points_in_balls() {
 #[test]
 fn nearest_training_image_is_the_nearest() {
     let mut rng = Rng(3);
-    let shape = ImageShape { channels: 3, height: 17, width: 19 }; // a row of 256 values is no divisor
-    let mut draw = |count: usize, shape: ImageShape| -> Vec<f32> {
+    let shape = Shape { channels: 3, height: 17, width: 19 }; // a row of 256 values is no divisor
+    let mut draw = |count: usize, shape: Shape| -> Vec<f32> {
         rng.signeds(count * shape.len()).into_iter().map(|x| x as f32).collect()
     };
     let mut images = Images { shape, values: draw(7, shape) };
@@ -242,7 +242,7 @@ fn nearest_training_image_is_the_nearest() {
     failures.close("floats", &got, &brute(&images, &train), 0.0, 1e-5);
     failures.check(got[8] == 0.0 && got[7] < 0.4 && got[0] > 5.0, || format!("{got:?}"));
     // Smaller training images lie in the middle of black.
-    let small = ImageShape { height: 14, width: 19, ..shape };
+    let small = Shape { height: 14, width: 19, ..shape };
     train = Images { shape: small, values: train.values[..50 * small.len()].to_vec() };
     let bytes: Vec<u8> = train.values.iter().map(|v| ((v + 1.0) * 127.0) as u8).collect();
     train.values = bytes.iter().map(|byte| byte_to_value(*byte)).collect();
@@ -256,11 +256,11 @@ fn nearest_training_image_is_the_nearest() {
 
 #[test]
 fn outliers_are_made_as_their_names_say() {
-    let shape = ImageShape { channels: 2, height: 2, width: 3 };
+    let shape = Shape { channels: 2, height: 2, width: 3 };
     let values: Vec<f32> = (0..24).map(|i| i as f32 / 24.0).collect();
     let images = Images { shape, values };
     let turned = outliers::rotated(&images);
-    assert_eq!(turned.shape, ImageShape { height: 3, width: 2, ..shape });
+    assert_eq!(turned.shape, Shape { height: 3, width: 2, ..shape });
     // 0 1 2     2 5
     // 3 4 5 ->  1 4
     //           0 3
@@ -288,7 +288,7 @@ fn outliers_are_made_as_their_names_say() {
     assert_ne!(twice.image(0), twice.image(1));
     let doubled: Vec<f32> = [digits.image(0), digits.image(0)].concat();
     let two =
-        outliers::shuffled(&Images { shape: ImageShape { channels: 2, ..digits.shape }, values: doubled }, 2);
+        outliers::shuffled(&Images { shape: Shape { channels: 2, ..digits.shape }, values: doubled }, 2);
     assert_eq!(two.values[..784], two.values[784..]);
     let noise = outliers::noise(&digits, 0);
     let mean = noise.values.iter().sum::<f32>() / noise.values.len() as f32;
@@ -316,7 +316,7 @@ fn tiny(channels: usize, side: usize) -> Model {
         LayerSpec::Conv { channels: 4, kernel: [3, 3], stride: [2, 2], padding: 1.into(), activation },
         LayerSpec::Dense { units: 1, activation: Activation::Identity },
     ];
-    let input = ImageShape { channels, height: side, width: side };
+    let input = Shape { channels, height: side, width: side };
     let network = Network::new("tiny", input, &specs).unwrap();
     let parameters = network.initial_parameters(7);
     Model { network, parameters }
@@ -341,10 +341,15 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
         let digits = Dataset::open("digits").unwrap();
         let train = Examples::Floats(digits.train.pick(0..40));
         let held_out = digits.held_out.pick(0..24).padded_to(model.network.input).unwrap();
-        let numbers = ChainConfig { steps: 7, step_size: 3.0, ..ChainConfig::default() };
+        let chain_config = ChainConfig { steps: 7, step_size: 3.0, ..ChainConfig::default() };
         for device in [Device::cpu(), gpu()] {
-            let subject =
-                Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 5 };
+            let subject = Subject {
+                device: &device,
+                model: &model,
+                chain_config: &chain_config,
+                held_out: &held_out,
+                seed: 5,
+            };
             let buffer = held_out.pick(0..11);
             let mut told = Vec::new();
             let figures =
@@ -368,15 +373,17 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
             for (set, start) in [(2, None), (3, Some(&buffer))] {
                 let count = start.map_or(24, Images::count);
                 let seed = if start.is_some() { samples::buffer_seed(5) } else { 5 };
-                let mut sampler = Sampler::new(&device, &model, count, &numbers, seed).await.unwrap();
+                let mut sampler = Sampler::new(&device, &model, count, &chain_config, seed).await.unwrap();
                 if let Some(images) = start {
                     sampler.start_from(images).unwrap();
                 }
                 sampler.run(7).unwrap();
                 let images = sampler.images().await.unwrap();
                 let mut classifier = Classifier::new(&device).await.unwrap();
-                let (own, real) =
-                    (classifier.look(&images).await.unwrap(), classifier.look(&held_out).await.unwrap());
+                let (own, real) = (
+                    classifier.classify(&images).await.unwrap(),
+                    classifier.classify(&held_out).await.unwrap(),
+                );
                 let set = &figures.sets[set];
                 let (distances, name) = (set.distances.unwrap(), &set.name);
                 let (own_features, real) = (own.scaled_features(), real.scaled_features());
@@ -412,7 +419,7 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
 
             // Chains from the buffer have noise of their own: those from where chains from noise start end elsewhere.
             let starts =
-                Sampler::new(&device, &model, 24, &numbers, 5).await.unwrap().images().await.unwrap();
+                Sampler::new(&device, &model, 24, &chain_config, 5).await.unwrap().images().await.unwrap();
             let figures = samples::measure(&subject, &train, Some(&starts), |_, _| ()).await.unwrap();
             let [noise, buffer] = [2, 3].map(|set: usize| figures.sets[set].distances.unwrap().fid);
             failures
@@ -427,21 +434,23 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
                 noise_end: 0.75,
                 interpolation: dynamics::Interpolation::Geometric,
                 levels: 7,
-                ..numbers
+                ..chain_config
             };
-            for (numbers, alpha) in [(numbers, 1.0_f32), (annealed, 0.8)] {
-                let told = outliers::measure(&Subject { numbers: &numbers, ..subject }, &sets).await.unwrap();
+            for (chain_config, alpha) in [(chain_config, 1.0_f32), (annealed, 0.8)] {
+                let told = outliers::measure(&Subject { chain_config: &chain_config, ..subject }, &sets)
+                    .await
+                    .unwrap();
                 let mut energies = EnergyModel::new(&device, &model).await.unwrap();
-                let mut look = async |images: &Images| {
+                let mut energies_of = async |images: &Images| {
                     let mut images = images.padded_to(model.network.input).unwrap();
                     images.values.iter_mut().for_each(|value| *value *= alpha);
                     let (energies, gradients) = energies.energies_and_gradients(&images).await.unwrap();
                     let square = |i| gradients.image(i).iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
                     (energies, (0..gradients.count()).map(square).collect::<Vec<_>>())
                 };
-                let real = look(&held_out).await;
+                let real = energies_of(&held_out).await;
                 for ((name, images), told) in sets.iter().zip(&told.sets) {
-                    let others = look(images).await;
+                    let others = energies_of(images).await;
                     let wide = |energies: &[f32]| energies.iter().map(|e| f64::from(*e)).collect::<Vec<_>>();
                     let want = share_of_pairs(&wide(&real.0), &wide(&others.0));
                     failures.check(
@@ -467,10 +476,15 @@ fn other_images_than_the_classifiers_are_measured_without_it() {
             let mut rng = Rng(1);
             let values: Vec<f32> = rng.signeds(6 * shape.len()).into_iter().map(|x| x as f32).collect();
             let held_out = Images { shape, values };
-            let numbers = ChainConfig { steps: 1, ..ChainConfig::default() };
+            let chain_config = ChainConfig { steps: 1, ..ChainConfig::default() };
             let device = Device::cpu();
-            let subject =
-                Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 5 };
+            let subject = Subject {
+                device: &device,
+                model: &model,
+                chain_config: &chain_config,
+                held_out: &held_out,
+                seed: 5,
+            };
             let train = Examples::Floats(held_out.clone());
             let figures = samples::measure(&subject, &train, None, |_, _| ()).await.unwrap();
             assert_eq!(figures.sets.len(), 4, "there is no buffer");

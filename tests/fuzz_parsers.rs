@@ -372,7 +372,7 @@ fn parse_npy(input: &[u8]) -> bool {
             assert!(images.values.iter().all(|v| v.is_finite() && v.abs() <= 1.001));
             images.values.iter().map(|v| f64::from(*v)).collect()
         }
-        Examples::Fresh(..) => unreachable!("a file"),
+        Examples::Toy(..) => unreachable!("a file"),
     };
     assert_eq!(read.len(), count * shape.len());
     assert!(count > 0 && !shape.is_empty() && shape.channels <= 4);
@@ -456,7 +456,7 @@ fn parse_npy_examples(input: &[u8]) -> bool {
     let Some(found) = refused_as_file(parsed) else { return false };
     let (dims, values, fortran) = numbers_of(input);
     let points = match found.examples {
-        Examples::Floats(points) if points.shape.is_points() && dims.len() < 4 && !fortran => points,
+        Examples::Floats(points) if points.shape.is_single_row() && dims.len() < 4 && !fortran => points,
         images => return images.count() == dims[0],
     };
     let (count, time, d) = (dims[0], if dims.len() == 3 { dims[1] } else { 1 }, dims[dims.len() - 1]);

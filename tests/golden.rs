@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
 use thalweg::cpu::Isa;
-use thalweg::data::ImageShape;
-use thalweg::device::{Device, Machine};
+use thalweg::data::Shape;
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::dynamics::Form;
 use thalweg::network::Network;
 use thalweg::plan::{
     ChainConfig, ExampleStorage, Target, TrainingData, energy_plan, sampler_plan, training_plan,
 };
-use thalweg::recipe::Config;
+use thalweg::recipe::Recipe;
 use thalweg::recipe::presets::{preset, preset_for};
 
 use crate::common;
@@ -80,7 +80,7 @@ fn data(network: &Network) -> TrainingData {
     TrainingData::new(ExampleStorage::Bytes, 5, network.input)
 }
 
-fn recipe() -> Config {
+fn recipe() -> Recipe {
     let mut recipe =
         common::recipe(&["train.batch=5", "replay.capacity=5", "replay.fresh=0", "chain.steps=1"]);
     (recipe.data.noise, recipe.chain.noise) = (0.0, 0.0);
@@ -98,14 +98,14 @@ fn check(golden: &Golden, device: &Device, target: Target) {
         let (channels, pixels) = (network.input.channels, network.input.height * network.input.width);
         // Energies and input gradients.
         let plan = energy_plan(network, 5, target);
-        let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
-        machine.write_floats(plan.pass.parameters, &golden.parameters(""));
-        machine.run(plan.start).unwrap();
+        let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
+        executor.write_floats(plan.pass.parameters, &golden.parameters(""));
+        executor.run(plan.start).unwrap();
         for set in ["real", "fake"] {
-            machine.write_floats(plan.pass.x, &plan.plan.to_blocks(golden.get(set), channels, pixels));
-            machine.run(plan.gradients).unwrap();
-            let energies = machine.read_floats(plan.pass.energies).await.unwrap();
-            let gradients = machine.read_floats(plan.pass.input_gradient).await.unwrap();
+            executor.write_floats(plan.pass.x, &plan.plan.to_blocks(golden.get(set), channels, pixels));
+            executor.run(plan.gradients).unwrap();
+            let energies = executor.read_floats(plan.pass.energies).await.unwrap();
+            let gradients = executor.read_floats(plan.pass.input_gradient).await.unwrap();
             let gradients = plan.plan.from_blocks(&gradients, 5, channels, pixels);
             let energy_error = relative(&energies[..5], golden.get(&format!("energy.{set}")));
             let gradient_error = relative(&gradients, golden.get(&format!("input_grad.{set}")));
@@ -117,17 +117,17 @@ fn check(golden: &Golden, device: &Device, target: Target) {
         }
         // Loss, parameter gradients, Adam.
         let plan = training_plan(network, &recipe(), &data(network), target);
-        let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
-        machine.write_floats(plan.pass.parameters, &golden.parameters(""));
-        machine.run(plan.start).unwrap();
+        let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
+        executor.write_floats(plan.pass.parameters, &golden.parameters(""));
+        executor.run(plan.start).unwrap();
         let mut images = plan.plan.to_blocks(golden.get("real"), channels, pixels);
         images.extend(plan.plan.to_blocks(golden.get("fake"), channels, pixels));
-        machine.write_floats(plan.pass.x, &images);
+        executor.write_floats(plan.pass.x, &images);
         for step in 1..=3 {
-            machine.run(plan.update).unwrap();
+            executor.run(plan.update).unwrap();
             if step == 1 {
-                let loss = machine.read_floats(plan.metrics).await.unwrap()[0];
-                let gradient = machine.read_floats(plan.gradient).await.unwrap();
+                let loss = executor.read_floats(plan.metrics).await.unwrap()[0];
+                let gradient = executor.read_floats(plan.gradient).await.unwrap();
                 let mut error: f64 = 0.0;
                 for tensor in network.tensors() {
                     let reference = golden.get(&format!("grad.{}", tensor.name));
@@ -140,7 +140,7 @@ fn check(golden: &Golden, device: &Device, target: Target) {
                 assert!(absolute(&[loss], &golden.get("loss")[..1]) <= 1e-5, "{device}: loss {loss}");
             }
             if step != 2 {
-                let parameters = machine.read_floats(plan.pass.parameters).await.unwrap();
+                let parameters = executor.read_floats(plan.pass.parameters).await.unwrap();
                 let mut error: f64 = 0.0;
                 for tensor in network.tensors() {
                     let reference = golden.get(&format!("adam{step}.{}", tensor.name));
@@ -194,7 +194,7 @@ fn gradients_of_chains_of_bf16() {
         let (channels, pixels) = (network.input.channels, network.input.height * network.input.width);
         let gradient = golden.get("input_grad.real");
         let step_size = 1e4 / gradient.iter().fold(0.0_f32, |m, g| m.max(g.abs()));
-        let numbers = ChainConfig {
+        let chain_config = ChainConfig {
             form: Form::NoiseFirst,
             step_size,
             noise: 0.0,
@@ -203,14 +203,14 @@ fn gradients_of_chains_of_bf16() {
             ..ChainConfig::default()
         };
         let device = Device::Cpu(Isa::Bf16);
-        let plan = sampler_plan(network, 5, &numbers, &[1], device.target(100));
+        let plan = sampler_plan(network, 5, &chain_config, &[1], device.target(100));
         let blocks = pollster::block_on(async {
-            let mut machine = Machine::new(&device, plan.plan.clone()).await.unwrap();
-            machine.write_floats(plan.pass.parameters, &golden.parameters(""));
-            machine.run(plan.start).unwrap();
-            machine.write_floats(plan.pass.x, &plan.plan.to_blocks(golden.get("real"), channels, pixels));
-            machine.run(plan.chains[0].1).unwrap();
-            machine.read_floats(plan.pass.x).await.unwrap()
+            let mut executor = Executor::new(&device, plan.plan.clone()).await.unwrap();
+            executor.write_floats(plan.pass.parameters, &golden.parameters(""));
+            executor.run(plan.start).unwrap();
+            executor.write_floats(plan.pass.x, &plan.plan.to_blocks(golden.get("real"), channels, pixels));
+            executor.run(plan.chains[0].1).unwrap();
+            executor.read_floats(plan.pass.x).await.unwrap()
         });
         let ends = plan.plan.from_blocks(&blocks, 5, channels, pixels);
         let steps = golden.get("real").iter().zip(&ends).map(|(start, end)| (start - end) / step_size);
@@ -239,16 +239,16 @@ fn check_big(golden: &Golden, device: &Device, target: Target) {
         let parameters: Vec<f32> = (0..n).map(|i| (number(i) * 0.15) as f32).collect();
         let (channels, pixels) = (network.input.channels, network.input.width);
         let plan = training_plan(network, &recipe(), &data(network), target);
-        let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
-        machine.write_floats(plan.pass.parameters, &parameters);
-        machine.run(plan.start).unwrap();
+        let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
+        executor.write_floats(plan.pass.parameters, &parameters);
+        executor.run(plan.start).unwrap();
         let mut images = plan.plan.to_blocks(golden.get("big.real"), channels, pixels);
         images.extend(plan.plan.to_blocks(golden.get("big.fake"), channels, pixels));
-        machine.write_floats(plan.pass.x, &images);
-        machine.run(plan.update).unwrap();
-        let energies = machine.read_floats(plan.pass.energies).await.unwrap();
+        executor.write_floats(plan.pass.x, &images);
+        executor.run(plan.update).unwrap();
+        let energies = executor.read_floats(plan.pass.energies).await.unwrap();
         let half = plan.half_blocks as usize * plan.plan.lanes as usize;
-        let gradient = machine.read_floats(plan.gradient).await.unwrap();
+        let gradient = executor.read_floats(plan.gradient).await.unwrap();
         let gradient: Vec<f32> = gradient.into_iter().step_by(997).collect();
         let errors = [
             relative(&energies[..5], golden.get("big.energy.real")),
@@ -256,12 +256,12 @@ fn check_big(golden: &Golden, device: &Device, target: Target) {
             0.1 * relative(&gradient, golden.get("big.grad")),
         ];
         let plan = energy_plan(network, 5, target);
-        let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
-        machine.write_floats(plan.pass.parameters, &parameters);
-        machine.run(plan.start).unwrap();
-        machine.write_floats(plan.pass.x, &plan.plan.to_blocks(golden.get("big.real"), channels, pixels));
-        machine.run(plan.gradients).unwrap();
-        let gradients = machine.read_floats(plan.pass.input_gradient).await.unwrap();
+        let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
+        executor.write_floats(plan.pass.parameters, &parameters);
+        executor.run(plan.start).unwrap();
+        executor.write_floats(plan.pass.x, &plan.plan.to_blocks(golden.get("big.real"), channels, pixels));
+        executor.run(plan.gradients).unwrap();
+        let gradients = executor.read_floats(plan.pass.input_gradient).await.unwrap();
         let gradients = plan.plan.from_blocks(&gradients, 5, channels, pixels);
         let input_error = relative(&gradients, golden.get("big.input_grad.real"));
         println!("{device}: energies, a tenth of the parameter gradient {errors:?}, input {input_error:.1e}");
@@ -272,7 +272,7 @@ fn check_big(golden: &Golden, device: &Device, target: Target) {
 #[test]
 fn sequence_of_the_recipes_size() {
     // That is the preset's, which takes any sequence.
-    let input = ImageShape { channels: 2, height: 1, width: 50 };
+    let input = Shape { channels: 2, height: 1, width: 50 };
     let network = preset_for("sequence", input).unwrap();
     assert_eq!(network.layers, sequence(2, 50, 128).layers);
     let golden = Golden::load("sequence", network);

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use thalweg::checkpoint::{Tensor, TensorData, load_tensors};
 use thalweg::cpu::Isa;
-use thalweg::data::ImageShape;
-use thalweg::device::{Device, Machine};
+use thalweg::data::Shape;
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::State;
 use thalweg::kernels::contrastive_loss::METRICS;
 use thalweg::network::{Activation, LayerSpec, Network, Padding};
 use thalweg::plan::{Derivatives, ExampleStorage, Target, TrainingData, training_plan};
-use thalweg::recipe::{ChainInit, Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{ChainInit, Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 use crate::common;
 
@@ -36,7 +36,7 @@ fn networks() -> [Network; 2] {
         dense(5, Activation::Elu),
         energy,
     ];
-    let shape = |channels, height, width| ImageShape { channels, height, width };
+    let shape = |channels, height, width| Shape { channels, height, width };
     [
         Network::new("mlp", shape(3, 1, 1), &mlp).unwrap(),
         Network::new("conv", shape(2, 6, 5), &image).unwrap(),
@@ -126,11 +126,11 @@ fn check(device: &Device, target: Target) {
             let plan = training_plan(&network, &recipe, &data, target);
             let score = plan.score.as_ref().unwrap();
             let (metrics, gradient) = pollster::block_on(async {
-                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+                let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
                 let put =
-                    |machine: &mut Machine, buffer, values: &[f32]| machine.write_floats(buffer, values);
-                put(&mut machine, plan.pass.parameters, &parameters);
-                put(&mut machine, plan.pass.x, &plan.plan.to_blocks(get("x"), shape.channels, pixels));
+                    |executor: &mut Executor, buffer, values: &[f32]| executor.write_floats(buffer, values);
+                put(&mut executor, plan.pass.parameters, &parameters);
+                put(&mut executor, plan.pass.x, &plan.plan.to_blocks(get("x"), shape.channels, pixels));
                 if let Some(drawn) = score.drawn {
                     // `[image][probe][channel][pixel]` to `[block][probe][pixel][channel][lane]`: five images are a block.
                     let values = get(&format!("{objective}.drawn"));
@@ -141,15 +141,15 @@ fn check(device: &Device, target: Target) {
                         let images: Vec<f32> = (0..N).flat_map(|i| of(i).to_vec()).collect();
                         blocks.extend(plan.plan.to_blocks(&images, shape.channels, pixels));
                     }
-                    put(&mut machine, drawn, &blocks);
+                    put(&mut executor, drawn, &blocks);
                 }
                 if let Derivatives::Tangent { level, .. } = score.derivatives {
-                    put(&mut machine, level, &plan.plan.to_blocks(get("level"), 1, 1));
+                    put(&mut executor, level, &plan.plan.to_blocks(get("level"), 1, 1));
                 }
-                machine.run(plan.start).unwrap();
-                machine.run(plan.update).unwrap();
-                let metrics = machine.read_floats(plan.metrics).await.unwrap();
-                (metrics, machine.read_floats(plan.gradient).await.unwrap())
+                executor.run(plan.start).unwrap();
+                executor.run(plan.update).unwrap();
+                let metrics = executor.read_floats(plan.metrics).await.unwrap();
+                (metrics, executor.read_floats(plan.gradient).await.unwrap())
             });
             let name = format!("{device}, {}.{objective}", network.name);
             let loss = get(&format!("{objective}.loss"));
@@ -166,8 +166,8 @@ fn check(device: &Device, target: Target) {
 /// As in the script: the second and last step of an epoch of 8 images, so that 3 of a batch of 5 are real.
 const STATE: State = State {
     step: 3,
-    ring_head: 4,
-    ring_length: RING as u32,
+    replay_head: 4,
+    replay_length: REPLAY as u32,
     seed_low: 0x89AB_CDEF,
     seed_high: 0x0123_4567,
     chain_base: 0,
@@ -175,9 +175,9 @@ const STATE: State = State {
     halted: 0,
     first_image: 0,
 };
-const RING: usize = 7;
+const REPLAY: usize = 7;
 
-fn contrastive() -> [(&'static str, Config); 7] {
+fn contrastive() -> [(&'static str, Recipe); 7] {
     let base = [
         "train.batch=5",
         "data.noise=0.05",
@@ -228,7 +228,7 @@ fn contrastive() -> [(&'static str, Config); 7] {
 }
 
 /// Images `[image][channel][pixel]` as the ring has them, `[slot][pixel][channel]`.
-fn to_slots(images: &[f32], shape: ImageShape) -> Vec<f32> {
+fn to_slots(images: &[f32], shape: Shape) -> Vec<f32> {
     let pixels = shape.height * shape.width;
     let one = |image: &[f32]| -> Vec<f32> {
         (0..shape.len()).map(|i| image[i % shape.channels * pixels + i / shape.channels]).collect()
@@ -243,20 +243,20 @@ fn check_step(device: &Device, target: Target) {
         let get = |name: &str| floats(&golden[&format!("{}.{name}", network.name)]);
         for (objective, recipe) in contrastive() {
             let slots = recipe.replay_slots().0;
-            let ring = &to_slots(get("ring"), shape)[..slots * shape.len()];
+            let replay = &to_slots(get("ring"), shape)[..slots * shape.len()];
             let data = TrainingData::new(ExampleStorage::Floats, 8, shape);
             let plan = training_plan(&network, &recipe, &data, target);
-            let (metrics, gradient, x, new_ring) = pollster::block_on(async {
-                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
-                machine.write_floats(plan.pass.parameters, &parameters(&golden, &network));
-                machine.write_floats(plan.data[0].buffer, get("data"));
-                machine.write_floats(plan.ring, ring);
-                machine.write(plan.state, 0, bytemuck::cast_slice(&[STATE]));
-                machine.run(plan.start).unwrap();
-                machine.run(plan.step).unwrap();
-                let [metrics, gradient, x, ring] = [plan.metrics, plan.gradient, plan.pass.x, plan.ring]
-                    .map(|buffer| pollster::block_on(machine.read_floats(buffer)).unwrap());
-                (metrics[STATE.step as usize * METRICS..][..METRICS].to_vec(), gradient, x, ring)
+            let (metrics, gradient, x, new_replay) = pollster::block_on(async {
+                let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
+                executor.write_floats(plan.pass.parameters, &parameters(&golden, &network));
+                executor.write_floats(plan.data[0].buffer, get("data"));
+                executor.write_floats(plan.replay, replay);
+                executor.write(plan.state, 0, bytemuck::cast_slice(&[STATE]));
+                executor.run(plan.start).unwrap();
+                executor.run(plan.step).unwrap();
+                let [metrics, gradient, x, replay] = [plan.metrics, plan.gradient, plan.pass.x, plan.replay]
+                    .map(|buffer| pollster::block_on(executor.read_floats(buffer)).unwrap());
+                (metrics[STATE.step as usize * METRICS..][..METRICS].to_vec(), gradient, x, replay)
             });
             let name = format!("{device}, {}.{objective}", network.name);
             let result = |part: &str| get(&format!("{objective}.{part}"));
@@ -266,17 +266,17 @@ fn check_step(device: &Device, target: Target) {
             assert!(loss <= 1e-5, "{name}: {found:?}, not {:?}", result("loss"));
             assert_eq!(metrics[6], 3.0, "{name}");
             let half = plan.half_blocks as usize * target.lanes as usize * shape.len();
-            let fake = plan.plan.from_blocks(&x[half..2 * half], N, shape.channels, pixels);
-            let ends = relative(&fake, result("ends"));
+            let negative = plan.plan.from_blocks(&x[half..2 * half], N, shape.channels, pixels);
+            let ends = relative(&negative, result("ends"));
             assert!(ends <= 1e-5, "{name}: the chains' ends are off by {ends:.1e}");
             let worst = check_gradient(&name, &golden, (&network, objective), &gradient);
             println!("{name}: loss {loss:.1e}, chains {ends:.1e}, parameter gradient {worst:.1e}");
 
             // Where the chains are kept: at the ring's head, or each in its own slot.
-            let ends = to_slots(&fake, shape);
+            let ends = to_slots(&negative, shape);
             let chains: Vec<_> = ends.chunks_exact(shape.len()).collect();
-            let kept: Vec<_> = new_ring.chunks_exact(shape.len()).collect();
-            let old: Vec<_> = ring.chunks_exact(shape.len()).collect();
+            let kept: Vec<_> = new_replay.chunks_exact(shape.len()).collect();
+            let old: Vec<_> = replay.chunks_exact(shape.len()).collect();
             let slot = |chain: usize| match recipe.chain_init() {
                 Some(ChainInit::Persistent { .. }) => {
                     kept.iter().position(|image| *image == chains[chain]).unwrap()

@@ -4,11 +4,11 @@
 use crate::common;
 
 use common::{
-    ACTIVATIONS, Failures, Machine32, Machine64, Rng, difference, edge_networks, from_blocks, largest,
+    ACTIVATIONS, Executor32, Executor64, Failures, Rng, difference, edge_networks, from_blocks, largest,
     odd_network, pack, plain_activation, plain_conv, plain_dense, plain_energy, random_conv, random_network,
     random_parameters, random_shape, random_target, to_blocks, to_f64,
 };
-use thalweg::kernels::adam::{Adam, Decay, Schedule};
+use thalweg::kernels::adam::{Adam, Decay, LearningRateSchedule};
 use thalweg::kernels::clip_scale::ClipScale;
 use thalweg::kernels::conv_forward::ConvForward;
 use thalweg::kernels::conv_input_gradient::ConvInputGradient;
@@ -24,7 +24,7 @@ use thalweg::kernels::{Binding, Kernel, Slope, State, activate};
 use thalweg::network::{Activation, ConvShape, DenseShape, LayerSpec, Network, Operation};
 use thalweg::plan::{ExampleStorage, Launch, Target, TrainingData, TrainingPlan, energy_plan, training_plan};
 use thalweg::random::{Stream, counter, normal_of, philox};
-use thalweg::recipe::{Config, EnergyL2Form};
+use thalweg::recipe::{EnergyL2Form, Recipe};
 
 // ---- comparators can fail
 
@@ -194,7 +194,7 @@ fn conv_layer(rng: &mut Rng, s: ConvShape) -> Layer {
         shape: s,
         chunks,
         tile: 4,
-        streams: 1,
+        jet_components: 1,
         weight_offset: 0,
         n_parameters: 0,
     };
@@ -253,7 +253,7 @@ fn dense_layer(rng: &mut Rng, s: DenseShape) -> Layer {
     }
     let chunks = Chunks { first_block: 0, n_blocks: 2, chunk_blocks: 2, first_chunk: 0 };
     let kernel =
-        DenseWeightGradient { lanes, shape: s, chunks, streams: 1, weight_offset: 0, n_parameters: 0 };
+        DenseWeightGradient { lanes, shape: s, chunks, jet_components: 1, weight_offset: 0, n_parameters: 0 };
     let mut parameter_gradient = vec![f64::NAN; parameters.len()];
     kernel.reference(&xs, &gs, &mut parameter_gradient);
 
@@ -426,19 +426,19 @@ fn energies_and_input_gradients_of_networks_match_differences() {
         let x = images(&mut rng, n_images, network.input.len());
         let lanes = target.lanes as usize;
 
-        let mut machine = Machine64::new(&plan.plan);
-        machine.set(plan.pass.parameters, &parameters);
-        machine.set(plan.pass.x, &to_blocks(&x, network.input.channels, lanes, 0.0));
-        machine.run(&plan.plan.programs[plan.start.0]);
-        machine.run(&plan.plan.programs[plan.gradients.0]);
+        let mut executor = Executor64::new(&plan.plan);
+        executor.set(plan.pass.parameters, &parameters);
+        executor.set(plan.pass.x, &to_blocks(&x, network.input.channels, lanes, 0.0));
+        executor.run(&plan.plan.programs[plan.start.0]);
+        executor.run(&plan.plan.programs[plan.gradients.0]);
         let pixels = network.input.height * network.input.width;
-        let gradient = machine.get(plan.pass.input_gradient);
+        let gradient = executor.get(plan.pass.input_gradient);
         let gradient = from_blocks(gradient, n_images, network.input.channels, pixels, lanes);
         let name = format!("{:?} {target:?}", network.layers);
         let energies: Vec<f64> = x.iter().map(|x| plain_energy(&network, &parameters, x)).collect();
         failures.close(
             &format!("{name}: E"),
-            &machine.get(plan.pass.energies)[..n_images],
+            &executor.get(plan.pass.energies)[..n_images],
             &energies,
             1e-12,
             1e-12,
@@ -471,16 +471,16 @@ fn energies_and_input_gradients_of_networks_match_differences() {
         }
 
         // As launched, in f32.
-        let mut machine32 = Machine32::new(&plan.plan);
-        machine32.set(plan.pass.parameters, &parameters);
-        machine32.set(plan.pass.x, &to_blocks(&x, network.input.channels, lanes, 0.0));
-        machine32.run(&plan.plan.programs[plan.start.0]);
-        machine32.run(&plan.plan.programs[plan.gradients.0]);
+        let mut executor32 = Executor32::new(&plan.plan);
+        executor32.set(plan.pass.parameters, &parameters);
+        executor32.set(plan.pass.x, &to_blocks(&x, network.input.channels, lanes, 0.0));
+        executor32.run(&plan.plan.programs[plan.start.0]);
+        executor32.run(&plan.plan.programs[plan.gradients.0]);
         for buffer in [plan.pass.energies, plan.pass.input_gradient] {
-            let want = machine.get(buffer);
+            let want = executor.get(buffer);
             failures.close(
                 &format!("{name}: f32"),
-                &machine32.floats(buffer),
+                &executor32.floats(buffer),
                 want,
                 1e-5 * largest(want),
                 0.0,
@@ -491,7 +491,7 @@ fn energies_and_input_gradients_of_networks_match_differences() {
 }
 
 /// A recipe, and the data that it learns, of the network's shape.
-fn recipe(network: &Network, batch: u32, n_images: u32) -> (Config, TrainingData) {
+fn recipe(network: &Network, batch: u32, n_images: u32) -> (Recipe, TrainingData) {
     let mut recipe = common::recipe(&[
         "chain.steps=2",
         "replay.capacity=40",
@@ -512,22 +512,22 @@ fn tail(plan: &TrainingPlan) -> (&[Launch], &[Launch], &[Launch]) {
     (&step[chain + 1..loss], &step[loss..=loss], &step[loss + 1..squares])
 }
 
-/// Recipe R1's loss from plain energies, for `real` and `fake` images.
+/// Recipe R1's loss from plain energies, for `positive` and `negative` images.
 fn plain_loss(
     network: &Network,
     parameters: &[f64],
-    real: &[Vec<f64>],
-    fake: &[Vec<f64>],
+    positive: &[Vec<f64>],
+    negative: &[Vec<f64>],
     alpha: f64,
 ) -> f64 {
     let mean = |images: &[Vec<f64>], power: i32| {
         let energies = images.iter().map(|x| plain_energy(network, parameters, x).powi(power));
         energies.sum::<f64>() / images.len() as f64
     };
-    mean(real, 1) - mean(fake, 1) + alpha * (mean(real, 2) + mean(fake, 2))
+    mean(positive, 1) - mean(negative, 1) + alpha * (mean(positive, 2) + mean(negative, 2))
 }
 
-/// dL/dparameters: forward pass, seeds, backward pass, partial sums, reduction; for ragged batches too.
+/// dL/dparameters: forward pass, `dL/dE`, backward pass, partial sums, reduction; for ragged batches too.
 #[test]
 fn parameter_gradients_of_the_loss_match_differences() {
     let (mut rng, mut failures) = (Rng(6), Failures::default());
@@ -540,8 +540,8 @@ fn parameter_gradients_of_the_loss_match_differences() {
         let plan = training_plan(&network, &recipe, &data, target);
         let parameters = random_parameters(&mut rng, &network);
         let (channels, lanes) = (network.input.channels, target.lanes as usize);
-        let real = images(&mut rng, n_real as usize, network.input.len());
-        let fake = images(&mut rng, batch as usize, network.input.len());
+        let positive = images(&mut rng, n_real as usize, network.input.len());
+        let negative = images(&mut rng, batch as usize, network.input.len());
         // Lanes without an image hold numbers that must not count.
         let half = plan.half_blocks as usize * lanes;
         let fill = |images: &[Vec<f64>], rng: &mut Rng| {
@@ -549,43 +549,49 @@ fn parameter_gradients_of_the_loss_match_differences() {
             images.resize_with(half, || rng.signeds(network.input.len()));
             to_blocks(&images, channels, lanes, 0.0)
         };
-        let x = [fill(&real, &mut rng), fill(&fake, &mut rng)].concat();
+        let x = [fill(&positive, &mut rng), fill(&negative, &mut rng)].concat();
 
         // Seeds from the twin, in f32, on energies in f64: they meet the derivative of the loss.
         let (forward, loss, backward) = tail(&plan);
-        let mut machine = Machine64::new(&plan.plan);
-        machine.set(plan.pass.parameters, &parameters);
-        machine.set(plan.pass.x, &x);
-        machine.run(&plan.plan.programs[plan.start.0]);
-        machine.run(forward);
-        let mut machine32 = Machine32::new(&plan.plan);
+        let mut executor = Executor64::new(&plan.plan);
+        executor.set(plan.pass.parameters, &parameters);
+        executor.set(plan.pass.x, &x);
+        executor.run(&plan.plan.programs[plan.start.0]);
+        executor.run(forward);
+        let mut executor32 = Executor32::new(&plan.plan);
         let state = State { step: 5, seed_low: 1, ..State::default() };
-        machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
-        machine32.set(plan.pass.energies, machine.get(plan.pass.energies));
-        machine32.run(loss);
-        let energies = machine.get(plan.pass.energies);
-        let mut seeds = vec![0.0; 2 * half];
+        executor32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
+        executor32.set(plan.pass.energies, executor.get(plan.pass.energies));
+        executor32.run(loss);
+        let energies = executor.get(plan.pass.energies);
+        let mut grad_energies = vec![0.0; 2 * half];
         for i in 0..n_real as usize {
-            seeds[i] = (1.0 + 0.2 * energies[i]) / f64::from(n_real);
+            grad_energies[i] = (1.0 + 0.2 * energies[i]) / f64::from(n_real);
         }
         for i in half..half + batch as usize {
-            seeds[i] = (-1.0 + 0.2 * energies[i]) / f64::from(batch);
+            grad_energies[i] = (-1.0 + 0.2 * energies[i]) / f64::from(batch);
         }
         let name = format!("{:?} {target:?} {n_real} of {batch}", network.layers);
-        failures.close(&format!("{name}: seeds"), &machine32.floats(plan.pass.seeds), &seeds, 1e-6, 1e-6);
-        let value = plain_loss(&network, &parameters, &real, &fake, 0.1);
-        let row = &machine32.floats(plan.metrics)[5 * 8..][..8];
+        failures.close(
+            &format!("{name}: seeds"),
+            &executor32.floats(plan.pass.grad_energies),
+            &grad_energies,
+            1e-6,
+            1e-6,
+        );
+        let value = plain_loss(&network, &parameters, &positive, &negative, 0.1);
+        let row = &executor32.floats(plan.metrics)[5 * 8..][..8];
         let mean = |images: &[Vec<f64>]| {
             images.iter().map(|x| plain_energy(&network, &parameters, x)).sum::<f64>() / images.len() as f64
         };
-        let (e_real, e_fake) = (mean(&real), mean(&fake));
-        let cdiv = e_real - e_fake;
-        let want = [value, cdiv, value - cdiv, e_real, e_fake, 0.0, f64::from(n_real), 0.0];
+        let (e_positive, e_negative) = (mean(&positive), mean(&negative));
+        let cdiv = e_positive - e_negative;
+        let want = [value, cdiv, value - cdiv, e_positive, e_negative, 0.0, f64::from(n_real), 0.0];
         failures.close(&format!("{name}: metrics"), row, &want, 1e-5, 1e-5);
 
-        machine.set(plan.pass.seeds, &seeds);
-        machine.run(backward);
-        let gradient = machine.get(plan.gradient).to_vec();
+        executor.set(plan.pass.grad_energies, &grad_energies);
+        executor.run(backward);
+        let gradient = executor.get(plan.gradient).to_vec();
         let places = sample(&mut rng, parameters.len(), 60);
         let want: Vec<f64> = places
             .iter()
@@ -593,7 +599,7 @@ fn parameter_gradients_of_the_loss_match_differences() {
                 derivative(|step| {
                     let mut parameters = parameters.clone();
                     parameters[*at] += step;
-                    plain_loss(&network, &parameters, &real, &fake, 0.1)
+                    plain_loss(&network, &parameters, &positive, &negative, 0.1)
                 })
             })
             .collect();
@@ -603,19 +609,19 @@ fn parameter_gradients_of_the_loss_match_differences() {
         assert!(difference("spoiled", &spoiled, &want, 1e-9, 1e-7).is_some());
 
         // As launched, in f32.
-        machine32.set(plan.pass.parameters, &parameters);
-        machine32.set(plan.pass.x, &x);
-        machine32.run(&plan.plan.programs[plan.start.0]);
-        machine32.run(forward);
-        machine32.run(loss);
-        machine32.run(backward);
+        executor32.set(plan.pass.parameters, &parameters);
+        executor32.set(plan.pass.x, &x);
+        executor32.run(&plan.plan.programs[plan.start.0]);
+        executor32.run(forward);
+        executor32.run(loss);
+        executor32.run(backward);
         let tolerance = 2e-5 * largest(&gradient);
-        failures.close(&format!("{name}: f32"), &machine32.floats(plan.gradient), &gradient, tolerance, 0.0);
+        failures.close(&format!("{name}: f32"), &executor32.floats(plan.gradient), &gradient, tolerance, 0.0);
     }
     failures.assert_none();
 }
 
-/// The loss with every penalty: loss, seeds and parameter gradient, for ragged batches too.
+/// The loss with every penalty: loss, `dL/dE` and parameter gradient, for ragged batches too.
 #[test]
 fn parameter_gradients_of_the_penalties_match_differences() {
     let (mut rng, mut failures) = (Rng(16), Failures::default());
@@ -629,61 +635,61 @@ fn parameter_gradients_of_the_penalties_match_differences() {
         let plan = training_plan(&network, &recipe, &data, target);
         let parameters = random_parameters(&mut rng, &network);
         let (channels, lanes) = (network.input.channels, target.lanes as usize);
-        let [real, noisy] = [0; 2].map(|_| images(&mut rng, n_real as usize, network.input.len()));
-        let fake = images(&mut rng, batch as usize, network.input.len());
+        let [positive, noisy] = [0; 2].map(|_| images(&mut rng, n_real as usize, network.input.len()));
+        let negative = images(&mut rng, batch as usize, network.input.len());
         let half = plan.half_blocks as usize * lanes;
         let fill = |images: &[Vec<f64>], rng: &mut Rng| {
             let mut images = images.to_vec();
             images.resize_with(half, || rng.signeds(network.input.len()));
             to_blocks(&images, channels, lanes, 0.0)
         };
-        let x = [fill(&real, &mut rng), fill(&fake, &mut rng), fill(&noisy, &mut rng)].concat();
+        let x = [fill(&positive, &mut rng), fill(&negative, &mut rng), fill(&noisy, &mut rng)].concat();
         let mean = |parameters: &[f64], images: &[Vec<f64>]| {
             images.iter().map(|x| plain_energy(&network, parameters, x)).sum::<f64>() / images.len() as f64
         };
         let value = |parameters: &[f64]| {
-            let (e_real, e_fake) = (mean(parameters, &real), mean(parameters, &fake));
-            let rough = real.iter().zip(&noisy).map(|(x, y)| {
+            let (e_positive, e_negative) = (mean(parameters, &positive), mean(parameters, &negative));
+            let rough = positive.iter().zip(&noisy).map(|(x, y)| {
                 (plain_energy(&network, parameters, y) - plain_energy(&network, parameters, x)).powi(2)
             });
             let alpha = f64::from(recipe.loss.energy_l2 as f32);
-            e_real - e_fake
-                + alpha * (e_real * e_real + e_fake * e_fake)
-                + 0.25 * rough.sum::<f64>() / real.len() as f64
+            e_positive - e_negative
+                + alpha * (e_positive * e_positive + e_negative * e_negative)
+                + 0.25 * rough.sum::<f64>() / positive.len() as f64
                 + 0.125 * dot(parameters, parameters)
         };
 
-        // Energies and gradients in f64, loss and penalties in f32, which the seeds come from.
+        // Energies and gradients in f64, loss and penalties in f32, which `dL/dE` comes from.
         let step = &plan.plan.programs[plan.step.0];
         let place = |name: &str| step.iter().position(|l| l.kernel.name() == name).unwrap();
         let (copy, loss, smooth) = (place("copy_images"), place("contrastive_loss"), place("smoothness"));
         let last = step.iter().rposition(|l| l.kernel.name() == "sum_squares").unwrap();
-        let mut machine = Machine64::new(&plan.plan);
-        machine.set(plan.pass.parameters, &parameters);
-        machine.set(plan.pass.x, &x);
-        machine.run(&plan.plan.programs[plan.start.0]);
-        machine.run(&step[copy + 1..loss]);
-        let mut machine32 = Machine32::new(&plan.plan);
+        let mut executor = Executor64::new(&plan.plan);
+        executor.set(plan.pass.parameters, &parameters);
+        executor.set(plan.pass.x, &x);
+        executor.run(&plan.plan.programs[plan.start.0]);
+        executor.run(&step[copy + 1..loss]);
+        let mut executor32 = Executor32::new(&plan.plan);
         let state = State { step: 5, seed_low: 1, ..State::default() };
-        machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
-        machine32.set(plan.pass.energies, machine.get(plan.pass.energies));
-        machine32.set(plan.pass.parameters, &parameters);
-        machine32.run(&step[loss..=smooth]);
+        executor32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
+        executor32.set(plan.pass.energies, executor.get(plan.pass.energies));
+        executor32.set(plan.pass.parameters, &parameters);
+        executor32.run(&step[loss..=smooth]);
         let (squares, penalty) = (place("sum_squares"), place("add_penalty"));
-        machine32.run(&step[squares..=penalty]);
+        executor32.run(&step[squares..=penalty]);
         let name = format!("{:?} {target:?} {n_real} of {batch}", network.layers);
-        let row = &machine32.floats(plan.metrics)[5 * 8..][..3];
+        let row = &executor32.floats(plan.metrics)[5 * 8..][..3];
         let total = value(&parameters);
-        let cdiv = mean(&parameters, &real) - mean(&parameters, &fake);
+        let cdiv = mean(&parameters, &positive) - mean(&parameters, &negative);
         let tolerance = 1e-5 * (1.0 + total.abs());
         failures.close(&format!("{name}: metrics"), row, &[total, cdiv, total - cdiv], tolerance, 0.0);
 
-        machine.set(plan.pass.seeds, &machine32.floats(plan.pass.seeds));
+        executor.set(plan.pass.grad_energies, &executor32.floats(plan.pass.grad_energies));
         let backward = step[smooth + 1..last]
             .iter()
             .filter(|l| !["sum_squares", "add_penalty"].contains(&l.kernel.name()));
-        backward.for_each(|launch| machine.run(std::slice::from_ref(launch)));
-        let gradient = machine.get(plan.gradient).to_vec();
+        backward.for_each(|launch| executor.run(std::slice::from_ref(launch)));
+        let gradient = executor.get(plan.gradient).to_vec();
         let places = sample(&mut rng, parameters.len(), 40);
         let want: Vec<f64> = places
             .iter()
@@ -696,7 +702,7 @@ fn parameter_gradients_of_the_penalties_match_differences() {
             })
             .collect();
         let got: Vec<f64> = places.iter().map(|at| gradient[*at]).collect();
-        // The seeds' rounding, by the largest of many terms.
+        // The rounding of `dL/dE`, by the largest of many terms.
         let tolerance = 1e-5 * largest(&gradient).max(1e-3);
         failures.close(&format!("{name}: dL/dparameters"), &got, &want, tolerance, 0.0);
         let spoiled: Vec<f64> = got.iter().map(|g| g * 1.001 + 3.0 * tolerance).collect();
@@ -729,7 +735,7 @@ fn adam_and_the_norm_clip_follow_their_formulas() {
                 beta1,
                 beta2,
                 epsilon,
-                schedule: Schedule { decay, warm_up: 3 },
+                schedule: LearningRateSchedule { decay, warm_up: 3 },
                 gradient_clip: gradient_clip as f32,
                 weight_decay,
                 retry_factor: 0.5,

@@ -13,7 +13,7 @@ use thalweg::network::{Activation, NetworkSpec};
 use thalweg::plan::BufferId;
 use thalweg::train::log::StepMetrics;
 use thalweg::train::{Halt, Rollback};
-use thalweg::{Config, Dataset, Error, Network, Trainer};
+use thalweg::{Dataset, Error, Network, Recipe, Trainer};
 
 use crate::common;
 
@@ -28,8 +28,8 @@ fn devices() -> [Device; 2] {
     [Device::cpu(), gpu()]
 }
 
-fn config(settings: &[&str]) -> Config {
-    let mut config = Config { network: Some(small_network()), ..Config::preset("mnist-small").unwrap() };
+fn config(settings: &[&str]) -> Recipe {
+    let mut config = Recipe { network: Some(small_network()), ..Recipe::preset("mnist-small").unwrap() };
     let tiny = ["train.batch=20", "chain.steps=2", "replay.capacity=60", "replay.initial=20", "seed=7"];
     for setting in tiny.iter().chain(settings) {
         config.set(setting).unwrap();
@@ -64,7 +64,7 @@ async fn trainer(device: &Device, settings: &[&str], dataset: &Dataset) -> Train
 
 /// Of the recipe's own network, which is deep enough to explode.
 async fn deep_trainer(device: &Device, settings: &[&str], dataset: &Dataset) -> Trainer {
-    Trainer::new(device, &Config { network: None, ..config(settings) }, dataset).await.unwrap()
+    Trainer::new(device, &Recipe { network: None, ..config(settings) }, dataset).await.unwrap()
 }
 
 async fn resumed(device: &Device, path: &Path, dataset: &Dataset) -> Trainer {
@@ -130,11 +130,11 @@ async fn assert_whole(trainer: &mut Trainer, dataset: &Dataset, what: &str) {
 }
 
 async fn state(trainer: &Trainer) -> State {
-    State::of(&trainer.machine().read(trainer.plan().state).await.unwrap())
+    State::of(&trainer.executor().read(trainer.plan().state).await.unwrap())
 }
 
 async fn memory(trainer: &Trainer) -> Memory {
-    Memory::of(&trainer.machine().read(trainer.plan().guard.as_ref().unwrap().memory).await.unwrap())
+    Memory::of(&trainer.executor().read(trainer.plan().guard.as_ref().unwrap().memory).await.unwrap())
 }
 
 const NAN: u32 = 0x7fc0_0000;
@@ -177,7 +177,7 @@ struct Injection {
 
 fn fill(trainer: &mut Trainer, buffer: BufferId, word: u32) {
     let len = trainer.plan().plan.len_of(buffer);
-    trainer.machine_mut().write(buffer, 0, &vec![word; len]);
+    trainer.executor_mut().write(buffer, 0, &vec![word; len]);
 }
 
 const INJECTIONS: [Injection; 5] = [
@@ -185,21 +185,21 @@ const INJECTIONS: [Injection; 5] = [
         name: "a parameter",
         put: |trainer| {
             let (parameters, start) = (trainer.plan().pass.parameters, trainer.plan().start);
-            trainer.machine_mut().write(parameters, 77, &[NAN]);
-            trainer.machine_mut().run(start).unwrap();
+            trainer.executor_mut().write(parameters, 77, &[NAN]);
+            trainer.executor_mut().run(start).unwrap();
         },
         reason: Reason::Energies,
         after: 0,
     },
     Injection {
         name: "the ring",
-        put: |trainer| fill(trainer, trainer.plan().ring, NAN),
+        put: |trainer| fill(trainer, trainer.plan().replay, NAN),
         reason: Reason::Images,
         after: 0,
     },
     Injection {
         name: "an infinity in the ring",
-        put: |trainer| fill(trainer, trainer.plan().ring, f32::INFINITY.to_bits()),
+        put: |trainer| fill(trainer, trainer.plan().replay, f32::INFINITY.to_bits()),
         reason: Reason::Images,
         after: 0,
     },
@@ -208,7 +208,7 @@ const INJECTIONS: [Injection; 5] = [
         name: "a moment",
         put: |trainer| {
             let moment = trainer.plan().first_moment;
-            trainer.machine_mut().write(moment, 3, &[NAN]);
+            trainer.executor_mut().write(moment, 3, &[NAN]);
         },
         reason: Reason::Energies,
         after: 1,
@@ -219,8 +219,8 @@ const INJECTIONS: [Injection; 5] = [
             let (parameters, start) = (trainer.plan().pass.parameters, trainer.plan().start);
             let mut values = trainer.network().initial_parameters(1);
             values.iter_mut().for_each(|value| *value *= 100.0);
-            trainer.machine_mut().write_floats(parameters, &values);
-            trainer.machine_mut().run(start).unwrap();
+            trainer.executor_mut().write_floats(parameters, &values);
+            trainer.executor_mut().run(start).unwrap();
         },
         reason: Reason::EnergyRange,
         after: 0,
@@ -294,12 +294,12 @@ fn a_batch_that_is_not_finite_is_found_and_undone() {
             // Every image has one.
             let mut values = images.values.clone();
             values.iter_mut().step_by(images.shape.len()).for_each(|value| *value = f32::NAN);
-            trainer.machine_mut().write_floats(data, &values);
+            trainer.executor_mut().write_floats(data, &values);
             let halt = trainer.submit(1).unwrap().outcome().await.unwrap().halt.unwrap();
             assert_eq!((halt.reason, halt.step, halt.value), (Reason::Images, 5, 20.0), "{device}");
             assert!(halt.to_string().contains("20 numbers"), "{halt}");
             go_back(&mut trainer, halt, &mut log).await;
-            trainer.machine_mut().write_floats(data, &images.values);
+            trainer.executor_mut().write_floats(data, &images.values);
             train(&mut trainer, 8, 1, &mut log).await;
             assert_eq!(log.rollbacks.len(), 1, "{device}");
             assert_whole(&mut trainer, &dataset, &device.to_string()).await;
@@ -318,8 +318,8 @@ fn what_is_stored_is_looked_at_before_it_is_kept() {
                 let mut trainer = trainer(&device, &settings, &dataset).await;
                 let mut log = Log::default();
                 train(&mut trainer, 3, 1, &mut log).await;
-                let ring = trainer.plan().ring;
-                trainer.machine_mut().write(ring, 5, &[NAN, f32::NEG_INFINITY.to_bits()]);
+                let replay = trainer.plan().replay;
+                trainer.executor_mut().write(replay, 5, &[NAN, f32::NEG_INFINITY.to_bits()]);
                 let halt = if by_snapshot {
                     let outcome = trainer.submit(4).unwrap().outcome().await.unwrap();
                     assert_eq!(outcome.metrics.len(), 2, "steps 4 and 5 are good: {device}");
@@ -444,21 +444,21 @@ fn collapse_is_found() {
         assert_eq!(run(&device, &[], |_| {}), None, "{device}");
         // All chains the same picture, of any values.
         let (to, halt) = run(&device, &[], |t| {
-            let ring = t.plan().ring;
+            let replay = t.plan().replay;
             let n = t.network().input.len();
             let values: Vec<f32> =
-                (0..t.plan().plan.len_of(ring)).map(|i| (i % n) as f32 / n as f32).collect();
-            t.machine_mut().write_floats(ring, &values);
+                (0..t.plan().plan.len_of(replay)).map(|i| (i % n) as f32 / n as f32).collect();
+            t.executor_mut().write_floats(replay, &values);
         })
         .unwrap();
         assert_eq!((halt.reason, halt.step, to), (Reason::Alike, 22, 10), "{device}: {halt}");
         assert!(halt.usual > 0.1 && halt.value < 1e-6, "{halt}");
         // Chains that are different and all black or white.
         let (to, halt) = run(&device, &[], |t| {
-            let ring = t.plan().ring;
+            let replay = t.plan().replay;
             let sign = |i: usize| if (i as u32).wrapping_mul(0x9e37_79b1) >> 31 == 0 { -1.0 } else { 1.0 };
-            let values: Vec<f32> = (0..t.plan().plan.len_of(ring)).map(sign).collect();
-            t.machine_mut().write_floats(ring, &values);
+            let values: Vec<f32> = (0..t.plan().plan.len_of(replay)).map(sign).collect();
+            t.executor_mut().write_floats(replay, &values);
         })
         .unwrap();
         assert_eq!((halt.reason, halt.step, to), (Reason::Saturated, 22, 10), "{device}: {halt}");

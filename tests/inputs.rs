@@ -11,7 +11,7 @@ use thalweg::checkpoint::LoadOptions;
 use thalweg::checkpoint::load_tensors;
 use thalweg::data::picture_file::{self, read_files};
 use thalweg::data::reading::{Reading, Takes};
-use thalweg::data::{self, Dataset, Examples, ImageShape, byte_to_value, idx, read_for};
+use thalweg::data::{self, Dataset, Examples, Shape, byte_to_value, idx, read_for};
 use thalweg::error::printable;
 use thalweg::source::{Content, Known, Source, read_text};
 use thalweg::{Images, Model};
@@ -52,11 +52,11 @@ fn exif(orientation: u16) -> Vec<u8> {
     exif
 }
 
-fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
-    ImageShape { channels, height, width }
+fn shape(channels: usize, height: usize, width: usize) -> Shape {
+    Shape { channels, height, width }
 }
 
-fn bytes_of(path: &Path) -> (ImageShape, Vec<u8>) {
+fn bytes_of(path: &Path) -> (Shape, Vec<u8>) {
     let images = picture_file::read_file(path).unwrap();
     (images.shape, images.bytes)
 }
@@ -820,7 +820,7 @@ fn toml_of_a_million_layers_is_refused_unread() {
     let path = file(&folder, "many.toml", many.as_bytes());
     for result in [
         thalweg::network::NetworkSpec::from_toml_file(&path).map(|_| ()),
-        thalweg::Config::from_toml_file(&path, thalweg::Config::default()).map(|_| ()),
+        thalweg::Recipe::from_toml_file(&path, thalweg::Recipe::default()).map(|_| ()),
     ] {
         assert_says(result, &["many.toml", "bytes long; at most"]);
     }

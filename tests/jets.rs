@@ -1,16 +1,16 @@
 //! Second-order objectives: the jets' twins, in f64, against differences of plain models, through whole networks; their
-//! loss and seeds in f32; whole training steps on every device against the reference.
+//! loss and `dL/dE` in f32; whole training steps on every device against the reference.
 
 use crate::common;
 
 use common::{
-    ACTIVATIONS, Failures, Machine32, Machine64, Rng, edge_networks, largest, plain_energy, random_network,
+    ACTIVATIONS, Executor32, Executor64, Failures, Rng, edge_networks, largest, plain_energy, random_network,
     random_parameters, random_target, to_blocks,
 };
 use thalweg::cpu::Isa;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::device::compare::compare;
-use thalweg::device::{Device, Machine};
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::activation_jet::{ActivationJet, Jet, curves};
 use thalweg::kernels::activation_jet_backward::ActivationJetBackward;
 use thalweg::kernels::perturb::Perturb;
@@ -19,7 +19,7 @@ use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::{
     Derivatives, EXACT_TRACE, ExampleStorage, Layout, Target, TrainingData, TrainingPlan, training_plan,
 };
-use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 /// A fourth-order central difference.
 fn derivative(value: impl Fn(f64) -> f64, h: f64) -> f64 {
@@ -75,7 +75,7 @@ fn the_activations_way_back_matches_differences() {
         {
             let jet = Jet { directions, first_order };
             let kernel = ActivationJet { lanes, features, channels, jet, bias_offset: 0, activation };
-            let n = jet.streams() * features * lanes as usize;
+            let n = jet.components() * features * lanes as usize;
             let (g, bias) = (rng.signeds(n), rng.signeds(channels));
             // Off the kinks.
             let mut z = rng.signeds(n);
@@ -111,7 +111,7 @@ fn networks(rng: &mut Rng) -> Vec<Network> {
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     let mlp = |d: usize| {
         let specs = [dense(7, Activation::Swish), dense(5, Activation::Tanh), dense(1, Activation::Identity)];
-        Network::new("mlp", ImageShape { channels: d, height: 1, width: 1 }, &specs).unwrap()
+        Network::new("mlp", Shape { channels: d, height: 1, width: 1 }, &specs).unwrap()
     };
     let mut all = vec![mlp(2), mlp(3), mlp(EXACT_TRACE), mlp(EXACT_TRACE + 1)];
     all.extend(edge_networks());
@@ -165,7 +165,7 @@ fn objectives() -> Vec<ScoreObjective> {
 }
 
 /// A recipe, and the data that it learns, of the network's shape.
-fn recipe(network: &Network, batch: u32, n_images: u32, score: ScoreObjective) -> (Config, TrainingData) {
+fn recipe(network: &Network, batch: u32, n_images: u32, score: ScoreObjective) -> (Recipe, TrainingData) {
     let mut recipe = common::recipe(&["adam.learning_rate=0.001", "adam.gradient_norm_clip=0.5"]);
     recipe.train.batch = batch as usize;
     let data = TrainingData::new(ExampleStorage::Bytes, n_images, network.input);
@@ -239,7 +239,7 @@ fn plain_loss(
 /// Blocks of `[part][channel][pixel]`: `[block][part][pixel][channel][lane]`.
 fn parts_to_blocks(
     values: &[Vec<f64>],
-    shape: ImageShape,
+    shape: Shape,
     lanes: usize,
     rng: &mut Rng,
     n_blocks: usize,
@@ -262,7 +262,7 @@ fn parts_to_blocks(
 /// The second step of an epoch of two.
 const STEP: u32 = 5;
 
-/// Loss and parameter gradient in f64, through the plan's launches. The loss kernel, which is f32, is left out: its seeds
+/// Loss and parameter gradient in f64, through the plan's launches. The loss kernel, which is f32, is left out: its `dL/dE`
 /// and its sums are made here.
 fn through_the_plan(
     plan: &TrainingPlan,
@@ -278,56 +278,56 @@ fn through_the_plan(
     let Layout::PerBlock(features) = plan.plan.buffers[plan.pass.x.0].layout else {
         panic!("x is per block")
     };
-    let mut machine = Machine64::new(&plan.plan);
-    machine.buffers[plan.state.0].fill(0.0);
-    machine.buffers[plan.state.0][0] = STEP.into();
-    machine.set(plan.pass.parameters, parameters);
+    let mut executor = Executor64::new(&plan.plan);
+    executor.buffers[plan.state.0].fill(0.0);
+    executor.buffers[plan.state.0][0] = STEP.into();
+    executor.set(plan.pass.parameters, parameters);
     let zeros = plan.plan.buffers.iter().position(|b| b.name == "zeros").unwrap();
-    machine.buffers[zeros].fill(0.0);
-    machine.set(plan.pass.x, &blocks.0);
+    executor.buffers[zeros].fill(0.0);
+    executor.set(plan.pass.x, &blocks.0);
     if let Some(drawn) = score.drawn {
-        machine.set(drawn, &blocks.1);
+        executor.set(drawn, &blocks.1);
     }
     if let Derivatives::Tangent { level, .. } = score.derivatives {
-        machine.set(level, &blocks.2);
+        executor.set(level, &blocks.2);
     }
-    machine.run(&plan.plan.programs[plan.start.0]);
-    machine.run(&update[..loss]);
+    executor.run(&plan.plan.programs[plan.start.0]);
+    executor.run(&update[..loss]);
 
     let Kernel::ScoreLoss(kernel) = &update[loss].kernel else { panic!("no loss") };
     let (jet, lanes) = (objective.jet(features), plan.plan.lanes as usize);
     assert_eq!(kernel.jet, jet);
     let (energies, residual) =
-        (machine.get(score.energies(&plan.pass)).to_vec(), machine.get(update[loss].bindings[2]).to_vec());
+        (executor.get(score.energies(&plan.pass)).to_vec(), executor.get(update[loss].bindings[2]).to_vec());
     let share = f64::from(kernel.share);
-    let mut seeds = vec![0.0; energies.len()];
+    let mut grad_energies = vec![0.0; energies.len()];
     let mut sum = 0.0;
     for (i, residual) in residual.iter().enumerate().take(n) {
-        let at = |stream: usize| (i / lanes * jet.streams() + stream) * lanes + i % lanes;
+        let at = |component: usize| (i / lanes * jet.components() + component) * lanes + i % lanes;
         if let Derivatives::Tangent { .. } = score.derivatives {
             sum += 0.5 * residual;
         }
         for d in 0..jet.directions {
             let along = energies[at(1 + d)];
             if d < jet.first_order {
-                seeds[at(1 + d)] = 1.0 / n as f64;
+                grad_energies[at(1 + d)] = 1.0 / n as f64;
                 sum += 0.5 * residual;
             } else if jet.first_order == 0 {
-                seeds[at(1 + d)] = share * along / n as f64;
+                grad_energies[at(1 + d)] = share * along / n as f64;
                 sum += 0.5 * share * along * along;
             }
         }
         if jet.has_second() {
             let at = at(1 + jet.directions);
-            seeds[at] = -share / n as f64;
+            grad_energies[at] = -share / n as f64;
             sum -= share * energies[at];
         }
     }
     if let Derivatives::Jet(jet) = &score.derivatives {
-        machine.set(jet.seeds, &seeds);
+        executor.set(jet.grad_energies, &grad_energies);
     }
-    machine.run(&update[loss + 1..squares]);
-    (sum / n as f64, machine.get(plan.gradient).to_vec(), energies, seeds)
+    executor.run(&update[loss + 1..squares]);
+    (sum / n as f64, executor.get(plan.gradient).to_vec(), energies, grad_energies)
 }
 
 #[test]
@@ -350,8 +350,8 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let (x, drawn) = (images(features), images(drawn_len));
             let level = rng.signeds(n);
             let n_blocks = plan.half_blocks as usize;
-            assert_eq!(plan.plan.n_blocks, plan.half_blocks, "no fake half");
-            let one = ImageShape { channels: 1, height: 1, width: 1 };
+            assert_eq!(plan.plan.n_blocks, plan.half_blocks, "no negative half");
+            let one = Shape { channels: 1, height: 1, width: 1 };
             let levels: Vec<_> = level.iter().map(|l| vec![*l]).collect();
             let blocks = (
                 parts_to_blocks(&x, network.input, lanes, &mut rng, n_blocks),
@@ -361,7 +361,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let batch = Batch { x, drawn, level };
             let name = format!("{:?} {objective:?} {target:?} {n} of {batch_size}", network.layers);
 
-            let (loss, gradient, energies, seeds) =
+            let (loss, gradient, energies, grad_energies) =
                 through_the_plan(&plan, objective, &parameters, &blocks, n);
             let plain: f64 =
                 (0..n).map(|i| plain_loss(&network, &parameters, objective, &batch, i)).sum::<f64>()
@@ -396,24 +396,30 @@ fn losses_and_their_parameter_gradients_match_differences() {
             let update = &plan.plan.programs[plan.update.0];
             let at = update.iter().position(|l| l.kernel.name() == "score_loss").unwrap();
             let end = update.iter().position(|l| l.kernel.name() == "sum_squares").unwrap();
-            let mut machine32 = Machine32::new(&plan.plan);
+            let mut executor32 = Executor32::new(&plan.plan);
             let state = State { step: STEP, seed_low: 1, ..State::default() };
-            machine32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
-            machine32.set(plan.pass.parameters, &parameters);
-            machine32.set(plan.pass.x, &blocks.0);
+            executor32.buffers[plan.state.0].copy_from_slice(bytemuck::cast_slice(&[state]));
+            executor32.set(plan.pass.parameters, &parameters);
+            executor32.set(plan.pass.x, &blocks.0);
             if let Some(drawn) = score.drawn {
-                machine32.set(drawn, &blocks.1);
+                executor32.set(drawn, &blocks.1);
             }
             if let Derivatives::Tangent { level, .. } = score.derivatives {
-                machine32.set(level, &blocks.2);
+                executor32.set(level, &blocks.2);
             }
-            machine32.run(&plan.plan.programs[plan.start.0]);
-            machine32.run(&update[..=at]);
+            executor32.run(&plan.plan.programs[plan.start.0]);
+            executor32.run(&update[..=at]);
             let scale = 1e-4 * (1.0 + largest(&energies));
             if let Derivatives::Jet(jet) = &score.derivatives {
-                failures.close(&format!("{name}: seeds"), &machine32.floats(jet.seeds), &seeds, scale, 0.0);
+                failures.close(
+                    &format!("{name}: seeds"),
+                    &executor32.floats(jet.grad_energies),
+                    &grad_energies,
+                    scale,
+                    0.0,
+                );
             }
-            let row = &machine32.floats(plan.metrics)[STEP as usize * 8..][..8];
+            let row = &executor32.floats(plan.metrics)[STEP as usize * 8..][..8];
             failures.close(
                 &format!("{name}: loss in f32"),
                 &row[..1],
@@ -428,8 +434,8 @@ fn losses_and_their_parameter_gradients_match_differences() {
                 1e-5 * (1.0 + row[1].abs()),
                 0.0,
             );
-            machine32.run(&update[at + 1..end]);
-            let got = machine32.floats(plan.gradient);
+            executor32.run(&update[at + 1..end]);
+            let got = executor32.floats(plan.gradient);
             failures.close(&format!("{name}: f32"), &got, &gradient, 1e-4 * (1e-3 + largest(&gradient)), 0.0);
         }
     }
@@ -439,7 +445,7 @@ fn losses_and_their_parameter_gradients_match_differences() {
 /// LSTM layers are refused by name, and kinks noticed where they lose the trace.
 #[test]
 fn networks_that_do_not_fit_are_noticed() {
-    let image = ImageShape { channels: 2, height: 1, width: 1 };
+    let image = Shape { channels: 2, height: 1, width: 1 };
     let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
     let of = |activation| {
         let smooth = LayerSpec::Dense { units: 3, activation: Activation::Swish };
@@ -496,17 +502,18 @@ fn compare_steps(device: &Device, target: Target) {
             let (recipe, data) = recipe(&network, batch, batch + 2, objective);
             let plan = training_plan(&network, &recipe, &data, target);
             let report = pollster::block_on(async {
-                let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+                let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
                 let parameters: Vec<f32> =
                     random_parameters(&mut rng, &network).iter().map(|p| *p as f32).collect();
-                machine.write_floats(plan.pass.parameters, &parameters);
-                let state = State { step: i as u32, seed_low: j as u32, ring_length: 1, ..State::default() };
-                machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+                executor.write_floats(plan.pass.parameters, &parameters);
+                let state =
+                    State { step: i as u32, seed_low: j as u32, replay_length: 1, ..State::default() };
+                executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
                 let data = plan.data[0].buffer;
                 let bytes: Vec<u32> = (0..plan.plan.len_of(data)).map(|_| rng.next() as u32).collect();
-                machine.write(data, 0, &bytes);
-                machine.run(plan.start).unwrap();
-                compare(&mut machine, plan.step).await.unwrap()
+                executor.write(data, 0, &bytes);
+                executor.run(plan.start).unwrap();
+                compare(&mut executor, plan.step).await.unwrap()
             });
             if let Some(parting) = report.parted() {
                 failures.push(format!("{device}, {}, {objective:?}: {parting}", network.name));

@@ -6,7 +6,7 @@ use thalweg::checkpoint::Checkpoint;
 use thalweg::data::Examples;
 use thalweg::network::Activation;
 use thalweg::train::run::{CHECKPOINT, End, Event, METRICS, Observer, Stop};
-use thalweg::{Config, Dataset, Device, Error, Network, Run, Trainer};
+use thalweg::{Dataset, Device, Error, Network, Recipe, Run, Trainer};
 
 /// Counts what happens, and stops after so many steps.
 #[derive(Default)]
@@ -44,7 +44,7 @@ fn digits() -> Dataset {
 fn trainer(settings: &[&str]) -> Trainer {
     let network = Network::builder("small", [1, 28, 28]).conv(4, 3).stride(2).activation(Activation::Swish);
     let network = network.dense(1).build().unwrap().spec();
-    let mut config = Config { network: Some(network), ..Config::preset("mnist-small").unwrap() };
+    let mut config = Recipe { network: Some(network), ..Recipe::preset("mnist-small").unwrap() };
     let tiny =
         ["train.batch=20", "train.steps=25", "chain.steps=2", "replay.capacity=60", "replay.initial=20"];
     for setting in tiny.iter().chain(settings) {

@@ -4,9 +4,9 @@ use crate::common;
 
 use common::{Failures, Rng};
 use std::f64::consts::PI;
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::evaluate::Subject;
-use thalweg::evaluate::long_run::{Figures, LongRun, MULTIPLES, measure};
+use thalweg::evaluate::long_run::{LongRun, LongRunMetrics, MULTIPLES, measure};
 use thalweg::evaluate::mixing::{effective_size, split_r_hat};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::dynamics::{Form, Interpolation};
@@ -108,14 +108,14 @@ fn r_hat_and_effective_size_are_arvizs() {
     failures.assert_none();
 }
 
-const POINT: ImageShape = ImageShape { channels: 2, height: 1, width: 1 };
+const POINT: Shape = Shape { channels: 2, height: 1, width: 1 };
 
 fn analytic(energy: Analytic) -> Model {
     let network = Network::builder("known", [2, 1, 1]).analytic(energy).build().unwrap();
     Model { network, parameters: Vec::new() }
 }
 
-fn numbers(steps: u32, step_size: f32) -> ChainConfig {
+fn chain_config(steps: u32, step_size: f32) -> ChainConfig {
     ChainConfig {
         steps,
         form: Form::Mala,
@@ -130,15 +130,15 @@ fn numbers(steps: u32, step_size: f32) -> ChainConfig {
 fn run(
     device: &Device,
     model: &Model,
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     chains: usize,
 ) -> (LongRun, Vec<(u32, Images)>) {
     let held_out = Images { shape: model.network.input, values: vec![0.5; 6 * model.network.input.len()] };
-    let subject = Subject { device, model, numbers, held_out: &held_out, seed: 3 };
+    let subject = Subject { device, model, chain_config, held_out: &held_out, seed: 3 };
     let (mut calls, mut steps) = (0.0, Vec::new());
     let found = pollster::block_on(measure(
         &subject,
-        numbers,
+        chain_config,
         chains,
         async |images: &Images| {
             assert_eq!(images.count(), chains);
@@ -147,7 +147,7 @@ fn run(
         },
         |done, all| steps.push((done, all)),
     ));
-    let all = 100 * numbers.steps;
+    let all = 100 * chain_config.steps;
     assert!(
         steps.is_sorted() && steps.iter().all(|s| s.1 == all) && steps[steps.len() - 1].0 == all,
         "{steps:?}"
@@ -163,7 +163,7 @@ fn chains_that_settle_are_told_from_those_that_do_not() {
     // Fewer steps on the adapter, that are worth less each.
     let cases = [(Device::cpu(), 400, 40, [20, 100, 100], 0.8), (common::gpu(), 64, 10, [5, 50, 100], 0.3)];
     for (device, chains, steps, draws, least) in cases {
-        let (good, frames) = run(&device, &analytic(Analytic::Gaussian), &numbers(steps, 0.3), chains);
+        let (good, frames) = run(&device, &analytic(Analytic::Gaussian), &chain_config(steps, 0.3), chains);
         println!("{good}");
         failures.check(good.lengths.iter().map(|l| l.multiple).eq(MULTIPLES), || format!("{good}"));
         failures.check(good.lengths.iter().map(|l| l.steps).eq([1, 10, 100].map(|n| n * steps)), || {
@@ -176,8 +176,9 @@ fn chains_that_settle_are_told_from_those_that_do_not() {
         failures
             .check(good.lengths.iter().map(|l| l.draws).eq(draws.map(|n| n * chains)), || format!("{good}"));
         // Held out: six times (0.5, 0.5), of energy (0.25 + 4 * 0.25) / 2.
-        let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid, .. } =
-            good.held_out;
+        let LongRunMetrics {
+            energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite, fid, ..
+        } = good.held_out;
         let want = [0.625, 0.0, 0.5, 0.0, 0.0, 0.0];
         let got = [energy_mean, energy_std, pixel_mean, pixel_std, saturated, not_finite];
         failures.close("held out", &got, &want, 1e-6, 0.0);
@@ -198,7 +199,7 @@ fn chains_that_settle_are_told_from_those_that_do_not() {
         let error = 4.5 * (beyond / 2.0 / chains as f64).sqrt() + 0.001;
         failures.check((good.lengths[2].figures.saturated - beyond).abs() < error, || format!("{good}"));
 
-        let (bad, _) = run(&device, &analytic(Analytic::Rastrigin), &numbers(steps, 0.005), chains);
+        let (bad, _) = run(&device, &analytic(Analytic::Rastrigin), &chain_config(steps, 0.005), chains);
         println!("{bad}");
         failures.check(bad.lengths.iter().all(|l| l.r_hat > 1.1), || format!("{bad}"));
         failures
@@ -218,7 +219,7 @@ fn chains_that_settle_are_told_from_those_that_do_not() {
 fn chains_are_those_of_the_end_of_training() {
     let model = analytic(Analytic::DoubleWell);
     let device = Device::cpu();
-    let plain = numbers(1, 0.2);
+    let plain = chain_config(1, 0.2);
     let changing =
         ChainConfig { step_size: 7.0, step_size_end: 0.2, noise: 0.3, noise_end: 0.1, levels: 9, ..plain };
     let (a, frames) = run(&device, &model, &plain, 5);
@@ -250,8 +251,8 @@ fn annealed_chains_are_cleaned_of_their_last_noise() {
         ..ChainConfig::default()
     };
     let staying = ChainConfig { noise: 0.5, noise_end: 0.0, ..annealed };
-    for numbers in [annealed, staying] {
-        let (found, frames) = run(&Device::cpu(), &model, &numbers, 500);
+    for chain_config in [annealed, staying] {
+        let (found, frames) = run(&Device::cpu(), &model, &chain_config, 500);
         println!("{found}");
         assert!(frames.iter().map(|f| f.0).eq([30, 300, 3000]));
         let alpha = 1.0 / (1.0 + sigma * sigma).sqrt();
@@ -267,7 +268,7 @@ fn annealed_chains_are_cleaned_of_their_last_noise() {
             assert!(length.multiple == 1 || (f.pixel_mean - mean).abs() < 0.04, "{mean}: {found}");
         }
         // On the way through the levels nothing is a draw of anything.
-        let through = numbers.changes();
+        let through = chain_config.changes();
         let first = if through { 0 } else { 15 };
         assert!(found.lengths.iter().map(|l| l.draws).eq([first, 100, 100].map(|n| n * 500)), "{found}");
     }
@@ -326,7 +327,7 @@ fn the_picture_shows_chains_and_held_out_images() {
     assert!(count([232, 106, 16]) > 400, "orange: {}", count([232, 106, 16]));
     assert!(count([20, 126, 214]) > 300, "blue: {}", count([20, 126, 214]));
     // Points have no rows of images.
-    let (of_points, frames) = run(&Device::cpu(), &analytic(Analytic::Gaussian), &numbers(2, 0.2), 4);
+    let (of_points, frames) = run(&Device::cpu(), &analytic(Analytic::Gaussian), &chain_config(2, 0.2), 4);
     assert!(plot::long_run(&of_points, &frames).height() + 200 < picture.height());
     assert_eq!(frames[0].1.shape, POINT);
 }
@@ -336,11 +337,21 @@ fn what_can_t_be_is_refused() {
     let model = analytic(Analytic::Gaussian);
     let held_out = Images { shape: POINT, values: vec![0.0; 4] };
     for (chains, steps) in [(1, 5), (4, 0)] {
-        let (device, numbers) = (Device::cpu(), numbers(steps, 0.1));
-        let subject =
-            Subject { device: &device, model: &model, numbers: &numbers, held_out: &held_out, seed: 0 };
-        let found =
-            pollster::block_on(measure(&subject, &numbers, chains, async |_: &Images| Ok(None), |_, _| ()));
+        let (device, chain_config) = (Device::cpu(), chain_config(steps, 0.1));
+        let subject = Subject {
+            device: &device,
+            model: &model,
+            chain_config: &chain_config,
+            held_out: &held_out,
+            seed: 0,
+        };
+        let found = pollster::block_on(measure(
+            &subject,
+            &chain_config,
+            chains,
+            async |_: &Images| Ok(None),
+            |_, _| (),
+        ));
         assert!(matches!(found, Err(Error::Usage(text)) if text.contains(&format!("{chains} chains"))));
     }
 }

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 use thalweg::checkpoint::{Checkpoint, Tensor};
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::network::{Activation, Initialisation, LayerSpec, Network, NetworkSpec, Operation, Padding};
 use thalweg::recipe::presets::{PRESETS, named, preset, preset_for};
-use thalweg::{Config, Dataset, Device, Error, Model, Trainer};
+use thalweg::{Dataset, Device, Error, Model, Recipe, Trainer};
 
 const MINE: &str = r#"
 name = "mine"
@@ -77,7 +77,7 @@ fn files_describe_networks() {
     let (_folder, path) = file("mine.toml", MINE);
     let network = named(&path).unwrap();
     assert_eq!((network.name.as_str(), &network.specs[..]), ("mine", &want[..]));
-    assert_eq!(network.input, ImageShape { channels: 1, height: 28, width: 28 });
+    assert_eq!(network.input, Shape { channels: 1, height: 28, width: 28 });
     let names: Vec<_> = network.tensors().into_iter().map(|t| t.name).collect();
     assert_eq!(names[..4], ["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"]);
     assert_eq!(names[4..], ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"]);
@@ -90,7 +90,7 @@ fn files_describe_networks() {
     let (_folder, path) = file("run.toml", &section);
     assert_eq!(named(&path).unwrap(), network);
     let (_folder, path) = file("p.toml", "input = [3]\nlayers = [{ dense = 1 }]");
-    assert_eq!(named(&path).unwrap().input, ImageShape { channels: 3, height: 1, width: 1 });
+    assert_eq!(named(&path).unwrap().input, Shape { channels: 3, height: 1, width: 1 });
 }
 
 #[test]
@@ -103,11 +103,11 @@ fn descriptions_survive_json_and_toml() {
         assert_eq!(serde_json::from_str::<NetworkSpec>(&text).unwrap(), spec);
         let (_folder, path) = file("again.toml", &toml::to_string(&spec).unwrap());
         assert_eq!(named(&path).unwrap(), network);
-        let config = Config { network: Some(spec), ..Config::preset("mnist-small").unwrap() };
+        let config = Recipe { network: Some(spec), ..Recipe::preset("mnist-small").unwrap() };
         let (_folder, path) = file("config.toml", &config.to_toml());
-        assert_eq!(Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap(), config);
+        assert_eq!(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+        assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), config);
     }
 }
 
@@ -147,7 +147,7 @@ fn wrong_descriptions_name_the_layer_and_the_nearest_word() {
         let config = format!("seed = 1\n[network]\n{text}");
         let (_folder, path) = file("w.toml", &config);
         let error =
-            text_of(Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap_err());
+            text_of(Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap_err());
         // The layer's own line, or the section's.
         let line = if parts[0].starts_with("layer ") { "line 4" } else { "line " };
         assert_says(&error, &["w.toml", line]);
@@ -224,7 +224,7 @@ fn presets_are_the_recipes_networks() {
     assert_eq!(sizes("mlp"), (384 + 16_512 + 129, vec![128, 128, 1]));
     assert_eq!(sizes("mlp-silu"), (768 + 2 * 65_792 + 257, vec![256, 256, 256, 1]));
     // Other data: H / 8 is 4 at 32, colours are channels, and rows have as many columns as they have.
-    let shape = |channels, height, width| ImageShape { channels, height, width };
+    let shape = |channels, height, width| Shape { channels, height, width };
     let of = |name, data| preset_for(name, data).unwrap();
     assert_eq!(of("image-leaky", shape(3, 32, 32)).tensors()[8].shape, [1, 256 * 16]);
     assert_eq!(of("mlp", shape(5, 1, 1)).tensors()[0].shape, [128, 5]);
@@ -260,7 +260,7 @@ fn a_described_network_trains_saves_and_loads() {
         let device = Device::cpu();
         let text = format!("train.batch = 8\nchain.steps = 2\nreplay.initial = 8\n[network]\n{MINE}");
         let (folder, path) = file("run.toml", &text);
-        let config = Config::from_toml_file(&path, Config::preset("mnist-small").unwrap()).unwrap();
+        let config = Recipe::from_toml_file(&path, Recipe::preset("mnist-small").unwrap()).unwrap();
         let digits = Dataset::open("digits").unwrap();
         let mut trainer = Trainer::new(&device, &config, &digits).await.unwrap();
         assert_eq!(trainer.network().name, "mine");

@@ -4,14 +4,14 @@ use crate::common;
 use common::to_f64;
 use common::{Failures, Rng, edge_networks, odd_network, random_network};
 use std::collections::BTreeSet;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::network::{Activation, LayerSpec, Network, Operation, Padding};
 use thalweg::recipe::presets::preset;
 
 #[test]
 fn mnist_small_is_the_recipes_network() {
     let network = preset("mnist-small").unwrap();
-    assert_eq!(network.input, ImageShape { channels: 1, height: 32, width: 32 });
+    assert_eq!(network.input, Shape { channels: 1, height: 32, width: 32 });
     assert_eq!(network.n_parameters, 60_481);
     let mut offset = 0;
     let mut want = Vec::new();
@@ -132,7 +132,7 @@ fn convolution_sizes_are_pytorchs() {
     let size = |height, width, kernel, stride, [top, bottom, left, right]: [usize; 4]| {
         let padding = Padding { top, bottom, left, right };
         let spec = LayerSpec::Conv { channels: 2, kernel, stride, padding, activation: Activation::Swish };
-        let shape = common::output_shape(ImageShape { channels: 1, height, width }, spec);
+        let shape = common::output_shape(Shape { channels: 1, height, width }, spec);
         [shape.height, shape.width]
     };
     assert_eq!(size(28, 28, [5, 5], [2, 2], [4; 4]), [16, 16]);
@@ -145,7 +145,7 @@ fn convolution_sizes_are_pytorchs() {
 
 #[test]
 fn impossible_networks_are_errors_that_name_the_layer_and_the_shapes() {
-    let image = |channels, height, width| ImageShape { channels, height, width };
+    let image = |channels, height, width| Shape { channels, height, width };
     let conv = |channels, kernel, stride| LayerSpec::Conv {
         channels,
         kernel,
@@ -156,7 +156,7 @@ fn impossible_networks_are_errors_that_name_the_layer_and_the_shapes() {
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     let energy = dense(1, Activation::Identity);
     let lstm = |hidden, layers| LayerSpec::Lstm { hidden, layers, bidirectional: true };
-    let cases: [(ImageShape, Vec<LayerSpec>, &[&str]); 21] = [
+    let cases: [(Shape, Vec<LayerSpec>, &[&str]); 21] = [
         (
             image(3, 8, 9),
             vec![conv(2, [3, 3], [2, 2]), conv(2, [6, 1], [1, 1]), energy],
@@ -210,7 +210,7 @@ fn impossible_networks_are_errors_that_name_the_layer_and_the_shapes() {
 /// Sizes that no memory holds are errors too, and not a wrapped sum.
 #[test]
 fn absurd_sizes_are_errors() {
-    let input = ImageShape { channels: 1, height: 4, width: 4 };
+    let input = Shape { channels: 1, height: 4, width: 4 };
     let huge = usize::MAX / 2;
     let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
     let conv = |channels, kernel, top| LayerSpec::Conv {

@@ -8,9 +8,9 @@ use common::{bits, checkpoint, steps};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::checkpoint::{Model, Weights};
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, ImageShape, Images};
-use thalweg::device::{Device, Machine};
-use thalweg::kernels::augment_starts::{Augment, AugmentStarts};
+use thalweg::data::{Examples, Images, Shape};
+use thalweg::device::{Device, Executor};
+use thalweg::kernels::augment_starts::{AugmentStarts, Augmentation};
 use thalweg::kernels::draw_negatives::Noise;
 use thalweg::kernels::draw_real::permute_of;
 use thalweg::kernels::dynamics::{Dynamics, Form, Interpolation};
@@ -21,11 +21,11 @@ use thalweg::random::{Distribution, Stream};
 use thalweg::recipe::ChainInit;
 use thalweg::recipe::presets::preset;
 use thalweg::train::log::StepMetrics;
-use thalweg::{Config, Dataset, EnergyModel, Sampler, Trainer};
+use thalweg::{Dataset, EnergyModel, Recipe, Sampler, Trainer};
 
 /// Batches of 20, of 50 images: the third step of an epoch has 10.
-fn tiny(settings: &[&str]) -> (Config, Dataset) {
-    let mut config = Config::preset("mnist-small").unwrap();
+fn tiny(settings: &[&str]) -> (Recipe, Dataset) {
+    let mut config = Recipe::preset("mnist-small").unwrap();
     let common = ["train.batch=20", "chain.steps=3", "replay.capacity=110", "replay.initial=20", "seed=7"];
     for setting in common.iter().chain(settings) {
         config.set(setting).unwrap();
@@ -127,20 +127,20 @@ fn persistent_chains_go_back_to_their_slots() {
         let mut trainer = Trainer::new(&Device::cpu(), &config, &dataset).await.unwrap();
         let features = trainer.network().input.len();
         let mut moved = vec![0; 50];
-        let mut before = trainer.machine().read_floats(trainer.plan().ring).await.unwrap();
+        let mut before = trainer.executor().read_floats(trainer.plan().replay).await.unwrap();
         assert_eq!(before.len(), 50 * features);
         assert!(before.iter().all(|v| (-1.0..=1.0).contains(v)) && before.contains(&1.0), "clamped normals");
         for step in 0..30 {
             steps(&mut trainer, &[1]).await;
-            let ring = trainer.machine().read_floats(trainer.plan().ring).await.unwrap();
+            let replay = trainer.executor().read_floats(trainer.plan().replay).await.unwrap();
             let mut slots: Vec<u32> =
                 (0..20).map(|i| permute_of(Stream::Subsets, i, 50, step, [7, 0])).collect();
             let plan = trainer.plan();
-            let x = trainer.machine().read_floats(plan.pass.x).await.unwrap();
+            let x = trainer.executor().read_floats(plan.pass.x).await.unwrap();
             let lanes = plan.plan.lanes as usize;
             let x = &x[plan.half_blocks as usize * lanes * features..];
             for (i, slot) in slots.iter().enumerate() {
-                let chain = &ring[*slot as usize * features..][..features];
+                let chain = &replay[*slot as usize * features..][..features];
                 let is = |f: usize| x[(i / lanes * features + f) * lanes + i % lanes];
                 assert!((0..features).all(|f| chain[f] == is(f)), "chain {i} is not in slot {slot}");
             }
@@ -149,16 +149,16 @@ fn persistent_chains_go_back_to_their_slots() {
             assert_eq!(slots.len(), 20, "drawn without replacement");
             for (slot, count) in moved.iter_mut().enumerate() {
                 let range = slot * features..(slot + 1) * features;
-                let differs = ring[range.clone()] != before[range];
+                let differs = replay[range.clone()] != before[range];
                 assert_eq!(differs, slots.contains(&(slot as u32)), "slot {slot} in step {step}");
                 *count += u32::from(differs);
             }
-            before = ring;
+            before = replay;
         }
         // 12 times on average, with a deviation of 2.7.
         assert!(moved.iter().all(|n| (2..=22).contains(n)), "{moved:?}");
-        let state = State::of(&trainer.machine().read(trainer.plan().state).await.unwrap());
-        assert_eq!((state.ring_head, state.ring_length), (0, 50));
+        let state = State::of(&trainer.executor().read(trainer.plan().state).await.unwrap());
+        assert_eq!((state.replay_head, state.replay_length), (0, 50));
     });
 }
 
@@ -190,31 +190,35 @@ fn chains_start_where_they_should() {
         let data = TrainingData::new(ExampleStorage::Bytes, 24, network.input);
         let plan = training_plan(&network, &recipe, &data, Target::CPU);
         pollster::block_on(async {
-            let mut machine = Machine::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
+            let mut executor = Executor::new(&Device::Cpu(Isa::Reference), plan.plan.clone()).await.unwrap();
             let data = plan.data[0].buffer;
             let len = plan.plan.len_of(data);
-            machine.write(data, 0, &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>());
-            machine.write(
+            executor.write(
+                data,
+                0,
+                &(0..len as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect::<Vec<_>>(),
+            );
+            executor.write(
                 plan.state,
                 0,
                 bytemuck::cast_slice(&[State { step: 1, seed_low: 3, ..State::default() }]),
             );
-            machine.run(plan.step).unwrap();
-            let x = machine.read_floats(plan.pass.x).await.unwrap();
-            let (real, fake) = x.split_at(x.len() / 2);
+            executor.run(plan.step).unwrap();
+            let x = executor.read_floats(plan.pass.x).await.unwrap();
+            let (positive, negative) = x.split_at(x.len() / 2);
             let pixels = network.input.len();
-            let real = plan.plan.from_blocks(real, 5, 1, pixels);
-            let fake = plan.plan.from_blocks(fake, 19, 1, pixels);
+            let positive = plan.plan.from_blocks(positive, 5, 1, pixels);
+            let negative = plan.plan.from_blocks(negative, 19, 1, pixels);
             if init == ChainInit::Data {
-                for (i, image) in fake.chunks_exact(pixels).enumerate() {
-                    assert!(image == &real[i % 5 * pixels..][..pixels], "chain {i}");
+                for (i, image) in negative.chunks_exact(pixels).enumerate() {
+                    assert!(image == &positive[i % 5 * pixels..][..pixels], "chain {i}");
                 }
                 return;
             }
-            let n = fake.len() as f64;
-            let mean = fake.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-            let square = fake.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
-            let most = fake.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let n = negative.len() as f64;
+            let mean = negative.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+            let square = negative.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
+            let most = negative.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             let (want, highest) = match (noise.distribution, noise.bound) {
                 (Distribution::Normal, _) => (0.25, 1.5..4.0),
                 (_, 2.0) => (2.0 / 9.0 * 4.0 + 4.0 / 3.0, 2.0..2.0001), // a third of it is clamped to 2
@@ -231,11 +235,11 @@ fn chains_start_where_they_should() {
 #[test]
 fn augmented_starts_are_shifted_flipped_and_rescaled() {
     let (height, width, lanes) = (4, 5, 64);
-    let shape = ImageShape { channels: 1, height, width };
+    let shape = Shape { channels: 1, height, width };
     let value = |y: usize, x: usize| (10 * y + x) as f32;
     let start: Vec<f32> =
         (0..height * width).flat_map(|i| vec![value(i / width, i % width); lanes]).collect();
-    let run = |augment: Augment| {
+    let run = |augment: Augmentation| {
         let kernel: Kernel = AugmentStarts { lanes: lanes as u32, shape, augment }.into();
         let state = [State { step: 3, seed_low: 1, ..State::default() }];
         let mut x = vec![f32::NAN.to_bits(); start.len()];
@@ -248,14 +252,14 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
     };
     let same: Vec<f32> = (0..height * width).map(|i| value(i / width, i % width)).collect();
     let flipped: Vec<f32> = (0..height * width).map(|i| value(i / width, width - 1 - i % width)).collect();
-    let off = Augment::default();
+    let off = Augmentation::default();
     assert!(run(off).iter().all(|image| *image == same));
-    assert!(run(Augment { probability: 1.0, flip: 1.0, ..off }).iter().all(|image| *image == flipped));
+    assert!(run(Augmentation { probability: 1.0, flip: 1.0, ..off }).iter().all(|image| *image == flipped));
     // Some of each, by about as many as the probabilities say: 5 deviations.
-    let some = run(Augment { probability: 0.5, flip: 1.0, ..off });
+    let some = run(Augmentation { probability: 0.5, flip: 1.0, ..off });
     assert!((12..=52).contains(&some.iter().filter(|image| **image == flipped).count()));
     let mut seen = std::collections::BTreeSet::new();
-    for image in run(Augment { probability: 1.0, shift: 1, ..off }) {
+    for image in run(Augmentation { probability: 1.0, shift: 1, ..off }) {
         // The middle pixel tells the shift; edges are repeated.
         let (dy, dx) = (2 - image[2 * width + 2] as i32 / 10, 2 - image[2 * width + 2] as i32 % 10);
         seen.insert((dy, dx));
@@ -267,7 +271,7 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
     }
     assert!(seen.iter().all(|(y, x)| y.abs() <= 1 && x.abs() <= 1) && seen.len() >= 8, "{seen:?}");
     // A linear image stays linear; its slope is 1 over the scale, about the centre.
-    let slopes: Vec<f32> = run(Augment { probability: 1.0, rescale: 0.3, ..off })
+    let slopes: Vec<f32> = run(Augmentation { probability: 1.0, rescale: 0.3, ..off })
         .iter()
         .map(|image| {
             let slope = image[width + 3] - image[width + 2];
@@ -281,7 +285,7 @@ fn augmented_starts_are_shifted_flipped_and_rescaled() {
 
 /// A network of two numbers, whose energy is a crooked bowl.
 fn bowl() -> Model {
-    let input = ImageShape { channels: 2, height: 1, width: 1 };
+    let input = Shape { channels: 2, height: 1, width: 1 };
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     let specs = [dense(6, Activation::Swish), dense(1, Activation::Identity)];
     let network = Network::new("bowl", input, &specs).unwrap();
@@ -298,7 +302,7 @@ fn moments(energy: &mut EnergyModel, temperature: f64, bound: f64) -> [f64; 5] {
     let points: Vec<[f64; 2]> =
         (0..n as usize * n as usize).map(|i| [side(i / n as usize), side(i % n as usize)]).collect();
     let values = points.iter().flatten().map(|v| *v as f32).collect();
-    let shape = ImageShape { channels: 2, height: 1, width: 1 };
+    let shape = Shape { channels: 2, height: 1, width: 1 };
     let energies = pollster::block_on(energy.energies(&Images { shape, values })).unwrap();
     let (mut sums, mut total) = ([0.0; 5], 0.0);
     for ([x, y], e) in points.into_iter().zip(energies) {
@@ -312,10 +316,10 @@ fn moments(energy: &mut EnergyModel, temperature: f64, bound: f64) -> [f64; 5] {
 }
 
 /// How many standard errors each moment of independent chains is off, and the share of accepted proposals.
-fn deviations(numbers: &ChainConfig, steps: u32, want: &[f64; 5]) -> ([f64; 5], Option<f64>) {
+fn deviations(chain_config: &ChainConfig, steps: u32, want: &[f64; 5]) -> ([f64; 5], Option<f64>) {
     let model = bowl();
     pollster::block_on(async {
-        let mut sampler = Sampler::new(&Device::cpu(), &model, 20_000, numbers, 5).await.unwrap();
+        let mut sampler = Sampler::new(&Device::cpu(), &model, 20_000, chain_config, 5).await.unwrap();
         sampler.run(steps).unwrap();
         let images = sampler.images().await.unwrap();
         let n = images.count() as f64;
@@ -354,11 +358,13 @@ fn mala_has_the_right_density_whatever_the_step_size() {
         (ChainConfig { gradient_clip: 0.5, ..free }, 8.0),
         (boxed, 0.6),
     ];
-    for (numbers, bound) in cases {
-        let want = moments(&mut energy, numbers.temperature.into(), bound);
-        let (off, acceptance) = deviations(&numbers, 300, &want);
-        println!("{numbers:?}: {off:.1?} standard errors, acceptance {acceptance:?}, moments {want:.3?}");
-        assert!(off.iter().all(|off| off.abs() < 5.0), "{numbers:?}: {off:?}");
+    for (chain_config, bound) in cases {
+        let want = moments(&mut energy, chain_config.temperature.into(), bound);
+        let (off, acceptance) = deviations(&chain_config, 300, &want);
+        println!(
+            "{chain_config:?}: {off:.1?} standard errors, acceptance {acceptance:?}, moments {want:.3?}"
+        );
+        assert!(off.iter().all(|off| off.abs() < 5.0), "{chain_config:?}: {off:?}");
         assert!(acceptance.is_some_and(|a| (0.02..0.9).contains(&a)), "{acceptance:?}");
     }
     let want = moments(&mut energy, 1.0, 8.0);
@@ -377,18 +383,18 @@ fn mala_has_the_right_density_whatever_the_step_size() {
 #[test]
 fn malas_steps_may_be_shared_out() {
     let model = bowl();
-    let numbers = ChainConfig { form: Form::Mala, step_size: 1.5, clamp: 0.0, ..ChainConfig::default() };
+    let chain_config = ChainConfig { form: Form::Mala, step_size: 1.5, clamp: 0.0, ..ChainConfig::default() };
     pollster::block_on(async {
         for device in [Device::cpu(), common::gpu()] {
             let mut outcomes = Vec::new();
             for pieces in [&[23][..], &[1, 11, 11], &[10, 13]] {
-                let mut sampler = Sampler::new(&device, &model, 40, &numbers, 5).await.unwrap();
+                let mut sampler = Sampler::new(&device, &model, 40, &chain_config, 5).await.unwrap();
                 pieces.iter().for_each(|steps| sampler.run(*steps).unwrap());
                 outcomes.push((sampler.images().await.unwrap(), sampler.acceptance().await.unwrap()));
             }
             assert!(outcomes.iter().all(|o| *o == outcomes[0]), "{device}");
             // Begun anew from images, it counts anew.
-            let mut sampler = Sampler::new(&device, &model, 40, &numbers, 5).await.unwrap();
+            let mut sampler = Sampler::new(&device, &model, 40, &chain_config, 5).await.unwrap();
             let start = sampler.images().await.unwrap();
             sampler.run(9).unwrap();
             sampler.start_from(&start).unwrap();
@@ -410,7 +416,7 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
         // (1 + t) / (10 + t) is less than 0.75 up to step 26.
         for step in 0..30 {
             steps(&mut trainer, &[1]).await;
-            let raw = trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap();
+            let raw = trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap();
             let kept = 0.75_f64.min((1.0 + f64::from(step)) / (10.0 + f64::from(step)));
             for (average, raw) in average.iter_mut().zip(&raw) {
                 *average = kept * *average + (1.0 - kept) * f64::from(*raw);
@@ -421,7 +427,7 @@ fn averages_follow_their_formula_and_are_what_models_are_of() {
             assert!(difference.is_none(), "{difference:?}");
         }
         checkpoint(&trainer).await.save(&path).unwrap();
-        let raw = trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap();
+        let raw = trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap();
         let model = trainer.model().await.unwrap();
         assert_ne!(model.parameters, raw);
         assert_eq!(Model::load(&path, None).unwrap(), model);

@@ -1,10 +1,10 @@
 //! Energies of a user's own, and the samplers over them.
 
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::sampling::{Energy, HostSampler, LangevinOptions, Rule, energy_fn};
 use thalweg::{Device, EnergyModel, Error, Images, Model, Sampler};
 
-const POINT: ImageShape = ImageShape { channels: 2, height: 1, width: 1 };
+const POINT: Shape = Shape { channels: 2, height: 1, width: 1 };
 
 fn starts(count: usize) -> Images {
     let values = (0..2 * count).map(|i| (i * 37 % 101) as f32 / 25.0 - 2.0).collect();
@@ -53,7 +53,7 @@ fn host_chains_are_the_devices() {
 #[test]
 fn chains_over_a_closure_have_its_density() {
     pollster::block_on(async {
-        let shape = ImageShape { channels: 1, height: 1, width: 1 };
+        let shape = Shape { channels: 1, height: 1, width: 1 };
         let energy = energy_fn(shape, |x, gradient| {
             gradient[0] = x[0].signum();
             x[0].abs()
@@ -85,7 +85,7 @@ fn what_does_not_fit_is_refused() {
                 1.0
             })
         };
-        let wrong = Images { shape: ImageShape { channels: 3, ..POINT }, values: vec![0.0; 3] };
+        let wrong = Images { shape: Shape { channels: 3, ..POINT }, values: vec![0.0; 3] };
         let options = LangevinOptions::default();
         let error = HostSampler::new(flat(), wrong.clone(), options).await.unwrap_err();
         assert!(

@@ -1,7 +1,7 @@
 //! Pictures, pixel by pixel.
 
 use image::{Rgb, RgbImage};
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::picture::{GridOptions, NOT_FINITE, film, grid, save_png};
 
 const WHITE: Rgb<u8> = Rgb([255; 3]);
@@ -9,7 +9,7 @@ const MARGIN: u32 = 8;
 const GAP: u32 = 3;
 
 fn images(channels: usize, height: usize, width: usize, values: &[f32]) -> Images {
-    Images { shape: ImageShape { channels, height, width }, values: values.to_vec() }
+    Images { shape: Shape { channels, height, width }, values: values.to_vec() }
 }
 
 fn gray(v: u8) -> Rgb<u8> {

@@ -14,7 +14,7 @@ use thalweg::data::{Examples, Images};
 use thalweg::plan::{ExampleStorage, Layout, Plan, Target, TrainingData, training_plan};
 use thalweg::random::{Philox, Stream};
 use thalweg::recipe::PRESETS;
-use thalweg::{Config, Dataset, Device, Sampler, Trainer};
+use thalweg::{Dataset, Device, Recipe, Sampler, Trainer};
 
 /// Names of runs with their presets and the settings that differ; `SMALLER` holds for all.
 #[rustfmt::skip]
@@ -44,8 +44,8 @@ const QUICK: &[&str] = &["mnist-small", "mlp", "mala", "score-matching", "denois
 const CHAINS: [&str; 3] = ["chain.steps=3", "replay.initial=20", "replay.capacity=40"];
 const SMALLER: [&str; 4] = ["train.batch=6", "seed=7", "sample.steps=5", "train.epochs=10"];
 
-fn run(preset: &str, settings: &[&str]) -> (Config, Dataset) {
-    let mut config = Config::preset(preset).unwrap();
+fn run(preset: &str, settings: &[&str]) -> (Recipe, Dataset) {
+    let mut config = Recipe::preset(preset).unwrap();
     for setting in SMALLER.iter().chain(settings) {
         config.set(setting).unwrap();
     }
@@ -132,7 +132,7 @@ fn digest(plan: &Plan) -> u64 {
 async fn line(device: &Device, name: &str, preset: &str, settings: &[&str]) -> String {
     let (config, dataset) = run(preset, settings);
     let mut trainer = Trainer::new(device, &config, &dataset).await.unwrap_or_else(|e| panic!("{name}: {e}"));
-    let mut text = format!("{name} plan {:016x}\n{name} losses", digest(trainer.machine().plan()));
+    let mut text = format!("{name} plan {:016x}\n{name} losses", digest(trainer.executor().plan()));
     for metrics in steps(&mut trainer, &[4, 6]).await {
         write!(text, " {:08x}", metrics.loss.to_bits()).unwrap();
     }
@@ -145,9 +145,10 @@ async fn line(device: &Device, name: &str, preset: &str, settings: &[&str]) -> S
         }
     }
     write!(text, "\n{name} state {:016x}\n", state.0).unwrap();
-    let numbers = config.sampling_chain();
-    let mut sampler = Sampler::new(device, &trainer.model().await.unwrap(), 8, &numbers, 0).await.unwrap();
-    sampler.run(numbers.steps).unwrap();
+    let chain_config = config.sampling_chain();
+    let mut sampler =
+        Sampler::new(device, &trainer.model().await.unwrap(), 8, &chain_config, 0).await.unwrap();
+    sampler.run(chain_config.steps).unwrap();
     let mut samples = Digest::new();
     samples.add(bytemuck::cast_slice(&sampler.images().await.unwrap().values));
     writeln!(text, "{name} samples {:016x}", samples.0).unwrap();
@@ -250,7 +251,7 @@ fn plans_are_pinned() {
 #[test]
 fn training_steps_are_listed() {
     for preset in PRESETS {
-        let recipe = Config::preset(preset).unwrap();
+        let recipe = Recipe::preset(preset).unwrap();
         let network = recipe.known_network().unwrap();
         let data = TrainingData::new(ExampleStorage::Floats, 1000, network.input);
         let target = Target { fused_steps: u32::MAX, ..Target::gpu(32) };

@@ -11,11 +11,11 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::{Access, Kernel, Slope};
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingNumbers, BufferId, ChainConfig, ExampleStorage, Launch, Layout, Plan, Target, TrainingData,
+    AnnealingConfig, BufferId, ChainConfig, ExampleStorage, Launch, Layout, Plan, Target, TrainingData,
     Words, annealing_plan, energy_plan, sampler_plan, training_plan,
 };
 use thalweg::recipe::presets::preset;
-use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 // ---- blocks
 
@@ -85,7 +85,7 @@ fn recipe(
     batch: u32,
     storage: ExampleStorage,
     settings: &[&str],
-) -> (Config, TrainingData) {
+) -> (Recipe, TrainingData) {
     let base = [
         "chain.steps=3",
         "replay.capacity=100",
@@ -164,7 +164,7 @@ fn plans(
                 "guard's memory",
             ]
             .into_iter()
-            .chain((!matches!(storage, ExampleStorage::Fresh(_))).then_some("data"))
+            .chain((!matches!(storage, ExampleStorage::Toy(_))).then_some("data"))
             .collect(),
             outputs: vec![
                 "state",
@@ -185,7 +185,7 @@ fn plans(
         },
         Program {
             name: "keep",
-            launches: launches(&training.plan, guard.keep),
+            launches: launches(&training.plan, guard.take_snapshot),
             inputs: LIVE.to_vec(),
             outputs: SNAPSHOT.to_vec(),
         },
@@ -289,8 +289,8 @@ fn of_objectives(
     assert_eq!(launches.iter().filter(|l| l.kernel.name() == "mala_accept").count(), 5);
     let inputs = vec!["parameters", "packed", "x", "state"];
     plans.push((sampler.plan, vec![Program { name: "chain", launches, inputs, outputs: vec!["x"] }]));
-    let numbers = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: RUNGS };
-    let annealing = annealing_plan(network, (batch as usize, batch as usize), &numbers, &[4], target);
+    let config = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: RUNGS };
+    let annealing = annealing_plan(network, (batch as usize, batch as usize), &config, &[4], target);
     let launches = annealing.plan.programs[annealing.steps[0].1.0].clone();
     assert_eq!(launches.iter().filter(|l| l.kernel.name() == "anneal_propose").count(), 9);
     let inputs = vec!["parameters", "packed", "x", "state", "schedule", "base"];
@@ -306,7 +306,7 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
     let networks = networks.chain((0..8).map(|_| random_network(&mut rng)));
     let networks = networks.map(|network| (network, ExampleStorage::Bytes));
     let points =
-        [ExampleStorage::Floats, ExampleStorage::Fresh(Toy::Rings)].map(|source| (point_network(2), source));
+        [ExampleStorage::Floats, ExampleStorage::Toy(Toy::Rings)].map(|source| (point_network(2), source));
     for (network, source) in networks.chain(points).collect::<Vec<_>>() {
         for target in [Target::CPU, Target::gpu(16), Target::gpu(128)] {
             for batch in [1, 18, 64, 99] {
@@ -322,10 +322,10 @@ fn all_plans() -> Vec<(String, Plan, Vec<Program>)> {
     }
     for energy in ANALYTIC {
         let network = preset(&format!("analytic:{}", energy.name())).unwrap();
-        let numbers = chain_config(0);
+        let chain_config = chain_config(0);
         for plan in [
             energy_plan(&network, 99, Target::gpu(128)).plan,
-            sampler_plan(&network, 99, &numbers, &[1], Target::CPU).plan,
+            sampler_plan(&network, 99, &chain_config, &[1], Target::CPU).plan,
         ] {
             all.push((network.name.clone(), plan, Vec::new()));
         }
@@ -366,7 +366,7 @@ fn launches_bind_buffers_of_the_sizes_they_need() {
             if let Kernel::ConvForward(_) | Kernel::DenseForward(_) | Kernel::LstmForward(_) = launch.kernel {
                 // A jet's biases come with its activation, and so do those of a pass with tangents.
                 let linear = !matches!(launch.kernel, Kernel::LstmForward(_));
-                let alone = linear && (launch.streams > 1 || names.contains(&"direction".to_owned()));
+                let alone = linear && (launch.jet_components > 1 || names.contains(&"direction".to_owned()));
                 let biases = &plan.buffers[launch.bindings[2].0].name;
                 failures.check(biases == if alone { "zeros" } else { "parameters" }, || what.clone());
             }
@@ -405,7 +405,7 @@ fn a_launch_that_does_not_fit_is_found() {
     assert!(change(&|l| l.bindings[4] = l.bindings[3]).contains("is bound twice"));
     assert!(change(&|l| l.blocks = 0..0).contains("blocks"));
     assert!(change(&|l| l.blocks.end = plan.plan.n_blocks + 1).contains("blocks"));
-    assert!(change(&|l| l.streams = 2).contains("not PerBlock"));
+    assert!(change(&|l| l.jet_components = 2).contains("not PerBlock"));
     let mut adam = launch("adam");
     adam.bindings.swap(0, 1);
     assert!(find(&adam).contains("adam: `parameter gradient` is Flat"), "{}", find(&adam));
@@ -421,13 +421,13 @@ fn a_launch_that_does_not_fit_is_found() {
 
 /// The blocks of a per-block buffer that a launch touches.
 fn blocks_of(plan: &Plan, launch: &Launch) -> Range<u32> {
-    let of_chunks = |c: Chunks, streams: u32| {
-        c.first_block / streams.max(1)..(c.first_block + c.n_blocks) / streams.max(1)
+    let of_chunks = |c: Chunks, jet_components: u32| {
+        c.first_block / jet_components.max(1)..(c.first_block + c.n_blocks) / jet_components.max(1)
     };
     match &launch.kernel {
         kernel if kernel.is_per_block() => launch.blocks.clone(),
-        Kernel::ConvWeightGradient(k) => of_chunks(k.chunks, k.streams),
-        Kernel::DenseWeightGradient(k) => of_chunks(k.chunks, k.streams),
+        Kernel::ConvWeightGradient(k) => of_chunks(k.chunks, k.jet_components),
+        Kernel::DenseWeightGradient(k) => of_chunks(k.chunks, k.jet_components),
         Kernel::CopyImages(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
         Kernel::MeanAcceptance(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
         Kernel::PushReplay(k) => k.first_block..k.first_block + k.batch.div_ceil(k.lanes),
@@ -554,29 +554,29 @@ fn partial_gradients_cover_all_blocks_and_all_parameters() {
                     _ => continue,
                 };
                 n = n_parameters;
-                let streams = match &launch.kernel {
-                    Kernel::ConvWeightGradient(k) => k.streams,
-                    Kernel::DenseWeightGradient(k) => k.streams,
+                let jet_components = match &launch.kernel {
+                    Kernel::ConvWeightGradient(k) => k.jet_components,
+                    Kernel::DenseWeightGradient(k) => k.jet_components,
                     _ => 1,
                 };
-                let own = written.entry(chunks.first_chunk).or_insert((chunks, streams, Vec::new()));
-                assert_eq!((own.0, own.1), (chunks, streams), "{name}");
+                let own = written.entry(chunks.first_chunk).or_insert((chunks, jet_components, Vec::new()));
+                assert_eq!((own.0, own.1), (chunks, jet_components), "{name}");
                 own.2.extend(at);
             }
             // One set after the other: of all blocks; of all blocks again, without biases, where there are tangents.
             let mut first_chunk = 0;
-            for (chunks, streams, mut at) in written.into_values() {
+            for (chunks, jet_components, mut at) in written.into_values() {
                 at.sort_unstable();
                 assert!(at.into_iter().eq(0..n), "{name}");
                 assert_eq!(chunks.first_chunk, first_chunk, "{name}");
-                let first_block = if first_chunk == 0 || streams == 0 { 0 } else { plan.n_blocks / 2 };
-                let streams = streams.max(1);
+                let first_block = if first_chunk == 0 || jet_components == 0 { 0 } else { plan.n_blocks / 2 };
+                let jet_components = jet_components.max(1);
                 let blocks: Vec<u32> = (0..chunks.count()).flat_map(|chunk| chunks.blocks(chunk)).collect();
                 assert!(
-                    blocks.into_iter().eq(first_block * streams..plan.n_blocks * streams),
+                    blocks.into_iter().eq(first_block * jet_components..plan.n_blocks * jet_components),
                     "{name}: {chunks:?}"
                 );
-                assert!(chunks.chunk_blocks.is_multiple_of(streams), "{name}: {chunks:?}");
+                assert!(chunks.chunk_blocks.is_multiple_of(jet_components), "{name}: {chunks:?}");
                 assert!((1..=32).contains(&chunks.count()), "{name}: {chunks:?}");
                 first_chunk += chunks.count();
             }

@@ -2,7 +2,7 @@
 
 use image::{Rgb, RgbImage};
 use std::fs;
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::network::{Activation, LayerSpec};
 use thalweg::picture::NOT_FINITE;
 use thalweg::picture::plane;
@@ -366,7 +366,7 @@ fn a_sequences_lines_go_where_its_values_go() {
     // Two features over 5 moments: one rises from -1 to 1, the other falls. The second sequence is the first turned over.
     let rising = [-1.0, -0.5, 0.0, 0.5, 1.0];
     let falling: Vec<f32> = rising.iter().map(|v| -v).collect();
-    let shape = ImageShape { channels: 2, height: 1, width: 5 };
+    let shape = Shape { channels: 2, height: 1, width: 5 };
     let values = [&rising[..], &falling, &falling, &rising].concat();
     let titles = ["E = 1".to_owned(), "E = 2".to_owned()];
     let picture = sequences(&Images { shape, values: values.clone() }, &titles);
@@ -563,7 +563,7 @@ fn tilted() -> Model {
     Model { network, parameters: vec![0.5, -0.25, 0.0] }
 }
 
-fn numbers(steps: u32) -> ChainConfig {
+fn chain_config(steps: u32) -> ChainConfig {
     ChainConfig { steps, noise: 0.0, gradient_clip: 0.0, clamp: 0.0, ..ChainConfig::default() }
 }
 
@@ -588,8 +588,9 @@ fn chains_of_several_step_sizes_start_alike_and_go_as_far_as_their_step_says() {
         let device = Device::open("cpu").await.unwrap();
         let start = plane::images(&[[0.0, 0.0], [0.25, -0.25], [-0.5, 0.5]]);
         let sizes = [0.005, 0.01];
-        let all =
-            plane::trajectories(&device, &tilted(), 3, Some(&start), &numbers(20), &sizes, 7).await.unwrap();
+        let all = plane::trajectories(&device, &tilted(), 3, Some(&start), &chain_config(20), &sizes, 7)
+            .await
+            .unwrap();
         for (t, size) in all.iter().zip(sizes) {
             assert_eq!(t.name, format!("Step size {size}"));
             assert_eq!(t.frames.iter().map(|f| f.step).collect::<Vec<_>>(), (0..=20).collect::<Vec<_>>());
@@ -606,12 +607,12 @@ fn chains_of_several_step_sizes_start_alike_and_go_as_far_as_their_step_says() {
             }
         }
         // Without given ones, all step sizes have the same starts; many steps come as some 1,000 frames and the last.
-        let many = numbers(2501);
+        let many = chain_config(2501);
         let all = plane::trajectories(&device, &tilted(), 2, None, &many, &[1e-6, 1e-7], 7).await.unwrap();
         assert_eq!(all[0].frames[0], all[1].frames[0]);
         assert_eq!(all[0].frames.len(), 2501_usize.div_ceil(3) + 1);
         assert_eq!(all[0].frames.last().unwrap().step, 2501);
-        let none = numbers(0);
+        let none = chain_config(0);
         assert_eq!(
             plane::trajectories(&device, &tilted(), 2, None, &none, &[0.1], 7).await.unwrap()[0].frames.len(),
             1
@@ -623,7 +624,7 @@ fn chains_of_several_step_sizes_start_alike_and_go_as_far_as_their_step_says() {
 
 #[test]
 fn what_is_no_point_of_the_plane_is_refused() {
-    let image = Images { shape: ImageShape { channels: 1, height: 28, width: 28 }, values: vec![0.0; 784] };
+    let image = Images { shape: Shape { channels: 1, height: 28, width: 28 }, values: vec![0.0; 784] };
     let message = plane::points(&image).unwrap_err().to_string();
     assert!(message.contains("1x28x28") && message.contains("2x1x1"), "{message}");
     let network = thalweg::recipe::presets::preset("mnist-small").unwrap();
@@ -631,7 +632,10 @@ fn what_is_no_point_of_the_plane_is_refused() {
     pollster::block_on(async {
         let device = Device::open("cpu").await.unwrap();
         let model = Model { network, parameters };
-        assert!(matches!(plane::samples(&device, &model, 2, &numbers(20), 0).await, Err(Error::Usage(_))));
+        assert!(matches!(
+            plane::samples(&device, &model, 2, &chain_config(20), 0).await,
+            Err(Error::Usage(_))
+        ));
         let mut energies = EnergyModel::new(&device, &model).await.unwrap();
         assert!(plane::landscape(&mut energies, Square::USUAL).await.is_err());
     });

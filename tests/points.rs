@@ -3,12 +3,14 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use thalweg::data::toy::{POINT, Toy};
-use thalweg::data::{self, Dataset, Examples, ImageShape, Images};
-use thalweg::evaluate::point_metrics::{Figures, Judge, auc, coverage, mmd, sliced_wasserstein};
+use thalweg::data::{self, Dataset, Examples, Images, Shape};
+use thalweg::evaluate::point_metrics::{
+    PointEvaluator, PointMetrics, auc, coverage, mmd, sliced_wasserstein,
+};
 use thalweg::network::{Activation, Initialisation};
 use thalweg::plan::ChainConfig;
 use thalweg::recipe::{Objective, RateSchedule};
-use thalweg::{Config, Device, EnergyModel, Model, Network, Sampler, Trainer};
+use thalweg::{Device, EnergyModel, Model, Network, Recipe, Sampler, Trainer};
 
 use crate::common;
 
@@ -137,7 +139,7 @@ fn auc_is_the_share_of_pairs_in_order() {
 #[test]
 fn a_judge_knows_the_truth() {
     let dataset = Dataset::open("five-gaussians").unwrap();
-    let judge = Judge::new(&dataset, 3).unwrap();
+    let evaluator = PointEvaluator::new(&dataset, 3).unwrap();
     let energy = |points: &Images| -> Vec<f32> {
         points
             .values
@@ -145,11 +147,11 @@ fn a_judge_knows_the_truth() {
             .map(|p| -Toy::FiveGaussians.log_density([p[0], p[1]]).unwrap() as f32)
             .collect()
     };
-    assert_eq!(judge.limits(), [[-4.0, 4.0]; 2]);
-    assert!(judge.noise().values.iter().all(|v| v.abs() <= 4.0));
+    assert_eq!(evaluator.limits(), [[-4.0, 4.0]; 2]);
+    assert!(evaluator.noise().values.iter().all(|v| v.abs() <= 4.0));
     // The true density and fresh true points are as good as can be.
     let samples = Toy::FiveGaussians.points(5000, 99, 1);
-    let best = judge.figures(&samples, &energy(judge.reference()), &energy(judge.noise()), 1);
+    let best = evaluator.figures(&samples, &energy(evaluator.reference()), &energy(evaluator.noise()), 1);
     let of_truth = best.sliced_wasserstein_of_truth.unwrap();
     println!("{best:?}");
     assert!((best.auc - best.auc_of_truth.unwrap()).abs() < 1e-5 && (0.95..0.99).contains(&best.auc));
@@ -157,13 +159,12 @@ fn a_judge_knows_the_truth() {
     assert!(best.mmd.abs() < 1e-3 && best.coverage.unwrap().within > 0.98);
     // Uniform noise is not, and a flat energy tells nothing.
     let flat = vec![0.0; 5000];
-    let worst = judge.figures(judge.noise(), &flat, &flat, 1);
+    let worst = evaluator.figures(evaluator.noise(), &flat, &flat, 1);
     assert!(worst.auc == 0.5 && worst.sliced_wasserstein > 2.0 * of_truth + 0.05, "{worst:?}");
     assert!(worst.mmd > 0.01 && worst.coverage.unwrap().within < 0.3);
 
     // Rows: what is held out, and a box of their reach.
-    let points =
-        Images { shape: ImageShape { channels: 3, height: 1, width: 1 }, values: normals(300, 3, 1) };
+    let points = Images { shape: Shape { channels: 3, height: 1, width: 1 }, values: normals(300, 3, 1) };
     let held_out = Images { values: points.values[..90].to_vec(), ..points };
     let dataset = Dataset {
         name: "rows".into(),
@@ -172,25 +173,25 @@ fn a_judge_knows_the_truth() {
         toy: None,
         labels: None,
     };
-    let judge = Judge::new(&dataset, 3).unwrap();
-    for (i, [low, high]) in judge.limits().iter().enumerate() {
+    let evaluator = PointEvaluator::new(&dataset, 3).unwrap();
+    for (i, [low, high]) in evaluator.limits().iter().enumerate() {
         let column: Vec<f32> = points.values.iter().skip(i).step_by(3).copied().collect();
         let (min, max) = column.iter().fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
         assert!(
             (low - (min - 0.1 * (max - min))).abs() < 1e-5 && (high - (max + 0.1 * (max - min))).abs() < 1e-5
         );
     }
-    assert_eq!((judge.reference().count(), judge.noise().count()), (30, 30));
-    let figures = judge.figures(&points, &[0.0; 30], &[1.0; 30], 1);
+    assert_eq!((evaluator.reference().count(), evaluator.noise().count()), (30, 30));
+    let figures = evaluator.figures(&points, &[0.0; 30], &[1.0; 30], 1);
     assert_eq!((figures.auc, figures.auc_of_truth, figures.coverage), (1.0, None, None));
     assert_eq!(figures.sliced_wasserstein_of_truth, None);
-    assert!(Judge::new(&Dataset::open("digits").unwrap(), 0).is_none());
+    assert!(PointEvaluator::new(&Dataset::open("digits").unwrap(), 0).is_none());
 }
 
 /// A model is judged by chains from noise on the box and by its own energies.
 #[test]
 fn one_held_out_point_has_no_mmd_and_the_figures_say_why() {
-    let figures = Figures {
+    let figures = PointMetrics {
         sliced_wasserstein: 0.5,
         sliced_wasserstein_of_truth: None,
         mmd: f64::NAN,
@@ -201,24 +202,24 @@ fn one_held_out_point_has_no_mmd_and_the_figures_say_why() {
     let text = figures.to_string();
     assert!(text.contains("no MMD^2 (it needs 2 held-out points") && !text.contains("NaN"), "{text}");
     // Lost samples are not passed over.
-    let text = Figures { sliced_wasserstein: f64::NAN, ..figures }.to_string();
+    let text = PointMetrics { sliced_wasserstein: f64::NAN, ..figures }.to_string();
     assert!(text.contains("MMD^2 NaN"), "{text}");
 }
 
 #[test]
 fn a_model_is_judged() {
-    let judge = Judge::new(&Dataset::open("five-gaussians").unwrap(), 3).unwrap();
+    let evaluator = PointEvaluator::new(&Dataset::open("five-gaussians").unwrap(), 3).unwrap();
     let device = Device::cpu();
     let network = common::point_network(2);
     let model = Model { parameters: network.initial_parameters(5), network };
     // Chains that do not move stay where they start, on the box; the energies are the model's.
     let still = ChainConfig { steps: 0, clamp: 0.0, ..ChainConfig::default() };
     pollster::block_on(async {
-        let figures = judge.judge(&device, &model, 500, &still, 7).await.unwrap();
+        let figures = evaluator.evaluate(&device, &model, 500, &still, 7).await.unwrap();
         let mut energies = EnergyModel::new(&device, &model).await.unwrap();
-        let real = energies.energies(judge.reference()).await.unwrap();
-        let noise = energies.energies(judge.noise()).await.unwrap();
-        assert_eq!(figures, judge.figures(&judge.starts(500, 7), &real, &noise, 7));
+        let real = energies.energies(evaluator.reference()).await.unwrap();
+        let noise = energies.energies(evaluator.noise()).await.unwrap();
+        assert_eq!(figures, evaluator.figures(&evaluator.starts(500, 7), &real, &noise, 7));
         let text = figures.to_string();
         for part in
             ["sliced Wasserstein", "(true points: 0.0", "AUC", "(true density: 0.9", "% within 3 sigma"]
@@ -227,7 +228,7 @@ fn a_model_is_judged() {
         }
         // Noise that is strong moves them off it.
         let noisy = ChainConfig { steps: 3, noise: 5.0, ..still };
-        let far = judge.judge(&device, &model, 500, &noisy, 7).await.unwrap();
+        let far = evaluator.evaluate(&device, &model, 500, &noisy, 7).await.unwrap();
         assert!(far.sliced_wasserstein > 2.0 * figures.sliced_wasserstein, "{far} {figures}");
     });
 }
@@ -238,19 +239,19 @@ fn points_round_trip_through_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");
     for (channels, width, dims) in [(2, 1, vec![6, 2]), (3, 4, vec![1, 4, 3])] {
-        let shape = ImageShape { channels, height: 1, width };
+        let shape = Shape { channels, height: 1, width };
         let points = Images { shape, values: (0..12).map(|i| i as f32 * 7.0 - 30.0).collect() };
         assert_eq!(data::write_npy(&path, &points).unwrap(), dims);
         assert_eq!(data::read_points(&path).unwrap(), points);
     }
     assert_eq!(data::file_dims(9, POINT), [9, 2]);
-    assert_eq!(data::file_dims(9, ImageShape { channels: 1, height: 28, width: 28 }), [9, 1, 28, 28]);
+    assert_eq!(data::file_dims(9, Shape { channels: 1, height: 28, width: 28 }), [9, 1, 28, 28]);
 }
 
 /// Trains a small smooth network on five Gaussians, and judges it: the figures, and the deviation of the samples from the
 /// centre that is nearest, in one coordinate.
-fn train_small(objective: Objective) -> (Figures, f64) {
-    let mut config = Config::preset("mlp").unwrap();
+fn train_small(objective: Objective) -> (PointMetrics, f64) {
+    let mut config = Recipe::preset("mlp").unwrap();
     let network = Network::builder("small", [2, 1, 1]).initialisation(Initialisation::Pytorch);
     let network =
         (0..2).fold(network, |n, _| n.dense(64).activation(Activation::Swish)).dense(1).build().unwrap();
@@ -267,12 +268,12 @@ fn train_small(objective: Objective) -> (Figures, f64) {
         while trainer.step() < config.train.steps {
             trainer.submit(100).unwrap().metrics().await.unwrap();
         }
-        let (model, numbers) = (trainer.model().await.unwrap(), config.sampling_chain());
-        let judge = Judge::new(&dataset, 1).unwrap();
-        let figures = judge.judge(&device, &model, 1000, &numbers, 1).await.unwrap();
-        let mut sampler = Sampler::new(&device, &model, 1000, &numbers, 1).await.unwrap();
-        sampler.start_from(&judge.starts(1000, 1)).unwrap();
-        sampler.run(numbers.steps).unwrap();
+        let (model, chain_config) = (trainer.model().await.unwrap(), config.sampling_chain());
+        let evaluator = PointEvaluator::new(&dataset, 1).unwrap();
+        let figures = evaluator.evaluate(&device, &model, 1000, &chain_config, 1).await.unwrap();
+        let mut sampler = Sampler::new(&device, &model, 1000, &chain_config, 1).await.unwrap();
+        sampler.start_from(&evaluator.starts(1000, 1)).unwrap();
+        sampler.run(chain_config.steps).unwrap();
         let mixture = Toy::FiveGaussians.mixture().unwrap();
         let samples = sampler.images().await.unwrap().values;
         let square = |p: &[f32], c: &[f32; 2]| f64::from((p[0] - c[0]).powi(2) + (p[1] - c[1]).powi(2));

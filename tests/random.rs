@@ -7,7 +7,7 @@ use crate::common;
 use common::{Failures, Rng};
 use rand::TryRng;
 use std::collections::{BTreeMap, BTreeSet};
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::kernels::draw_real::{DrawReal, Epoch, half_bits, permute};
 use thalweg::kernels::random::Random;
 use thalweg::kernels::{Binding, Kernel, State};
@@ -162,7 +162,7 @@ fn uniforms_are_uniform() {
     assert_eq!([uniform_of(0), uniform_of(1 << 31), uniform_of(255)], [-1.0, 0.0, -1.0]);
     assert_eq!(uniform_of(u32::MAX), 1.0 - 1.0 / 8_388_608.0);
     let mut failures = Failures::default();
-    for (seed, stream) in [(0, Stream::SamplerStart), (1, Stream::FreshStart), (7, Stream::RingStart)] {
+    for (seed, stream) in [(0, Stream::SamplerStart), (1, Stream::FreshStart), (7, Stream::ReplayStart)] {
         let quads = draw(Distribution::Uniform, seed, stream);
         check_uniform(&mut failures, &format!("seed {seed}"), &quads);
     }
@@ -279,7 +279,7 @@ fn streams_share_no_counter() {
     for stream in STREAMS {
         match stream {
             Stream::Parameters
-            | Stream::RingStart
+            | Stream::ReplayStart
             | Stream::FreshStart
             | Stream::StartChoice
             | Stream::Langevin
@@ -326,7 +326,7 @@ fn streams_share_no_counter() {
     assert_eq!([counters.len(), bits.len()], [n, n]);
     // A quad that does not fit would run into the next stream, which is why features are limited.
     let beyond = counter(Stream::Parameters, 1 << 24, 0, 0, 0);
-    assert_eq!(beyond, counter(Stream::RingStart, 0, 0, 0, 0));
+    assert_eq!(beyond, counter(Stream::ReplayStart, 0, 0, 0, 0));
 }
 
 /// A network's input may have no more features than quads have counters.
@@ -334,7 +334,7 @@ fn streams_share_no_counter() {
 fn too_many_features_are_an_error() {
     use thalweg::network::{Activation, LayerSpec, Network};
     let end = [LayerSpec::Dense { units: 1, activation: Activation::Identity }];
-    let image = |height, width| ImageShape { channels: 1, height, width };
+    let image = |height, width| Shape { channels: 1, height, width };
     assert!(Network::new("most", image(8192, 8192), &end).is_ok());
     let error = Network::new("more", image(8192, 8193), &end).unwrap_err().to_string();
     assert!(error.contains("1x8192x8193") && error.contains("67108864"), "{error}");
@@ -342,16 +342,16 @@ fn too_many_features_are_an_error() {
 
 #[test]
 fn the_host_sequence_is_its_stream_in_order() {
-    let mut rng = Philox::new(0x0123_4567_89ab_cdef, Stream::RingStart);
+    let mut rng = Philox::new(0x0123_4567_89ab_cdef, Stream::ReplayStart);
     let key = [0x89ab_cdef, 0x0123_4567];
     for i in 0..100 {
-        let words = philox(counter(Stream::RingStart, 0, i, 0, 0), key);
+        let words = philox(counter(Stream::ReplayStart, 0, i, 0, 0), key);
         assert_eq!([0; 4].map(|_| rng.try_next_u32().unwrap()), words);
     }
-    let mut again = Philox::new(0x0123_4567_89ab_cdef, Stream::RingStart);
+    let mut again = Philox::new(0x0123_4567_89ab_cdef, Stream::ReplayStart);
     let mut bytes = [0; 10];
     again.try_fill_bytes(&mut bytes).unwrap();
-    let words = philox(counter(Stream::RingStart, 0, 0, 0, 0), key);
+    let words = philox(counter(Stream::ReplayStart, 0, 0, 0, 0), key);
     assert_eq!(bytes, bytemuck::cast_slice::<u32, u8>(&words)[..10]);
     assert_eq!(again.try_next_u64().unwrap() as u32, words[3]);
 }
@@ -391,7 +391,7 @@ fn numbers_depend_on_their_place_alone() {
     assert_eq!(seen.len(), n, "2,520 words of 32 bits: equal ones are not expected");
     // Ring head and length are not part of a number's place; nor is the width of a block.
     let kernel4 = kernel(Stream::Langevin, 4);
-    let other = State { ring_head: 3, ring_length: 9, ..start };
+    let other = State { replay_head: 3, replay_length: 9, ..start };
     assert_eq!(run(&kernel4, 1, start, 4), run(&kernel4, 1, other, 4));
     let wide = run(&kernel(Stream::Langevin, 8), 0, start, 8);
     let narrow = run(&kernel4, 1, start, 4);
@@ -509,8 +509,8 @@ fn epochs_cover_every_image_once() {
 #[test]
 fn real_batches_show_every_image_once_and_right() {
     let (n_images, batch, lanes) = (23, 7, 4);
-    let data_shape = ImageShape { channels: 3, height: 2, width: 3 };
-    let shape = ImageShape { channels: 3, height: 5, width: 4 };
+    let data_shape = Shape { channels: 3, height: 2, width: 3 };
+    let shape = Shape { channels: 3, height: 5, width: 4 };
     let len = data_shape.len();
     // The first byte of an image is its number; the others differ from each other.
     let mut data: Vec<u8> = (0..n_images as usize * len).map(|i| (i * 37 % 251) as u8).collect();

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::process::{Command, Output};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, ImageShape, Images};
+use thalweg::data::{Examples, Images, Shape};
 use thalweg::kernels::Kernel;
 use thalweg::network::{Activation, Network, NetworkSpec};
 use thalweg::recipe::PRESETS;
 use thalweg::recipe::Settings;
-use thalweg::{Config, Dataset, Device, Error, Result, Sampler, Trainer};
+use thalweg::{Dataset, Device, Error, Recipe, Result, Sampler, Trainer};
 
 // ---- helpers
 
-const SHAPE: ImageShape = ImageShape { channels: 1, height: 4, width: 5 };
+const SHAPE: Shape = Shape { channels: 1, height: 4, width: 5 };
 
 /// A network of images of [`SHAPE`], which are more values than `score-matching` takes axes for.
 fn small_network() -> NetworkSpec {
@@ -38,7 +38,7 @@ fn dataset(n: usize) -> Dataset {
     }
 }
 
-fn with(base: &Config, settings: &[&str]) -> Config {
+fn with(base: &Recipe, settings: &[&str]) -> Recipe {
     let mut config = base.clone();
     for setting in settings {
         config.set(setting).unwrap_or_else(|error| panic!("{error}"));
@@ -46,9 +46,9 @@ fn with(base: &Config, settings: &[&str]) -> Config {
     config
 }
 
-fn small(settings: &[&str]) -> Config {
-    let base = Config { network: Some(small_network()), ..Config::preset("mnist-small").unwrap() };
-    let numbers = [
+fn small(settings: &[&str]) -> Recipe {
+    let base = Recipe { network: Some(small_network()), ..Recipe::preset("mnist-small").unwrap() };
+    let common = [
         "train.batch=4",
         "chain.steps=3",
         "chain.step_size=0.2",
@@ -62,7 +62,7 @@ fn small(settings: &[&str]) -> Config {
         "sample.step_size=0.2",
         "sample.count=4",
     ];
-    with(&with(&base, &numbers), settings)
+    with(&with(&base, &common), settings)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -70,7 +70,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 async fn parameters(trainer: &Trainer) -> Vec<f32> {
-    trainer.machine().read_floats(trainer.plan().pass.parameters).await.unwrap()
+    trainer.executor().read_floats(trainer.plan().pass.parameters).await.unwrap()
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
@@ -89,12 +89,12 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
 
 /// All that a configuration comes to: the bits of some training steps and of samples, and what the guard goes by. `None`
 /// where it is not valid.
-async fn outcome(config: &Config) -> Option<Vec<u32>> {
+async fn outcome(config: &Recipe) -> Option<Vec<u32>> {
     config.validate().ok()?;
     let mut trainer = Trainer::new(&Device::cpu(), config, &dataset(10)).await.ok()?;
     let mut all = vec![trainer.total_steps() as u32];
     for launch in trainer.plan().plan.programs.iter().flatten() {
-        if matches!(launch.kernel, Kernel::Guard(_) | Kernel::CheckState(_) | Kernel::Adam(_)) {
+        if matches!(launch.kernel, Kernel::CheckStep(_) | Kernel::CheckState(_) | Kernel::Adam(_)) {
             all.extend(launch.kernel.uniform(&launch.blocks).into_iter().map(u32::from));
             all.extend(launch.kernel.overrides().into_iter().map(|(_, value)| value as u32));
         }
@@ -102,12 +102,12 @@ async fn outcome(config: &Config) -> Option<Vec<u32>> {
     let metrics = trainer.submit(5).unwrap().outcome().await.unwrap().metrics;
     all.extend(metrics.iter().flat_map(|row| [row.loss, row.gradient_norm].map(f32::to_bits)));
     all.extend(bits(&parameters(&trainer).await));
-    all.extend(trainer.machine().read(trainer.plan().state).await.unwrap());
-    all.extend(bits(&trainer.machine().read_floats(trainer.plan().ring).await.unwrap()));
-    let (model, numbers) = (trainer.model().await.unwrap(), config.sampling_chain());
+    all.extend(trainer.executor().read(trainer.plan().state).await.unwrap());
+    all.extend(bits(&trainer.executor().read_floats(trainer.plan().replay).await.unwrap()));
+    let (model, chain_config) = (trainer.model().await.unwrap(), config.sampling_chain());
     all.extend(bits(&model.parameters));
-    let mut sampler = Sampler::new(&Device::cpu(), &model, 4, &numbers, 3).await.ok()?;
-    sampler.run(numbers.steps).unwrap();
+    let mut sampler = Sampler::new(&Device::cpu(), &model, 4, &chain_config, 3).await.ok()?;
+    sampler.run(chain_config.steps).unwrap();
     all.extend(bits(&sampler.images().await.unwrap().values));
     Some(all)
 }
@@ -195,8 +195,8 @@ fn settings_that_are_refused_are_those_without_effect() {
 
 #[test]
 fn what_users_give_without_effect_is_refused_in_any_order() {
-    let finish = |preset: &str, settings: &[&str]| -> Result<Config> {
-        let mut made = Settings::of(Config::preset(preset).unwrap());
+    let finish = |preset: &str, settings: &[&str]| -> Result<Recipe> {
+        let mut made = Settings::of(Recipe::preset(preset).unwrap());
         for setting in settings {
             made.set(setting)?;
         }
@@ -248,7 +248,7 @@ fn what_users_give_without_effect_is_refused_in_any_order() {
         assert_eq!(finish("digits", settings).unwrap(), finish("digits", &reversed).unwrap());
     }
     for preset in PRESETS {
-        assert_eq!(finish(preset, &[]).unwrap(), Config::preset(preset).unwrap());
+        assert_eq!(finish(preset, &[]).unwrap(), Recipe::preset(preset).unwrap());
     }
 }
 
@@ -256,9 +256,9 @@ fn what_users_give_without_effect_is_refused_in_any_order() {
 fn files_name_the_line_and_may_be_whole_recipes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
-    let read = |preset: &str, text: &str| -> Result<Config> {
+    let read = |preset: &str, text: &str| -> Result<Recipe> {
         std::fs::write(&path, text).unwrap();
-        let mut settings = Settings::of(Config::preset(preset).unwrap());
+        let mut settings = Settings::of(Recipe::preset(preset).unwrap());
         settings.read(&path)?;
         settings.finish()
     };
@@ -268,7 +268,7 @@ fn files_name_the_line_and_may_be_whole_recipes() {
     assert_eq!(config.chain.steps, 10);
     // What a run writes is read again: preset and all that has no part in it.
     for preset in PRESETS {
-        let config = with(&Config::preset(preset).unwrap(), &["ema.decay=0.9", "seed=5"]);
+        let config = with(&Recipe::preset(preset).unwrap(), &["ema.decay=0.9", "seed=5"]);
         assert_eq!(read("mlp", &config.to_toml()).unwrap(), config);
     }
     let config = read("digits", "seed = 0b101\n[train]\nsteps = 1_000\n[ema]\ndecay = 0.9_9\n").unwrap();
@@ -330,7 +330,7 @@ fn sampling_refuses_options_without_effect() {
 
 #[test]
 fn numbers_that_devices_take_for_nothing_are_refused() {
-    let mut config = Config::default();
+    let mut config = Recipe::default();
     for setting in ["adam.gradient_clip=1e-50", "chain.clamp=1e-300", "loss.weight_l2=1e-40"] {
         let text = config.set(setting).unwrap_err().to_string();
         assert!(text.contains("single precision"), "{text}");
@@ -343,10 +343,10 @@ fn numbers_that_devices_take_for_nothing_are_refused() {
 
 #[test]
 fn the_default_is_the_command_s() {
-    assert_eq!(Config::default(), Config::preset("digits").unwrap());
+    assert_eq!(Recipe::default(), Recipe::preset("digits").unwrap());
     // But files of earlier versions are read as they were written, on top of mnist-small.
-    let older: Config = serde_json::from_str(r#"{"preset": "mnist-small", "chain": {"steps": 60}}"#).unwrap();
-    assert_eq!(older, with(&Config::preset("mnist-small").unwrap(), &["chain.steps=60"]));
+    let older: Recipe = serde_json::from_str(r#"{"preset": "mnist-small", "chain": {"steps": 60}}"#).unwrap();
+    assert_eq!(older, with(&Recipe::preset("mnist-small").unwrap(), &["chain.steps=60"]));
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn any_number_of_steps_may_be_submitted_at_once() {
             // Where the guard halts training, what comes after it has no rows.
             let nan = vec![f32::NAN; at_once.network().n_parameters];
             let parameters = at_once.plan().pass.parameters;
-            at_once.machine_mut().write_floats(parameters, &nan);
+            at_once.executor_mut().write_floats(parameters, &nan);
             let outcome = at_once.submit(200).unwrap().outcome().await.unwrap();
             assert_eq!((outcome.metrics.len(), outcome.halt.unwrap().step), (1, 151));
         }
@@ -417,16 +417,16 @@ fn energies_do_not_drift_where_nothing_holds_them() {
                     if is_gpu && (batch != 24 || j > 1) {
                         continue;
                     }
-                    let numbers = [
+                    let common = [
                         format!("train.batch={batch}"),
                         "replay.capacity=256".to_owned(),
                         "pcd.chains=256".to_owned(),
                         "loss.energy_l2=0".to_owned(),
                     ];
-                    let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+                    let common: Vec<&str> = common.iter().map(String::as_str).collect();
                     let network = networks[(i + j) % 2].clone();
                     let config =
-                        Config { network: Some(network), ..small(&[&numbers[..], settings].concat()) };
+                        Recipe { network: Some(network), ..small(&[&common[..], settings].concat()) };
                     // The last batch of an epoch has fewer real images than fake ones.
                     let data = dataset(2 * batch + batch / 2);
                     let mut trainer = Trainer::new(&device, &config, &data).await.unwrap();
@@ -482,7 +482,7 @@ fn averages_leave_the_initial_weights_behind() {
             // Back to a snapshot, the average is what it was there.
             let nan = vec![f32::NAN; first.len()];
             let weights = parts.plan().pass.parameters;
-            parts.machine_mut().write_floats(weights, &nan);
+            parts.executor_mut().write_floats(weights, &nan);
             let halt = parts.submit(3).unwrap().outcome().await.unwrap().halt.unwrap();
             parts.roll_back(halt).await.unwrap();
             let to = u32::try_from(parts.step()).unwrap();

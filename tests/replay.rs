@@ -1,5 +1,5 @@
 //! The replay ring against a plain model of recipe R1's buffer: a list with the newest images in front, cut off at its
-//! capacity, drawn from like Python's `random.choices`, with `fresh` of a batch new noise.
+//! capacity, drawn from like Python's `random.choices`, with `reinit_probability` of a batch new noise.
 //!
 //! A ring and a list cut off at its end hold the same images while the capacity is a multiple of the batch. Else a part
 //! of the oldest batch survives, and which part follows the order in which a batch was put in front. The recipe puts
@@ -23,29 +23,29 @@ struct Case {
     initial: u32,
     lanes: u32,
     features: usize,
-    fresh: f32,
+    reinit_probability: f32,
 }
 
 const CASES: [Case; 9] = [
     // Capacity a multiple of the batch; not one; less than two batches.
-    Case { batch: 8, capacity: 64, initial: 8, lanes: 4, features: 3, fresh: 0.05 },
-    Case { batch: 8, capacity: 61, initial: 8, lanes: 4, features: 5, fresh: 0.3 },
-    Case { batch: 7, capacity: 13, initial: 7, lanes: 16, features: 1, fresh: 0.5 },
+    Case { batch: 8, capacity: 64, initial: 8, lanes: 4, features: 3, reinit_probability: 0.05 },
+    Case { batch: 8, capacity: 61, initial: 8, lanes: 4, features: 5, reinit_probability: 0.3 },
+    Case { batch: 7, capacity: 13, initial: 7, lanes: 16, features: 1, reinit_probability: 0.5 },
     // Begins with less than a batch, with one image, full.
-    Case { batch: 8, capacity: 50, initial: 3, lanes: 3, features: 4, fresh: 0.05 },
-    Case { batch: 5, capacity: 17, initial: 1, lanes: 4, features: 17, fresh: 0.05 },
-    Case { batch: 5, capacity: 17, initial: 17, lanes: 1, features: 2, fresh: 0.0 },
+    Case { batch: 8, capacity: 50, initial: 3, lanes: 3, features: 4, reinit_probability: 0.05 },
+    Case { batch: 5, capacity: 17, initial: 1, lanes: 4, features: 17, reinit_probability: 0.05 },
+    Case { batch: 5, capacity: 17, initial: 17, lanes: 1, features: 2, reinit_probability: 0.0 },
     // The batch is all there is.
-    Case { batch: 8, capacity: 8, initial: 8, lanes: 16, features: 3, fresh: 0.05 },
-    Case { batch: 8, capacity: 8, initial: 2, lanes: 5, features: 3, fresh: 1.0 },
-    Case { batch: 1, capacity: 1, initial: 1, lanes: 16, features: 1, fresh: 0.1 },
+    Case { batch: 8, capacity: 8, initial: 8, lanes: 16, features: 3, reinit_probability: 0.05 },
+    Case { batch: 8, capacity: 8, initial: 2, lanes: 5, features: 3, reinit_probability: 1.0 },
+    Case { batch: 1, capacity: 1, initial: 1, lanes: 16, features: 1, reinit_probability: 0.1 },
 ];
 
 /// The kernels' twins with their buffers. x holds a block of other images before the batch, as a training plan's does.
-struct Ring {
+struct ReplayBuffer {
     case: Case,
     state: State,
-    ring: Vec<f32>,
+    slots: Vec<f32>,
     x: Vec<f32>,
 }
 
@@ -54,12 +54,12 @@ fn pixel(id: u32, feature: usize) -> f32 {
     2.0 + (id as usize * 32 + feature) as f32
 }
 
-impl Ring {
+impl ReplayBuffer {
     /// Images 0, 1, ... in the first slots.
     fn new(case: Case, seed: u32) -> Self {
         let state = State {
-            ring_head: case.initial % case.capacity,
-            ring_length: case.initial,
+            replay_head: case.initial % case.capacity,
+            replay_length: case.initial,
             seed_low: seed,
             ..State::default()
         };
@@ -69,7 +69,7 @@ impl Ring {
         });
         let blocks = case.batch.div_ceil(case.lanes) + 1;
         let x = vec![f32::NAN; (blocks * case.lanes) as usize * case.features];
-        Self { case, state, ring: slots.collect(), x }
+        Self { case, state, slots: slots.collect(), x }
     }
 
     fn block_len(&self) -> usize {
@@ -78,14 +78,14 @@ impl Ring {
 
     /// Draws chain starts.
     fn draw(&mut self) {
-        let Case { lanes, features, fresh, .. } = self.case;
+        let Case { lanes, features, reinit_probability, .. } = self.case;
         let kernel: Kernel =
-            DrawNegatives { lanes, features, fresh, noise: Noise::UNIFORM, subset: 0 }.into();
+            DrawNegatives { lanes, features, reinit_probability, noise: Noise::UNIFORM, subset: 0 }.into();
         let (len, state) = (self.block_len(), [self.state]);
         for (index, block) in self.x[len..].chunks_exact_mut(len).enumerate() {
             let state = Binding::Read(bytemuck::cast_slice(&state));
-            let ring = Binding::Read(bytemuck::cast_slice(&self.ring));
-            kernel.run(index as u32, &mut [state, ring, Binding::Write(bytemuck::cast_slice_mut(block))]);
+            let replay = Binding::Read(bytemuck::cast_slice(&self.slots));
+            kernel.run(index as u32, &mut [state, replay, Binding::Write(bytemuck::cast_slice_mut(block))]);
         }
     }
 
@@ -115,7 +115,7 @@ impl Ring {
         let state = [self.state];
         let state = Binding::Read(bytemuck::cast_slice(&state));
         let x = Binding::Read(bytemuck::cast_slice(&self.x));
-        push.run(0, &mut [state, x, Binding::Write(bytemuck::cast_slice_mut(&mut self.ring))]);
+        push.run(0, &mut [state, x, Binding::Write(bytemuck::cast_slice_mut(&mut self.slots))]);
         let mut words: [u32; State::WORDS] = bytemuck::cast(self.state);
         Kernel::from(Advance { batch, capacity }).run(0, &mut [Binding::Write(&mut words)]);
         self.state = bytemuck::cast(words);
@@ -137,9 +137,9 @@ impl Ring {
     /// Numbers of the images, newest first.
     fn newest_first(&self) -> Vec<u32> {
         let Case { capacity, features, .. } = self.case;
-        let slot = |i| (self.state.ring_head + capacity - 1 - i) % capacity;
-        let image = |i| &self.ring[slot(i) as usize * features..][..features];
-        (0..self.state.ring_length).map(|i| self.id(image(i)).expect("the ring holds images")).collect()
+        let slot = |i| (self.state.replay_head + capacity - 1 - i) % capacity;
+        let image = |i| &self.slots[slot(i) as usize * features..][..features];
+        (0..self.state.replay_length).map(|i| self.id(image(i)).expect("the ring holds images")).collect()
     }
 }
 
@@ -152,17 +152,17 @@ fn put_in_front(model: &mut Vec<u32>, batch: impl DoubleEndedIterator<Item = u32
 #[test]
 fn the_ring_holds_what_the_list_holds() {
     for case in CASES {
-        let mut ring = Ring::new(case, 1);
+        let mut replay = ReplayBuffer::new(case, 1);
         let mut model: Vec<u32> = (0..case.initial).rev().collect();
         for step in 0..200 {
-            assert_eq!(ring.state.step, step);
-            assert_eq!(ring.newest_first(), model, "{case:?} before step {step}");
+            assert_eq!(replay.state.step, step);
+            assert_eq!(replay.newest_first(), model, "{case:?} before step {step}");
             let first_id = case.initial + step * case.batch;
-            ring.refine(first_id);
-            ring.push();
+            replay.refine(first_id);
+            replay.push();
             put_in_front(&mut model, (first_id..first_id + case.batch).rev(), case.capacity);
         }
-        assert_eq!(ring.state.ring_length, case.capacity);
+        assert_eq!(replay.state.replay_length, case.capacity);
     }
 }
 
@@ -170,7 +170,7 @@ fn the_ring_holds_what_the_list_holds() {
 #[test]
 fn ages_are_those_of_the_recipes_own_order() {
     for case in CASES {
-        let mut ring = Ring::new(case, 1);
+        let mut replay = ReplayBuffer::new(case, 1);
         let mut model: Vec<u32> = (0..case.initial).collect();
         let age = |step: u32, id: u32| step - (id + case.batch - case.initial.min(id)) / case.batch;
         let ages = |ids: &[u32], step: u32| {
@@ -180,10 +180,10 @@ fn ages_are_those_of_the_recipes_own_order() {
             ages
         };
         for step in 0..60 {
-            assert_eq!(ages(&ring.newest_first(), step), ages(&model, step), "{case:?} before step {step}");
+            assert_eq!(ages(&replay.newest_first(), step), ages(&model, step), "{case:?} before step {step}");
             let first_id = case.initial + step * case.batch;
-            ring.refine(first_id);
-            ring.push();
+            replay.refine(first_id);
+            replay.push();
             put_in_front(&mut model, first_id..first_id + case.batch, case.capacity);
         }
     }
@@ -193,20 +193,20 @@ fn ages_are_those_of_the_recipes_own_order() {
 #[test]
 fn a_push_overwrites_the_oldest_alone() {
     for case in CASES {
-        let mut ring = Ring::new(case, 1);
+        let mut replay = ReplayBuffer::new(case, 1);
         for step in 0..40 {
-            let (before, slots) = (ring.newest_first(), ring.ring.clone());
+            let (before, slots) = (replay.newest_first(), replay.slots.clone());
             let first_id = case.initial + step * case.batch;
-            ring.refine(first_id);
-            ring.push();
-            let after = ring.newest_first();
+            replay.refine(first_id);
+            replay.push();
+            let after = replay.newest_first();
             let lost: BTreeSet<u32> = before.iter().filter(|id| !after.contains(id)).copied().collect();
             let n_lost = (case.batch as usize + before.len()).saturating_sub(case.capacity as usize);
             let oldest: BTreeSet<u32> = before[before.len() - n_lost..].iter().copied().collect();
             assert_eq!(lost, oldest, "{case:?}, step {step}");
             let changed = slots
                 .chunks(case.features)
-                .zip(ring.ring.chunks(case.features))
+                .zip(replay.slots.chunks(case.features))
                 .filter(|(old, new)| old.iter().zip(*new).any(|(old, new)| old.to_bits() != new.to_bits()));
             assert_eq!(changed.count(), case.batch as usize, "{case:?}, step {step}");
         }
@@ -231,12 +231,13 @@ fn binomial(n: u32, p: f64) -> Vec<f64> {
 }
 
 /// Holds the numbers of fresh chains of many steps against Binomial(batch, fresh): mean, variance, shape.
-fn check_fresh(failures: &mut Failures, name: &str, counts: &[u32], batch: u32, fresh: f64) {
+fn check_fresh(failures: &mut Failures, name: &str, counts: &[u32], batch: u32, reinit_probability: f64) {
     let (n, steps, total) = (f64::from(batch), counts.len() as f64, counts.iter().sum::<u32>());
-    let variance = n * fresh * (1.0 - fresh);
-    let z = (f64::from(total) - steps * n * fresh) / (steps * variance).sqrt();
+    let variance = n * reinit_probability * (1.0 - reinit_probability);
+    let z = (f64::from(total) - steps * n * reinit_probability) / (steps * variance).sqrt();
     failures.check(z.abs() <= 5.0, || format!("{name}: {total} fresh chains: {z:.1} standard errors"));
-    let squares = counts.iter().map(|c| (f64::from(*c) - n * fresh).powi(2)).sum::<f64>() / steps;
+    let squares =
+        counts.iter().map(|c| (f64::from(*c) - n * reinit_probability).powi(2)).sum::<f64>() / steps;
     // Fourth central moment of a binomial: v (1 + 3 v (1 - 2 / n)), with v its variance.
     let error = ((variance * (1.0 + 3.0 * variance * (1.0 - 2.0 / n)) - variance * variance) / steps).sqrt();
     let z = (squares - variance) / error;
@@ -245,7 +246,7 @@ fn check_fresh(failures: &mut Failures, name: &str, counts: &[u32], batch: u32, 
     });
     // Bins of at least 20 expected; the ends together.
     let (mut bins, mut expected) = (vec![0.0], vec![0.0]);
-    for (k, p) in binomial(batch, fresh).into_iter().enumerate() {
+    for (k, p) in binomial(batch, reinit_probability).into_iter().enumerate() {
         let last = bins.len() - 1;
         bins[last] += counts.iter().filter(|c| **c as usize == k).count() as f64;
         expected[last] += p * steps;
@@ -266,33 +267,43 @@ fn check_fresh(failures: &mut Failures, name: &str, counts: &[u32], batch: u32, 
 fn draws_are_binomial_and_uniform_with_replacement() {
     let mut failures = Failures::default();
     let cases = [
-        (Case { batch: 128, capacity: 8192, initial: 128, lanes: 16, features: 1, fresh: 0.05 }, 2000),
-        (Case { batch: 32, capacity: 50, initial: 7, lanes: 5, features: 2, fresh: 0.3 }, 4000),
-        (Case { batch: 8, capacity: 8, initial: 8, lanes: 16, features: 3, fresh: 0.05 }, 8000),
+        (
+            Case {
+                batch: 128,
+                capacity: 8192,
+                initial: 128,
+                lanes: 16,
+                features: 1,
+                reinit_probability: 0.05,
+            },
+            2000,
+        ),
+        (Case { batch: 32, capacity: 50, initial: 7, lanes: 5, features: 2, reinit_probability: 0.3 }, 4000),
+        (Case { batch: 8, capacity: 8, initial: 8, lanes: 16, features: 3, reinit_probability: 0.05 }, 8000),
     ];
     for (case, steps) in cases {
         let Case { batch, capacity, initial, .. } = case;
-        let mut ring = Ring::new(case, 99);
+        let mut replay = ReplayBuffer::new(case, 99);
         let mut model: Vec<u32> = (0..initial).rev().collect();
         let (mut fresh_counts, mut noise) = (Vec::new(), BTreeSet::new());
         let mut places = vec![0.0; capacity as usize]; // of draws from a full ring, newest first
         let mut drawn_together = vec![0.0; 100]; // slots of a step's first two old chains
         let (mut n_equal, mut expected_equal) = (0.0, 0.0);
         for step in 0..steps {
-            ring.draw();
-            let chains: Vec<Vec<f32>> = (0..batch).map(|i| ring.chain(i)).collect();
-            let ids: Vec<Option<u32>> = chains.iter().map(|chain| ring.id(chain)).collect();
+            replay.draw();
+            let chains: Vec<Vec<f32>> = (0..batch).map(|i| replay.chain(i)).collect();
+            let ids: Vec<Option<u32>> = chains.iter().map(|chain| replay.id(chain)).collect();
             let place_of: BTreeMap<u32, usize> = model.iter().enumerate().map(|(i, id)| (*id, i)).collect();
-            let fresh = ids.iter().filter(|id| id.is_none()).count();
-            fresh_counts.push(fresh as u32);
+            let reinits = ids.iter().filter(|id| id.is_none()).count();
+            fresh_counts.push(reinits as u32);
             for (i, id) in ids.iter().enumerate() {
                 // The kernel and the function that tells where a chain starts agree.
-                match start(&ring.state, i as u32, case.fresh, 0) {
-                    Start::Fresh => assert_eq!(*id, None),
+                match start(&replay.state, i as u32, case.reinit_probability, 0) {
+                    Start::Reinit => assert_eq!(*id, None),
                     Start::Slot(slot) => {
-                        assert!(slot < ring.state.ring_length);
+                        assert!(slot < replay.state.replay_length);
                         let at = slot as usize * case.features;
-                        assert_eq!(chains[i], ring.ring[at..at + case.features]);
+                        assert_eq!(chains[i], replay.slots[at..at + case.features]);
                     }
                 }
                 if id.is_none() {
@@ -313,12 +324,12 @@ fn draws_are_binomial_and_uniform_with_replacement() {
                 expected_equal += k - c * (1.0 - (1.0 - 1.0 / c).powf(k));
             }
             let first_id = initial + step * batch;
-            ring.refine(first_id);
-            ring.push();
+            replay.refine(first_id);
+            replay.push();
             put_in_front(&mut model, (first_id..first_id + batch).rev(), capacity);
         }
         let name = format!("{case:?}");
-        check_fresh(&mut failures, &name, &fresh_counts, batch, f64::from(case.fresh));
+        check_fresh(&mut failures, &name, &fresh_counts, batch, f64::from(case.reinit_probability));
         let mean = places.iter().sum::<f64>() / places.len() as f64;
         let z = chi_square(&places, &vec![mean; places.len()], (places.len() - 1) as f64);
         failures.check(z.abs() <= 5.0, || format!("{name}: places: chi-square {z:.1}"));
@@ -342,10 +353,10 @@ fn draws_are_binomial_and_uniform_with_replacement() {
 
 #[test]
 fn fresh_zero_is_never_and_one_is_always() {
-    for (fresh, want) in [(0.0, 0), (1.0, 1000)] {
+    for (reinit_probability, want) in [(0.0, 0), (1.0, 1000)] {
         let n = (0..1000).filter(|step| {
-            let state = State { step: *step, ring_length: 7, ..State::default() };
-            start(&state, step % 13, fresh, 0) == Start::Fresh
+            let state = State { step: *step, replay_length: 7, ..State::default() };
+            start(&state, step % 13, reinit_probability, 0) == Start::Reinit
         });
         assert_eq!(n.count(), want);
     }
@@ -354,9 +365,9 @@ fn fresh_zero_is_never_and_one_is_always() {
 /// Negative controls: counts that are not binomial are found.
 #[test]
 fn counts_that_are_not_binomial_are_found() {
-    let case = |i: u32| State { step: i, seed_low: 3, ring_length: 9, ..State::default() };
+    let case = |i: u32| State { step: i, seed_low: 3, replay_length: 9, ..State::default() };
     let count =
-        |step: u32| (0..128).filter(|i| start(&case(step), *i, 0.05, 0) == Start::Fresh).count() as u32;
+        |step: u32| (0..128).filter(|i| start(&case(step), *i, 0.05, 0) == Start::Reinit).count() as u32;
     let good: Vec<u32> = (0..2000).map(count).collect();
     let check = |counts: &[u32]| {
         let mut failures = Failures::default();

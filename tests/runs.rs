@@ -7,9 +7,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use thalweg::checkpoint::{Checkpoint, Tensor};
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::device::fault;
-use thalweg::{Config, Dataset, Device, Error, Trainer};
+use thalweg::{Dataset, Device, Error, Recipe, Trainer};
 
 /// A run of points that takes no time; 36 to train on, so 3 steps an epoch.
 const TINY: [&str; 5] = [
@@ -509,7 +509,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last() {
 #[test]
 fn a_lost_device_is_an_error_of_its_own() {
     pollster::block_on(async {
-        let (config, data) = (Config::preset("mlp").unwrap(), Dataset::open("rings:200").unwrap());
+        let (config, data) = (Recipe::preset("mlp").unwrap(), Dataset::open("rings:200").unwrap());
         let mut trainer = Trainer::new(&Device::cpu(), &config, &data).await.unwrap();
         fault::lose_after(Some(1));
         trainer.submit(1).unwrap();
@@ -566,7 +566,7 @@ fn the_data_choose_the_preset() {
     );
     // An array of pictures is one of pictures for every command.
     let pictures =
-        Images { shape: ImageShape { channels: 28, height: 1, width: 28 }, values: vec![0.25; 784 * 20] };
+        Images { shape: Shape { channels: 28, height: 1, width: 28 }, values: vec![0.25; 784 * 20] };
     thalweg::data::write_npy(folder.path().join("pictures.npy"), &pictures).unwrap();
     let said = works(
         folder.path(),

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-use thalweg::data::{Dataset, ImageShape, Images, npy, write_npy};
+use thalweg::data::{Dataset, Images, Shape, npy, write_npy};
 use thalweg::picture::film;
 use thalweg::plan::ChainConfig;
 use thalweg::sampling::{denoised, noise_level};
-use thalweg::{Config, Device, EnergyModel, Model, Sampler};
+use thalweg::{Device, EnergyModel, Model, Recipe, Sampler};
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
@@ -96,9 +96,9 @@ fn malas_chains_that_never_moved_are_counted() {
 #[test]
 fn each_chains_accepted_proposals_are_counted() {
     let (model, recipe) = Model::analytic("analytic:double-well").unwrap();
-    let numbers = ChainConfig { step_size: 0.5, ..recipe.sampling_chain() };
+    let chain_config = ChainConfig { step_size: 0.5, ..recipe.sampling_chain() };
     pollster::block_on(async {
-        let mut sampler = Sampler::new(&Device::cpu(), &model, 300, &numbers, 1).await.unwrap();
+        let mut sampler = Sampler::new(&Device::cpu(), &model, 300, &chain_config, 1).await.unwrap();
         let starts = sampler.images().await.unwrap();
         assert_eq!(sampler.accepted().await.unwrap().unwrap(), [0; 300]);
         sampler.run(40).unwrap();
@@ -109,7 +109,7 @@ fn each_chains_accepted_proposals_are_counted() {
         assert!(accepted.contains(&0) && accepted.iter().any(|n| *n > 10), "{accepted:?}");
         let mean = accepted.iter().map(|n| f64::from(*n)).sum::<f64>() / 300.0 / 40.0;
         assert!((sampler.acceptance().await.unwrap().unwrap() - mean).abs() < 1e-12);
-        let theory = ChainConfig { form: thalweg::kernels::dynamics::Form::Theory, ..numbers };
+        let theory = ChainConfig { form: thalweg::kernels::dynamics::Form::Theory, ..chain_config };
         let sampler = Sampler::new(&Device::cpu(), &model, 3, &theory, 1).await.unwrap();
         assert!(sampler.accepted().await.unwrap().is_none());
     });
@@ -246,29 +246,29 @@ fn a_film_of_annealed_chains_shows_what_they_blur() {
         thalweg::checkpoint::Weights::Average,
     )
     .unwrap();
-    let mut recipe: Config = recipe;
+    let mut recipe: Recipe = recipe;
     recipe.sample.steps = 40;
-    let numbers = recipe.sampling_chain();
-    assert!((noise_level(&numbers, 0).unwrap() - 5.0).abs() < 1e-5);
-    assert!((noise_level(&numbers, 39).unwrap() - 0.5).abs() < 1e-5);
+    let chain_config = recipe.sampling_chain();
+    assert!((noise_level(&chain_config, 0).unwrap() - 5.0).abs() < 1e-5);
+    assert!((noise_level(&chain_config, 39).unwrap() - 0.5).abs() < 1e-5);
     assert_eq!(noise_level(&ChainConfig::default(), 3), None);
-    let staying = ChainConfig { noise_end: 0.0, ..numbers };
+    let staying = ChainConfig { noise_end: 0.0, ..chain_config };
     assert_eq!(noise_level(&staying, 9), Some(5.0));
     pollster::block_on(async {
         let device = Device::cpu();
         let mut energies = EnergyModel::new(&device, &model).await.unwrap();
-        let mut sampler = Sampler::new(&device, &model, 3, &numbers, 4).await.unwrap();
+        let mut sampler = Sampler::new(&device, &model, 3, &chain_config, 4).await.unwrap();
         let mut frames = Vec::new();
         for step in [0, 5, 10, 15, 20, 24, 29, 34] {
             sampler.run(step - sampler.steps()).unwrap();
             let sigma = 5.0 * (f64::from(step) / 39.0 * 0.1_f64.ln()).exp();
             let images = sampler.images().await.unwrap();
-            let images = denoised(&mut energies, images, &numbers, sigma as f32).await.unwrap();
+            let images = denoised(&mut energies, images, &chain_config, sigma as f32).await.unwrap();
             frames.push((format!("sigma {sigma:.2}"), images));
         }
         sampler.run(39 - sampler.steps()).unwrap();
         let at_last = sampler.images().await.unwrap();
-        let clean = denoised(&mut energies, at_last, &numbers, 0.5).await.unwrap();
+        let clean = denoised(&mut energies, at_last, &chain_config, 0.5).await.unwrap();
         sampler.run(1).unwrap();
         let samples = sampler.images().await.unwrap();
         // The last step is the denoising of the last level.
@@ -346,7 +346,7 @@ fn log_z_of_a_trained_model_is_that_of_quadrature() {
     let at = |i: usize| 8.0 * (i as f32 + 0.5) / n as f32 - 4.0;
     let values: Vec<f32> = (0..n * n).flat_map(|k| [at(k / n), at(k % n)]).collect();
     let model = Model::load(folder.join("run/checkpoint.safetensors"), None).unwrap();
-    let grid = Images { shape: ImageShape { channels: 2, height: 1, width: 1 }, values };
+    let grid = Images { shape: Shape { channels: 2, height: 1, width: 1 }, values };
     let energies = pollster::block_on(async {
         EnergyModel::new(&Device::cpu(), &model).await.unwrap().energies(&grid).await.unwrap()
     });
@@ -433,7 +433,7 @@ fn samples_that_diverge_fail_evaluate_and_plot() {
 
 #[test]
 fn annealed_chains_stay_at_the_last_level() {
-    let numbers = ChainConfig {
+    let chain_config = ChainConfig {
         form: thalweg::kernels::dynamics::Form::Annealed,
         noise: 4.0,
         step_size_end: 0.1,
@@ -442,7 +442,7 @@ fn annealed_chains_stay_at_the_last_level() {
         levels: 3,
         ..ChainConfig::default()
     };
-    let levels = [0, 1, 2, 3, 99].map(|step| noise_level(&numbers, step).unwrap());
+    let levels = [0, 1, 2, 3, 99].map(|step| noise_level(&chain_config, step).unwrap());
     for (found, want) in levels.into_iter().zip([4.0, 2.0, 1.0, 1.0, 1.0]) {
         assert!((found - want).abs() < 1e-6, "{levels:?}");
     }

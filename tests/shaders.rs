@@ -503,7 +503,7 @@ fn drifted_structs_are_found() {
         &replaced(&whole, "    chain_step: u32,", "    extra: u32,\n    chain_step: u32,"),
         "Params: 68 bytes",
     );
-    assert_found(&replaced(&whole, "    ring_length: u32,\n", ""), "State: ");
+    assert_found(&replaced(&whole, "    replay_length: u32,\n", ""), "State: ");
     assert_found(&replaced(&whole, "LANGEVIN: u32 = 4u", "LANGEVIN: u32 = 5u"), "LANGEVIN");
 }
 

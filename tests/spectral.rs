@@ -6,12 +6,12 @@ use crate::common;
 use common::{Rng, bits, checkpoint, steps};
 use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
-use thalweg::data::{Examples, ImageShape};
-use thalweg::device::{Device, Machine};
+use thalweg::data::{Examples, Shape};
+use thalweg::device::{Device, Executor};
 use thalweg::kernels::spectral_input::Matrix;
 use thalweg::network::{Activation, Network};
 use thalweg::plan::{ExampleStorage, SpectralPlan, TrainingData, TrainingPlan, training_plan};
-use thalweg::{Config, Dataset, Trainer};
+use thalweg::{Dataset, Recipe, Trainer};
 
 fn devices() -> Vec<Device> {
     Isa::available().into_iter().map(Device::Cpu).chain([common::gpu()]).collect()
@@ -68,18 +68,18 @@ fn singular_value(matrix: &Matrix, parameters: &[f32]) -> f64 {
 }
 
 /// A machine with random parameters and random vectors, after some iterations; and the parameters.
-async fn iterated(device: &Device, network: &Network, times: usize) -> (Machine, TrainingPlan, Vec<f32>) {
+async fn iterated(device: &Device, network: &Network, times: usize) -> (Executor, TrainingPlan, Vec<f32>) {
     let (plan, spectral) = plan(network, device);
-    let mut machine = Machine::new(device, plan.plan.clone()).await.unwrap();
+    let mut executor = Executor::new(device, plan.plan.clone()).await.unwrap();
     let mut rng = Rng(3);
     let mut random = |n: usize| -> Vec<f32> { rng.signeds(n).iter().map(|v| *v as f32).collect() };
     let parameters = random(network.n_parameters);
-    machine.write_floats(plan.pass.parameters, &parameters);
-    machine.write_floats(spectral.vectors, &random(plan.plan.len_of(spectral.vectors)));
+    executor.write_floats(plan.pass.parameters, &parameters);
+    executor.write_floats(spectral.vectors, &random(plan.plan.len_of(spectral.vectors)));
     for _ in 0..times {
-        machine.run(spectral.iterate).unwrap();
+        executor.run(spectral.iterate).unwrap();
     }
-    (machine, plan, parameters)
+    (executor, plan, parameters)
 }
 
 #[test]
@@ -87,17 +87,17 @@ fn norms_are_the_largest_singular_values() {
     pollster::block_on(async {
         for device in devices() {
             for (network, n_matrices) in [(of_images(1e6), 4), (of_sequences(1e6), 8)] {
-                let (machine, plan, parameters) = iterated(&device, &network, 400).await;
+                let (executor, plan, parameters) = iterated(&device, &network, 400).await;
                 let spectral = plan.spectral.unwrap();
                 assert_eq!(spectral.matrices.len(), n_matrices);
-                let norms = machine.read_floats(spectral.norms).await.unwrap();
+                let norms = executor.read_floats(spectral.norms).await.unwrap();
                 for ((matrix, _), norm) in spectral.matrices.iter().zip(&norms) {
                     let want = singular_value(matrix, &parameters);
                     let error = (f64::from(*norm) - want).abs() / want;
                     assert!(error <= 1e-4, "{device}, {matrix:?}: {norm}, not {want}");
                 }
                 // None is beyond its bound: nothing has moved.
-                assert!(machine.read_floats(plan.pass.parameters).await.unwrap() == parameters, "{device}");
+                assert!(executor.read_floats(plan.pass.parameters).await.unwrap() == parameters, "{device}");
             }
         }
     });
@@ -108,8 +108,8 @@ fn what_is_beyond_its_bound_is_scaled_down_to_it() {
     pollster::block_on(async {
         for device in devices() {
             for network in [of_images(0.5), of_sequences(0.5)] {
-                let (machine, plan, before) = iterated(&device, &network, 400).await;
-                let after = machine.read_floats(plan.pass.parameters).await.unwrap();
+                let (executor, plan, before) = iterated(&device, &network, 400).await;
+                let after = executor.read_floats(plan.pass.parameters).await.unwrap();
                 let mut bounded = vec![false; before.len()];
                 for (matrix, bound) in &plan.spectral.unwrap().matrices {
                     bounded[matrix.range()].fill(true);
@@ -136,17 +136,17 @@ fn what_has_no_norm_changes_nothing() {
         let network = Network::builder("one", [3, 1, 1]).dense(2).spectral(0.5).dense(1).build().unwrap();
         for device in devices() {
             for value in [0.0, 1e30, f32::INFINITY, f32::NAN] {
-                let (mut machine, plan, _) = iterated(&device, &network, 3).await;
+                let (mut executor, plan, _) = iterated(&device, &network, 3).await;
                 let spectral = plan.spectral.unwrap();
-                let vectors = machine.read_floats(spectral.vectors).await.unwrap();
+                let vectors = executor.read_floats(spectral.vectors).await.unwrap();
                 let parameters = vec![value; network.n_parameters];
-                machine.write_floats(plan.pass.parameters, &parameters);
-                machine.run(spectral.iterate).unwrap();
-                let after = machine.read_floats(plan.pass.parameters).await.unwrap();
+                executor.write_floats(plan.pass.parameters, &parameters);
+                executor.run(spectral.iterate).unwrap();
+                let after = executor.read_floats(plan.pass.parameters).await.unwrap();
                 assert!(after.iter().all(|v| v.to_bits() == value.to_bits()), "{device}: {value} moves");
-                let same = machine.read_floats(spectral.vectors).await.unwrap() == vectors;
+                let same = executor.read_floats(spectral.vectors).await.unwrap() == vectors;
                 assert!(
-                    same && machine.read_floats(spectral.norms).await.unwrap() == [0.0],
+                    same && executor.read_floats(spectral.norms).await.unwrap() == [0.0],
                     "{device}: {value}"
                 );
             }
@@ -155,20 +155,20 @@ fn what_has_no_norm_changes_nothing() {
 }
 
 /// Short chains and a high learning rate, on digits of 8x8.
-fn run(bound: Option<f32>) -> (Config, Dataset) {
+fn run(bound: Option<f32>) -> (Recipe, Dataset) {
     let layer = |n: thalweg::network::Builder| bound.map_or(n.clone(), |bound| n.spectral(bound));
     let network =
         layer(Network::builder("bounded", [1, 28, 28]).conv(6, 5).stride(3)).activation(Activation::Swish);
     let network = layer(network.dense(12)).activation(Activation::Swish);
     let network = layer(network.dense(1)).build().unwrap();
-    let mut config = Config { network: Some(network.spec()), ..Config::preset("mnist-small").unwrap() };
+    let mut config = Recipe { network: Some(network.spec()), ..Recipe::preset("mnist-small").unwrap() };
     for setting in ["train.batch=16", "chain.steps=3", "adam.learning_rate=0.01", "seed=5", "ema.decay=0.9"] {
         config.set(setting).unwrap();
     }
     let mut dataset = Dataset::open("digits").unwrap();
     let Examples::Bytes(images) = &mut dataset.train else { panic!("digits are bytes") };
     images.bytes.truncate(64 * images.shape.len());
-    assert_eq!(images.shape, ImageShape { channels: 1, height: 28, width: 28 });
+    assert_eq!(images.shape, Shape { channels: 1, height: 28, width: 28 });
     (config, dataset)
 }
 
@@ -191,7 +191,7 @@ fn training_keeps_the_bounds() {
                     // Those of the last step, and their average.
                     let buffers = [trainer.plan().pass.parameters, trainer.plan().average.unwrap()];
                     for buffer in buffers {
-                        let parameters = trainer.machine().read_floats(buffer).await.unwrap();
+                        let parameters = trainer.executor().read_floats(buffer).await.unwrap();
                         norms.extend(matrices.iter().map(|(matrix, _)| singular_value(matrix, &parameters)));
                     }
                 }

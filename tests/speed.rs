@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use thalweg::bench::measure;
 use thalweg::cpu::{Isa, bf16_rate};
-use thalweg::device::Machine;
+use thalweg::device::Executor;
 use thalweg::kernels::State;
 use thalweg::plan::{ChainConfig, Target, sampler_plan};
 use thalweg::recipe::presets::preset;
-use thalweg::{Config, Dataset, Device};
+use thalweg::{Dataset, Device, Recipe};
 
 /// Held while a test measures: no test is to feel another's load.
 fn alone() -> MutexGuard<'static, ()> {
@@ -31,7 +31,7 @@ fn chains_run_near_the_processors_peak() {
     let sets = [Isa::Avx2, Isa::Avx512, Isa::Bf16].into_iter().filter(|isa| isa.is_available());
     let _alone = alone();
     for isa in sets {
-        let mut config = Config::preset("mnist-small").unwrap();
+        let mut config = Recipe::preset("mnist-small").unwrap();
         config.set("chain.steps=10").unwrap();
         // The best of three tries: other processes come and go.
         let shares = (0..3).map(|_| {
@@ -51,20 +51,20 @@ const PATH_SLACK: f64 = 1.5;
 /// Chains of `mnist-small`, each in turns on a device with a target: the best seconds of each, as other processes come and go.
 fn race<const N: usize>(batch: usize, steps: u32, ways: [(&Device, Target); N]) -> [f64; N] {
     let network = preset("mnist-small").unwrap();
-    let numbers = ChainConfig { steps, ..ChainConfig::default() };
+    let chain_config = ChainConfig { steps, ..ChainConfig::default() };
     let mut chains = ways.map(|(device, target)| {
-        let plan = sampler_plan(&network, batch, &numbers, &[steps], target);
-        let mut machine = pollster::block_on(Machine::new(device, plan.plan.clone())).unwrap();
-        machine.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
-        machine.run(plan.start).unwrap();
-        (plan, machine, f64::INFINITY)
+        let plan = sampler_plan(&network, batch, &chain_config, &[steps], target);
+        let mut executor = pollster::block_on(Executor::new(device, plan.plan.clone())).unwrap();
+        executor.write(plan.state, 0, bytemuck::cast_slice(&[State::default()]));
+        executor.run(plan.start).unwrap();
+        (plan, executor, f64::INFINITY)
     });
     let _alone = alone();
     // The first turn is to warm up.
     for turn in 0..6 {
-        for (plan, machine, best) in &mut chains {
+        for (plan, executor, best) in &mut chains {
             let start = Instant::now();
-            let done = machine.run_and_read(plan.chains[0].1, 1, plan.state, 0..1).unwrap();
+            let done = executor.run_and_read(plan.chains[0].1, 1, plan.state, 0..1).unwrap();
             pollster::block_on(done.words()).unwrap();
             if turn > 0 {
                 *best = best.min(start.elapsed().as_secs_f64());

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use thalweg::Config;
+use thalweg::Recipe;
 use thalweg::checkpoint::{Checkpoint, Tensor};
 use thalweg::recipe::{PRESETS, Setting};
 
@@ -109,7 +109,7 @@ fn settings_are_listed_by_section_with_allowed_values() {
         assert_eq!(too_long(&help, width), Vec::<&str>::new());
         let plain = without_blanks(&help);
         let mut section = "";
-        for Setting { name: key, value, doc, allowed, .. } in Config::preset(preset).unwrap().settings() {
+        for Setting { name: key, value, doc, allowed, .. } in Recipe::preset(preset).unwrap().settings() {
             let line = help.lines().find(|line| line.split(' ').next() == Some(key));
             let line = line.unwrap_or_else(|| panic!("{key}\n{help}"));
             assert_eq!(line.split_whitespace().nth(1), Some(value.as_str()), "{key}");
@@ -175,8 +175,8 @@ fn config_toml_repeats_the_run_and_follows_it() {
     let at = |name: &str| folder.path().join(name);
     works(&mut command(folder.path(), &[&TINY[..], &["--seed=5", "--on-divergence=stop"]].concat()));
     let config = |run: &str| {
-        let base = Config::preset("digits").unwrap();
-        Config::from_toml_file(at(run).join("config.toml"), base).unwrap()
+        let base = Recipe::preset("digits").unwrap();
+        Recipe::from_toml_file(at(run).join("config.toml"), base).unwrap()
     };
     let of_checkpoint =
         |run: &str| Checkpoint::load(at(run).join("checkpoint.safetensors")).unwrap().header.config;

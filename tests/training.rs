@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::cpu::Isa;
 use thalweg::data::{Examples, Images};
-use thalweg::device::{Device, Machine};
+use thalweg::device::{Device, Executor};
 use thalweg::gpu::Counters;
 use thalweg::random::{Philox, Stream};
 use thalweg::train::log::StepMetrics;
-use thalweg::{Config, Dataset, EnergyModel, Trainer};
+use thalweg::{Dataset, EnergyModel, Recipe, Trainer};
 
 use crate::common;
 
@@ -25,8 +25,8 @@ fn gpu() -> Device {
 const BATCH: usize = 20;
 const N_IMAGES: usize = 50;
 
-fn tiny() -> (Config, Dataset) {
-    let mut config = Config::preset("mnist-small").unwrap();
+fn tiny() -> (Recipe, Dataset) {
+    let mut config = Recipe::preset("mnist-small").unwrap();
     // The ring comes round in five steps.
     for setting in [
         "train.batch=20",
@@ -204,9 +204,9 @@ fn a_step_on_the_gpu_is_one_submission() {
     pollster::block_on(async {
         let (config, dataset) = tiny();
         let mut trainer = Trainer::new(&gpu(), &config, &dataset).await.unwrap();
-        let counters = |trainer: &Trainer| match trainer.machine() {
-            Machine::Gpu(machine) => machine.counters(),
-            Machine::Cpu(_) => panic!("a GPU was asked for"),
+        let counters = |trainer: &Trainer| match trainer.executor() {
+            Executor::Gpu(executor) => executor.counters(),
+            Executor::Cpu(_) => panic!("a GPU was asked for"),
         };
         let before = counters(&trainer);
         assert!(before.uploads > 0 && before.uploaded_bytes > 0, "the counters count: {before:?}");
@@ -229,7 +229,7 @@ fn a_step_on_the_gpu_is_one_submission() {
     });
 }
 
-/// The epoch's last batch has 10 real images instead of 20: means, penalty and seeds count those alone.
+/// The epoch's last batch has 10 real images instead of 20: means, penalty and `dL/dE` count those alone.
 #[test]
 fn short_batches_count_real_images_only() {
     pollster::block_on(async {
@@ -243,20 +243,26 @@ fn short_batches_count_real_images_only() {
 
             let plan = trainer.plan();
             let half = (plan.half_blocks * plan.plan.lanes) as usize;
-            let energies = trainer.machine().read_floats(plan.pass.energies).await.unwrap();
-            let seeds = trainer.machine().read_floats(plan.pass.seeds).await.unwrap();
-            let (real, fake) = (&energies[..n_real], &energies[half..half + BATCH]);
+            let energies = trainer.executor().read_floats(plan.pass.energies).await.unwrap();
+            let grad_energies = trainer.executor().read_floats(plan.pass.grad_energies).await.unwrap();
+            let (positive, negative) = (&energies[..n_real], &energies[half..half + BATCH]);
             let mean = |values: &[f32], power: i32| {
                 values.iter().map(|e| f64::from(*e).powi(power)).sum::<f64>() / values.len() as f64
             };
             let alpha = config.loss.energy_l2;
-            let loss = mean(real, 1) - mean(fake, 1) + alpha * (mean(real, 2) + mean(fake, 2));
+            let loss =
+                mean(positive, 1) - mean(negative, 1) + alpha * (mean(positive, 2) + mean(negative, 2));
             assert_close(metrics[2].loss, loss as f32, 1e-6, &format!("{device}: loss"));
-            assert_close(metrics[2].energy_real, mean(real, 1) as f32, 1e-6, &format!("{device}: E real"));
+            assert_close(
+                metrics[2].energy_real,
+                mean(positive, 1) as f32,
+                1e-6,
+                &format!("{device}: E real"),
+            );
             // Had it counted the ten empty places, the mean would be another.
             let wrong = mean(&energies[..BATCH], 1);
-            assert!((wrong - mean(real, 1)).abs() > 1e-5, "{device}: {wrong} tells nothing");
-            for (i, seed) in seeds.iter().enumerate() {
+            assert!((wrong - mean(positive, 1)).abs() > 1e-5, "{device}: {wrong} tells nothing");
+            for (i, seed) in grad_energies.iter().enumerate() {
                 let (n, sign) = match i {
                     _ if i < n_real => (n_real, 1.0),
                     _ if (half..half + BATCH).contains(&i) => (BATCH, -1.0),
@@ -290,7 +296,7 @@ const PINNED: [f32; 10] = [
 
 #[test]
 fn pinned_losses() {
-    let mut config = Config::preset("mnist-small").unwrap();
+    let mut config = Recipe::preset("mnist-small").unwrap();
     for setting in ["train.batch=32", "chain.steps=5"] {
         config.set(setting).unwrap();
     }
@@ -315,12 +321,12 @@ fn pinned_losses() {
 }
 
 /// The share of pairs (real, noise) in which the real image has the lower energy.
-fn auc(real: &[f32], noise: &[f32]) -> f64 {
+fn auc(positive: &[f32], noise: &[f32]) -> f64 {
     let mut lower = 0;
-    for r in real {
+    for r in positive {
         lower += noise.iter().filter(|n| r < *n).count();
     }
-    lower as f64 / (real.len() * noise.len()) as f64
+    lower as f64 / (positive.len() * noise.len()) as f64
 }
 
 fn mean(values: &[f32]) -> f64 {
@@ -330,7 +336,7 @@ fn mean(values: &[f32]) -> f64 {
 #[test]
 fn a_short_run_learns() {
     use rand::RngExt;
-    let mut config = Config::preset("mnist-small").unwrap();
+    let mut config = Recipe::preset("mnist-small").unwrap();
     for setting in ["train.batch=64", "chain.steps=20"] {
         config.set(setting).unwrap();
     }
@@ -343,17 +349,17 @@ fn a_short_run_learns() {
         let values = (0..held_out.count() * shape.len()).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
         let noise = Images { shape, values };
         let mut energies = EnergyModel::new(trainer.device(), &trainer.model().await.unwrap()).await.unwrap();
-        let mut judge = async |trainer: &Trainer| {
+        let mut evaluate = async |trainer: &Trainer| {
             energies.set_parameters(&trainer.model().await.unwrap().parameters).unwrap();
-            let real = energies.energies(&held_out).await.unwrap();
+            let positive = energies.energies(&held_out).await.unwrap();
             let noise = energies.energies(&noise).await.unwrap();
-            println!("step {}: E real {}, E noise {}", trainer.step(), mean(&real), mean(&noise));
-            (auc(&real, &noise), mean(&noise) - mean(&real))
+            println!("step {}: E real {}, E noise {}", trainer.step(), mean(&positive), mean(&noise));
+            (auc(&positive, &noise), mean(&noise) - mean(&positive))
         };
-        let (_, gap_before) = judge(&trainer).await;
+        let (_, gap_before) = evaluate(&trainer).await;
         let metrics = steps(&mut trainer, &[50, 50]).await;
         assert!(metrics.iter().all(|m| m.loss.is_finite()));
-        let (auc, gap) = judge(&trainer).await;
+        let (auc, gap) = evaluate(&trainer).await;
         println!("AUC {auc}, gap {gap_before} -> {gap}");
         assert!(auc > 0.99, "held-out digits against noise: AUC {auc}");
         assert!(gap > gap_before.abs() && gap > 0.01, "E noise - E real: {gap_before} before, {gap} after");

@@ -2,7 +2,7 @@
 // so that a ring is the same as putting the batch in front and cutting the tail off. Else the chains are persistent, and
 // go back to their own slots: slot permute(i), as in draw_negatives.wgsl. Nothing is put in where training is halted.
 // One invocation copies one feature of one image: x = feature by lane, z = block.
-// 1 state, 2 x [block][feature][lane], 3 ring [slot][feature].
+// 1 state, 2 x [block][feature][lane], 3 replay [slot][feature].
 
 override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
@@ -19,7 +19,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> state: State;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
-@group(0) @binding(3) var<storage, read_write> ring: array<f32>;
+@group(0) @binding(3) var<storage, read_write> replay: array<f32>;
 
 const SUBSETS: u32 = 12u;
 
@@ -32,9 +32,9 @@ fn main(@builtin(global_invocation_id) id_here: vec3u) {
     if (feature >= FEATURES || image >= BATCH || state.halted != 0u) {
         return;
     }
-    var slot = (state.ring_head + image) % CAPACITY;
+    var slot = (state.replay_head + image) % CAPACITY;
     if (SUBSET > 0u) {
         slot = permute(SUBSETS, image, SUBSET, HALF_BITS, state.step, vec2u(state.seed_low, state.seed_high));
     }
-    ring[slot * FEATURES + feature] = x[((params.first_block + id.z) * FEATURES + feature) * LANES + lane];
+    replay[slot * FEATURES + feature] = x[((params.first_block + id.z) * FEATURES + feature) * LANES + lane];
 }

@@ -2,28 +2,28 @@
 // finds divergence or collapse it writes a reason (kernels::guard::Reason) into the state, and all that would keep
 // something of this step or of those after it does nothing.
 //   1 to 3   drawn images; energies or loss; the gradient: not finite
-//   4, 5     the energies' spread, max |E - mean E(real)|; the gradient's norm: too far above its usual, a geometric mean
+//   4, 5     the energies' spread, max |E - mean E(positive)|; the gradient's norm: too far above its usual, a geometric mean
 //            over recent steps, and ten times as far in the first EARLY steps
-//   6 to 8   the chains' variance over the batch is far below the real images', and what it was; their values lie at the
-//            bound, unlike the real images'; mean E(fake) - mean E(real) is far below its recent range: so many steps in a row
+//   6 to 8   the chains' variance over the batch is far below the positive images', and what it was; their values lie at the
+//            bound, unlike the positive images'; mean E(negative) - mean E(positive) is far below its recent range: so many steps in a row
 // One workgroup; sums in a fixed order.
-// 1 state, 2 metrics [row of 8], 3 energies [block][stream][lane], real blocks first, 4 statistics [feature], 5 counts of
+// 1 state, 2 metrics [row of 8], 3 energies [block][component][lane], positive blocks first, 4 statistics [feature], 5 counts of
 // numbers that are not finite among the images as they were drawn, 6 memory.
 
 override LANES: u32 = 16;
-override STREAMS: u32 = 1;
+override JET_COMPONENTS: u32 = 1;
 override BATCH: u32 = 16;
 override N_IMAGES: u32 = 1;
 override METRIC_ROWS: u32 = 1;
 override N_FEATURES: u32 = 1;
 override N_COUNTS: u32 = 1;
-override HALVES: u32 = 2; // 1: there are no fake images
+override HALVES: u32 = 2; // 1: there are no negative images
 
 struct Params {
     log_energy_range: f32,
     log_gradient_range: f32,
     collapse_steps: f32, // 0: collapse is not looked for
-    inside: f32,         // share of values inside the bound that real images must have for chains to be saturated
+    inside: f32,         // share of values inside the bound that positive images must have for chains to be saturated
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -60,7 +60,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
     let half = (BATCH + LANES - 1u) / LANES * LANES; // lanes of each half
     let n_real = epoch_of(state.step, N_IMAGES, BATCH).n_real;
     let row = (state.step % METRIC_ROWS) * 8u;
-    let energy_real = bitcast<f32>(metrics[row + 3u]);
+    let energy_positive = bitcast<f32>(metrics[row + 3u]);
 
     var sum = vec4f(0.0);
     for (var feature = index; feature < N_FEATURES; feature += SIZE) {
@@ -76,9 +76,9 @@ fn main(@builtin(local_invocation_index) index: u32) {
     for (var i = index; i < HALVES * half; i += SIZE) {
         let end = select(n_real, half + BATCH, i >= half);
         if (i < end) {
-            let bits = energies[i / LANES * STREAMS * LANES + i % LANES];
+            let bits = energies[i / LANES * JET_COMPONENTS * LANES + i % LANES];
             if (is_finite(bits)) {
-                extreme = max(extreme, abs(bitcast<f32>(bits) - energy_real));
+                extreme = max(extreme, abs(bitcast<f32>(bits) - energy_positive));
             } else {
                 count.y += 1.0;
             }
@@ -109,7 +109,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
         of_metrics += select(1.0, 0.0, is_finite(metrics[row + i]));
     }
 
-    let gap = abs(bitcast<f32>(metrics[row + 4u]) - energy_real);
+    let gap = abs(bitcast<f32>(metrics[row + 4u]) - energy_positive);
     let weight = 1.0 / min(steps + 1.0, HORIZON);
     let collapses = params.collapse_steps > 0.0;
     // A short batch tells little of how different images are.
@@ -120,7 +120,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
         alike = in_a_row(alike, images.y < ALIKE * min(images.x, memory.variance));
         saturated = in_a_row(saturated, images.z > params.inside && images.w < SATURATED * images.z);
     }
-    let flat = in_a_row(memory.flat, gap <= max(FLAT * memory.gap_range, ROUNDING * abs(energy_real)));
+    let flat = in_a_row(memory.flat, gap <= max(FLAT * memory.gap_range, ROUNDING * abs(energy_positive)));
     let longest = max(max(alike, saturated), flat);
 
     var reason = 0u;

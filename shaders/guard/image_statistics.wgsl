@@ -1,9 +1,9 @@
-// How different the images of a batch are, feature by feature: for the real images and for the fake ones, the variance of
+// How different the images of a batch are, feature by feature: for the positive images and for the negative ones, the variance of
 // the feature over the images, and the share of images in which its magnitude is below a bound.
 // One invocation sums a feature: x = feature. Sums in a fixed order, of differences from the first image, so that nothing
 // cancels where all images are far from 0.
-// 1 state; 2 x [block][feature][lane], real blocks first, four lanes in a vec4f; 3 statistics [feature](variances, shares;
-// real, fake).
+// 1 state; 2 x [block][feature][lane], positive blocks first, four lanes in a vec4f; 3 statistics [feature](variances, shares;
+// positive, negative).
 
 override WORKGROUP_SIZE: u32 = 64;
 override LANES: u32 = 16;
@@ -48,7 +48,7 @@ fn main(@builtin(global_invocation_id) id_here: vec3u) {
         return;
     }
     let n_real = epoch_of(state.step, N_IMAGES, BATCH).n_real;
-    let real = of_half(0u, feature, n_real);
-    let fake = of_half((BATCH + LANES - 1u) / LANES, feature, BATCH);
-    statistics[feature] = vec4f(real.x, fake.x, real.y, fake.y);
+    let positive = of_half(0u, feature, n_real);
+    let negative = of_half((BATCH + LANES - 1u) / LANES, feature, BATCH);
+    statistics[feature] = vec4f(positive.x, negative.x, positive.y, negative.y);
 }

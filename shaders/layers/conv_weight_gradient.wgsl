@@ -1,6 +1,6 @@
 // Gradient of a convolution's weights and biases, summed over a chunk of blocks:
 //   partial[chunk][oc][ic][ky][kx] = sum over images, oy, ox of g[oy, ox, oc] * input[oy STRIDE_Y + ky - PAD_TOP, ...],
-//   partial[chunk][oc] (bias)      = sum over images, oy, ox of g[oy, ox, oc], of every params.streams-th block, of none for 0.
+//   partial[chunk][oc] (bias)      = sum over images, oy, ox of g[oy, ox, oc], of every params.jet_components-th block, of none for 0.
 // One workgroup owns 4 OUT_VECTORS output channels by 4 IN_VECTORS input channels at one tap (or the biases). Each of its
 // LANES invocations sums over four images' lanes and every fourth pixel, then invocations are added up in order.
 // x = output tile, y = (input tile, tap) and last the biases, z = chunk.
@@ -27,7 +27,7 @@ override CHUNK_BLOCKS: u32 = 1;
 
 struct Params {
     first_chunk: u32,
-    streams: u32,
+    jet_components: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -102,7 +102,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     var sum11 = mat4x4f();
     let begin = FIRST_BLOCK + group.z * CHUNK_BLOCKS;
     for (var block = begin; block < min(begin + CHUNK_BLOCKS, END_BLOCK); block++) {
-        let no_bias = params.streams == 0u || block % max(params.streams, 1u) != 0u;
+        let no_bias = params.jet_components == 0u || block % max(params.jet_components, 1u) != 0u;
         for (var pixel = lane / fours; pixel < OUT_HEIGHT * OUT_WIDTH; pixel += 4u) {
             let iy = i32(pixel / OUT_WIDTH * STRIDE_Y + ky) - i32(PAD_TOP);
             let ix = i32(pixel % OUT_WIDTH * STRIDE_X + kx) - i32(PAD_LEFT);

@@ -1,6 +1,6 @@
 // Gradient of a dense layer's weights and biases, summed over a chunk of blocks:
 //   partial[chunk][o][f] = sum over images of g[o] * input[f];   partial[chunk][o] (bias) = sum over images of g[o], of
-// every params.streams-th block, of none for 0.
+// every params.jet_components-th block, of none for 0.
 // One workgroup owns four units and sixteen features, of which one more than there are stands for the biases. Each of its
 // LANES invocations sums four features over four images' lanes, then invocations are added up in order.
 // x = features, y = unit tile, z = chunk.
@@ -18,7 +18,7 @@ override CHUNK_BLOCKS: u32 = 1;
 
 struct Params {
     first_chunk: u32,
-    streams: u32,
+    jet_components: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -47,7 +47,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let at = block * UNITS * fours + units;
         let gradient = mat4x4f(g[at.x], g[at.y], g[at.z], g[at.w]);
         let place = block * FEATURES * fours + features;
-        let one = vec4f(f32(params.streams > 0u && block % max(params.streams, 1u) == 0u));
+        let one = vec4f(f32(params.jet_components > 0u && block % max(params.jet_components, 1u) == 0u));
         sum += mat4x4f(
             select(input[place.x], one, is_bias.x) * gradient,
             select(input[place.y], one, is_bias.y) * gradient,

@@ -1,4 +1,4 @@
-// What both ways through a jet's activation have: its numbers, the pre-activation z [block][stream][feature][lane] less
+// What both ways through a jet's activation have: its numbers, the pre-activation z [block][component][feature][lane] less
 // bias, and the parameters. One invocation owns one feature of four neighbouring lanes: x = feature by lanes, z = block.
 
 override WORKGROUP_SIZE: u32 = 64;
@@ -19,15 +19,15 @@ struct Params {
 @group(0) @binding(1) var<storage, read> z: array<vec4f>;
 @group(0) @binding(2) var<storage, read> parameters: array<f32>;
 
-// Vectors of one stream of a block.
-fn stream_len() -> u32 {
+// Vectors of one component of a block.
+fn component_len() -> u32 {
     return FEATURES * (LANES / 4u);
 }
 
-// Where the invocation's values lie; those of the next stream are stream_len() further.
+// Where the invocation's values lie; those of the next component are component_len() further.
 fn place(id: vec3u) -> u32 {
-    let streams = 1u + DIRECTIONS + u32(FIRST_ORDER < DIRECTIONS);
-    return (params.first_block + id.z) * streams * stream_len() + id.x;
+    let components = 1u + DIRECTIONS + u32(FIRST_ORDER < DIRECTIONS);
+    return (params.first_block + id.z) * components * component_len() + id.x;
 }
 
 // The activation's value and derivatives there.

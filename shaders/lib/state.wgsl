@@ -1,8 +1,8 @@
 // The resident state: kernels::State on the host.
 struct State {
     step: u32,
-    ring_head: u32,
-    ring_length: u32,
+    replay_head: u32,
+    replay_length: u32,
     seed_low: u32,
     seed_high: u32,
     chain_base: u32,

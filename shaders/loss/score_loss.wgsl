@@ -1,12 +1,12 @@
-// A jet's derivatives to loss, metrics and seeds of the backward pass. With E1 the energy's first derivatives along the
+// A jet's derivatives to loss, metrics and grad_energies of the backward pass. With E1 the energy's first derivatives along the
 // directions of second order, E2 the sum of its second ones, n images, and share s:
 //   without a direction of first order   loss = mean of s (sum of E1^2) / 2 - s E2
 //   with one                             loss = mean of residual / 2 - s E2      (no E2 if there is no other)
 //   without any (denoising)              loss = mean of residual / 2
-//   seeds = dloss/d(streams): s E1 / n or 0, 1 / n for the direction of first order (whose derivative with respect to the
+//   grad_energies = dloss/d(components): s E1 / n or 0, 1 / n for the direction of first order (whose derivative with respect to the
 //   parameters is that of residual / 2), -s / n for E2, 0 for the energy and for empty lanes.
 // One workgroup; sums in a fixed order.
-// 1 state, 2 energies and 4 seeds [block][stream][lane], 3 residual [block][lane], 5 metrics [row of 8].
+// 1 state, 2 energies and 4 grad_energies [block][component][lane], 3 residual [block][lane], 5 metrics [row of 8].
 
 override LANES: u32 = 16;
 override BATCH: u32 = 16;
@@ -23,7 +23,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> state: State;
 @group(0) @binding(2) var<storage, read> energies: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> seeds: array<f32>;
+@group(0) @binding(4) var<storage, read_write> grad_energies: array<f32>;
 @group(0) @binding(5) var<storage, read_write> metrics: array<f32>;
 
 @compute @workgroup_size(SIZE)
@@ -31,14 +31,14 @@ fn main(@builtin(local_invocation_index) index: u32) {
     let lanes = (BATCH + LANES - 1u) / LANES * LANES;
     let n_real = epoch_of(state.step, N_IMAGES, BATCH).n_real;
     let has_second = FIRST_ORDER < DIRECTIONS;
-    let n_streams = 1u + DIRECTIONS + u32(has_second);
+    let n_components = 1u + DIRECTIONS + u32(has_second);
     // half the squares, less the second derivatives, energy
     var sum = vec3f(0.0);
     for (var image = index; image < lanes; image += SIZE) {
-        let at = image / LANES * n_streams * LANES + image % LANES;
+        let at = image / LANES * n_components * LANES + image % LANES;
         let is_real = image < n_real;
         let weight = select(0.0, 1.0 / f32(n_real), is_real);
-        seeds[at] = 0.0;
+        grad_energies[at] = 0.0;
         var squares = 0.0;
         for (var d = 0u; d < DIRECTIONS; d++) {
             let here = at + (1u + d) * LANES;
@@ -50,13 +50,13 @@ fn main(@builtin(local_invocation_index) index: u32) {
                 seed = weight * params.share * along;
                 squares += along * along;
             }
-            seeds[here] = seed;
+            grad_energies[here] = seed;
         }
         var second = 0.0;
         if (has_second) {
             let last = at + (1u + DIRECTIONS) * LANES;
             second = params.share * energies[last];
-            seeds[last] = -weight * params.share;
+            grad_energies[last] = -weight * params.share;
         }
         if (is_real) {
             sum += vec3f(0.5 * (residual[image] + params.share * squares), -second, energies[at]);

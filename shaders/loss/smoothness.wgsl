@@ -2,7 +2,7 @@
 //   penalty = weight mean (E'_i - E_i)^2, added to the loss and the regularisation;
 //   seed'_i = 2 weight (E'_i - E_i) / n_r, and as much is taken off seed_i. Empty lanes get 0.
 // One workgroup; sums in a fixed order.
-// 1 state, 2 energies [block][lane], real blocks first, 3 seeds, 4 metrics [row of 8].
+// 1 state, 2 energies [block][lane], real blocks first, 3 grad_energies, 4 metrics [row of 8].
 
 override LANES: u32 = 16;
 override BATCH: u32 = 16;
@@ -17,7 +17,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> state: State;
 @group(0) @binding(2) var<storage, read> energies: array<f32>;
-@group(0) @binding(3) var<storage, read_write> seeds: array<f32>;
+@group(0) @binding(3) var<storage, read_write> grad_energies: array<f32>;
 @group(0) @binding(4) var<storage, read_write> metrics: array<f32>;
 
 @compute @workgroup_size(SIZE)
@@ -33,8 +33,8 @@ fn main(@builtin(local_invocation_index) index: u32) {
             sum += difference * difference;
             seed = 2.0 * params.weight * difference / f32(n_real);
         }
-        seeds[noisy + i] = seed;
-        seeds[i] -= seed;
+        grad_energies[noisy + i] = seed;
+        grad_energies[i] -= seed;
     }
     let total = workgroup_sum(index, vec4f(sum, 0.0, 0.0, 0.0)).x;
     if (index == 0u) {

@@ -18,6 +18,6 @@ fn main() {
         return;
     }
     state.step += 1u;
-    state.ring_head = (state.ring_head + BATCH) % CAPACITY;
-    state.ring_length = min(state.ring_length + BATCH, CAPACITY);
+    state.replay_head = (state.replay_head + BATCH) % CAPACITY;
+    state.replay_length = min(state.replay_length + BATCH, CAPACITY);
 }

@@ -2,7 +2,7 @@
 
 use crate::device::ChainPath;
 use crate::network::{Network, NetworkSpec};
-use crate::recipe::Config;
+use crate::recipe::Recipe;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub struct Header {
     pub network: serde_json::Value,
     /// The effective configuration of the run.
     #[serde(deserialize_with = "read_config")]
-    pub config: Config,
+    pub config: Recipe,
     /// Training steps done.
     pub step: u64,
     /// Seed of the random numbers, now: a rollback may have changed it from `config.seed`.
@@ -62,13 +62,13 @@ pub(super) fn parse_header(json: &str) -> std::result::Result<Header, String> {
 }
 
 /// Reads a configuration, without `loss.kl`, a setting of version 0.1 whose default was 0.
-fn read_config<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Config, D::Error> {
+fn read_config<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Recipe, D::Error> {
     use serde::Deserialize;
     let mut config = serde_json::Value::deserialize(deserializer)?;
     if let Some(loss) = config.pointer_mut("/loss").and_then(serde_json::Value::as_object_mut) {
         loss.remove("kl");
     }
-    Config::deserialize(config).map_err(serde::de::Error::custom)
+    Recipe::deserialize(config).map_err(serde::de::Error::custom)
 }
 
 /// Builds the network that a checkpoint's header describes.

@@ -5,7 +5,7 @@ use super::header::header_network;
 use super::state::{AVERAGE, take_parameters};
 use crate::error::Remedy;
 use crate::network::{Network, Operation};
-use crate::recipe::Config;
+use crate::recipe::Recipe;
 use crate::recipe::presets::named;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +37,7 @@ pub struct Loaded {
     /// The model.
     pub model: Model,
     /// The configuration that it was trained with; of weights alone, that of the network's preset.
-    pub recipe: Config,
+    pub recipe: Recipe,
     /// What a user should know of how the file was read, a sentence each.
     pub notes: Vec<String>,
 }
@@ -67,18 +67,18 @@ impl Model {
         Self::load_with_recipe(path, network, Weights::Average).map(|(model, _)| model)
     }
 
-    /// An analytic energy, which needs no file, and how it is sampled ([`Config::analytic`]): `analytic:gaussian` and the
+    /// An analytic energy, which needs no file, and how it is sampled ([`Recipe::analytic`]): `analytic:gaussian` and the
     /// like, or a TOML file that describes one (see [`crate::recipe::presets::named`]).
     ///
     /// # Errors
     /// Those of [`crate::recipe::presets::named`]; [`Error::Usage`] for a network with parameters.
-    pub fn analytic(network: &str) -> Result<(Self, Config)> {
+    pub fn analytic(network: &str) -> Result<(Self, Recipe)> {
         let built = named(network)?;
         let Operation::Analytic(energy) = built.layers[0].operation else {
             let text = format!("`{network}` has parameters, and no file of them is given");
             return Err(Error::Usage(text));
         };
-        Ok((Self { network: built, parameters: Vec::new() }, Config::analytic(energy)))
+        Ok((Self { network: built, parameters: Vec::new() }, Recipe::analytic(energy)))
     }
 
     /// [`Self::load`], of the weights of choice, with the configuration that it was trained with; for weights alone, that of the network's preset.
@@ -89,7 +89,7 @@ impl Model {
         path: impl AsRef<Path>,
         network: Option<&str>,
         weights: Weights,
-    ) -> Result<(Self, Config)> {
+    ) -> Result<(Self, Recipe)> {
         let options = LoadOptions { weights, ..LoadOptions::default() };
         Self::load_with(path, network, options).map(|loaded| (loaded.model, loaded.recipe))
     }
@@ -157,7 +157,7 @@ impl Model {
         let parameters = take_parameters(&network, &mut tensors.without_prefix(&foreign), prefix)?;
         let recipe = match header {
             Some(header) => header.config,
-            None => Config::preset(&network.name).or_else(|_| Config::preset("mnist-small"))?,
+            None => Recipe::preset(&network.name).or_else(|_| Recipe::preset("mnist-small"))?,
         };
         Ok(Loaded { model: Self { network, parameters }, recipe, notes })
     }

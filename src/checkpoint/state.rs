@@ -13,7 +13,7 @@
 
 use super::container::{Archive, Tensor, Tensors};
 use super::header::header_network;
-use crate::data::{ImageShape, Images};
+use crate::data::{Images, Shape};
 use crate::kernels::State;
 use crate::kernels::guard::MEMORY;
 use crate::network::Network;
@@ -27,7 +27,7 @@ pub const AVERAGE: &str = "ema.";
 pub(crate) const SNAPSHOT: &str = "snapshot.";
 const MOMENTS: [&str; 2] = ["adam.m.", "adam.v."];
 const SPECTRAL: &str = "spectral.";
-const RING: &str = "replay.ring";
+const REPLAY: &str = "replay.ring";
 const STATE: &str = "state";
 const GUARD: &str = "guard";
 
@@ -40,7 +40,7 @@ pub(crate) struct RunState {
     /// u of each bounded matrix, one behind the other.
     pub spectral: Option<Vec<f32>>,
     /// `[slot][pixel][channel]`, as many slots as are filled, or more.
-    pub ring: Vec<f32>,
+    pub replay: Vec<f32>,
     /// Words of a [`State`].
     pub state: Vec<u32>,
     pub guard: Option<Vec<f32>>,
@@ -77,11 +77,11 @@ impl RunState {
                 tensors.insert(format!("{prefix}{SPECTRAL}{}", tensor.name), part);
             }
         }
-        let (shape, mut ring, mut words) =
-            (ring_shape(network.input, state.ring_length as usize), self.ring, self.state);
-        ring.truncate(shape.iter().product());
+        let (shape, mut replay, mut words) =
+            (replay_shape(network.input, state.replay_length as usize), self.replay, self.state);
+        replay.truncate(shape.iter().product());
         words.truncate(State::SAVED);
-        tensors.insert(format!("{prefix}{RING}"), Tensor::f32(&shape, ring));
+        tensors.insert(format!("{prefix}{REPLAY}"), Tensor::f32(&shape, replay));
         tensors.insert(format!("{prefix}{STATE}"), Tensor::u32(&[State::SAVED], words));
         if let Some(memory) = self.guard {
             tensors.insert(format!("{prefix}{GUARD}"), Tensor::f32(&[MEMORY], memory));
@@ -110,16 +110,16 @@ impl RunState {
             }
         }
         let state = tensors.take_u32(&format!("{prefix}{STATE}"), &[State::SAVED])?;
-        let State { ring_head, ring_length, halted, .. } = State::of(&state);
-        let length = ring_length as usize;
-        if !(1..=parts.capacity).contains(&length) || ring_head as usize >= parts.capacity || halted != 0 {
+        let State { replay_head, replay_length, halted, .. } = State::of(&state);
+        let length = replay_length as usize;
+        if !(1..=parts.capacity).contains(&length) || replay_head as usize >= parts.capacity || halted != 0 {
             return Err(Error::file(path, "its `state` contradicts its header: the file is damaged"));
         }
-        let ring = tensors.take_f32(&format!("{prefix}{RING}"), &ring_shape(network.input, length))?;
+        let replay = tensors.take_f32(&format!("{prefix}{REPLAY}"), &replay_shape(network.input, length))?;
         let name = format!("{prefix}{GUARD}");
         let has_memory = parts.guard && tensors.names().any(|other| other == name);
         let guard = has_memory.then(|| tensors.take_f32(&name, &[MEMORY])).transpose()?;
-        Ok(Self { parameters, moments, average, spectral, ring, state, guard })
+        Ok(Self { parameters, moments, average, spectral, replay, state, guard })
     }
 
     /// The step that it is of.
@@ -128,7 +128,7 @@ impl RunState {
     }
 }
 
-fn ring_shape(shape: ImageShape, slots: usize) -> [usize; 4] {
+fn replay_shape(shape: Shape, slots: usize) -> [usize; 4] {
     [slots, shape.height, shape.width, shape.channels]
 }
 
@@ -146,9 +146,9 @@ pub(crate) fn take_parameters(network: &Network, tensors: &mut Tensors, prefix: 
 /// # Errors
 /// Those of [`Archive::open`]; a file without a ring: of weights alone, or of an objective that has no chains in training; a
 /// ring that holds fewer.
-pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) -> Result<Images> {
+pub fn replay_images(path: impl AsRef<Path>, shape: Shape, count: usize) -> Result<Images> {
     let path = path.as_ref();
-    let images = ring_of(path, shape, count)?.map_err(|why| {
+    let images = stored_replay(path, shape, count)?.map_err(|why| {
         Error::file(path, format!("{why}, and there is no replay buffer to begin from; begin from noise"))
     })?;
     let length = images.count();
@@ -163,18 +163,14 @@ pub fn replay_images(path: impl AsRef<Path>, shape: ImageShape, count: usize) ->
 ///
 /// # Errors
 /// Those of [`Archive::open`].
-pub fn newest_replay_images(
-    path: impl AsRef<Path>,
-    shape: ImageShape,
-    at_most: usize,
-) -> Result<Option<Images>> {
-    Ok(ring_of(path.as_ref(), shape, at_most)?.ok())
+pub fn newest_replay_images(path: impl AsRef<Path>, shape: Shape, at_most: usize) -> Result<Option<Images>> {
+    Ok(stored_replay(path.as_ref(), shape, at_most)?.ok())
 }
 
 /// The newest images of a checkpoint's ring, or why it has none.
-fn ring_of(
+fn stored_replay(
     path: &Path,
-    shape: ImageShape,
+    shape: Shape,
     at_most: usize,
 ) -> Result<std::result::Result<Images, &'static str>> {
     let archive = Archive::open(path)?;
@@ -186,10 +182,10 @@ fn ring_of(
     if !header.config.has_chains() {
         return Ok(Err("was trained for the score, without chains"));
     }
-    let mut tensors = archive.read(|name, _| [STATE, RING].contains(&name))?;
+    let mut tensors = archive.read(|name, _| [STATE, REPLAY].contains(&name))?;
     let state = State::of(&tensors.take_u32(STATE, &[State::SAVED])?);
-    let ring = tensors.take_f32(RING, &ring_shape(shape, state.ring_length as usize))?;
-    let mut images = newest_images(&ring, shape, &state, at_most);
+    let replay = tensors.take_f32(REPLAY, &replay_shape(shape, state.replay_length as usize))?;
+    let mut images = newest_images(&replay, shape, &state, at_most);
     if let Some(standard) = &header_network(path, &header)?.standard {
         standard.to_data(&mut images);
     }
@@ -197,12 +193,12 @@ fn ring_of(
 }
 
 /// The newest images of a ring `[slot][pixel][channel]`, newest first, `[image][channel][pixel]`: up to `count`.
-pub(crate) fn newest_images(ring: &[f32], shape: ImageShape, state: &State, count: usize) -> Images {
-    let (head, length) = (state.ring_head as usize, state.ring_length as usize);
+pub(crate) fn newest_images(replay: &[f32], shape: Shape, state: &State, count: usize) -> Images {
+    let (head, length) = (state.replay_head as usize, state.replay_length as usize);
     let pixels = shape.height * shape.width;
     let mut values = Vec::with_capacity(count.min(length) * shape.len());
     for slot in (1..=count.min(length)).map(|i| (head + length - i) % length) {
-        let image = &ring[slot * shape.len()..][..shape.len()];
+        let image = &replay[slot * shape.len()..][..shape.len()];
         values.extend((0..shape.len()).map(|i| image[i % pixels * shape.channels + i / pixels]));
     }
     Images { shape, values }

@@ -2,12 +2,12 @@
 
 use super::options::ChainDeviceOptions;
 use super::paths::OutputFile;
-use super::{calibrations, check_output, say, write_json};
+use super::{calibrations, check_output, print_line, write_json};
 use std::time::Instant;
-use thalweg::bench::{Figures, calibrate, measure};
+use thalweg::bench::{BenchReport, calibrate, measure};
 use thalweg::cpu::describe_bf16;
 use thalweg::files::check_writable;
-use thalweg::{Config, Error, Result};
+use thalweg::{Error, Recipe, Result};
 
 /// Options of `thalweg bench`.
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
     arguments.json.as_deref().map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
-    let mut config = Config::preset(&arguments.preset)?;
+    let mut config = Recipe::preset(&arguments.preset)?;
     if let Some(batch) = arguments.batch {
         config.set(&format!("train.batch={batch}"))?;
         config.replay.capacity = config.replay.capacity.max(batch);
@@ -56,7 +56,7 @@ pub(crate) async fn run(arguments: Arguments, process_start: Instant) -> Result<
         let calibration = calibrate(&arguments.device.on.device, &config, arguments.runs as usize).await?;
         let found = calibration.to_string();
         calibration.keep(&file)?;
-        say(format_args!(
+        print_line(format_args!(
             "From now on chains of `{}` run {found}. Kept in {}.",
             config.preset,
             file.display()
@@ -73,41 +73,52 @@ pub(crate) async fn run(arguments: Arguments, process_start: Instant) -> Result<
     Ok(())
 }
 
-fn print(f: &Figures) {
-    say(format_args!(
+fn print(f: &BenchReport) {
+    print_line(format_args!(
         "{}, {}, batch {}, {} Langevin steps a training step",
         f.device, f.preset, f.batch, f.chain_steps
     ));
-    say(format_args!("chains            {}", f.chain));
+    print_line(format_args!("chains            {}", f.chain));
     let spread = |t: &thalweg::bench::Timing| format!("{:.3} to {:.3}, {} runs", t.min, t.max, t.runs);
-    say(format_args!("Langevin step     {:10.3} ms  ({})", f.langevin_step_ms, spread(&f.langevin_step)));
-    say(format_args!("training step     {:10.3} ms  ({})", f.training_step_ms, spread(&f.training_step)));
-    say(format_args!("samples           {:10.1} /s  (500 Langevin steps each)", f.images_per_s));
+    print_line(format_args!(
+        "Langevin step     {:10.3} ms  ({})",
+        f.langevin_step_ms,
+        spread(&f.langevin_step)
+    ));
+    print_line(format_args!(
+        "training step     {:10.3} ms  ({})",
+        f.training_step_ms,
+        spread(&f.training_step)
+    ));
+    print_line(format_args!("samples           {:10.1} /s  (500 Langevin steps each)", f.images_per_s));
     let share = 100.0 * f.peak_share;
-    say(format_args!(
+    print_line(format_args!(
         "arithmetic        {:10.1} GFLOP/s of {:.1} on registers: {share:.0} %",
         f.gflops, f.peak_gflops
     ));
     if let Some(rate) = f.bf16_rate {
-        say(format_args!("cpu:bf16          {}", describe_bf16(rate)));
+        print_line(format_args!("cpu:bf16          {}", describe_bf16(rate)));
     }
     if let Some(scaling) = f.thread_scaling {
-        say(format_args!("threads           {:10} {scaling:.2}x as fast as one", f.threads));
+        print_line(format_args!("threads           {:10} {scaling:.2}x as fast as one", f.threads));
     }
-    say(format_args!("cold start        {:10.3} s to the end of the first training step", f.cold_start_s));
+    print_line(format_args!(
+        "cold start        {:10.3} s to the end of the first training step",
+        f.cold_start_s
+    ));
     if let Some(memory) = f.peak_memory_mb {
-        say(format_args!("peak memory       {memory:10.1} MB"));
+        print_line(format_args!("peak memory       {memory:10.1} MB"));
     }
-    say(format_args!(
+    print_line(format_args!(
         "a training step   {:10.1} submissions, {} dispatches, {} bytes uploaded, {} waits",
         f.submissions_per_step, f.dispatches_per_step, f.uploaded_bytes_per_step, f.waits_per_step
     ));
-    say(format_args!("\n{:24}{:>10}{:>12}{:>8}", "kernel, by itself", "launches", "ms", "share"));
+    print_line(format_args!("\n{:24}{:>10}{:>12}{:>8}", "kernel, by itself", "launches", "ms", "share"));
     let total: f64 = f.kernels.values().map(|k| k.ms).sum();
     let mut kernels: Vec<_> = f.kernels.iter().collect();
     kernels.sort_by(|a, b| b.1.ms.total_cmp(&a.1.ms));
     for (name, kernel) in kernels {
         let share = 100.0 * kernel.ms / total;
-        say(format_args!("{name:24}{:>10}{:>12.3}{share:>7.1}%", kernel.launches, kernel.ms));
+        print_line(format_args!("{name:24}{:>10}{:>12.3}{share:>7.1}%", kernel.launches, kernel.ms));
     }
 }

@@ -2,12 +2,12 @@
 
 use super::options::ChainDeviceOptions;
 use super::paths::OutputFile;
-use super::{check_output, say, write_json};
+use super::{check_output, print_line, write_json};
 use std::process::ExitCode;
 use thalweg::cpu::Isa;
 use thalweg::device::compare::Report;
 use thalweg::recipe::Settings;
-use thalweg::{Config, Dataset, Device, Result, Trainer};
+use thalweg::{Dataset, Device, Recipe, Result, Trainer};
 
 /// What `--device` means here.
 const DEVICE: &str = "What to compare with the reference: `auto` (the first GPU, else the CPU), `cpu` (each instruction set of \
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let json = arguments.json.as_deref();
     json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
-    let mut config = Config::preset("mnist-small")?;
+    let mut config = Recipe::preset("mnist-small")?;
     for setting in ["train.batch=32", "chain.steps=3"] {
         config.set(setting)?;
     }
@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         for _ in 0..arguments.steps {
             report.add(trainer.compare_step().await?);
         }
-        say(format_args!(
+        print_line(format_args!(
             "{device} against the reference, batch {}, {} steps:\n{report}\n",
             config.train.batch, arguments.steps
         ));

@@ -1,7 +1,7 @@
 //! `thalweg devices`: what is there, what of it matters, and what `auto` takes.
 
 use super::paths::OutputFile;
-use super::{check_output, say, write_json};
+use super::{check_output, print_line, write_json};
 use thalweg::cpu::{Isa, bf16_rate, describe_bf16};
 use thalweg::device::auto;
 use thalweg::gpu::{Adapter, AdapterKind, adapters, hidden};
@@ -28,31 +28,31 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         });
         write_json(path, &list)?;
     }
-    say(
+    print_line(
         "Each can be named after --device, by its number, a part of its name, or a backend and a name (dx12:radeon).\n",
     );
     let (calibrations, set_aside) = super::calibrations::read();
     if let Some(why) = set_aside {
-        say(format_args!("Warning: {why}.\n"));
+        print_line(format_args!("Warning: {why}.\n"));
     }
     for (number, adapter) in adapters.iter().enumerate() {
-        say(describe(number, adapter));
+        print_line(describe(number, adapter));
         for found in calibrations.iter().filter(|c| c.is_on(adapter)) {
-            say(format_args!("   but chains of `{}` {found}\n", found.network.name));
+            print_line(format_args!("   but chains of `{}` {found}\n", found.network.name));
         }
     }
     let best = Isa::best();
     let others: Vec<_> = Isa::available().iter().rev().skip(1).map(Isa::to_string).collect();
-    say(format_args!("cpu: {}", Device::cpu()));
-    say(format_args!("   instructions: {best} (there are also: {})", others.join(", ")));
+    print_line(format_args!("cpu: {}", Device::cpu()));
+    print_line(format_args!("   instructions: {best} (there are also: {})", others.join(", ")));
     if let Some(rate) = bf16_rate() {
-        say(format_args!(
+        print_line(format_args!(
             "   cpu:bf16: convolutions of more than 16 chains multiply bfloat16, which is not exact;\n   {}",
             describe_bf16(rate)
         ));
     }
-    say("");
-    say(choice(&adapters));
+    print_line("");
+    print_line(choice(&adapters));
     Ok(())
 }
 

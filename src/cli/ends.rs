@@ -1,6 +1,6 @@
 //! How chains ended: what is said of it, and when a command fails for it.
 
-use super::say;
+use super::print_line;
 use thalweg::kernels::dynamics::Form;
 use thalweg::plan::ChainConfig;
 use thalweg::{Error, Images, Result};
@@ -37,7 +37,7 @@ impl Names {
 /// Chains that have come to their end.
 pub(crate) struct Ends<'a> {
     /// The numbers of their steps.
-    pub numbers: &'a ChainConfig,
+    pub chain_config: &'a ChainConfig,
     /// Steps done.
     pub steps: u32,
     /// Where they are.
@@ -58,7 +58,7 @@ impl Ends<'_> {
     ///
     /// # Errors
     /// [`Error::Diverged`] says what is wrong and what to change.
-    pub(crate) fn judge(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         let mut faults = vec![self.not_finite()];
         if self.steps > 0 {
             faults.extend([self.unmoved(), self.at_wall()]);
@@ -92,7 +92,11 @@ impl Ends<'_> {
         let text = format!(
             "{lost} of {} chains ended at values or energies that are not finite numbers; {}",
             self.count(),
-            if starts >= lost { advice_on_starts(starts) } else { advice_on_steps(self.numbers, self.names) }
+            if starts >= lost {
+                advice_on_starts(starts)
+            } else {
+                advice_on_steps(self.chain_config, self.names)
+            }
         );
         Some((lost as f64 / self.count() as f64, text))
     }
@@ -112,8 +116,8 @@ impl Ends<'_> {
              is low (--init)",
             self.count(),
             100.0 * share,
-            short(self.numbers.step_size),
-            short(self.numbers.step_size / 4.0),
+            short(self.chain_config.step_size),
+            short(self.chain_config.step_size / 4.0),
         );
         let weight = if self.steps < PROPOSALS { 0.0 } else { share };
         (share > UNMOVED + 2.0 * luck).then_some((weight, text))
@@ -121,7 +125,7 @@ impl Ends<'_> {
 
     /// Never more than a warning: it may be right.
     fn at_wall(&self) -> Option<(f64, String)> {
-        let clamp = self.numbers.clamp;
+        let clamp = self.chain_config.clamp;
         let edge = clamp * (1.0 - WALL);
         let images = self.images.values.chunks_exact(self.images.shape.len());
         let at_wall = images.filter(|image| image.iter().all(|x| x.abs() >= edge)).count();
@@ -134,7 +138,7 @@ impl Ends<'_> {
              the steps are too long. Lower {} (it is {}), or raise {}",
             self.count(),
             self.names.of("step_size"),
-            short(self.numbers.step_size),
+            short(self.chain_config.step_size),
             self.names.of("clamp"),
         );
         Some((0.0, text))
@@ -153,10 +157,10 @@ impl Ends<'_> {
 ///
 /// # Errors
 /// [`Error::Diverged`] says what to change.
-pub(crate) fn judge_lost(lost: usize, count: usize, numbers: &ChainConfig, names: Names) -> Result<()> {
+pub fn check_lost(lost: usize, count: usize, chain_config: &ChainConfig, names: Names) -> Result<()> {
     let text = format!(
         "{lost} of {count} samples are at values or energies that are not finite numbers; {}",
-        advice_on_steps(numbers, names)
+        advice_on_steps(chain_config, names)
     );
     if are_many(lost, count) {
         return Err(Error::Diverged(text));
@@ -196,12 +200,12 @@ fn advice_on_steps(n: &ChainConfig, names: Names) -> String {
 }
 
 /// Says how many proposals MALA's chains accepted.
-pub(crate) fn say_accepted(accepted: &[u32], steps: u32) {
+pub fn print_accepted(accepted: &[u32], steps: u32) {
     let proposals = accepted.len() as f64 * f64::from(steps);
     if proposals > 0.0 {
         let sum = accepted.iter().map(|n| f64::from(*n)).sum::<f64>();
         let unmoved = accepted.iter().filter(|n| **n == 0).count() as f64 / accepted.len() as f64;
-        say(format_args!(
+        print_line(format_args!(
             "{:.1} % of the proposals were accepted; {:.1} % of the chains never moved.",
             100.0 * sum / proposals,
             100.0 * unmoved

@@ -3,7 +3,7 @@
 use super::given::{is_built_in, read_input};
 use super::options::{DeviceOption, ModelOptions};
 use super::paths::OutputFile;
-use super::{Summary, check_output, ends, say};
+use super::{Summary, check_output, ends, print_line};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::data::{npy, picture_files, write_npy};
@@ -60,13 +60,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let seconds = began.elapsed().as_secs_f64();
 
     let count = energies.len();
-    let kind = if images.shape.is_points() { "points" } else { "images" };
-    say(format_args!("{count} {kind} of {} from {what}, on {device}, {seconds:.2} s", images.shape));
+    let kind = if images.shape.is_single_row() { "points" } else { "images" };
+    print_line(format_args!("{count} {kind} of {} from {what}, on {device}, {seconds:.2} s", images.shape));
     let Summary { mean, std, min, max } = Summary::of(&energies);
-    say(format_args!("energy (low = likely): mean {mean:.6}, std {std:.6}, min {min:.6}, max {max:.6}"));
+    print_line(format_args!(
+        "energy (low = likely): mean {mean:.6}, std {std:.6}, min {min:.6}, max {max:.6}"
+    ));
     let first: Vec<_> = energies.iter().take(SHOWN).map(|e| format!("{e:.6}")).collect();
     let more = if count > SHOWN { " ..." } else { "" };
-    say(format_args!("first: {}{more}", first.join(" ")));
+    print_line(format_args!("first: {}{more}", first.join(" ")));
 
     if let Some(path) = out {
         let files = match is_built_in(&arguments.input) {
@@ -75,11 +77,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         };
         let in_folder = |file: &PathBuf| file.strip_prefix(&arguments.input).unwrap_or(file).to_owned();
         write_energies(path, &energies, &files.iter().map(in_folder).collect::<Vec<_>>())?;
-        say(format_args!("Wrote {}: {count} energies.", path.display()));
+        print_line(format_args!("Wrote {}: {count} energies.", path.display()));
     }
     if let (Some(path), Some(gradients)) = (gradient, &gradients) {
         let dims = write_npy(path, gradients)?;
-        say(format_args!("Wrote {}: dE/dx, f32, shape {dims:?}.", path.display()));
+        print_line(format_args!("Wrote {}: dE/dx, f32, shape {dims:?}.", path.display()));
     }
     check_finite(&images, &energies, gradients.as_ref())
 }

@@ -5,7 +5,7 @@ use super::given::{is_built_in, read_input};
 use super::options::{DeviceOption, ModelOptions};
 use super::paths::OutputFile;
 use super::sample::trained_levels;
-use super::{check_output, real, say, say_notes, steps_bar, write_json};
+use super::{check_output, print_line, print_notes, real, steps_bar, write_json};
 use indicatif::ProgressBar;
 use std::path::Path;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use thalweg::data::reading::Reading;
 use thalweg::data::{Examples, Opened, npz};
 use thalweg::evaluate::ais::{self, Annealed, BaseKind, temperature_of};
 use thalweg::evaluate::long_run::{self, LongRun};
-use thalweg::evaluate::point_metrics::{Judge, POINTS};
+use thalweg::evaluate::point_metrics::{POINTS, PointEvaluator};
 use thalweg::evaluate::samples::{self, Fid};
 use thalweg::evaluate::{Report, Subject, outliers, points, spread};
 use thalweg::kernels::dynamics::Form;
 use thalweg::network::{Analytic, Operation};
 use thalweg::picture::{plot, save_png};
-use thalweg::{Config, Dataset, Error, Images, Model, Result, Sampler};
+use thalweg::{Dataset, Error, Images, Model, Recipe, Result, Sampler};
 
 /// Options of `thalweg evaluate`.
 #[derive(clap::Args)]
@@ -112,23 +112,23 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     }
     let reading = arguments.range.reading(model.network.input, &recipe);
     let dataset = open_data(&arguments, path.as_deref(), &model, &reading)?;
-    let has_images = dataset.as_ref().is_some_and(|set| !is_points(set));
-    let report = if has_images || !model.network.input.is_points() {
+    let has_images = dataset.as_ref().is_some_and(|set| !is_single_row(set));
+    let report = if has_images || !model.network.input.is_single_row() {
         let dataset = dataset.ok_or_else(|| Error::Usage("--data is missing".to_owned()))?;
         of_images(&arguments, path.as_deref(), &model, &recipe, dataset).await?
     } else {
         of_points(&arguments, &model, &recipe, dataset).await?
     };
-    say(&report);
+    print_line(&report);
     if let Some(path) = json {
         write_json(path, &report)?;
-        say(format_args!("\nWrote {}: all figures.", path.display()));
+        print_line(format_args!("\nWrote {}: all figures.", path.display()));
     }
     check_ends(&report)
 }
 
 /// Refuses a noise level that the model was not trained for, before hours of work go into it.
-fn check_level(arguments: &Arguments, recipe: &Config) -> Result<()> {
+fn check_level(arguments: &Arguments, recipe: &Recipe) -> Result<()> {
     let (Some(level), Some([low, high])) = (arguments.temperature, trained_levels(recipe)) else {
         return Ok(());
     };
@@ -142,8 +142,8 @@ fn check_level(arguments: &Arguments, recipe: &Config) -> Result<()> {
 }
 
 /// Whether a data set is of points or sequences; pictures of one row are pictures.
-fn is_points(dataset: &Dataset) -> bool {
-    !matches!(dataset.train, Examples::Bytes(_)) && dataset.train.shape().is_points()
+fn is_single_row(dataset: &Dataset) -> bool {
+    !matches!(dataset.train, Examples::Bytes(_)) && dataset.train.shape().is_single_row()
 }
 
 /// The data that a checkpoint's model learned from, if it says so; it is said when they are no built-in set.
@@ -157,7 +157,7 @@ fn data_of(path: &Path) -> Result<Option<String>> {
             "the model learned from what was here, and nothing is here now: say with --data where it is";
         return Err(Error::file(&data, text));
     }
-    say(format_args!("Data: {data}, which the model learned from (--data takes others)."));
+    print_line(format_args!("Data: {data}, which the model learned from (--data takes others)."));
     Ok(Some(data))
 }
 
@@ -181,7 +181,7 @@ fn open_data(
         (Some(name), _) => name.as_str(),
         (None, Some(energy)) if energy.mixture().is_some() => Analytic::name(energy),
         (None, Some(_)) => return Ok(None),
-        (None, None) if !input.is_points() => "digits",
+        (None, None) if !input.is_single_row() => "digits",
         (None, None) if input == thalweg::picture::plane::POINT => "five-gaussians",
         (None, None) => {
             return Err(Error::Usage(format!(
@@ -190,14 +190,14 @@ fn open_data(
         }
     };
     let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
-    say_notes(&dataset.name, &notes);
+    print_notes(&dataset.name, &notes);
     let shape = dataset.train.shape();
-    if !is_points(&dataset) && input.is_points() && dataset.held_out.padded_to(input).is_err() {
+    if !is_single_row(&dataset) && input.is_single_row() && dataset.held_out.padded_to(input).is_err() {
         let text = format!("--data {name}: holds images of {shape}, and the model takes points of {input}");
         return Err(Error::Usage(text));
     }
-    if is_points(&dataset) && shape != input {
-        let text = if input.is_points() {
+    if is_single_row(&dataset) && shape != input {
+        let text = if input.is_single_row() {
             format!("--data {name}: holds points or sequences of {shape}, and the model takes {input}")
         } else {
             format!("--data {name}: holds points or sequences, and the model's input is {input}")
@@ -212,7 +212,7 @@ async fn of_images(
     arguments: &Arguments,
     path: Option<&Path>,
     model: &Model,
-    recipe: &Config,
+    recipe: &Recipe,
     dataset: Dataset,
 ) -> Result<Report> {
     let (input, few, seed) = (model.network.input, arguments.count as usize, arguments.seed);
@@ -223,9 +223,9 @@ async fn of_images(
     outlier_sets.extend(read_outliers(arguments, model, &arguments.range.reading(input, recipe))?);
     let buffer = path.map(|path| newest_replay_images(path, input, held_out.count())).transpose()?.flatten();
     let device = arguments.device.open().await?;
-    let numbers = recipe.sampling_chain();
+    let chain_config = recipe.sampling_chain();
     let held_out = &held_out;
-    let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };
+    let subject = Subject { device: &device, model, chain_config: &chain_config, held_out, seed };
     let bar = steps_bar(0);
     let progress = |done: u32, all: u32| {
         bar.set_length(all.into());
@@ -257,7 +257,7 @@ async fn of_images(
 async fn of_points(
     arguments: &Arguments,
     model: &Model,
-    recipe: &Config,
+    recipe: &Recipe,
     dataset: Option<Dataset>,
 ) -> Result<Report> {
     let (input, few, seed) = (model.network.input, arguments.count as usize, arguments.seed);
@@ -271,20 +271,20 @@ async fn of_points(
     }
     let outlier_sets = read_outliers(arguments, model, &arguments.range.reading(input, recipe))?;
     let device = arguments.device.open().await?;
-    let numbers = recipe.sampling_chain();
+    let chain_config = recipe.sampling_chain();
     let none = Images { shape: input, values: Vec::new() };
     let held_out = dataset.as_ref().map_or(none, |set| {
         let held_out = &set.held_out;
         held_out.pick(spread(held_out.count(), few))
     });
     let held_out = &held_out;
-    let subject = Subject { device: &device, model, numbers: &numbers, held_out, seed };
+    let subject = Subject { device: &device, model, chain_config: &chain_config, held_out, seed };
     let spinner = ProgressBar::new_spinner();
     spinner.enable_steady_tick(Duration::from_millis(200));
     spinner.set_message("samples");
-    let judge = dataset.as_ref().and_then(|set| Judge::new(set, seed));
-    let figures = match &judge {
-        Some(judge) => Some(points::measure(&subject, judge, POINTS).await?),
+    let evaluator = dataset.as_ref().and_then(|set| PointEvaluator::new(set, seed));
+    let figures = match &evaluator {
+        Some(evaluator) => Some(points::measure(&subject, evaluator, POINTS).await?),
         None => None,
     };
     spinner.finish_and_clear();
@@ -292,8 +292,8 @@ async fn of_points(
         let train = match &dataset {
             Some(set) => set.train.to_images(),
             None => {
-                let mut sampler = Sampler::new(&device, model, few, &numbers, seed).await?;
-                sampler.run(numbers.steps)?;
+                let mut sampler = Sampler::new(&device, model, few, &chain_config, seed).await?;
+                sampler.run(chain_config.steps)?;
                 sampler.images().await?
             }
         };
@@ -380,11 +380,11 @@ async fn anneal(
     arguments: &Arguments,
     subject: &Subject<'_>,
     train: &Images,
-    recipe: &Config,
+    recipe: &Recipe,
 ) -> Result<Annealed> {
-    let numbers = recipe.own_chain();
-    let subject = Subject { numbers: &numbers, ..*subject };
-    let of_chains = || temperature_of(&numbers);
+    let chain_config = recipe.own_chain();
+    let subject = Subject { chain_config: &chain_config, ..*subject };
+    let of_chains = || temperature_of(&chain_config);
     let Some(temperature) = arguments.temperature.or_else(of_chains) else {
         let text = "--ais: the model's chains have no noise, so no temperature; add --temperature X";
         return Err(Error::Usage(text.to_owned()));
@@ -411,8 +411,8 @@ async fn anneal(
 }
 
 /// Long chains, and their picture.
-async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Config) -> Result<LongRun> {
-    let (numbers, chains) = (recipe.own_chain(), arguments.long_run_chains as usize);
+async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Recipe) -> Result<LongRun> {
+    let (chain_config, chains) = (recipe.own_chain(), arguments.long_run_chains as usize);
     let mut fid = Fid::new(subject, chains).await?;
     let bar = steps_bar(0);
     let progress = |done: u32, all: u32| {
@@ -420,11 +420,11 @@ async fn run_long(arguments: &Arguments, subject: &Subject<'_>, recipe: &Config)
         bar.set_position(done.into());
     };
     let fid = async |images: &Images| fid.of(images).await;
-    let (figures, frames) = long_run::measure(subject, &numbers, chains, fid, progress).await?;
+    let (figures, frames) = long_run::measure(subject, &chain_config, chains, fid, progress).await?;
     bar.finish_and_clear();
     if let Some(path) = &arguments.picture {
         save_png(path, &plot::long_run(&figures, &frames))?;
-        say(format_args!("Wrote {}: long chains.\n", path.display()));
+        print_line(format_args!("Wrote {}: long chains.\n", path.display()));
     }
     Ok(figures)
 }

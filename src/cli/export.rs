@@ -2,7 +2,7 @@
 
 use super::options::WeightsOption;
 use super::paths::OutputFile;
-use super::{check_output, say};
+use super::{check_output, print_line};
 use std::path::PathBuf;
 use thalweg::checkpoint::{AVERAGE, Weights};
 use thalweg::checkpoint::{Checkpoint, Tensor};
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     exported.save(&out)?;
     let (count, out) = (exported.tensors.len(), out.display());
     let (parameters, name) = (model.parameters.len(), &model.network.name);
-    say(format_args!(
+    print_line(format_args!(
         "Wrote {out}: the {which} of `{name}` after step {step}, {parameters} numbers in {count} tensors."
     ));
     Ok(())

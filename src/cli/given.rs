@@ -1,10 +1,10 @@
 //! What commands are given: the model that is there without `--model`, and inputs by name or path.
 
-use super::{read_fitting, say};
+use super::{print_line, read_fitting};
 use std::path::{Path, PathBuf};
 use thalweg::data::reading::Reading;
 use thalweg::data::toy::Toy;
-use thalweg::data::{ImageShape, Images};
+use thalweg::data::{Images, Shape};
 use thalweg::recipe::presets::named;
 use thalweg::{Dataset, Error, Result};
 
@@ -30,7 +30,7 @@ pub(crate) fn model_path(path: Option<&Path>, network: Option<&str>) -> Result<O
              --model FILE, or take an energy with a formula, as in `--network analytic:gaussian`"
         )));
     }
-    say(format_args!("Model: {DEFAULT_MODEL}, the default (--model FILE takes another)."));
+    print_line(format_args!("Model: {DEFAULT_MODEL}, the default (--model FILE takes another)."));
     Ok(Some(default))
 }
 
@@ -44,18 +44,13 @@ pub(crate) fn is_built_in(name: &str) -> bool {
 ///
 /// # Errors
 /// Those of [`Dataset::open`] and [`read_fitting`]; [`Error::Usage`] for a set that does not fit the network.
-pub(crate) fn read_input(
-    option: &str,
-    name: &str,
-    input: ImageShape,
-    reading: &Reading,
-) -> Result<(Images, String)> {
+pub fn read_input(option: &str, name: &str, input: Shape, reading: &Reading) -> Result<(Images, String)> {
     if !is_built_in(name) {
         return Ok((read_fitting(Path::new(name), input, reading)?, name.to_owned()));
     }
     let set = Dataset::open(name)?.held_out;
     let what = format!("{name} (the {} held out)", set.count());
-    if set.shape.is_points() != input.is_points() || (input.is_points() && set.shape != input) {
+    if set.shape.is_single_row() != input.is_single_row() || (input.is_single_row() && set.shape != input) {
         let text =
             format!("{option} {name}: the built-in set holds {}, and the network takes {input}", set.shape);
         return Err(Error::Usage(text));

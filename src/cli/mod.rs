@@ -25,19 +25,19 @@ mod train_data;
 pub(crate) use screen::steps_bar;
 use std::path::Path;
 use thalweg::data::reading::Reading;
-use thalweg::data::{ImageShape, Images, read_for};
+use thalweg::data::{Images, Shape, read_for};
 use thalweg::error::printable;
 use thalweg::{Error, Result};
 
 /// Prints how a file was understood.
-pub(crate) fn say_notes(name: impl std::fmt::Display, notes: &[String]) {
+pub fn print_notes(name: impl std::fmt::Display, notes: &[String]) {
     for note in notes {
-        say(format_args!("Note: {name}: {note}."));
+        print_line(format_args!("Note: {name}: {note}."));
     }
 }
 
 /// Prints a line, or several, to stdout; with `--quiet` only what is said last.
-pub(crate) fn say(text: impl std::fmt::Display) {
+pub fn print_line(text: impl std::fmt::Display) {
     screen::print(printable(&text.to_string()).into_owned());
 }
 
@@ -69,9 +69,9 @@ pub(crate) fn write_json(path: &Path, figures: &impl serde::Serialize) -> Result
 }
 
 /// Reads images, points or sequences that the network can take, and says how they were understood.
-pub(crate) fn read_fitting(path: &Path, input: ImageShape, reading: &Reading) -> Result<Images> {
+pub fn read_fitting(path: &Path, input: Shape, reading: &Reading) -> Result<Images> {
     let (images, notes) = read_for(path, reading)?;
-    if input.is_points() {
+    if input.is_single_row() {
         if images.shape != input {
             let problem = format!(
                 "holds points of {} (numbers x 1 x moments), and the network takes {input}",
@@ -84,7 +84,7 @@ pub(crate) fn read_fitting(path: &Path, input: ImageShape, reading: &Reading) ->
         let none = Images { shape: images.shape, values: Vec::new() };
         none.padded_to(input).map_err(|error| Error::file(path, error.to_string()))?;
     }
-    say_notes(path.display(), &notes);
+    print_notes(path.display(), &notes);
     Ok(images)
 }
 

@@ -1,14 +1,14 @@
 //! Options that several commands share, each said once.
 
 use super::given::model_path;
-use super::{calibrations, say_notes, screen, shell};
+use super::{calibrations, print_notes, screen, shell};
 use std::path::{Path, PathBuf};
 use thalweg::checkpoint::{LoadOptions, Loaded, Weights};
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::data::reading::Reading;
 use thalweg::device::{ChainPath, Chains};
 use thalweg::recipe::Range;
-use thalweg::{Config, Device, Error, Model, Result};
+use thalweg::{Device, Error, Model, Recipe, Result};
 
 /// The device of a command.
 #[derive(clap::Args)]
@@ -93,13 +93,13 @@ impl ModelOptions {
     }
 
     /// Reads the model and its recipe from the file at [`Self::path`], or builds the analytic energy that `--network` names.
-    pub(crate) fn open(&self, path: Option<&Path>) -> Result<(Model, Config)> {
+    pub fn open(&self, path: Option<&Path>) -> Result<(Model, Recipe)> {
         match (path, self.network.as_deref()) {
             (Some(path), network) => {
                 let ignore_extra_tensors = self.weights.ignore_extra_tensors;
                 let options = LoadOptions { weights: self.weights.choice(), ignore_extra_tensors };
                 let Loaded { model, recipe, notes } = Model::load_with(path, network, options)?;
-                say_notes(path.display(), &notes);
+                print_notes(path.display(), &notes);
                 Ok((model, recipe))
             }
             (None, Some(network)) => Model::analytic(network),
@@ -141,7 +141,7 @@ pub(crate) struct RangeOption {
 
 impl RangeOption {
     /// What a file is read as, for a network with this input and recipe.
-    pub(crate) fn reading(&self, input: ImageShape, recipe: &Config) -> Reading {
+    pub fn reading(&self, input: Shape, recipe: &Recipe) -> Reading {
         let reading = Reading::for_network(input, recipe);
         Reading { range: self.range.unwrap_or(reading.range), range_option: "--range ", ..reading }
     }

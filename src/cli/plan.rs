@@ -1,10 +1,10 @@
 //! `thalweg plan`: the launches of a training step, in order.
 
-use super::say;
+use super::print_line;
 use thalweg::data::toy::Toy;
 use thalweg::plan::{ExampleStorage, Target, TrainingData, training_plan};
 use thalweg::recipe::Settings;
-use thalweg::{Config, Result};
+use thalweg::{Recipe, Result};
 
 /// Options of `thalweg plan`.
 #[derive(clap::Args)]
@@ -26,8 +26,8 @@ pub(crate) struct Arguments {
 /// Runs the command. Needs no device and no data.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut settings = Settings::of(match &arguments.preset {
-        Some(name) => Config::preset(name)?,
-        None => Config::default(),
+        Some(name) => Recipe::preset(name)?,
+        None => Recipe::default(),
     });
     for setting in &arguments.set {
         settings.set(setting)?;
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let network = recipe.known_network()?;
     let storage = match network.input {
         shape if shape.is_image() => ExampleStorage::Bytes,
-        shape if shape == thalweg::data::toy::POINT => ExampleStorage::Fresh(Toy::FiveGaussians),
+        shape if shape == thalweg::data::toy::POINT => ExampleStorage::Toy(Toy::FiveGaussians),
         _ => ExampleStorage::Floats,
     };
     let (batch, data) = (recipe.train.batch, TrainingData::new(storage, N_IMAGES, network.input));
@@ -44,12 +44,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         if arguments.cpu { Target::CPU } else { Target { fused_steps: u32::MAX, ..Target::gpu(batch) } };
     let plan = training_plan(&network, &recipe, &data, target);
     if arguments.all {
-        say(format_args!("{}", plan.plan.to_string().trim_end()));
+        print_line(format_args!("{}", plan.plan.to_string().trim_end()));
     } else {
         let n = plan.plan.programs[plan.step.0].len();
         let (blocks, lanes) = (plan.plan.n_blocks, plan.plan.lanes);
         let blocks = if blocks == 1 { "1 block".to_owned() } else { format!("{blocks} blocks") };
-        say(format_args!(
+        print_line(format_args!(
             "Training step of `{}`, batch {batch}: {n} launches over {blocks} of {lanes} images.\n{}",
             recipe.preset,
             plan.plan.list(plan.step).trim_end()

@@ -1,9 +1,9 @@
 //! `thalweg plot`: the pictures of a run, drawn anew from its files.
 
-use super::ends::{Names, judge_lost};
+use super::ends::{Names, check_lost};
 use super::options::{DeviceOption, ModelOptions};
 use super::paths::{OutputFolder, writes};
-use super::{say, say_notes};
+use super::{print_line, print_notes};
 use std::path::{Path, PathBuf};
 use thalweg::data::reading::Reading;
 use thalweg::data::{Images, Opened};
@@ -65,23 +65,23 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     if let Some(table) = table {
         let path = draw_curves(&table, out)?;
         let steps = table.column("step").map_or(0, <[f64]>::len);
-        say(format_args!("Wrote {}: {steps} steps.", path.display()));
+        print_line(format_args!("Wrote {}: {steps} steps.", path.display()));
     }
-    let numbers = recipe.sampling_chain();
+    let chain_config = recipe.sampling_chain();
     if let (Some(device), true) = (&device, input.is_sequence()) {
         let path = out.join("samples.png");
         let lost = draw_samples(device, &model, &recipe, arguments.seed, &path).await?;
-        say(format_args!("Wrote {}: {} samples.", path.display(), recipe.sample.count));
-        judge_lost(lost, recipe.sample.count, &numbers, Names::Sample)?;
+        print_line(format_args!("Wrote {}: {} samples.", path.display(), recipe.sample.count));
+        check_lost(lost, recipe.sample.count, &chain_config, Names::Sample)?;
     }
     if let (Some(device), true) = (&device, is_plane) {
         let data = data.as_ref().map(plane::points).transpose()?.unwrap_or_default();
         let drawn = draw_plane(device, &model, &recipe, data, arguments.seed, out, &model.network.name);
         let (paths, lost) = drawn.await?;
         for path in paths {
-            say(format_args!("Wrote {}.", path.display()));
+            print_line(format_args!("Wrote {}.", path.display()));
         }
-        judge_lost(lost, SAMPLES, &numbers, Names::Sample)?;
+        check_lost(lost, SAMPLES, &chain_config, Names::Sample)?;
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ fn check_no_pictures(folder: &Path) -> Result<()> {
 /// The points of a data set.
 fn read_points(name: &str, reading: &Reading) -> Result<Images> {
     let Opened { dataset, notes, .. } = Dataset::open_for(name, reading)?;
-    say_notes(name, &notes);
+    print_notes(name, &notes);
     let images = dataset.train.into_images();
     plane::check(images.shape).map_err(|error| Error::file(name, error.to_string()))?;
     Ok(images)

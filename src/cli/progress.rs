@@ -1,6 +1,6 @@
 //! What `train` shows while it runs: a live bar on a terminal, plain lines elsewhere, and a table row an epoch.
 
-use super::{say, screen};
+use super::{print_line, screen};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use thalweg::train::run::EpochFigures;
 pub(crate) struct Progress {
     /// None where stderr is no terminal.
     bar: Option<ProgressBar>,
-    has_fakes: bool,
+    has_negatives: bool,
     total_steps: u64,
     n_epochs: u64,
     step: u64,
@@ -36,7 +36,7 @@ impl Progress {
         let n_epochs = total_steps.div_ceil(steps_per_epoch.max(1));
         Self {
             bar: (!bar.is_hidden() && screen::shows_progress()).then_some(bar),
-            has_fakes: true,
+            has_negatives: true,
             total_steps,
             n_epochs,
             step: already_done,
@@ -48,14 +48,14 @@ impl Progress {
     }
 
     /// Whether there are fake images, whose energy is shown; there are unless this says not.
-    pub(crate) fn fakes(self, has_fakes: bool) -> Self {
-        Self { has_fakes, ..self }
+    pub fn negatives(self, has_negatives: bool) -> Self {
+        Self { has_negatives, ..self }
     }
 
     /// Prints the head of the table of epochs, which is as wide as the terminal allows now.
     pub(crate) fn begin_table(&mut self, has_held_out: bool) {
         let width = screen::width();
-        self.table = Table::new(width, self.n_epochs, self.total_steps, self.has_fakes, has_held_out);
+        self.table = Table::new(width, self.n_epochs, self.total_steps, self.has_negatives, has_held_out);
         self.println(format!("\n{}\n\n{}", self.table.legend(width), self.table.header()));
     }
 
@@ -81,7 +81,7 @@ impl Progress {
         };
         let [loss, real, fake] = [metrics.loss, metrics.energy_real, metrics.energy_fake].map(figure);
         let mut figures = vec![format!("loss {loss:<7}"), format!("E real {real:<7}")];
-        if self.has_fakes {
+        if self.has_negatives {
             figures.push(format!("E fake {fake}"));
         }
         if let Some(bar) = &self.bar {
@@ -96,8 +96,8 @@ impl Progress {
     }
 
     /// Prints a line, or several, above the bar.
-    pub(crate) fn println(&self, line: impl AsRef<str>) {
-        let print = || say(line.as_ref());
+    pub fn println(&self, line: impl AsRef<str>) {
+        let print = || print_line(line.as_ref());
         match &self.bar {
             Some(bar) => bar.suspend(print),
             None => print(),
@@ -277,7 +277,7 @@ struct Column {
 }
 
 impl Table {
-    fn new(width: usize, n_epochs: u64, n_steps: u64, has_fakes: bool, has_held_out: bool) -> Self {
+    fn new(width: usize, n_epochs: u64, n_steps: u64, has_negatives: bool, has_held_out: bool) -> Self {
         let digits = |n: u64| n.to_string().len();
         let column =
             |name, width, dispensable, text| Column { name, is_held_out: false, width, dispensable, text };
@@ -300,7 +300,7 @@ impl Table {
             column("seconds", 9, 5, |f| seconds(f.seconds)),
         ];
         columns.retain(|column| match (column.is_held_out, column.name) {
-            (false, "E fake" | "cdiv") | (true, "loss") => has_fakes, // what contrastive divergence has
+            (false, "E fake" | "cdiv") | (true, "loss") => has_negatives, // what contrastive divergence has
             _ => true,
         });
         columns.retain(|column| has_held_out || !column.is_held_out);
@@ -420,9 +420,10 @@ mod tests {
     #[test]
     fn columns_align_and_fit_for_all_values_and_widths() {
         for width in [20, 40, 60, 79, 80, 100, 103, 120, 300] {
-            for (has_fakes, has_held_out) in [(true, true), (true, false), (false, true), (false, false)] {
+            for (has_negatives, has_held_out) in [(true, true), (true, false), (false, true), (false, false)]
+            {
                 for (n_epochs, n_steps) in [(1, 9), (71, 10_000), (1_000_000, 1_000_000_000)] {
-                    let table = Table::new(width, n_epochs, n_steps, has_fakes, has_held_out);
+                    let table = Table::new(width, n_epochs, n_steps, has_negatives, has_held_out);
                     let head = table.header();
                     let names = head.lines().last().unwrap().replace("E ", "E_");
                     for v in VALUES {

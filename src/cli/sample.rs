@@ -1,16 +1,16 @@
 //! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
 
-use super::ends::{Ends, Names, say_accepted, short, warn};
+use super::ends::{Ends, Names, print_accepted, short, warn};
 use super::energy::write_energies;
 use super::given::{free_picture, is_built_in, read_input};
 use super::options::{ChainDeviceOptions, ModelOptions};
 use super::paths::OutputFile;
-use super::{Summary, check_output, real, say, steps_bar};
+use super::{Summary, check_output, print_line, real, steps_bar};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::checkpoint::replay_images;
 use thalweg::data::reading::Reading;
-use thalweg::data::{ImageShape, Images, npz, write_npy};
+use thalweg::data::{Images, Shape, npz, write_npy};
 use thalweg::kernels::dynamics::Form;
 use thalweg::picture::plane;
 use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
@@ -19,7 +19,7 @@ use thalweg::picture::{film, save_png};
 use thalweg::plan::ChainConfig;
 use thalweg::recipe::{SampleForm, ScoreObjective, ScoreTarget};
 use thalweg::sampling::{denoised, noise_level};
-use thalweg::{Config, Device, EnergyModel, Error, Model, Result, Sampler};
+use thalweg::{Device, EnergyModel, Error, Model, Recipe, Result, Sampler};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]
@@ -110,7 +110,7 @@ const SEGMENT: u32 = 100;
 
 /// Parses `--form`; the error names the nearest form.
 fn form(name: &str) -> std::result::Result<Form, String> {
-    let mut config = Config::default();
+    let mut config = Recipe::default();
     config.set(&format!("chain.form={name}")).map_err(|error| error.to_string())?;
     Ok(config.chain.form)
 }
@@ -124,12 +124,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let picture_path = check_shape(&arguments, model.network.input, picture_path)?;
     let warnings = warnings(&arguments, &recipe);
     let reading = arguments.range.reading(model.network.input, &recipe);
-    let numbers = numbers(&arguments, recipe)?;
-    check_form(&arguments, numbers.form)?;
-    let steps = numbers.steps;
+    let chain_config = chain_config(&arguments, recipe)?;
+    check_form(&arguments, chain_config.form)?;
+    let steps = chain_config.steps;
     let start = start_images(&arguments, path.as_deref(), &model, &reading)?;
     let device = arguments.device.open().await?;
-    let mut sampler = Sampler::new(&device, &model, count as usize, &numbers, seed).await?;
+    let mut sampler = Sampler::new(&device, &model, count as usize, &chain_config, seed).await?;
     if let Some((images, _)) = &start {
         sampler.start_from(images)?;
     }
@@ -139,7 +139,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let bar = steps_bar(steps);
     let first_energies = sampler.energies().await?;
     let mut frames = Vec::new();
-    for moment in moments(&numbers, arguments.film.is_some()) {
+    for moment in moments(&chain_config, arguments.film.is_some()) {
         while sampler.steps() < moment {
             sampler.run(SEGMENT.min(moment - sampler.steps()))?;
             // Reading something keeps the device from being sent more than it can do in a while.
@@ -159,15 +159,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     bar.finish_and_clear();
 
     let from = start.as_ref().map_or("noise", |(_, what)| what);
-    say(format_args!("{count} samples after {steps} steps from {from}, seed {seed}, on {device}"));
-    say(described(&numbers));
+    print_line(format_args!("{count} samples after {steps} steps from {from}, seed {seed}, on {device}"));
+    print_line(described(&chain_config));
     let Summary { mean, min, max, .. } = Summary::of(&energies);
-    say(format_args!("energy: mean {mean:.6}, min {min:.6}, max {max:.6}"));
+    print_line(format_args!("energy: mean {mean:.6}, min {min:.6}, max {max:.6}"));
     if let Some(accepted) = &accepted {
-        say_accepted(accepted, steps);
+        print_accepted(accepted, steps);
     }
     let rate = f64::from(count) * f64::from(steps) / seconds;
-    say(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
+    print_line(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
 
     let mut diverged = Vec::new(); // step sizes of trajectories
     if model.network.input == plane::POINT {
@@ -175,9 +175,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         if let Some(path) = picture_path {
             let points = plane::points(&samples)?;
             let map = plane::landscape(&mut energy_model, Square::around(points)).await?;
-            let name = format!("{steps} steps of {}", numbers.step_size);
+            let name = format!("{steps} steps of {}", chain_config.step_size);
             save_png(&path, &plot::landscape(&map, &name, &[], &thinned(points, MAX_POINTS)))?;
-            say(format_args!("Wrote {}: the samples on the energy landscape.", path.display()));
+            print_line(format_args!("Wrote {}: the samples on the energy landscape.", path.display()));
         }
         if let Some(path) = &arguments.trajectory {
             let sizes: Vec<f32> = arguments.step_sizes.iter().map(|size| *size as f32).collect();
@@ -187,10 +187,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
                 images
             });
             let chains =
-                plane::trajectories(&device, &model, n, start.as_ref(), &numbers, &sizes, seed).await?;
+                plane::trajectories(&device, &model, n, start.as_ref(), &chain_config, &sizes, seed).await?;
             let map = plane::landscape(&mut energy_model, plot::Trajectories::square(&chains)).await?;
             save_png(path, &plot::trajectories(&map, &chains))?;
-            say(format_args!("Wrote {}: {n} chains with {} step sizes.", path.display(), sizes.len()));
+            print_line(format_args!("Wrote {}: {n} chains with {} step sizes.", path.display(), sizes.len()));
             let is_lost = |chains: &plot::Trajectories| {
                 chains.frames.last().is_some_and(|end| {
                     !end.points.iter().flatten().chain(&end.energies).all(|value| value.is_finite())
@@ -205,21 +205,21 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             true => format!("the first {MAX_SEQUENCES}"),
             false => "all".to_owned(),
         };
-        say(format_args!("Wrote {}: {shown} samples, and their energies.", path.display()));
+        print_line(format_args!("Wrote {}: {shown} samples, and their energies.", path.display()));
     }
     if let Some(path) = &arguments.film {
         let titles = energy_titles(&energies[..energies.len().min(MAX_FILM)]);
-        let frames = film_frames(&device, &model, &numbers, frames).await?;
+        let frames = film_frames(&device, &model, &chain_config, frames).await?;
         save_png(path, &film(&frames, &titles))?;
-        say(format_args!("Wrote {}: {} chains on their way.", path.display(), titles.len()));
+        print_line(format_args!("Wrote {}: {} chains on their way.", path.display(), titles.len()));
     }
     if let Some(path) = &arguments.npy {
         let dims = write_npy(path, &samples)?;
-        say(format_args!("Wrote {}: f32, shape {dims:?}.", path.display()));
+        print_line(format_args!("Wrote {}: f32, shape {dims:?}.", path.display()));
     }
     if let Some(path) = &arguments.energies {
         write_energies(path, &energies, &[])?;
-        say(format_args!("Wrote {}: {count} energies.", path.display()));
+        print_line(format_args!("Wrote {}: {count} energies.", path.display()));
     }
     if !diverged.is_empty() {
         let sizes: Vec<_> = diverged.iter().map(ToString::to_string).collect();
@@ -233,8 +233,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         warn(&text);
     }
     let (first_energies, accepted) = (Some(&first_energies[..]), accepted.as_deref());
-    let (numbers, images, energies) = (&numbers, &samples, &energies[..]);
-    Ends { numbers, steps, images, energies, first_energies, accepted, names: Names::Options }.judge()
+    let (chain_config, images, energies) = (&chain_config, &samples, &energies[..]);
+    Ends { chain_config, steps, images, energies, first_energies, accepted, names: Names::Options }.check()
 }
 
 /// The columns of a film: of annealed chains what each frame most likely blurs, under its noise level, and the samples as
@@ -242,16 +242,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 async fn film_frames(
     device: &Device,
     model: &Model,
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     frames: Vec<(u32, Images)>,
 ) -> Result<Vec<(String, Images)>> {
     let mut energy_model = EnergyModel::new(device, model).await?;
     let mut titled = Vec::new();
     for (i, (step, images)) in frames.into_iter().enumerate() {
-        titled.push(match noise_level(numbers, step) {
-            Some(_) if step == numbers.steps => ("sample".to_owned(), images),
+        titled.push(match noise_level(chain_config, step) {
+            Some(_) if step == chain_config.steps => ("sample".to_owned(), images),
             Some(level) => {
-                let images = denoised(&mut energy_model, images, numbers, level).await?;
+                let images = denoised(&mut energy_model, images, chain_config, level).await?;
                 (format!("sigma {level:.2}"), images)
             }
             None => (format!("{}{step}", if i == 0 { "step " } else { "" }), images),
@@ -261,8 +261,8 @@ async fn film_frames(
 }
 
 /// The numbers that chains go by, in one line.
-fn described(numbers: &ChainConfig) -> String {
-    let n = numbers;
+fn described(chain_config: &ChainConfig) -> String {
+    let n = chain_config;
     let limit = |value: f32| if value > 0.0 { format!("+-{}", short(value)) } else { "none".to_owned() };
     let noise = match n.form {
         Form::NoiseFirst | Form::NoiseLast => format!("noise {}", short(n.noise)),
@@ -280,7 +280,7 @@ fn described(numbers: &ChainConfig) -> String {
 }
 
 /// What does not go with what the model was trained for, and gives samples all the same.
-fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
+fn warnings(arguments: &Arguments, recipe: &Recipe) -> Vec<String> {
     let levels = trained_levels(recipe);
     let own = recipe.sampling_chain().form;
     let is_annealed = arguments.form.unwrap_or(own) == Form::Annealed;
@@ -316,7 +316,7 @@ fn warnings(arguments: &Arguments, recipe: &Config) -> Vec<String> {
 }
 
 /// The lowest and highest noise level that a model was trained for, if it is one that annealed chains sample.
-pub(crate) fn trained_levels(recipe: &Config) -> Option<[f64; 2]> {
+pub fn trained_levels(recipe: &Recipe) -> Option<[f64; 2]> {
     match recipe.score_objective() {
         Some(ScoreObjective::Denoising { target: ScoreTarget::Velocity, levels, .. }) => {
             let highest = if levels > 1 { recipe.score.sigma_max } else { recipe.score.sigma };
@@ -344,7 +344,7 @@ fn check_form(arguments: &Arguments, form: Form) -> Result<()> {
 }
 
 /// The recipe's numbers for sampling, but for those that options give.
-fn numbers(arguments: &Arguments, mut recipe: Config) -> Result<ChainConfig> {
+fn chain_config(arguments: &Arguments, mut recipe: Recipe) -> Result<ChainConfig> {
     if let Some(form) = arguments.form {
         let was_annealed = recipe.sampling_chain().form == Form::Annealed;
         recipe.chain.form = form;
@@ -417,7 +417,7 @@ fn check(arguments: &Arguments) -> Result<Option<PathBuf>> {
 
 /// Refuses pictures that there are none of for samples of this shape; gives the path of the picture of all samples, if
 /// there is to be one.
-fn check_shape(arguments: &Arguments, shape: ImageShape, path: Option<PathBuf>) -> Result<Option<PathBuf>> {
+fn check_shape(arguments: &Arguments, shape: Shape, path: Option<PathBuf>) -> Result<Option<PathBuf>> {
     let is_plane = shape == plane::POINT;
     if !is_plane && arguments.trajectory.is_some() {
         plane::check(shape).map_err(|error| Error::Usage(format!("--trajectory: {error}")))?;
@@ -478,9 +478,9 @@ fn start_images(
 
 /// The steps after which the chains are looked at, the last one included, ascending: for a film evenly spread. The last step
 /// of annealed chains ends at what the last level most likely blurs, which so is the sample.
-fn moments(numbers: &ChainConfig, film: bool) -> Vec<u32> {
-    let steps = numbers.steps;
-    let last = if numbers.form == Form::Annealed { steps.saturating_sub(1) } else { steps };
+fn moments(chain_config: &ChainConfig, film: bool) -> Vec<u32> {
+    let steps = chain_config.steps;
+    let last = if chain_config.form == Form::Annealed { steps.saturating_sub(1) } else { steps };
     let at = |column: u32| (f64::from(last) * f64::from(column) / f64::from(FILM_COLUMNS)).round() as u32;
     let mut moments: Vec<u32> = if film { (0..FILM_COLUMNS).map(at).collect() } else { Vec::new() };
     moments.push(steps);

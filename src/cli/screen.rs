@@ -1,16 +1,16 @@
 //! What commands print, how much of it, and how wide: `--quiet`, `--verbose`, the terminal's width, and the longer texts.
 
-use super::say;
+use super::print_line;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 use textwrap::{Options, WordSeparator, WordSplitter};
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::error::{Remedy, printable};
 use thalweg::files::write_atomically;
 use thalweg::recipe::{Objective, SECTIONS, Setting, presets};
-use thalweg::{Config, Error, Result};
+use thalweg::{Error, Recipe, Result};
 
 /// Options of every command.
 #[derive(clap::Args)]
@@ -62,7 +62,7 @@ pub(crate) fn shows_progress() -> bool {
     VERBOSITY.get().is_none_or(|(_, progress)| *progress)
 }
 
-/// What [`say`] does.
+/// What [`print_line`] does.
 pub(super) fn print(text: String) {
     if lines() == Lines::Last {
         *LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(text);
@@ -74,7 +74,7 @@ pub(super) fn print(text: String) {
 /// Prints what a reader may like to know next; not with `--quiet`.
 pub(crate) fn hint(text: impl std::fmt::Display) {
     if lines() != Lines::Last {
-        say(text);
+        print_line(text);
     }
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn help_width() -> usize {
 }
 
 /// All settings by section, each with its value in `config`, the values that it can have, and what it is.
-pub(crate) fn settings_help(config: &Config, width: usize) -> String {
+pub fn settings_help(config: &Recipe, width: usize) -> String {
     let width = width.min(100);
     let settings = config.settings();
     let longest =
@@ -236,18 +236,22 @@ pub(crate) fn settings_help(config: &Config, width: usize) -> String {
 }
 
 /// The first lines of a run: what is trained on what, and what is not as in the preset.
-pub(crate) fn say_recipe(config: &Config, recipe: &Path) {
+pub fn print_recipe(config: &Recipe, recipe: &Path) {
     if is_verbose() {
-        say(format_args!("{}\n", config.to_toml().trim_end()));
+        print_line(format_args!("{}\n", config.to_toml().trim_end()));
     }
     let changes = changes(config);
     let changes = if changes.is_empty() { "none".to_owned() } else { changes.join(", ") };
-    say(format_args!("Preset `{}`, changes: {changes}. All settings: {}", config.preset, recipe.display()));
+    print_line(format_args!(
+        "Preset `{}`, changes: {changes}. All settings: {}",
+        config.preset,
+        recipe.display()
+    ));
 }
 
 /// What differs from the preset, as `key=value`.
-fn changes(config: &Config) -> Vec<String> {
-    let preset = Config::preset(&config.preset).unwrap_or_default();
+fn changes(config: &Recipe) -> Vec<String> {
+    let preset = Recipe::preset(&config.preset).unwrap_or_default();
     let own = config.settings().into_iter().zip(preset.settings());
     let mut changes: Vec<_> = own
         .filter(|(now, was)| now.value != was.value)
@@ -260,7 +264,7 @@ fn changes(config: &Config) -> Vec<String> {
 }
 
 /// What examples of a shape are called.
-pub(crate) fn kind(shape: ImageShape) -> &'static str {
+pub fn kind(shape: Shape) -> &'static str {
     match shape {
         shape if shape.is_sequence() => "sequences",
         shape if shape.is_points() => "points",
@@ -272,7 +276,7 @@ pub(crate) fn kind(shape: ImageShape) -> &'static str {
 ///
 /// # Errors
 /// Those of [`write_atomically`].
-pub(crate) fn write_recipe(path: &Path, config: &Config, data: &str, device: &str) -> Result<()> {
+pub fn write_recipe(path: &Path, config: &Recipe, data: &str, device: &str) -> Result<()> {
     let line = |text: &str| text.replace(['\n', '\r'], " ");
     let text = format!(
         "# All settings of this run, by thalweg {}; `thalweg train --config FILE` repeats it on the same data and device.\n\
@@ -310,7 +314,7 @@ mod tests {
 
     #[test]
     fn changes_are_those_from_the_preset() {
-        let mut config = Config::preset("conv-pool").unwrap();
+        let mut config = Recipe::preset("conv-pool").unwrap();
         assert!(changes(&config).is_empty());
         config.set("chain.steps=7").unwrap();
         config.set("adam.learning_rate=1e-5").unwrap();

@@ -4,19 +4,19 @@ use super::folder::{FIRST_CHECKPOINT, RECIPE, RunFolder, check_free};
 use super::options::ChainDeviceOptions;
 use super::paths::{OutputFolder, check_data};
 use super::progress::Progress;
-use super::train_data::{check_fits, data_of, default_data, place_of, preset_of, say_scaling};
-use super::{say, say_notes, screen, shell, signals};
+use super::train_data::{check_fits, data_of, default_data, place_of, preset_of, print_scaling};
+use super::{print_line, print_notes, screen, shell, signals};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::data::reading::Reading;
-use thalweg::data::{ImageShape, Opened};
+use thalweg::data::{Opened, Shape};
 use thalweg::kernels::dynamics::Form;
 use thalweg::picture::{plane, run as pictures};
 use thalweg::recipe::Settings;
 use thalweg::train::Rollback;
 use thalweg::train::run::{CHECKPOINT, End, Event, Observer, Run, Stop};
-use thalweg::{Config, Dataset, Device, Error, Model, Result, Trainer};
+use thalweg::{Dataset, Device, Error, Model, Recipe, Result, Trainer};
 
 /// Options of `thalweg train`.
 #[derive(clap::Args)]
@@ -83,7 +83,7 @@ const EXIT_CODES: &str = "Exit codes: 0, all steps are done; 2, an error, which 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.set.iter().any(|s| s == "help") {
         let (config, _) = configure(&arguments, shape_of_data(&arguments)?)?;
-        say(screen::settings_help(&config, screen::width()));
+        print_line(screen::settings_help(&config, screen::width()));
         return Ok(ExitCode::SUCCESS);
     }
     let out: &Path = &arguments.out;
@@ -138,12 +138,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let run = Run::open(trainer, &dataset, out, arguments.resume).await?;
     let trainer = run.trainer();
     if let Some(note) = note {
-        say(note);
+        print_line(note);
     }
     let recipe = folder.join(RECIPE);
     screen::write_recipe(&recipe, trainer.config(), &place_of(&data), &device.to_string())?;
-    screen::say_recipe(trainer.config(), &recipe);
-    say(format_args!(
+    screen::print_recipe(trainer.config(), &recipe);
+    print_line(format_args!(
         "{} parameters, {} {} ({} held out) from {}, on {device}",
         trainer.network().n_parameters,
         dataset.train.count(),
@@ -153,34 +153,36 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     ));
     let (found, input) = (dataset.train.shape(), trainer.network().input);
     if found != input {
-        say(format_args!("Images of {found} (channels x height x width) are padded with black to {input}."));
+        print_line(format_args!(
+            "Images of {found} (channels x height x width) are padded with black to {input}."
+        ));
     }
     if let (Device::Gpu(..), true) =
         (trainer.device(), run.has_chains() && trainer.config().chain.form != Form::Mala)
     {
-        say(format_args!("Chains run {}.", trainer.device().explain_chain(trainer.network())));
+        print_line(format_args!("Chains run {}.", trainer.device().explain_chain(trainer.network())));
     }
     if let Some(warning) = trainer.warning() {
         screen::warn(format_args!("{warning}."));
     }
-    say_notes(&dataset.name, &notes);
-    say_scaling(&dataset, &columns, trainer.network().standard.as_ref());
-    say_few_steps(trainer, dataset.train.count());
+    print_notes(&dataset.name, &notes);
+    print_scaling(&dataset, &columns, trainer.network().standard.as_ref());
+    print_few_steps(trainer, dataset.train.count());
     let left = trainer.total_steps().saturating_sub(trainer.step());
     if let Some(other) = ran_on.filter(|name| left > 0 && !name.is_empty() && *name != device.name()) {
-        say(format_args!("It ran on {other} before: here it goes on alike, but not bit for bit."));
+        print_line(format_args!("It ran on {other} before: here it goes on alike, but not bit for bit."));
     }
     if arguments.resume && left > 0 {
-        say(format_args!("Resumed at step {}; {left} steps to go.", trainer.step()));
+        print_line(format_args!("Resumed at step {}; {left} steps to go.", trainer.step()));
     }
     finish(run, &arguments).await
 }
 
 /// Says that a small set makes few steps of the preset's epochs.
-fn say_few_steps(trainer: &Trainer, examples: usize) {
+fn print_few_steps(trainer: &Trainer, examples: usize) {
     let (config, total) = (trainer.config(), trainer.total_steps());
     if config.train.steps == 0 && total < FEW_STEPS && trainer.step() == 0 {
-        say(format_args!(
+        print_line(format_args!(
             "Note: {} epochs of {examples} examples are {total} training steps, which is few; `--steps 2000` trains for \
              longer.",
             config.train.epochs
@@ -198,26 +200,26 @@ async fn begin(trainer: &Trainer, folder: &RunFolder) -> Result<()> {
         other => other,
     })?;
     if let Some(to) = folder.set_aside()? {
-        say(format_args!("Moved the files of the earlier run to {}.", to.display()));
+        print_line(format_args!("Moved the files of the earlier run to {}.", to.display()));
     }
     std::fs::rename(&first, &path).map_err(Error::io("write", &path))
 }
 
 /// The shape of the examples that --data names, where they are to choose the preset.
-fn shape_of_data(arguments: &Arguments) -> Result<Option<ImageShape>> {
+fn shape_of_data(arguments: &Arguments) -> Result<Option<Shape>> {
     let (None, Some(data)) = (&arguments.preset, &arguments.data) else { return Ok(None) };
     Ok(Some(Dataset::open(data)?.train.shape()))
 }
 
 /// The configuration of a new run: preset, then file, then options; and what there is to say about the preset. The data
 /// have this shape, if they are named.
-fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Config, Option<String>)> {
+fn configure(arguments: &Arguments, data: Option<Shape>) -> Result<(Recipe, Option<String>)> {
     let preset = match (&arguments.preset, data) {
         (Some(preset), _) => preset.as_str(),
         (None, Some(shape)) => preset_of(shape),
         (None, None) => "digits",
     };
-    let mut settings = Settings::of(Config::preset(preset)?);
+    let mut settings = Settings::of(Recipe::preset(preset)?);
     if let Some(path) = &arguments.config {
         settings.read(path)?;
     }
@@ -245,7 +247,7 @@ fn configure(arguments: &Arguments, data: Option<ImageShape>) -> Result<(Config,
 }
 
 /// How long the run is, and what is done when it diverges, where an option says so.
-fn override_settings(config: &mut Config, arguments: &Arguments) -> Result<()> {
+fn override_settings(config: &mut Recipe, arguments: &Arguments) -> Result<()> {
     if let Some(epochs) = arguments.epochs {
         (config.train.epochs, config.train.steps) = (epochs, 0);
     }
@@ -317,38 +319,42 @@ async fn finish(mut run: Run, arguments: &Arguments) -> Result<ExitCode> {
     signals::saved(true);
     let trainer = run.trainer();
     let mut progress = Progress::new(trainer.total_steps(), trainer.step(), trainer.steps_per_epoch())
-        .fakes(run.has_chains());
+        .negatives(run.has_chains());
     progress.begin_table(run.n_held_out() > 0);
     let mut watch = Watch { progress };
     let end = run.finish(&mut watch).await;
     watch.progress.finish();
     let end = end.map_err(|error| explain(&run, arguments, error))?;
-    Ok(say_the_end(&run, arguments, &end))
+    Ok(print_end(&run, arguments, &end))
 }
 
 /// Prints the last lines, and returns the exit code.
-fn say_the_end(run: &Run, arguments: &Arguments, end: &End) -> ExitCode {
+fn print_end(run: &Run, arguments: &Arguments, end: &End) -> ExitCode {
     let End { step: done, began, total, seconds, .. } = *end;
     let out = run.folder().display();
     if end.misses_files {
-        say(format_args!(
+        print_line(format_args!(
             "Some files could not be written: see the warnings. `{}` draws the pictures that are missing.",
             resume_command(arguments)
         ));
     }
     if let (true, Some(signal)) = (done < total, signals::first()) {
         let command = resume_command(arguments);
-        say(format_args!("Stopped after step {done} of {total}. Saved; `{command}` goes on."));
+        print_line(format_args!("Stopped after step {done} of {total}. Saved; `{command}` goes on."));
         return ExitCode::from(signals::exit_code(signal));
     }
     if done == began {
         if end.has_drawn {
-            say(format_args!("Drew what was missing of the pictures in {out}."));
+            print_line(format_args!("Drew what was missing of the pictures in {out}."));
         }
-        say(format_args!("All {done} steps are done already; --epochs or --steps makes the run longer."));
+        print_line(format_args!(
+            "All {done} steps are done already; --epochs or --steps makes the run longer."
+        ));
         return ExitCode::SUCCESS;
     }
-    say(format_args!("Done: {done} steps in {seconds:.1} s. Model, metrics and pictures are in {out}."));
+    print_line(format_args!(
+        "Done: {done} steps in {seconds:.1} s. Model, metrics and pictures are in {out}."
+    ));
     let absolute = |name: &str| absolute(&run.folder().join(name));
     let input = run.trainer().network().input;
     let mut command = format!("thalweg sample {}", shell::option("model", absolute(CHECKPOINT)));

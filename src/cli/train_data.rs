@@ -1,14 +1,14 @@
 //! The data of `thalweg train`: which set, which preset suits it, and how its columns are scaled.
 
 use super::given::is_built_in;
-use super::{say, screen};
+use super::{print_line, screen};
 use std::path::Path;
 use thalweg::checkpoint::Header;
 use thalweg::data::reading::short;
 use thalweg::data::standard::{Standard, unscaled};
-use thalweg::data::{Examples, ImageShape, npz};
+use thalweg::data::{Examples, Shape, npz};
 use thalweg::error::printable;
-use thalweg::{Config, Dataset, Error, Result};
+use thalweg::{Dataset, Error, Recipe, Result};
 
 /// Rows and columns from which on an array of three dimensions holds images, if no preset says otherwise.
 const FEWEST_PIXELS: usize = 8;
@@ -38,7 +38,7 @@ pub(super) fn place_of(data: &str) -> String {
 }
 
 /// The name of the data that a recipe learns where none are named.
-pub(super) fn default_data(config: &Config) -> Result<&'static str> {
+pub fn default_data(config: &Recipe) -> Result<&'static str> {
     let input = config.known_network()?.input;
     if input.is_sequence() {
         return Err(Error::Usage(format!(
@@ -52,7 +52,7 @@ pub(super) fn default_data(config: &Config) -> Result<&'static str> {
 
 /// The preset for examples of a shape. An array `[n, 28, 28]` is read as sequences where nothing says that it holds images:
 /// with as many numbers at each moment as a picture has columns, images are meant.
-pub(super) fn preset_of(shape: ImageShape) -> &'static str {
+pub fn preset_of(shape: Shape) -> &'static str {
     if shape.is_sequence() && shape.channels.min(shape.width) >= FEWEST_PIXELS {
         return "digits";
     }
@@ -64,7 +64,7 @@ pub(super) fn preset_of(shape: ImageShape) -> &'static str {
 }
 
 /// Refuses data of a kind that the preset's network can't take.
-pub(super) fn check_fits(config: &Config, dataset: &Dataset) -> Result<()> {
+pub fn check_fits(config: &Recipe, dataset: &Dataset) -> Result<()> {
     let (shape, preset) = (dataset.train.shape(), config.preset.as_str());
     let is_for = match preset {
         _ if config.network.is_some() => return Ok(()),
@@ -87,9 +87,9 @@ pub(super) fn check_fits(config: &Config, dataset: &Dataset) -> Result<()> {
 const NAMED: usize = 6;
 
 /// Says what columns are standardised by, or which ones should be.
-pub(super) fn say_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
+pub fn print_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
     let Examples::Floats(points) = &dataset.train else { return };
-    if !points.shape.is_points() || dataset.toy.is_some() {
+    if !points.shape.is_single_row() || dataset.toy.is_some() {
         return;
     }
     let name = |column: usize| match columns.get(column).filter(|name| !name.is_empty()) {
@@ -109,7 +109,7 @@ pub(super) fn say_scaling(dataset: &Dataset, columns: &[String], standard: Optio
     };
     if let Some(Standard { mean, deviation }) = standard {
         let all = mean.iter().zip(deviation).enumerate().map(|(column, (mean, dev))| (column, *mean, *dev));
-        say(format_args!(
+        print_line(format_args!(
             "Standardised columns: {}. Energies are of the standardised points; samples, pictures and files keep the \
              data's units.",
             list(all.collect())
@@ -121,7 +121,7 @@ pub(super) fn say_scaling(dataset: &Dataset, columns: &[String], standard: Optio
         return;
     }
     let flat = found.iter().any(|(_, _, deviation)| *deviation == 0.0);
-    say(format_args!(
+    print_line(format_args!(
         "Warning: column{} {} far from mean 0 and deviation 1, for which networks and chains are made, so training is likely \
          to fail: {}. Add `--set data.standardize=columns`, which standardises them for the network alone; samples and pictures stay in the data's \
          units.{}",

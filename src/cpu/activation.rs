@@ -84,16 +84,16 @@ fn curves<S: Simd>(activation: Activation, z: S) -> [S; 4] {
 
 /// See [`ActivationJet::reference`].
 #[inline(always)]
-pub(super) fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], a: &mut [f32]) {
-    let (lanes, stream) = (k.lanes as usize, k.features * k.lanes as usize);
+pub fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], a: &mut [f32]) {
+    let (lanes, component) = (k.lanes as usize, k.features * k.lanes as usize);
     let Jet { directions, first_order } = k.jet;
-    for at in (0..stream).step_by(S::LANES) {
+    for at in (0..component).step_by(S::LANES) {
         let bias = S::splat(parameters[k.bias_offset + at / lanes % k.channels]);
         let [value, slope, second, _] = curves(k.activation, S::read(&z[at..]).add(bias));
         value.write(&mut a[at..]);
         let mut squares = S::splat(0.0);
         for d in 0..directions {
-            let here = at + (1 + d) * stream;
+            let here = at + (1 + d) * component;
             let tangent = S::read(&z[here..]);
             slope.multiply(tangent).write(&mut a[here..]);
             if d >= first_order {
@@ -101,7 +101,7 @@ pub(super) fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: 
             }
         }
         if k.jet.has_second() {
-            let last = at + (1 + directions) * stream;
+            let last = at + (1 + directions) * component;
             slope.multiply_add(S::read(&z[last..]), second.multiply(squares)).write(&mut a[last..]);
         }
     }
@@ -128,21 +128,16 @@ pub(super) fn activation_second<S: Simd>(
 
 /// See [`crate::kernels::activation_jet_backward::ActivationJetBackward::reference`].
 #[inline(always)]
-pub(super) fn activation_jet_backward<S: Simd>(
-    k: &ActivationJet,
-    z: &[f32],
-    parameters: &[f32],
-    g: &mut [f32],
-) {
-    let (lanes, stream) = (k.lanes as usize, k.features * k.lanes as usize);
+pub fn activation_jet_backward<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], g: &mut [f32]) {
+    let (lanes, component) = (k.lanes as usize, k.features * k.lanes as usize);
     let Jet { directions, first_order } = k.jet;
-    for at in (0..stream).step_by(S::LANES) {
+    for at in (0..component).step_by(S::LANES) {
         let bias = S::splat(parameters[k.bias_offset + at / lanes % k.channels]);
         let [_, slope, second, third] = curves(k.activation, S::read(&z[at..]).add(bias));
         let mut sum = slope.multiply(S::read(&g[at..]));
         let mut of_second = S::splat(0.0);
         if k.jet.has_second() {
-            let last = at + (1 + directions) * stream;
+            let last = at + (1 + directions) * component;
             of_second = S::read(&g[last..]);
             sum = of_second.multiply(second).multiply_add(S::read(&z[last..]), sum);
             of_second.multiply(slope).write(&mut g[last..]);
@@ -150,7 +145,7 @@ pub(super) fn activation_jet_backward<S: Simd>(
         let bend = of_second.multiply(third);
         let bend_of_second = S::splat(2.0).multiply(of_second.multiply(second));
         for d in 0..directions {
-            let here = at + (1 + d) * stream;
+            let here = at + (1 + d) * component;
             let (tangent, gradient) = (S::read(&z[here..]), S::read(&g[here..]));
             sum = gradient.multiply(second).multiply_add(tangent, sum);
             let mut next = gradient.multiply(slope);

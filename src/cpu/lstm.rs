@@ -2,8 +2,8 @@
 
 #![allow(clippy::needless_range_loop, reason = "see simd.rs")]
 
-use super::pieces::WeightPiece;
 use super::simd::{Rows, Simd, Window, accumulate, correlate};
+use super::weight_gradient_split::WeightSlice;
 use crate::kernels::lstm_backward::LstmBackward;
 use crate::kernels::lstm_forward::LstmForward;
 use crate::kernels::lstm_pack::CPU_TILE as TILE;
@@ -186,9 +186,9 @@ pub(super) fn backward<S: Simd>(
 /// The weight gradient of some rows: of `weight_ih` and `bias_ih` in section 0, of `weight_hh` and `bias_hh` in section
 /// 1. See [`LstmWeightGradient::reference`].
 #[inline(always)]
-pub(super) fn weight_gradient<S: Simd>(k: &LstmWeightGradient, piece: WeightPiece, x: &[f32], trace: &[f32]) {
+pub fn weight_gradient<S: Simd>(k: &LstmWeightGradient, slice: WeightSlice, x: &[f32], trace: &[f32]) {
     let (cell, lanes) = (&k.cell, k.lanes as usize);
-    let WeightPiece { weights, biases, first, section } = piece;
+    let WeightSlice { weights, biases, first, section } = slice;
     weights.fill(0.0);
     biases.fill(0.0);
     let (step_g, n_rows) = (cell.kept() * lanes, biases.len());

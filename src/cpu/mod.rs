@@ -5,24 +5,24 @@
 //! Results do not depend on the number of threads.
 
 mod activation;
-mod bodies;
+mod bf16;
 mod lstm;
 mod memory;
-mod pairs;
-mod pieces;
+mod parallel;
 mod simd;
+mod simd_kernels;
 #[cfg(test)]
 mod testing;
 mod weight_gradient;
-mod whole;
+mod weight_gradient_split;
 mod winograd;
 
 use crate::kernels::{Binding, Kernel};
 use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, Precision, ProgramId};
 use crate::{Error, Result};
+use bf16::Bf16Conv;
 pub use memory::room;
-use pairs::Pairs;
-use pieces::{Piece, WeightPiece};
+use weight_gradient_split::{SliceTask, WeightSlice};
 use winograd::Winograd;
 
 use rayon::prelude::*;
@@ -144,28 +144,28 @@ macro_rules! by_isa {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($argument: $type),*) {
-                bodies::$body::<simd::Wide<simd::Eight<false>, 2>>($($argument),*);
+                simd_kernels::$body::<simd::Wide<simd::Eight<false>, 2>>($($argument),*);
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn half_avx2($($argument: $type),*) {
-                bodies::$body::<simd::Eight<false>>($($argument),*);
+                simd_kernels::$body::<simd::Eight<false>>($($argument),*);
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
             fn avx512($($argument: $type),*) {
-                bodies::$body::<simd::Sixteen<false>>($($argument),*);
+                simd_kernels::$body::<simd::Sixteen<false>>($($argument),*);
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
             fn half_avx512($($argument: $type),*) {
-                bodies::$body::<simd::Eight<true>>($($argument),*);
+                simd_kernels::$body::<simd::Eight<true>>($($argument),*);
             }
             match isa {
                 Isa::Reference => $reference,
-                Isa::Plain if lanes.is_multiple_of(16) => bodies::$body::<simd::Base<4>>($($argument),*),
-                Isa::Plain => bodies::$body::<simd::Base<2>>($($argument),*),
-                // SAFETY: this processor has AVX2 and FMA: `Machine::new` and `peak_gflops`, from which all calls come, go on only
+                Isa::Plain if lanes.is_multiple_of(16) => simd_kernels::$body::<simd::Base<4>>($($argument),*),
+                Isa::Plain => simd_kernels::$body::<simd::Base<2>>($($argument),*),
+                // SAFETY: this processor has AVX2 and FMA: `Executor::new` and `peak_gflops`, from which all calls come, go on only
                 // with an `isa` that `Isa::is_available`.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 if lanes.is_multiple_of(16) => unsafe { avx2($($argument),*) },
@@ -198,8 +198,8 @@ by_isa!(
     kernel.run_part(first, bindings)
 );
 by_isa!(
-    weight_piece(kernel: &Kernel, piece: WeightPiece, input: &[f32], g: &[f32]),
-    weight_piece,
+    weight_slice(kernel: &Kernel, slice: WeightSlice, input: &[f32], g: &[f32]),
+    weight_slice,
     panic!("the reference runs whole kernels")
 );
 
@@ -210,7 +210,7 @@ by_isa!(
 );
 
 /// Defines a function that enters `$body` with [`Isa::Bf16`].
-macro_rules! by_pairs {
+macro_rules! with_bf16 {
     ($name:ident ( $($argument:ident : $type:ty),* ), $body:path) => {
         #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "it has no pairs"))]
         fn $name($($argument: $type),*) {
@@ -220,8 +220,8 @@ macro_rules! by_pairs {
                 fn bf16($($argument: $type),*) {
                     $body($($argument),*);
                 }
-                // SAFETY: this processor has AVX512-BF16 and -BW, and what they need: a `Machine` has pairs only with `Isa::Bf16`,
-                // and `Machine::new`, `peak_gflops` and `bf16_rate` go on only if that is available.
+                // SAFETY: this processor has AVX512-BF16 and -BW, and what they need: an `Executor` has pairs only with `Isa::Bf16`,
+                // and `Executor::new`, `peak_gflops` and `bf16_rate` go on only if that is available.
                 unsafe { bf16($($argument),*) }
             }
             #[cfg(not(target_arch = "x86_64"))]
@@ -230,11 +230,11 @@ macro_rules! by_pairs {
     };
 }
 
-by_pairs!(
-    run_pairs(pairs: &Pairs, weights: &[f32], kernel: &Kernel, bindings: &mut [Binding]),
-    Pairs::run_block::<simd::Sixteen<true>>
+with_bf16!(
+    run_bf16(pairs: &Bf16Conv, weights: &[f32], kernel: &Kernel, bindings: &mut [Binding]),
+    Bf16Conv::run_block::<simd::Sixteen<true>>
 );
-by_pairs!(multiply_pairs(turns: usize, result: &mut f32), bodies::multiply_adds::<simd::Sixteen<true>>);
+with_bf16!(multiply_bf16(turns: usize, result: &mut f32), simd_kernels::multiply_adds::<simd::Sixteen<true>>);
 
 /// GFLOP/s (2 a multiply-add) that all threads reach together with `isa` on registers alone: what the bodies could reach at
 /// best. In single precision, but for [`Isa::Bf16`]. Takes about `seconds`.
@@ -252,14 +252,14 @@ pub fn peak_gflops(isa: Isa, seconds: f64) -> f64 {
         rayon::broadcast(|_| {
             let mut result = 0.0;
             match isa {
-                Isa::Bf16 => multiply_pairs(turns, &mut result),
+                Isa::Bf16 => multiply_bf16(turns, &mut result),
                 isa => multiply_adds(isa, WIDEST, turns, &mut result),
             }
             std::hint::black_box(result);
         });
         let took = start.elapsed().as_secs_f64();
         if took >= seconds {
-            return 2.0 * (products * bodies::CHAINS) as f64 * turns as f64 * n_threads / took * 1e-9;
+            return 2.0 * (products * simd_kernels::CHAINS) as f64 * turns as f64 * n_threads / took * 1e-9;
         }
         turns = ((turns as f64 * (1.2 * seconds / took.max(1e-9)).clamp(2.0, 100.0)) as usize).max(turns + 1);
     }
@@ -278,7 +278,7 @@ pub fn bf16_rate() -> Option<f64> {
         let start = std::time::Instant::now();
         let mut result = 0.0;
         match pairs {
-            true => multiply_pairs(TURNS, &mut result),
+            true => multiply_bf16(TURNS, &mut result),
             false => multiply_adds(Isa::Avx512, WIDEST, TURNS, &mut result),
         }
         std::hint::black_box(result);
@@ -312,48 +312,48 @@ thread_local! {
 
 /// A plan with its buffers, ready to run.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Executor {
     plan: Arc<Plan>,
     isa: Isa,
     buffers: Vec<Vec<Line>>,
-    /// For each precision ([`form`]) and each buffer of packed weights, the form that launches take them in if it is another.
+    /// For each precision ([`precision_index`]) and each buffer of packed weights, the form that launches take them in if it is another.
     transformed: [Vec<Option<Transformed>>; 2],
 }
 
 /// Packed weights in another form.
 #[derive(Debug)]
 struct Transformed {
-    form: Form,
+    form: WeightForm,
     weights: Vec<f32>,
     /// Whether the packed weights have been written since.
     stale: bool,
 }
 
 #[derive(Debug)]
-enum Form {
+enum WeightForm {
     /// At the points of [`Winograd`].
-    Points(Winograd),
-    /// In [`Pairs`].
-    Pairs(Pairs),
+    Winograd(Winograd),
+    /// In [`Bf16Conv`].
+    Bf16(Bf16Conv),
 }
 
 impl Transformed {
     /// Of a launch's weights, where multiplying at points is faster.
-    fn points(launch: &Launch) -> Option<Self> {
+    fn winograd(launch: &Launch) -> Option<Self> {
         let winograd = match &launch.kernel {
             Kernel::ConvForward(k) => Winograd::forward(k)?,
             Kernel::ConvInputGradient(k) => Winograd::input_gradient(k)?,
             _ => return None,
         };
-        winograd.pays().then(|| Self::new(Form::Points(winograd)))
+        winograd.pays().then(|| Self::new(WeightForm::Winograd(winograd)))
     }
 
     /// Of a launch's weights, in a chain of bfloat16.
-    fn pairs(launch: &Launch) -> Option<Self> {
-        Pairs::new(&launch.kernel).map(|pairs| Self::new(Form::Pairs(pairs)))
+    fn bf16(launch: &Launch) -> Option<Self> {
+        Bf16Conv::new(&launch.kernel).map(|pairs| Self::new(WeightForm::Bf16(pairs)))
     }
 
-    fn new(form: Form) -> Self {
+    fn new(form: WeightForm) -> Self {
         Self { form, weights: Vec::new(), stale: true }
     }
 
@@ -361,8 +361,8 @@ impl Transformed {
     fn update(&mut self, packed: &[f32]) {
         if std::mem::replace(&mut self.stale, false) {
             match &self.form {
-                Form::Points(winograd) => winograd.transform_weights(packed, &mut self.weights),
-                Form::Pairs(pairs) => pairs.pair_weights(packed, &mut self.weights),
+                WeightForm::Winograd(winograd) => winograd.transform_weights(packed, &mut self.weights),
+                WeightForm::Bf16(pairs) => pairs.pair_weights(packed, &mut self.weights),
             }
         }
     }
@@ -370,13 +370,15 @@ impl Transformed {
     /// Runs one block of a launch with it.
     fn run_block(&self, isa: Isa, lanes: u32, kernel: &Kernel, bindings: &mut [Binding]) {
         match &self.form {
-            Form::Points(winograd) => run_winograd(isa, lanes, winograd, &self.weights, kernel, bindings),
-            Form::Pairs(pairs) => run_pairs(pairs, &self.weights, kernel, bindings),
+            WeightForm::Winograd(winograd) => {
+                run_winograd(isa, lanes, winograd, &self.weights, kernel, bindings)
+            }
+            WeightForm::Bf16(pairs) => run_bf16(pairs, &self.weights, kernel, bindings),
         }
     }
 }
 
-impl Machine {
+impl Executor {
     /// Makes the buffers, all zero.
     ///
     /// # Errors
@@ -402,10 +404,10 @@ impl Machine {
         let mut is_known = [0; 2].map(|_| vec![isa == Isa::Reference; plan.buffers.len()]);
         for launch in plan.launches() {
             if let Some(BufferId(weights)) = packed_weights(launch) {
-                let form = form(isa, launch);
+                let form = precision_index(isa, launch);
                 if !std::mem::replace(&mut is_known[form][weights], true) {
-                    let pairs = if form == 1 { Transformed::pairs(launch) } else { None };
-                    transformed[form][weights] = pairs.or_else(|| Transformed::points(launch));
+                    let pairs = if form == 1 { Transformed::bf16(launch) } else { None };
+                    transformed[form][weights] = pairs.or_else(|| Transformed::winograd(launch));
                 }
             }
         }
@@ -439,9 +441,9 @@ impl Machine {
                 let n = if launch.kernel.is_per_block() {
                     launches.iter().take_while(|l| l.kernel.is_per_block()).count()
                 } else if self.takes_pieces(&launch.kernel) {
-                    pieces::n_independent(launches)
+                    weight_gradient_split::n_independent(launches)
                 } else {
-                    whole::n_independent(launches)
+                    parallel::n_independent(launches)
                 };
                 self.run_launches(&launches[..n]);
                 launches = &launches[n..];
@@ -470,7 +472,7 @@ impl Machine {
     /// Whether launch number `launch` of a program is a layer by bfloat16: see [`Isa::Bf16`].
     pub fn is_bf16(&self, program: ProgramId, launch: usize) -> bool {
         let launch = &self.plan.programs[program.0][launch];
-        form(self.isa, launch) == 1 && Transformed::pairs(launch).is_some()
+        precision_index(self.isa, launch) == 1 && Transformed::bf16(launch).is_some()
     }
 
     /// Runs launches that are all per block, or independent.
@@ -498,7 +500,7 @@ impl Machine {
     fn transform_weights(&mut self, launches: &[Launch]) {
         for launch in launches {
             if let Some(weights) = packed_weights(launch)
-                && let Some(transformed) = &mut self.transformed[form(self.isa, launch)][weights.0]
+                && let Some(transformed) = &mut self.transformed[precision_index(self.isa, launch)][weights.0]
             {
                 transformed.update(bytemuck::cast_slice(&self.buffers[weights.0]));
             }
@@ -507,7 +509,7 @@ impl Machine {
 
     /// Whether a kernel's work is cut into pieces.
     fn takes_pieces(&self, kernel: &Kernel) -> bool {
-        self.isa != Isa::Reference && pieces::is_weight_gradient(kernel)
+        self.isa != Isa::Reference && weight_gradient_split::is_weight_gradient(kernel)
     }
 
     /// Runs per-block launches, all of them for one block before the next.
@@ -552,8 +554,8 @@ impl Machine {
             &mut words[..plan.len_of(BufferId(i))]
         };
         let mut bindings =
-            whole::bind(launches, self.buffers.iter_mut().map(Vec::as_mut_slice).enumerate().map(words));
-        whole::run(self.isa, launches, &mut bindings);
+            parallel::bind(launches, self.buffers.iter_mut().map(Vec::as_mut_slice).enumerate().map(words));
+        parallel::run(self.isa, launches, &mut bindings);
     }
 
     /// Runs weight gradients that are independent.
@@ -562,14 +564,17 @@ impl Machine {
         let buffers = self.buffers.iter_mut().enumerate();
         let buffers =
             buffers.map(|(i, lines)| &mut bytemuck::cast_slice_mut(lines)[..plan.len_of(BufferId(i))]);
-        let run = |Piece { kernel, part, input, g }| weight_piece(isa, lanes, kernel, part, input, g);
+        let run = |SliceTask { kernel, part, input, g }| weight_slice(isa, lanes, kernel, part, input, g);
         // One after the other to whichever thread is free, the longest first.
-        pieces::cut(launches, buffers.collect(), lanes as usize).into_iter().par_bridge().for_each(run);
+        weight_gradient_split::cut(launches, buffers.collect(), lanes as usize)
+            .into_iter()
+            .par_bridge()
+            .for_each(run);
     }
 }
 
 /// Which of a machine's forms of packed weights a launch takes: 0 for single precision, 1 for bfloat16.
-fn form(isa: Isa, launch: &Launch) -> usize {
+fn precision_index(isa: Isa, launch: &Launch) -> usize {
     (isa == Isa::Bf16 && launch.precision == Precision::Bf16).into()
 }
 
@@ -578,13 +583,13 @@ fn packed_weights(launch: &Launch) -> Option<BufferId> {
     launch.kernel.packed_weights().map(|binding| launch.bindings[binding])
 }
 
-/// One stream's part of a block; the whole of a buffer that is shared.
-fn stream_of<'b>(binding: &'b mut Binding, stream: usize, streams: usize) -> Binding<'b> {
+/// One component's part of a block; the whole of a buffer that is shared.
+fn component_of<'b>(binding: &'b mut Binding, component: usize, jet_components: usize) -> Binding<'b> {
     match binding {
         Binding::Read(words) => Binding::Read(words),
         Binding::Write(words) => {
-            let len = words.len() / streams;
-            Binding::Write(&mut words[stream * len..][..len])
+            let len = words.len() / jet_components;
+            Binding::Write(&mut words[component * len..][..len])
         }
     }
 }
@@ -608,17 +613,17 @@ fn run_one_block<'a>(
             });
         }
         let index = number - launch.blocks.start;
-        let transformed =
-            packed_weights(launch).and_then(|weights| transformed[form(isa, launch)][weights.0].as_ref());
+        let transformed = packed_weights(launch)
+            .and_then(|weights| transformed[precision_index(isa, launch)][weights.0].as_ref());
         let run = |bindings: &mut [Binding]| match transformed {
             Some(transformed) => transformed.run_block(isa, plan.lanes, &launch.kernel, bindings),
             None => run_block(isa, plan.lanes, &launch.kernel, index, bindings),
         };
-        if launch.streams == 1 {
+        if launch.jet_components == 1 {
             run(&mut bindings);
         } else {
-            for stream in 0..launch.streams as usize {
-                let part = |binding| stream_of(binding, stream, launch.streams as usize);
+            for component in 0..launch.jet_components as usize {
+                let part = |binding| component_of(binding, component, launch.jet_components as usize);
                 let mut parts: Vec<Binding> = bindings.iter_mut().map(part).collect();
                 run(&mut parts);
             }

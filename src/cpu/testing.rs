@@ -1,17 +1,17 @@
 //! What tests of layers by other means than taps share.
 
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::kernels::pack_weights::Packing;
 use crate::network::{ConvShape, Padding};
 use rand::{RngExt, rngs::StdRng};
 
 /// `[in channels, height, width], out channels, [kernel], [stride], [padding before], [padding after]`
-pub(super) type Shape = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
+pub type ConvDims = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
 
-pub(super) fn shape((input, out_channels, kernel, stride, before, after): Shape) -> ConvShape {
+pub fn shape((input, out_channels, kernel, stride, before, after): ConvDims) -> ConvShape {
     let [channels, height, width] = input;
     let padding = Padding { top: before[0], bottom: after[0], left: before[1], right: after[1] };
-    ConvShape::new(ImageShape { channels, height, width }, out_channels, kernel, stride, padding)
+    ConvShape::new(Shape { channels, height, width }, out_channels, kernel, stride, padding)
 }
 
 pub(super) fn uniform(rng: &mut StdRng, len: usize) -> Vec<f32> {

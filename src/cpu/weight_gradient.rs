@@ -2,8 +2,8 @@
 
 #![allow(clippy::needless_range_loop, reason = "see simd.rs")]
 
-use super::pieces::WeightPiece;
 use super::simd::{Simd, Window, correlate, outer_products, prefetch};
+use super::weight_gradient_split::WeightSlice;
 use crate::kernels::conv_weight_gradient::ConvWeightGradient;
 use crate::kernels::dense_weight_gradient::DenseWeightGradient;
 use crate::network::ConvShape;
@@ -21,19 +21,14 @@ const AHEAD: usize = 4;
 
 /// See [`ConvWeightGradient::reference`].
 #[inline(always)]
-pub(super) fn conv_weight_gradient<S: Simd>(
-    k: &ConvWeightGradient,
-    piece: WeightPiece,
-    input: &[f32],
-    g: &[f32],
-) {
+pub fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, slice: WeightSlice, input: &[f32], g: &[f32]) {
     // By constants, so that tiles of other registers are not compiled at all.
     if const { <S::Narrow as Simd>::SUMS == 16 } {
-        conv_weight_tiles::<S, 4, 4>(k, piece, input, g);
+        conv_weight_tiles::<S, 4, 4>(k, slice, input, g);
     } else if const { S::Narrow::LANES == 4 } {
-        conv_weight_tiles::<S, 4, 2>(k, piece, input, g); // products take a register, too
+        conv_weight_tiles::<S, 4, 2>(k, slice, input, g); // products take a register, too
     } else {
-        conv_weight_tiles::<S, 4, 3>(k, piece, input, g);
+        conv_weight_tiles::<S, 4, 3>(k, slice, input, g);
     }
 }
 
@@ -43,12 +38,12 @@ pub(super) fn conv_weight_gradient<S: Simd>(
 #[inline(always)]
 fn conv_weight_tiles<S: Simd, const T: usize, const Q: usize>(
     k: &ConvWeightGradient,
-    piece: WeightPiece,
+    slice: WeightSlice,
     input: &[f32],
     g: &[f32],
 ) {
     let (s, lanes) = (&k.shape, k.lanes as usize);
-    let WeightPiece { weights, biases, first, .. } = piece;
+    let WeightSlice { weights, biases, first, .. } = slice;
     biases.fill(0.0);
     let n_units = g.len() / (s.out_len() * S::LANES);
     let phases = Phases::new(s, Q.min(s.in_channels));
@@ -69,8 +64,8 @@ fn conv_weight_tiles<S: Simd, const T: usize, const Q: usize>(
     let mut xs = vec![0.0; abreast * at_once * x_len]; // padding stays zero
     for start in (0..n_units).step_by(at_once) {
         let units = Units { lanes, first: start, count: at_once.min(n_units - start) };
-        let (pixels, streams) = (s.out_height * s.out_width, k.streams as usize);
-        units.gather_g::<S, T>(&mut gs, g, (pixels, s.out_channels), (first, biases), streams);
+        let (pixels, jet_components) = (s.out_height * s.out_width, k.jet_components as usize);
+        units.gather_g::<S, T>(&mut gs, g, (pixels, s.out_channels), (first, biases), jet_components);
         for (group, sums) in sums.chunks_exact_mut(group_len).enumerate() {
             let first = group * phases.channels;
             if group % abreast == 0 {
@@ -160,7 +155,7 @@ impl Units {
     }
 
     /// Puts the output channels from `first` on, as many as `biases`, side by side, a register of the machine each:
-    /// `[tile][unit][pixel][register][T]`. Adds up every block's first stream for their biases; without streams there are
+    /// `[tile][unit][pixel][register][T]`. Adds up every block's first component for their biases; without jet_components there are
     /// none.
     #[inline(always)]
     fn gather_g<S: Simd, const T: usize>(
@@ -169,7 +164,7 @@ impl Units {
         g: &[f32],
         (pixels, channels): (usize, usize),
         (first, biases): (usize, &mut [f32]),
-        streams: usize,
+        jet_components: usize,
     ) {
         let tile_len = to.len() / biases.len().div_ceil(T);
         for (tile, (to, biases)) in to.chunks_exact_mut(tile_len).zip(biases.chunks_mut(T)).enumerate() {
@@ -186,7 +181,9 @@ impl Units {
                         [sums[c]] = copy_pixels::<S, 1>(to, from, steps, self.lanes, T);
                     }
                 }
-                if streams > 0 && ((self.first + i) * S::LANES / self.lanes).is_multiple_of(streams) {
+                if jet_components > 0
+                    && ((self.first + i) * S::LANES / self.lanes).is_multiple_of(jet_components)
+                {
                     for c in 0..biases.len() {
                         biases[c] += sums[c].sum();
                     }
@@ -373,15 +370,10 @@ const UNITS: usize = 16;
 
 /// See [`DenseWeightGradient::reference`].
 #[inline(always)]
-pub(super) fn dense_weight_gradient<S: Simd>(
-    k: &DenseWeightGradient,
-    piece: WeightPiece,
-    input: &[f32],
-    g: &[f32],
-) {
-    let parts = piece.weights.chunks_mut(UNITS * k.shape.in_len()).zip(piece.biases.chunks_mut(UNITS));
+pub fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, slice: WeightSlice, input: &[f32], g: &[f32]) {
+    let parts = slice.weights.chunks_mut(UNITS * k.shape.in_len()).zip(slice.biases.chunks_mut(UNITS));
     for (i, (weights, biases)) in parts.enumerate() {
-        let first = piece.first + i * UNITS;
+        let first = slice.first + i * UNITS;
         if const { S::SUMS == 16 && S::LANES == 16 } {
             dense_weight_tiles::<S, 8, 1>(k, (first, weights, biases), input, g);
         } else if const { S::SUMS == 16 && S::LANES == 8 } {
@@ -419,8 +411,8 @@ fn dense_weight_tiles<S: Simd, const Q: usize, const P: usize>(
         }
     }
     biases.fill(0.0);
-    for (stream, g) in blocks().enumerate() {
-        if k.streams > 0 && stream.is_multiple_of(k.streams as usize) {
+    for (component, g) in blocks().enumerate() {
+        if k.jet_components > 0 && component.is_multiple_of(k.jet_components as usize) {
             for (bias, g) in biases.iter_mut().zip(g.chunks_exact(lanes)) {
                 let mut sum = S::splat(0.0);
                 for lane in (0..lanes).step_by(S::LANES) {

@@ -16,8 +16,8 @@
 #![allow(clippy::needless_range_loop, reason = "see simd.rs")]
 
 use super::activation::activate;
-use super::bodies::times_slope;
 use super::simd::{Simd, Sources, Targets, TileMut, sum_products};
+use super::simd_kernels::times_slope;
 use super::{Line, SCRATCH};
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
@@ -45,15 +45,15 @@ pub(super) struct Winograd {
     parts: Vec<Part>,
     /// The weights' order before they are transformed.
     packing: Packing,
-    from: Image,
-    to: Image,
+    from: Extent,
+    to: Extent,
     weights_len: usize,
     /// Products that the taps would take.
     by_taps: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Image {
+struct Extent {
     channels: usize,
     height: usize,
     width: usize,
@@ -170,8 +170,8 @@ impl Winograd {
     }
 
     fn new(mut parts: Vec<Part>, s: &ConvShape, packing: Packing) -> Option<Self> {
-        let x = Image { channels: s.in_channels, height: s.in_height, width: s.in_width };
-        let z = Image { channels: s.out_channels, height: s.out_height, width: s.out_width };
+        let x = Extent { channels: s.in_channels, height: s.in_height, width: s.in_width };
+        let z = Extent { channels: s.out_channels, height: s.out_height, width: s.out_width };
         let (from, to) = if packing.backward { (z, x) } else { (x, z) };
         let few = parts.iter().flat_map(|part| &part.classes).any(|class| class.points.contains(&2));
         if few || ![2, 4, 8].contains(&packing.tile) {
@@ -435,7 +435,7 @@ fn convolve<S: Simd>(
 #[inline(always)]
 fn transform_input<S: Simd>(group: Group, input: &[f32], v: &mut [f32]) {
     let Group { winograd, part, class, tiles, lanes } = group;
-    let Image { channels, height, width } = winograd.from;
+    let Extent { channels, height, width } = winograd.from;
     let pixel = channels * lanes;
     let zeros = vec![0.0; pixel]; // of pixels outside
     for (t, tile) in tiles.iter().enumerate() {
@@ -575,7 +575,7 @@ fn transform_sums<S: Simd, const NY: usize, const NX: usize>(group: Group, sums:
 #[inline(always)]
 fn finish_sums<S: Simd>(group: Group, first: usize, sums: &[f32], finish: &mut Finish) {
     let Group { winograd, part, class, tiles, lanes } = group;
-    let (Image { channels, width, .. }, tile_channels) = (winograd.to, winograd.packing.tile);
+    let (Extent { channels, width, .. }, tile_channels) = (winograd.to, winograd.packing.tile);
     let step = tile_channels * lanes; // of a position
     for (i, sums) in sums.chunks_exact(class.n_points() * step).enumerate() {
         let (row, tile) = (first + i / tiles.len(), tiles[i % tiles.len()]);
@@ -609,12 +609,12 @@ fn finish_sums<S: Simd>(group: Group, first: usize, sums: &[f32], finish: &mut F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::testing::{Shape, assert_near, double, packed, shape, uniform};
+    use crate::cpu::testing::{ConvDims, assert_near, double, packed, shape, uniform};
     use crate::cpu::{Isa, run_winograd};
     use crate::kernels::pack_weights::Tile;
     use rand::{SeedableRng, rngs::StdRng};
 
-    const SHAPES: [Shape; 8] = [
+    const SHAPES: [ConvDims; 8] = [
         ([3, 14, 14], 8, [4, 4], [2, 2], [1, 1], [1, 1]), // `digits`
         ([8, 7, 7], 12, [4, 4], [2, 2], [1, 1], [1, 1]),
         ([8, 9, 10], 4, [3, 3], [1, 1], [1, 1], [1, 1]), // `conv-pool`

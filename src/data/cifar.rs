@@ -4,12 +4,12 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{ByteImages, ImageShape, MAX_BYTES};
+use super::{ByteImages, MAX_BYTES, Shape};
 use crate::source::Source;
 use crate::{Error, Result};
 
 /// The shape of its images.
-pub const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+pub const SHAPE: Shape = Shape { channels: 3, height: 32, width: 32 };
 /// Bytes of an image.
 const IMAGE: usize = 3072;
 /// How many of each label there are: of CIFAR-10, of CIFAR-100.

@@ -28,7 +28,7 @@ pub(super) struct Sets {
 /// [`Error::Io`] if something can't be read; [`Error::File`] for a folder without training images, a bad file, or sets of
 /// different shapes.
 pub(super) fn open(path: &Path, reading: &Reading) -> Result<Sets> {
-    let (train, held_out, labels, notes) = match look(path)? {
+    let (train, held_out, labels, notes) = match inspect(path)? {
         Folder::Idx([Some(train), test]) => {
             let (images, note) = idx::read_examples(&train, reading)?;
             let held_out = test.map(|path| Ok((idx::read_examples(&path, reading)?.0, path))).transpose()?;
@@ -77,7 +77,7 @@ pub(super) fn open(path: &Path, reading: &Reading) -> Result<Sets> {
 /// # Errors
 /// As [`open`], but for missing training images.
 pub(super) fn read(path: &Path, reading: &Reading) -> Result<(Examples, Vec<String>)> {
-    Ok(match look(path)? {
+    Ok(match inspect(path)? {
         Folder::Idx([train, test]) => match test.or(train) {
             Some(file) => idx::read_examples(file, reading)
                 .map(|(images, note)| (images, note.into_iter().collect()))?,
@@ -101,7 +101,7 @@ pub(super) fn read(path: &Path, reading: &Reading) -> Result<(Examples, Vec<Stri
 /// # Errors
 /// Those of [`read`] that come before a file is opened.
 pub(super) fn picture_files(path: &Path) -> Result<Vec<PathBuf>> {
-    Ok(match look(path)? {
+    Ok(match inspect(path)? {
         Folder::Pictures([train, test]) => test.or(train).unwrap_or_default().files,
         Folder::Idx(_) | Folder::Cifar(_) => Vec::new(),
     })
@@ -210,7 +210,7 @@ impl Listing {
 ///
 /// # Errors
 /// A folder that can't be read, or that holds none of these: with what was looked for.
-fn look(path: &Path) -> Result<Folder> {
+fn inspect(path: &Path) -> Result<Folder> {
     let listing = Listing::of(path)?;
     if let Some(found) = in_itself(&listing)? {
         return Ok(found);

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::path::Path;
 
 use super::reading::Reading;
-use super::{ByteImages, Examples, ImageShape, Images, MAX_BYTES};
+use super::{ByteImages, Examples, Images, MAX_BYTES, Shape};
 use crate::source::{Content, Known, Source};
 use crate::{Error, Result};
 
@@ -45,7 +45,7 @@ pub fn read_examples(path: impl AsRef<Path>, reading: &Reading) -> Result<(Examp
         Examples::Floats(images) => {
             images.values.chunks_exact_mut(shape.len()).for_each(|one| transpose(one, shape.width))
         }
-        Examples::Fresh(..) => {}
+        Examples::Toy(..) => {}
     }
     Ok((images, Some("EMNIST's files hold their images transposed: they are put upright".to_owned())))
 }
@@ -117,9 +117,9 @@ fn parse(path: &Path, source: &mut Source, reading: &Reading) -> Result<(Example
     let what = "images";
     let header = header(path, source, what, &[3, 4])?;
     let (shape, channels_last) = match header.dims[..] {
-        [_, height, width] => (ImageShape { channels: 1, height, width }, false),
-        [_, height, width, channels @ (1 | 3)] => (ImageShape { channels, height, width }, true),
-        [_, channels @ (1 | 3), height, width] => (ImageShape { channels, height, width }, false),
+        [_, height, width] => (Shape { channels: 1, height, width }, false),
+        [_, height, width, channels @ (1 | 3)] => (Shape { channels, height, width }, true),
+        [_, channels @ (1 | 3), height, width] => (Shape { channels, height, width }, false),
         _ => {
             let problem = format!(
                 "has the dimensions {} at offset 4, and none of them is 1 or 3 colour channels: images are [count, \
@@ -151,13 +151,13 @@ fn parse(path: &Path, source: &mut Source, reading: &Reading) -> Result<(Example
         match &mut examples {
             Examples::Bytes(images) => images.bytes = channels_first(&images.bytes, shape),
             Examples::Floats(images) => images.values = channels_first(&images.values, shape),
-            Examples::Fresh(..) => {}
+            Examples::Toy(..) => {}
         }
     }
     Ok((examples, note))
 }
 
-fn channels_first<T: Copy>(values: &[T], shape: ImageShape) -> Vec<T> {
+fn channels_first<T: Copy>(values: &[T], shape: Shape) -> Vec<T> {
     let images = values.chunks_exact(shape.len());
     images
         .flat_map(|one| (0..shape.channels).flat_map(|c| one.iter().skip(c).step_by(shape.channels)).copied())
@@ -165,12 +165,7 @@ fn channels_first<T: Copy>(values: &[T], shape: ImageShape) -> Vec<T> {
 }
 
 /// Elements that are no unsigned bytes.
-fn converted(
-    path: &Path,
-    shape: ImageShape,
-    header: &Header,
-    bytes: &[u8],
-) -> Result<(Examples, Option<String>)> {
+fn converted(path: &Path, shape: Shape, header: &Header, bytes: &[u8]) -> Result<(Examples, Option<String>)> {
     fn take<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f64) -> Vec<f32> {
         bytes.as_chunks::<N>().0.iter().map(|bytes| convert(*bytes) as f32).collect()
     }

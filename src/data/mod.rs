@@ -36,7 +36,7 @@ const NPY_MAGIC: [u8; 6] = *b"\x93NUMPY";
 
 /// The shape of one image: channels, height, width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct ImageShape {
+pub struct Shape {
     /// Colour channels, 1 or 3, of images; numbers of a point, or of one moment of a sequence.
     pub channels: usize,
     /// Rows.
@@ -45,25 +45,30 @@ pub struct ImageShape {
     pub width: usize,
 }
 
-impl ImageShape {
+impl Shape {
     /// Values in one image: `channels * height * width`.
     pub fn len(&self) -> usize {
         self.channels * self.height * self.width
     }
 
-    /// Whether it is a point or a sequence: one row, of values that are no pixels.
-    pub fn is_points(&self) -> bool {
+    /// Whether it has one row: a point or a sequence, whose values are no pixels.
+    pub fn is_single_row(&self) -> bool {
         self.height == 1
+    }
+
+    /// Whether it is a point: one row of one moment.
+    pub fn is_points(&self) -> bool {
+        self.is_single_row() && self.width == 1
     }
 
     /// Whether it is a sequence of several moments.
     pub fn is_sequence(&self) -> bool {
-        self.is_points() && self.width > 1
+        self.is_single_row() && self.width > 1
     }
 
     /// Whether it is an image that can be shown: grey or in colour.
     pub fn is_image(&self) -> bool {
-        !self.is_points() && matches!(self.channels, 1 | 3)
+        !self.is_single_row() && matches!(self.channels, 1 | 3)
     }
 
     /// True for an image with no values at all.
@@ -72,7 +77,7 @@ impl ImageShape {
     }
 }
 
-impl std::fmt::Display for ImageShape {
+impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}x{}x{}", self.channels, self.height, self.width)
     }
@@ -82,7 +87,7 @@ impl std::fmt::Display for ImageShape {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Images {
     /// Shape of each image.
-    pub shape: ImageShape,
+    pub shape: Shape,
     /// `[count, channels, height, width]`, row-major.
     pub values: Vec<f32>,
 }
@@ -91,7 +96,7 @@ pub struct Images {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByteImages {
     /// Shape of each image.
-    pub shape: ImageShape,
+    pub shape: Shape,
     /// `[count, channels, height, width]`, row-major.
     pub bytes: Vec<u8>,
 }
@@ -104,7 +109,7 @@ pub enum Examples {
     /// Points, sequences, or images, as floats.
     Floats(Images),
     /// Points of a toy set that are drawn anew every training step; so many count as an epoch.
-    Fresh(Toy, usize),
+    Toy(Toy, usize),
 }
 
 impl Examples {
@@ -119,7 +124,7 @@ impl Examples {
                 values.truncate(n.saturating_mul(shape.len()));
                 values.shrink_to_fit();
             }
-            Self::Fresh(_, count) => *count = n.min(*count),
+            Self::Toy(_, count) => *count = n.min(*count),
         }
     }
 
@@ -128,16 +133,16 @@ impl Examples {
         match self {
             Self::Bytes(images) => images.count(),
             Self::Floats(images) => images.count(),
-            Self::Fresh(_, count) => *count,
+            Self::Toy(_, count) => *count,
         }
     }
 
     /// The shape of each.
-    pub fn shape(&self) -> ImageShape {
+    pub fn shape(&self) -> Shape {
         match self {
             Self::Bytes(images) => images.shape,
             Self::Floats(images) => images.shape,
-            Self::Fresh(..) => toy::POINT,
+            Self::Toy(..) => toy::POINT,
         }
     }
 
@@ -146,7 +151,7 @@ impl Examples {
         match self {
             Self::Bytes(images) => images.to_images(),
             Self::Floats(images) => images.clone(),
-            Self::Fresh(toy, count) => toy.points(*count, 0, FIXED),
+            Self::Toy(toy, count) => toy.points(*count, 0, FIXED),
         }
     }
 
@@ -169,7 +174,7 @@ impl Examples {
                 Images { shape: images.shape, values: bytes.map(|byte| byte_to_value(*byte)).collect() }
             }
             Self::Floats(images) => images.pick(ixs),
-            Self::Fresh(..) => self.to_images().pick(ixs),
+            Self::Toy(..) => self.to_images().pick(ixs),
         }
     }
 
@@ -181,7 +186,7 @@ impl Examples {
                 let values = values.split_off(values.len() - n * shape.len());
                 Self::Floats(Images { shape: *shape, values })
             }
-            Self::Fresh(toy, _) => Self::Fresh(*toy, n),
+            Self::Toy(toy, _) => Self::Toy(*toy, n),
         }
     }
 }
@@ -289,7 +294,7 @@ impl Images {
     ///
     /// # Errors
     /// [`Error::Usage`] if `shape` is smaller in height or width, or has other channels.
-    pub fn padded_to(&self, shape: ImageShape) -> Result<Self> {
+    pub fn padded_to(&self, shape: Shape) -> Result<Self> {
         let own = self.shape;
         if shape.channels != own.channels || shape.height < own.height || shape.width < own.width {
             return Err(Error::Usage(format!(
@@ -328,7 +333,7 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
 pub fn read_points(path: impl AsRef<Path>) -> Result<Images> {
     let path = path.as_ref();
     let (points, _) = read_for(path, &Reading::default())?;
-    if !points.shape.is_points() {
+    if !points.shape.is_single_row() {
         return Err(Error::file(path, HOLDS_IMAGES));
     }
     Ok(points)
@@ -408,8 +413,8 @@ fn read_numbers(
 
 /// The shape of an array of `count` images, points or sequences as files have it: `[n, channels, height, width]`, `[n, d]`
 /// or `[n, time, d]`.
-pub fn file_dims(count: usize, shape: ImageShape) -> Vec<usize> {
-    match (shape.is_points(), shape.width) {
+pub fn file_dims(count: usize, shape: Shape) -> Vec<usize> {
+    match (shape.is_single_row(), shape.width) {
         (true, 1) => vec![count, shape.channels],
         (true, time) => vec![count, time, shape.channels],
         (false, _) => vec![count, shape.channels, shape.height, shape.width],
@@ -422,7 +427,7 @@ pub fn file_dims(count: usize, shape: ImageShape) -> Vec<usize> {
 /// As [`npy::write_f32`].
 pub fn write_npy(path: impl AsRef<Path>, images: &Images) -> Result<Vec<usize>> {
     let (shape, dims) = (images.shape, file_dims(images.count(), images.shape));
-    if shape.is_points() {
+    if shape.is_single_row() {
         npy::write_f32(path, &dims, &npy::swap(&images.values, shape.channels, shape.width))?;
     } else {
         npy::write_f32(path, &dims, &images.values)?;
@@ -542,7 +547,7 @@ impl Dataset {
 
     fn toy(spec: &str, toy: Toy, number: Option<&str>) -> Result<Self> {
         let (train, count) = match number {
-            None => (Examples::Fresh(toy, toy::EPOCH), toy::EPOCH),
+            None => (Examples::Toy(toy, toy::EPOCH), toy::EPOCH),
             Some(text) => {
                 let Some(count) = text.parse().ok().filter(|count| (2..=1 << 24).contains(count)) else {
                     let name = toy.name();

@@ -17,7 +17,7 @@ use std::path::Path;
 use npyz::{NpyHeader, Order};
 
 use super::reading::{Found, Reading, Takes};
-use super::{ByteImages, Examples, ImageShape, Images, MAX_BYTES, NPY_MAGIC};
+use super::{ByteImages, Examples, Images, MAX_BYTES, NPY_MAGIC, Shape};
 use crate::{Error, Result, files};
 
 /// Longest header that is read; NumPy's own limit is 10,000 bytes.
@@ -291,7 +291,7 @@ impl Seen {
 /// What an array is.
 struct Meaning {
     is_images: bool,
-    shape: ImageShape,
+    shape: Shape,
     /// How far apart, in memory, neighbours along each dimension but the first are.
     strides: Vec<usize>,
     note: Option<String>,
@@ -315,7 +315,7 @@ impl Meaning {
         }
         let points = |time: usize, d: usize| Self {
             is_images: false,
-            shape: ImageShape { channels: d, height: 1, width: time },
+            shape: Shape { channels: d, height: 1, width: time },
             strides: if dims.len() == 2 { vec![1] } else { vec![1, time] },
             note: None,
         };
@@ -331,7 +331,7 @@ impl Meaning {
             }
             [n, d] => match (takes, reading.input) {
                 (Takes::Images, Some(input)) if d == input.len() => {
-                    let ImageShape { channels, height, width } = input;
+                    let Shape { channels, height, width } = input;
                     return wrong(&format!(
                         "; images that lie flat have to be told their sides: array.reshape({n}, {channels}, {height}, \
                          {width})"
@@ -370,7 +370,7 @@ impl Meaning {
                 }
                 Takes::Images | Takes::Anything => Self {
                     is_images: true,
-                    shape: ImageShape { channels: 1, height: a, width: b },
+                    shape: Shape { channels: 1, height: a, width: b },
                     strides: vec![b, 1],
                     note: None,
                 },
@@ -390,13 +390,13 @@ impl Meaning {
     fn images([a, b, c]: [usize; 3], reading: &Reading) -> std::result::Result<Self, String> {
         let first = Self {
             is_images: true,
-            shape: ImageShape { channels: a, height: b, width: c },
+            shape: Shape { channels: a, height: b, width: c },
             strides: vec![b * c, c, 1],
             note: None,
         };
         let last = Self {
             is_images: true,
-            shape: ImageShape { channels: c, height: a, width: b },
+            shape: Shape { channels: c, height: a, width: b },
             strides: vec![b, 1, a * b],
             note: Some("its channels come last, as [n, height, width, channels]".to_owned()),
         };
@@ -462,7 +462,7 @@ impl Layout {
 fn arrange<T: Copy + Default>(
     path: &Path,
     layout: &Layout,
-    shape: &ImageShape,
+    shape: &Shape,
     strides: &[usize],
     values: &mut Vec<T>,
 ) -> Result<()> {

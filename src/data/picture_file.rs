@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
-use super::{ByteImages, ImageShape, MAX_BYTES};
+use super::{ByteImages, MAX_BYTES, Shape};
 use crate::source::{Content, Known, Source};
 use crate::{Error, Result};
 
@@ -52,7 +52,7 @@ pub fn read_file(path: impl AsRef<Path>) -> Result<ByteImages> {
 /// # Errors
 /// [`Error::Io`] if a file can't be read, [`Error::File`] if it is neither PNG nor JPEG, or a damaged one, too large, or
 /// of another size than the first; and if the set's 16-bit values lie in a sliver of their range.
-pub fn read_files(paths: &[PathBuf], input: Option<ImageShape>) -> Result<Pictures> {
+pub fn read_files(paths: &[PathBuf], input: Option<Shape>) -> Result<Pictures> {
     let mut set = Set::default();
     for path in paths {
         let picture = decode(path, Source::open(path, MAX_FILE)?, input)?;
@@ -151,7 +151,7 @@ impl Set {
         Ok(())
     }
 
-    fn finish(self, paths: &[PathBuf], input: Option<ImageShape>) -> Result<Pictures> {
+    fn finish(self, paths: &[PathBuf], input: Option<Shape>) -> Result<Pictures> {
         let [height, width] = self.size.as_ref().map_or([0, 0], |(size, _)| *size);
         let count = self.pictures.len();
         let mut notes = Vec::new();
@@ -177,7 +177,7 @@ impl Set {
                 notes.push(format!("{n} of {count} pictures: {what}"));
             }
         }
-        let shape = ImageShape { channels, height, width };
+        let shape = Shape { channels, height, width };
         let mut bytes = Vec::new();
         let room = bytes.try_reserve_exact(count.saturating_mul(shape.len()));
         room.map_err(|_| Error::Usage(format!("{count} pictures of {shape} do not fit into memory")))?;
@@ -259,7 +259,7 @@ pub fn parse_file(path: &Path, content: Vec<u8>) -> Result<ByteImages> {
 }
 
 /// Decodes a file whose header promises no more than a network takes, nor than the file can hold.
-fn decode(path: &Path, mut source: Source, input: Option<ImageShape>) -> Result<Read> {
+fn decode(path: &Path, mut source: Source, input: Option<Shape>) -> Result<Read> {
     let bad = |problem: String| Err(Error::file(path, format!("is no readable PNG or JPEG: {problem}")));
     let format = match source.content() {
         Content::Known(Known::Png) => ImageFormat::Png,

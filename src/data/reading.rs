@@ -1,8 +1,8 @@
 //! What readers of arrays and tables are told about the network that their examples are for, and what they found.
 
-use super::{Examples, ImageShape};
+use super::{Examples, Shape};
 use crate::network::NetworkSpec;
-use crate::recipe::{Config, Range, presets};
+use crate::recipe::{Range, Recipe, presets};
 
 /// How far outside [-1, 1], or whatever an image's range is, a float may lie, for the sake of others' rounding.
 const SLACK: f64 = 1e-3;
@@ -27,7 +27,7 @@ pub struct Reading {
     /// What the network takes.
     pub takes: Takes,
     /// The network's input, where it doesn't follow the data.
-    pub input: Option<ImageShape>,
+    pub input: Option<Shape>,
     /// What float images hold.
     pub range: Range,
     /// The bound of the recipe's chains (`chain.clamp`), beyond which a sample can't be; 0 = none.
@@ -56,7 +56,7 @@ impl Default for Reading {
 
 impl Reading {
     /// For a network with this input, sampled by this recipe.
-    pub fn for_network(input: ImageShape, recipe: &Config) -> Self {
+    pub fn for_network(input: Shape, recipe: &Recipe) -> Self {
         let takes = match input {
             shape if shape.is_sequence() => Takes::Sequences,
             shape if shape.is_points() => Takes::Points,
@@ -67,7 +67,7 @@ impl Reading {
     }
 
     /// For training by this recipe.
-    pub fn for_training(recipe: &Config) -> Self {
+    pub fn for_training(recipe: &Recipe) -> Self {
         let described = recipe.network.as_ref().map(|spec: &NetworkSpec| spec.input);
         let reading = match described {
             Some(input) => Self::for_network(input, recipe),

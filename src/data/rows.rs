@@ -18,7 +18,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::reading::Found;
-use super::{Examples, ImageShape, Images, MAX_BYTES};
+use super::{Examples, Images, MAX_BYTES, Shape};
 use crate::{Error, Result};
 
 /// Rows by which the separator is chosen.
@@ -276,7 +276,7 @@ impl Table {
                 "holds no rows of numbers; a row is a point, its coordinates separated by commas, semicolons, tabs or blanks",
             ));
         }
-        let shape = ImageShape { channels: self.columns, height: 1, width: 1 };
+        let shape = Shape { channels: self.columns, height: 1, width: 1 };
         let examples = Examples::Floats(Images { shape, values: self.values });
         Ok(Found { examples, columns: self.names, notes: self.notes })
     }

@@ -1,6 +1,6 @@
 //! Columns brought to mean 0 and deviation 1 for a network, and back to the data's own units.
 
-use super::{ImageShape, Images};
+use super::{Images, Shape};
 
 /// Means and deviations of the columns of points, or of sequences' channels. A network that has one
 /// ([`crate::network::Network::standard`]) takes `(x - mean) / deviation` of the points that it is given, and all its
@@ -17,7 +17,7 @@ pub struct Standard {
 impl Standard {
     /// Of points or sequences.
     pub fn of(points: &Images) -> Self {
-        let ImageShape { channels, height, width } = points.shape;
+        let Shape { channels, height, width } = points.shape;
         let pixels = (height * width).max(1);
         let n = (points.count() * pixels).max(1) as f64;
         let sums = |value: &dyn Fn(usize, f64) -> f64| {
@@ -59,7 +59,7 @@ impl Standard {
     }
 
     fn each(&self, points: &mut Images, change: impl Fn(f64, f64, f64) -> f64) {
-        let ImageShape { channels, height, width } = points.shape;
+        let Shape { channels, height, width } = points.shape;
         for (ix, run) in points.values.chunks_exact_mut((height * width).max(1)).enumerate() {
             let (mean, deviation) = (self.mean[ix % channels], self.deviation[ix % channels]);
             run.iter_mut().for_each(|v| *v = change(f64::from(*v), mean, deviation) as f32);
@@ -81,7 +81,7 @@ pub struct Unscaled {
 /// The columns whose mean is beyond 2 either way, or whose deviation is below 0.1 or above 4: the toy sets, for which the
 /// presets are made, are all within.
 pub fn unscaled(points: &Images) -> Vec<Unscaled> {
-    let ImageShape { channels, .. } = points.shape;
+    let Shape { channels, .. } = points.shape;
     let Standard { mean, deviation } = Standard::of(points);
     let is_same = |column: usize| {
         let run = points.shape.height * points.shape.width;

@@ -3,7 +3,7 @@
 //!
 //! All of them lie in, or hardly stick out of, the square [-4, 4]^2 ([`BOX`]).
 
-use super::{ImageShape, Images};
+use super::{Images, Shape};
 use crate::random::{Stream, circle, counter, normal_of, philox};
 
 /// The square that toy sets live in reaches so far from 0 in each coordinate.
@@ -13,7 +13,7 @@ pub const BOX: f32 = 4.0;
 pub const EPOCH: usize = 10_000;
 
 /// The shape of a point.
-pub const POINT: ImageShape = ImageShape { channels: 2, height: 1, width: 1 };
+pub const POINT: Shape = Shape { channels: 2, height: 1, width: 1 };
 
 /// A toy set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

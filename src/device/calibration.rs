@@ -4,7 +4,7 @@
 //! [`ChainPath::Auto`] measures nothing by itself: a run takes the same path, and yields the same bits, until the user
 //! measures again.
 
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::device::ChainPath;
 use crate::files::write_atomically;
 use crate::gpu::Adapter;
@@ -60,7 +60,7 @@ impl Calibration {
         (&self.adapter, &self.backend, &self.driver) == (&adapter.name, &adapter.backend, &adapter.driver)
     }
 
-    fn key(&self) -> (&str, &str, &str, ImageShape, &[LayerSpec]) {
+    fn key(&self) -> (&str, &str, &str, Shape, &[LayerSpec]) {
         (&self.adapter, &self.backend, &self.driver, self.network.input, &self.network.layers)
     }
 

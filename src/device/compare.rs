@@ -5,7 +5,7 @@
 
 use crate::Result;
 use crate::cpu::Isa;
-use crate::device::{Device, Machine};
+use crate::device::{Device, Executor};
 pub use crate::kernels::Tolerance;
 use crate::plan::{BufferId, Launch, Layout, Plan, ProgramId, Words};
 use std::collections::BTreeMap;
@@ -158,19 +158,19 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs a program on `machine` and, from the same contents of all buffers, on the reference, launch by launch. `machine`
+/// Runs a program on `executor` and, from the same contents of all buffers, on the reference, launch by launch. `executor`
 /// ends with the reference's results.
 ///
 /// # Errors
 /// [`crate::Error::Device`] if the device was lost, or there is no memory for the reference.
-pub async fn compare(machine: &mut Machine, program: ProgramId) -> Result<Report> {
-    let plan = Plan::clone(machine.plan());
-    let mut reference = Machine::new(&Device::Cpu(Isa::Reference), plan).await?;
-    compare_with(machine, &mut reference, program).await
+pub async fn compare(executor: &mut Executor, program: ProgramId) -> Result<Report> {
+    let plan = Plan::clone(executor.plan());
+    let mut reference = Executor::new(&Device::Cpu(Isa::Reference), plan).await?;
+    compare_with(executor, &mut reference, program).await
 }
 
 /// [`compare`] with a reference of the caller's choice: another device, or a plan with the same buffers whose kernels
-/// are known to be right. All contents of `machine` are copied to it first.
+/// are known to be right. All contents of `executor` are copied to it first.
 ///
 /// # Errors
 /// [`crate::Error::Device`] if a device was lost.
@@ -178,16 +178,16 @@ pub async fn compare(machine: &mut Machine, program: ProgramId) -> Result<Report
 /// # Panics
 /// If the plans have other buffers, or the programs other numbers of launches.
 pub async fn compare_with(
-    machine: &mut Machine,
-    reference: &mut Machine,
+    executor: &mut Executor,
+    reference: &mut Executor,
     program: ProgramId,
 ) -> Result<Report> {
     let plan = reference.plan().clone();
     let launches = &plan.programs[program.0];
-    assert!(plan.buffers == machine.plan().buffers, "the plans' buffers differ");
-    assert_eq!(launches.len(), machine.plan().programs[program.0].len(), "the programs' lengths differ");
+    assert!(plan.buffers == executor.plan().buffers, "the plans' buffers differ");
+    assert_eq!(launches.len(), executor.plan().programs[program.0].len(), "the programs' lengths differ");
     for buffer in (0..plan.buffers.len()).map(BufferId) {
-        reference.write(buffer, 0, &machine.read(buffer).await?);
+        reference.write(buffer, 0, &executor.read(buffer).await?);
     }
     let mut report = Report::default();
     for (number, launch) in launches.iter().enumerate() {
@@ -196,15 +196,15 @@ pub async fn compare_with(
             before.push(reference.read(buffer).await?);
         }
         reference.run_launch(program, number)?;
-        machine.run_launch(program, number)?;
+        executor.run_launch(program, number)?;
         report.launches += 1;
         report.worst.entry(launch.kernel.name()).or_default().launches += 1;
         for (buffer, before) in launch.written().zip(before) {
-            let (value, right) = (machine.read(buffer).await?, reference.read(buffer).await?);
+            let (value, right) = (executor.read(buffer).await?, reference.read(buffer).await?);
             let tolerance =
-                if machine.is_bf16(program, number) { Tolerance::BF16 } else { launch.kernel.tolerance() };
+                if executor.is_bf16(program, number) { Tolerance::BF16 } else { launch.kernel.tolerance() };
             report.judge(&plan, (number, launch), buffer, tolerance, &value, (&before, &right));
-            machine.write(buffer, 0, &right);
+            executor.write(buffer, 0, &right);
         }
     }
     Ok(report)

@@ -45,8 +45,8 @@ pub enum ChainPath {
 pub struct Chains {
     /// What the user asks for.
     pub asked: ChainPath,
-    /// What the run has done so far: see [`Device::going_on`].
-    pub so_far: ChainPath,
+    /// What the run has done so far: see [`Device::resumed_on`].
+    pub previous: ChainPath,
     /// What was measured.
     pub calibrations: Vec<Calibration>,
     /// Why what was measured does not count, if the file of it is not readable.
@@ -127,10 +127,10 @@ impl Device {
 
     /// Itself for a run that was on the device called `name` ([`Self::name`]) and took `path` there: on the same one,
     /// `auto` stays with it, so that the run comes to the same bits whatever was measured in between.
-    pub fn going_on(&self, name: &str, path: ChainPath) -> Self {
+    pub fn resumed_on(&self, name: &str, path: ChainPath) -> Self {
         match self {
             Self::Gpu(gpu, chains) if name == self.name() => {
-                Self::Gpu(gpu.clone(), Chains { so_far: path, ..chains.clone() })
+                Self::Gpu(gpu.clone(), Chains { previous: path, ..chains.clone() })
             }
             other => other.clone(),
         }
@@ -191,34 +191,34 @@ impl Device {
 
     /// The path that chains of a network take: any but `Auto`.
     pub fn chain_path(&self, network: &Network) -> ChainPath {
-        self.path_and_why(network).0
+        self.resolve_chain_path(network).0
     }
 
     /// That path, and why, for people.
     pub fn explain_chain(&self, network: &Network) -> String {
-        let why = self.path_and_why(network).1;
+        let why = self.resolve_chain_path(network).1;
         match self {
             Self::Gpu(_, Chains { set_aside: Some(problem), .. }) => format!("{why} ({problem})"),
             _ => why,
         }
     }
 
-    fn path_and_why(&self, network: &Network) -> (ChainPath, String) {
+    fn resolve_chain_path(&self, network: &Network) -> (ChainPath, String) {
         match self {
             Self::Cpu(isa) => {
                 let why = "by layers, one block of images after the other: each stays in its core's cache";
                 let bf16 = if *isa == Isa::Bf16 { "; products of bfloat16, as asked for" } else { "" };
                 (ChainPath::Layers, format!("{why}{bf16}"))
             }
-            Self::Gpu(gpu, chains) => chains.path_and_why(&gpu.adapter, network),
+            Self::Gpu(gpu, chains) => chains.resolve_chain_path(&gpu.adapter, network),
         }
     }
 }
 
 impl Chains {
-    fn path_and_why(&self, adapter: &Adapter, network: &Network) -> (ChainPath, String) {
+    fn resolve_chain_path(&self, adapter: &Adapter, network: &Network) -> (ChainPath, String) {
         let because = |path: ChainPath, why: &str| (path, format!("{path}{why}"));
-        let wanted = match (self.asked, self.so_far) {
+        let wanted = match (self.asked, self.previous) {
             (ChainPath::Auto, ChainPath::Auto) => None,
             (ChainPath::Auto, path) => Some((path, ", as this run has done so far")),
             (path, _) => Some((path, ", as asked for")),
@@ -341,23 +341,23 @@ pub fn auto(adapters: &[Adapter]) -> Option<&Adapter> {
 
 /// A plan with its buffers on a device.
 #[derive(Debug)]
-pub enum Machine {
+pub enum Executor {
     /// On the processor.
-    Cpu(cpu::Machine),
+    Cpu(cpu::Executor),
     /// On a GPU.
-    Gpu(gpu::Machine),
+    Gpu(gpu::Executor),
 }
 
 /// Words on their way back from a device.
 #[derive(Debug)]
-pub enum Reading {
+pub enum Readback {
     /// There already.
     Ready(Vec<u32>),
     /// Under way.
-    Gpu(gpu::Reading),
+    Gpu(gpu::Readback),
 }
 
-impl Machine {
+impl Executor {
     /// Makes the plan's buffers, all zero, and its pipelines.
     ///
     /// # Errors
@@ -365,8 +365,8 @@ impl Machine {
     pub async fn new(device: &Device, plan: Plan) -> Result<Self> {
         let plan = Arc::new(plan);
         Ok(match device {
-            Device::Cpu(isa) => Self::Cpu(cpu::Machine::new(plan, *isa)?),
-            Device::Gpu(gpu, _) => Self::Gpu(gpu::Machine::new(gpu.clone(), plan).await?),
+            Device::Cpu(isa) => Self::Cpu(cpu::Executor::new(plan, *isa)?),
+            Device::Gpu(gpu, _) => Self::Gpu(gpu::Executor::new(gpu.clone(), plan).await?),
         })
     }
 
@@ -402,7 +402,7 @@ impl Machine {
             }
             match (Self::new(device, plan(&made).clone()).await, fewer) {
                 (Err(Error::Memory(_)), Some(fewer)) => at_once = fewer,
-                (machine, _) => return Ok((machine?, made, at_once)),
+                (executor, _) => return Ok((executor?, made, at_once)),
             }
         }
     }
@@ -410,18 +410,18 @@ impl Machine {
     /// The plan.
     pub fn plan(&self) -> &Arc<Plan> {
         match self {
-            Self::Cpu(machine) => machine.plan(),
-            Self::Gpu(machine) => machine.plan(),
+            Self::Cpu(executor) => executor.plan(),
+            Self::Gpu(executor) => executor.plan(),
         }
     }
 
     /// Writes words into a buffer, from word `first` on.
     pub fn write(&mut self, buffer: BufferId, first: usize, words: &[u32]) {
         match self {
-            Self::Cpu(machine) => {
-                machine.words_mut(buffer)[first..first + words.len()].copy_from_slice(words);
+            Self::Cpu(executor) => {
+                executor.words_mut(buffer)[first..first + words.len()].copy_from_slice(words);
             }
-            Self::Gpu(machine) => machine.write(buffer, first, words),
+            Self::Gpu(executor) => executor.write(buffer, first, words),
         }
     }
 
@@ -437,8 +437,8 @@ impl Machine {
     pub fn run(&mut self, program: ProgramId) -> Result<()> {
         fault::check()?;
         match self {
-            Self::Cpu(machine) => machine.run(program),
-            Self::Gpu(machine) => drop(machine.run(&[(program, 1)], &[])?),
+            Self::Cpu(executor) => executor.run(program),
+            Self::Gpu(executor) => drop(executor.run(&[(program, 1)], &[])?),
         }
         Ok(())
     }
@@ -449,18 +449,18 @@ impl Machine {
     /// [`Error::Device`] if the device was lost.
     pub fn run_launch(&mut self, program: ProgramId, launch: usize) -> Result<()> {
         match self {
-            Self::Cpu(machine) => {
-                machine.run_launch(program, launch);
+            Self::Cpu(executor) => {
+                executor.run_launch(program, launch);
                 Ok(())
             }
-            Self::Gpu(machine) => machine.run_launch(program, launch),
+            Self::Gpu(executor) => executor.run_launch(program, launch),
         }
     }
 
     /// Whether launch number `launch` of a program has products of bfloat16 ([`Isa::Bf16`]).
     pub fn is_bf16(&self, program: ProgramId, launch: usize) -> bool {
         match self {
-            Self::Cpu(machine) => machine.is_bf16(program, launch),
+            Self::Cpu(executor) => executor.is_bf16(program, launch),
             Self::Gpu(_) => false,
         }
     }
@@ -475,7 +475,7 @@ impl Machine {
         times: u32,
         buffer: BufferId,
         range: Range<usize>,
-    ) -> Result<Reading> {
+    ) -> Result<Readback> {
         self.submit(&[(program, times)], &[(buffer, range)])
     }
 
@@ -488,20 +488,20 @@ impl Machine {
         &mut self,
         programs: &[(ProgramId, u32)],
         readings: &[(BufferId, Range<usize>)],
-    ) -> Result<Reading> {
+    ) -> Result<Readback> {
         fault::check()?;
         match self {
-            Self::Cpu(machine) => {
+            Self::Cpu(executor) => {
                 for (program, times) in programs {
-                    (0..*times).for_each(|_| machine.run(*program));
+                    (0..*times).for_each(|_| executor.run(*program));
                 }
                 let words =
-                    readings.iter().flat_map(|(buffer, range)| &machine.words(*buffer)[range.clone()]);
-                Ok(Reading::Ready(words.copied().collect()))
+                    readings.iter().flat_map(|(buffer, range)| &executor.words(*buffer)[range.clone()]);
+                Ok(Readback::Ready(words.copied().collect()))
             }
-            Self::Gpu(machine) => {
-                let reading = machine.run(programs, readings)?;
-                reading.map(Reading::Gpu).ok_or_else(|| Error::Device("a reading was lost".to_owned()))
+            Self::Gpu(executor) => {
+                let reading = executor.run(programs, readings)?;
+                reading.map(Readback::Gpu).ok_or_else(|| Error::Device("a reading was lost".to_owned()))
             }
         }
     }
@@ -515,8 +515,8 @@ impl Machine {
         let plan = self.plan().clone();
         let launches = &plan.programs[program.0];
         let times = match self {
-            Self::Cpu(machine) => machine.time_launches(program),
-            Self::Gpu(machine) => machine.time_launches(program).await?,
+            Self::Cpu(executor) => executor.time_launches(program),
+            Self::Gpu(executor) => executor.time_launches(program).await?,
         };
         Ok(launches.iter().map(|l| l.kernel.name()).zip(times).collect())
     }
@@ -525,7 +525,7 @@ impl Machine {
     pub fn counters(&self) -> gpu::Counters {
         match self {
             Self::Cpu(_) => gpu::Counters::default(),
-            Self::Gpu(machine) => machine.counters(),
+            Self::Gpu(executor) => executor.counters(),
         }
     }
 
@@ -536,8 +536,8 @@ impl Machine {
     pub async fn read(&self, buffer: BufferId) -> Result<Vec<u32>> {
         fault::check()?;
         match self {
-            Self::Cpu(machine) => Ok(machine.words(buffer).to_vec()),
-            Self::Gpu(machine) => machine.read(buffer, 0..machine.plan().len_of(buffer))?.words().await,
+            Self::Cpu(executor) => Ok(executor.words(buffer).to_vec()),
+            Self::Gpu(executor) => executor.read(buffer, 0..executor.plan().len_of(buffer))?.words().await,
         }
     }
 
@@ -550,7 +550,7 @@ impl Machine {
     }
 }
 
-impl Reading {
+impl Readback {
     /// Whether the words are there, so that awaiting them takes no time.
     pub fn is_ready(&self) -> bool {
         match self {

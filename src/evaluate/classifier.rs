@@ -8,8 +8,8 @@
 use crate::Result;
 use crate::checkpoint::take_parameters;
 use crate::checkpoint::{Tensors, read_tensors};
-use crate::data::{ImageShape, Images};
-use crate::device::{Device, Machine};
+use crate::data::{Images, Shape};
+use crate::device::{Device, Executor};
 use crate::network::{Activation, Network};
 use crate::plan::{FeaturesPlan, features_plan};
 use std::path::Path;
@@ -17,7 +17,7 @@ use std::path::Path;
 static WEIGHTS: &[u8] = include_bytes!("../../assets/classifier.safetensors");
 
 /// The images it takes; smaller ones are padded.
-pub const INPUT: ImageShape = ImageShape { channels: 1, height: 32, width: 32 };
+pub const INPUT: Shape = Shape { channels: 1, height: 32, width: 32 };
 /// Features of an image: what the layer before the classes puts out.
 pub const FEATURES: usize = 64;
 /// Classes: the digits.
@@ -32,14 +32,14 @@ const LOGITS_LAYER: usize = 4;
 /// The classifier on a device.
 #[derive(Debug)]
 pub struct Classifier {
-    machine: Machine,
+    executor: Executor,
     plan: FeaturesPlan,
     at_once: usize,
 }
 
 /// What the classifier makes of images.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct Classified {
     /// `[image][FEATURES]`.
     pub features: Vec<f32>,
     /// `[image][CLASSES]`: the probabilities' logarithms, but for a constant of each image.
@@ -52,7 +52,7 @@ impl Classifier {
     /// # Errors
     /// [`crate::Error::Device`] if the device can't hold it.
     pub async fn new(device: &Device) -> Result<Self> {
-        let ImageShape { channels, height, width } = INPUT;
+        let Shape { channels, height, width } = INPUT;
         let network = [16, 32, 64]
             .into_iter()
             .fold(Network::builder("classifier", [channels, height, width]), |network, channels| {
@@ -67,36 +67,36 @@ impl Classifier {
         let parameters = take_parameters(&network, &mut Tensors::new(path, tensors), "")?;
         let target = device.target(BATCH);
         let make = |at_once| features_plan(&network, at_once, target);
-        let (mut machine, plan, at_once) =
-            Machine::in_shares(device, (BATCH, target.lanes), make, |plan| &plan.plan).await?;
-        machine.write_floats(plan.pass.parameters, &parameters);
-        machine.run(plan.start)?;
-        Ok(Self { machine, plan, at_once })
+        let (mut executor, plan, at_once) =
+            Executor::in_shares(device, (BATCH, target.lanes), make, |plan| &plan.plan).await?;
+        executor.write_floats(plan.pass.parameters, &parameters);
+        executor.run(plan.start)?;
+        Ok(Self { executor, plan, at_once })
     }
 
     /// Looks at images, which are padded to [`INPUT`].
     ///
     /// # Errors
     /// [`crate::Error::Usage`] if they have other channels or are larger; [`crate::Error::Device`] if the device was lost.
-    pub async fn look(&mut self, images: &Images) -> Result<Seen> {
+    pub async fn classify(&mut self, images: &Images) -> Result<Classified> {
         let images = images.padded_to(INPUT)?;
         let (mut features, mut logits) = (Vec::new(), Vec::new());
         for batch in images.values.chunks(self.at_once * INPUT.len()) {
             let n = batch.len() / INPUT.len();
-            let blocks = self.machine.plan().to_blocks(batch, INPUT.channels, INPUT.height * INPUT.width);
-            self.machine.write_floats(self.plan.pass.x, &blocks);
-            self.machine.run(self.plan.forward)?;
+            let blocks = self.executor.plan().to_blocks(batch, INPUT.channels, INPUT.height * INPUT.width);
+            self.executor.write_floats(self.plan.pass.x, &blocks);
+            self.executor.run(self.plan.forward)?;
             let layers = [(FEATURES_LAYER, FEATURES, &mut features), (LOGITS_LAYER, CLASSES, &mut logits)];
             for (layer, len, to) in layers {
-                let blocks = self.machine.read_floats(self.plan.pass.output(layer)).await?;
-                to.extend(self.machine.plan().from_blocks(&blocks, n, len, 1));
+                let blocks = self.executor.read_floats(self.plan.pass.output(layer)).await?;
+                to.extend(self.executor.plan().from_blocks(&blocks, n, len, 1));
             }
         }
-        Ok(Seen { features, logits })
+        Ok(Classified { features, logits })
     }
 }
 
-impl Seen {
+impl Classified {
     /// The features, each image's scaled to a mean square of 1, so that they say what it looks like and not how much so.
     /// As they are, what looks like no digit has features near 0, in the midst of all digits: by precision
     /// ([`super::features::Manifolds`]) all of uniform noise would be taken for digits.

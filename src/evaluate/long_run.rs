@@ -34,7 +34,7 @@ pub struct LongRun {
     /// Steps of a chain in training, or else in sampling.
     pub training_steps: u32,
     /// The held-out images, to compare with; NaN where there are none.
-    pub held_out: Figures,
+    pub held_out: LongRunMetrics,
     /// Whether chains are clamped to a box, or are of images, so that values have a wall to be at.
     pub has_wall: bool,
     /// What chains have come to, for each of [`MULTIPLES`].
@@ -45,7 +45,7 @@ pub struct LongRun {
 
 /// What some images are like.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figures {
+pub struct LongRunMetrics {
     /// Mean energy.
     pub energy_mean: f64,
     /// Standard deviation of the energies.
@@ -75,7 +75,7 @@ pub struct Length {
     pub steps: u32,
     /// Where the chains are.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: LongRunMetrics,
     /// [`split_r_hat`] of the energies in the second half of the length.
     pub r_hat: f64,
     /// [`effective_size`] of these.
@@ -99,8 +99,8 @@ pub struct Moment {
     pub high: f64,
 }
 
-/// Runs chains as training did, and looks at them; gives the images at each length, too. `numbers` are those of training's
-/// chains ([`crate::Config::training_chain`]), or of sampling's where training has none; where their step size or noise
+/// Runs chains as training did, and looks at them; gives the images at each length, too. `chain_config` are those of training's
+/// chains ([`crate::Recipe::training_chain`]), or of sampling's where training has none; where their step size or noise
 /// changed over training, as they were at its end. `fid` tells the distance of some images to the held-out ones, or that there is none for them; `progress` is told the steps
 /// done so far, and how many there will be.
 ///
@@ -109,30 +109,30 @@ pub struct Moment {
 /// device was lost.
 pub async fn measure(
     subject: &Subject<'_>,
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     chains: usize,
     mut fid: impl AsyncFnMut(&Images) -> Result<Option<f64>>,
     mut progress: impl FnMut(u32, u32),
 ) -> Result<(LongRun, Vec<(u32, Images)>)> {
     let Subject { device, model, held_out, seed, .. } = *subject;
-    let training_steps = numbers.steps;
+    let training_steps = chain_config.steps;
     if chains < 2 || training_steps == 0 {
         let text = format!(
             "a long run of {chains} chains, {training_steps} steps long in training, tells nothing; it takes 2 and 1"
         );
         return Err(Error::Usage(text));
     }
-    let is_annealed = numbers.form == Form::Annealed;
-    let numbers = if is_annealed { *numbers } else { numbers.at_end() };
+    let is_annealed = chain_config.form == Form::Annealed;
+    let chain_config = if is_annealed { *chain_config } else { chain_config.at_end() };
     // Chains that stay at a noise level; the last step of those that go through several takes all noise away.
-    let passes_levels = numbers.at_end().noise != numbers.noise;
-    let is_level = |step: u32| is_annealed && (!passes_levels || step > numbers.levels);
-    let bound = if numbers.clamp > 0.0 { numbers.clamp } else { 1.0 };
-    let has_wall = numbers.clamp > 0.0 || !model.network.input.is_points();
+    let passes_levels = chain_config.at_end().noise != chain_config.noise;
+    let is_level = |step: u32| is_annealed && (!passes_levels || step > chain_config.levels);
+    let bound = if chain_config.clamp > 0.0 { chain_config.clamp } else { 1.0 };
+    let has_wall = chain_config.clamp > 0.0 || !model.network.input.is_single_row();
     let mut energy_model = EnergyModel::new(device, model).await?;
     let held_out = figures(held_out, &energy_model.energies(held_out).await?, bound, None);
 
-    let mut sampler = Sampler::new(device, model, chains, &numbers, seed).await?;
+    let mut sampler = Sampler::new(device, model, chains, &chain_config, seed).await?;
     let ends: Vec<(u32, u32)> =
         MULTIPLES.iter().map(|multiple| (*multiple, training_steps.saturating_mul(*multiple))).collect();
     let last = ends[ends.len() - 1].1;
@@ -142,8 +142,8 @@ pub async fn measure(
     for step in seen {
         sampler.run(step - sampler.steps())?;
         let mut images = sampler.images().await?;
-        if let Some((_, level)) = last_level(&numbers).filter(|_| is_level(step)) {
-            images = denoised(&mut energy_model, images, &numbers, level).await?;
+        if let Some((_, level)) = last_level(&chain_config).filter(|_| is_level(step)) {
+            images = denoised(&mut energy_model, images, &chain_config, level).await?;
         }
         let now = energy_model.energies(&images).await?;
         progress(step, last);
@@ -186,7 +186,7 @@ fn early(last: u32) -> impl Iterator<Item = u32> {
         .take_while(move |step| *step <= last)
 }
 
-fn figures(images: &Images, energies: &[f32], bound: f32, fid: Option<f64>) -> Figures {
+fn figures(images: &Images, energies: &[f32], bound: f32, fid: Option<f64>) -> LongRunMetrics {
     let finite = || images.values.iter().copied().filter(|x| x.is_finite());
     let n = finite().count() as f64;
     let [energy_mean, energy_std] = moments_of(energies.iter().copied().filter(|e| e.is_finite()));
@@ -195,7 +195,7 @@ fn figures(images: &Images, energies: &[f32], bound: f32, fid: Option<f64>) -> F
     let not_finite = if n == 0.0 { 1.0 } else { 1.0 - n / images.values.len() as f64 };
     let lost = energies.iter().filter(|e| !e.is_finite()).count();
     let energies_not_finite = if lost == 0 { 0.0 } else { lost as f64 / energies.len() as f64 };
-    Figures {
+    LongRunMetrics {
         energy_mean,
         energy_std,
         pixel_mean,
@@ -238,8 +238,8 @@ impl std::fmt::Display for LongRun {
             "at wall",
             "FID"
         )?;
-        let figures = |f: &mut std::fmt::Formatter<'_>, name: &str, steps: &str, of: &Figures| {
-            let Figures { energy_mean, energy_std, pixel_mean, pixel_std, saturated, fid, .. } = of;
+        let figures = |f: &mut std::fmt::Formatter<'_>, name: &str, steps: &str, of: &LongRunMetrics| {
+            let LongRunMetrics { energy_mean, energy_std, pixel_mean, pixel_std, saturated, fid, .. } = of;
             write!(f, "\n{name:20}{steps:>9}{:>11}", figure(*energy_mean, 3))?;
             write!(
                 f,

@@ -42,8 +42,8 @@ pub struct Subject<'a> {
     pub device: &'a Device,
     /// The model.
     pub model: &'a Model,
-    /// How it is sampled ([`crate::Config::sampling_chain`]).
-    pub numbers: &'a ChainConfig,
+    /// How it is sampled ([`crate::Recipe::sampling_chain`]).
+    pub chain_config: &'a ChainConfig,
     /// Images, or points, of its kind that it never saw in training, of the shape of its input; none where there are no data.
     pub held_out: &'a Images,
     /// Seed of all random numbers.
@@ -75,9 +75,9 @@ pub struct Report {
 
 /// What annealed chains ([`Form::Annealed`]) multiply an image by at their last noise level, `1 / sqrt(1 + sigma^2)`, with that
 /// level; `None` of others. A model that they sample learned its energy of such images, blurred besides.
-pub fn last_level(numbers: &ChainConfig) -> Option<(f32, f32)> {
-    let sigma = numbers.at_end().noise;
-    (numbers.form == Form::Annealed).then(|| (1.0 / (1.0 + sigma * sigma).sqrt(), sigma))
+pub fn last_level(chain_config: &ChainConfig) -> Option<(f32, f32)> {
+    let sigma = chain_config.at_end().noise;
+    (chain_config.form == Form::Annealed).then(|| (1.0 / (1.0 + sigma * sigma).sqrt(), sigma))
 }
 
 /// The numbers of `count` out of `all`, or of as many as there are, evenly spread: data may come in an order.

@@ -4,7 +4,7 @@
 //! ([`super::last_level`]): `E(alpha x)`, the energy of the mean of all that the image may be blurred to.
 
 use super::{Subject, last_level, shortened, wrapped};
-use crate::data::{ImageShape, Images};
+use crate::data::{Images, Shape};
 use crate::evaluate::point_metrics::auc;
 use crate::random::{Philox, Stream};
 use crate::{EnergyModel, Result};
@@ -45,7 +45,7 @@ pub struct Outlier {
 /// [`crate::Error::Usage`] if a set's images do not fit the network; [`crate::Error::Device`] if the device was lost.
 pub async fn measure(subject: &Subject<'_>, sets: &[(String, Images)]) -> Result<Outliers> {
     let mut model = EnergyModel::new(subject.device, subject.model).await?;
-    let alpha = last_level(subject.numbers).map_or(1.0, |(alpha, _)| alpha);
+    let alpha = last_level(subject.chain_config).map_or(1.0, |(alpha, _)| alpha);
     let mut of = async |images: &Images| -> Result<(Vec<f64>, Vec<f64>)> {
         let values = images.values.iter().map(|value| alpha * value).collect();
         let shrunk = Images { shape: images.shape, values };
@@ -83,12 +83,12 @@ pub fn inverted(images: &Images) -> Images {
 
 /// Images turned by 90 degrees, counterclockwise: height becomes width.
 pub fn rotated(images: &Images) -> Images {
-    let ImageShape { channels, height, width } = images.shape;
+    let Shape { channels, height, width } = images.shape;
     let turned = |plane: &[f32]| -> Vec<f32> {
         (0..width).rev().flat_map(|x| (0..height).map(move |y| y * width + x)).map(|ix| plane[ix]).collect()
     };
     let values = images.values.chunks_exact(height * width).flat_map(turned).collect();
-    Images { shape: ImageShape { channels, height: width, width: height }, values }
+    Images { shape: Shape { channels, height: width, width: height }, values }
 }
 
 /// Images whose pixels change places, each image's in another way: the histogram stays. A pixel's channels stay together.

@@ -4,18 +4,18 @@
 //! Points are `[n, d]`, row-major; all of one call have the same `d`.
 
 use crate::data::toy::{self, Mixture, Toy};
-use crate::data::{Dataset, Examples, ImageShape, Images};
+use crate::data::{Dataset, Examples, Images, Shape};
 use crate::plan::ChainConfig;
 use crate::random::{Philox, Stream, normal_of};
 use crate::{Device, EnergyModel, Model, Result, Sampler};
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
-/// Projections of the sliced distances in [`Figures`].
+/// Projections of the sliced distances in [`PointMetrics`].
 pub const PROJECTIONS: usize = 100;
-/// Points of each set that [`Figures`] are of, at most: where fewer are held out, those.
+/// Points of each set that [`PointMetrics`] are of, at most: where fewer are held out, those.
 pub const POINTS: usize = 5_000;
-/// Points of each set that the discrepancy in [`Figures`] is of, at most: its cost grows with the square.
+/// Points of each set that the discrepancy in [`PointMetrics`] is of, at most: its cost grows with the square.
 const MMD_POINTS: usize = 2_000;
 
 /// Sliced Wasserstein-1 distance of two sets of points: the mean over random directions of the distance, on the line, of
@@ -146,7 +146,7 @@ pub fn auc(likely: &[f64], unlikely: &[f64]) -> f64 {
 
 /// What a model of points is measured against: true points, and uniform noise on a box.
 #[derive(Clone, Debug)]
-pub struct Judge {
+pub struct PointEvaluator {
     toy: Option<Toy>,
     reference: Images,
     second: Option<Images>, // as many other true points, of a toy set
@@ -156,7 +156,7 @@ pub struct Judge {
 
 /// How good a model of points is.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Figures {
+pub struct PointMetrics {
     /// [`sliced_wasserstein`] of samples and true points.
     pub sliced_wasserstein: f64,
     /// The same of two sets of true points, where there are as many as one likes.
@@ -171,14 +171,14 @@ pub struct Figures {
     pub auc_of_truth: Option<f64>,
 }
 
-impl Judge {
+impl PointEvaluator {
     /// For a data set of points or sequences; none for images.
     ///
     /// True points are fresh ones of a toy set, or those held out. The box is that of the toy sets, or reaches as far as
     /// the training data and a tenth of that further, in each coordinate.
     pub fn new(dataset: &Dataset, seed: u64) -> Option<Self> {
         let shape = dataset.train.shape();
-        if matches!(dataset.train, Examples::Bytes(_)) || !shape.is_points() {
+        if matches!(dataset.train, Examples::Bytes(_)) || !shape.is_single_row() {
             return None;
         }
         let limits = match (&dataset.train, dataset.toy) {
@@ -225,7 +225,7 @@ impl Judge {
         energies: &[f32],
         energies_of_noise: &[f32],
         seed: u64,
-    ) -> Figures {
+    ) -> PointMetrics {
         let d = self.reference.shape.len();
         let distance = |points: &Images| {
             sliced_wasserstein(&points.values, &self.reference.values, d, PROJECTIONS, seed)
@@ -237,7 +237,7 @@ impl Judge {
             let toy = self.toy?;
             pairs.map(|point| toy.log_density(point).map(|log| -log)).collect()
         };
-        Figures {
+        PointMetrics {
             sliced_wasserstein: distance(samples),
             sliced_wasserstein_of_truth: self.second.as_ref().map(distance),
             mmd: mmd(&first(&samples.values), &first(&self.reference.values), d),
@@ -248,22 +248,22 @@ impl Judge {
     }
 }
 
-impl Judge {
-    /// Samples a model, `count` chains of `numbers.steps` steps from uniform noise on the box, and measures it.
+impl PointEvaluator {
+    /// Samples a model, `count` chains of `chain_config.steps` steps from uniform noise on the box, and measures it.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the device was lost; [`crate::Error::Usage`] if the model takes other points.
-    pub async fn judge(
+    pub async fn evaluate(
         &self,
         device: &Device,
         model: &Model,
         count: usize,
-        numbers: &ChainConfig,
+        chain_config: &ChainConfig,
         seed: u64,
-    ) -> Result<Figures> {
-        let mut sampler = Sampler::new(device, model, count, numbers, seed).await?;
+    ) -> Result<PointMetrics> {
+        let mut sampler = Sampler::new(device, model, count, chain_config, seed).await?;
         sampler.start_from(&self.starts(count, seed))?;
-        sampler.run(numbers.steps)?;
+        sampler.run(chain_config.steps)?;
         let mut energies = EnergyModel::new(device, model).await?;
         let (real, noise) =
             (energies.energies(&self.reference).await?, energies.energies(&self.noise).await?);
@@ -271,7 +271,7 @@ impl Judge {
     }
 }
 
-impl std::fmt::Display for Figures {
+impl std::fmt::Display for PointMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let of_truth =
             |value: Option<f64>| value.map_or(String::new(), |value| format!(" (true points: {value:.4})"));
@@ -306,7 +306,7 @@ fn limits(points: &Images) -> Vec<[f32; 2]> {
     limits.into_iter().map(|l| [l[0] - margin(l), l[1] + margin(l)]).collect()
 }
 
-fn box_noise(rng: &mut Philox, shape: ImageShape, limits: &[[f32; 2]], count: usize) -> Images {
+fn box_noise(rng: &mut Philox, shape: Shape, limits: &[[f32; 2]], count: usize) -> Images {
     let point = |rng: &mut Philox| -> Vec<f32> {
         limits.iter().map(|[low, high]| low + (high - low) * rng.random_range(0.0_f32..1.0)).collect()
     };

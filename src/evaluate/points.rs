@@ -2,7 +2,7 @@
 
 use super::{Subject, wrapped};
 use crate::Result;
-use crate::evaluate::point_metrics::{Figures, Judge};
+use crate::evaluate::point_metrics::{PointEvaluator, PointMetrics};
 use serde::Serialize;
 
 /// Figures of a model of points or sequences.
@@ -16,17 +16,17 @@ pub struct Points {
     pub limits: Vec<[f32; 2]>,
     /// The figures.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: PointMetrics,
 }
 
 /// Draws `count` samples as the model's recipe does, and measures them.
 ///
 /// # Errors
-/// Those of [`Judge::judge`].
-pub async fn measure(subject: &Subject<'_>, judge: &Judge, count: usize) -> Result<Points> {
-    let Subject { device, model, numbers, seed, .. } = *subject;
-    let figures = judge.judge(device, model, count, numbers, seed).await?;
-    Ok(Points { steps: numbers.steps, count, limits: judge.limits().to_vec(), figures })
+/// Those of [`PointEvaluator::evaluate`].
+pub async fn measure(subject: &Subject<'_>, evaluator: &PointEvaluator, count: usize) -> Result<Points> {
+    let Subject { device, model, chain_config, seed, .. } = *subject;
+    let figures = evaluator.evaluate(device, model, count, chain_config, seed).await?;
+    Ok(Points { steps: chain_config.steps, count, limits: evaluator.limits().to_vec(), figures })
 }
 
 impl Points {

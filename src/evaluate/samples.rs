@@ -4,10 +4,10 @@
 //! Beside the samples stand training images, the floor that no model gets below but by chance, and uniform noise, the
 //! ceiling.
 
-use super::classifier::{CLASSES, Classifier, FEATURES, INPUT, Seen};
+use super::classifier::{CLASSES, Classified, Classifier, FEATURES, INPUT};
 use super::features::{Manifolds, NEIGHBOURS, frechet, kernel_distance};
 use super::{Subject, spread, wrapped};
-use crate::data::{Examples, ImageShape, Images};
+use crate::data::{Examples, Images, Shape};
 use crate::random::{Philox, Stream};
 use crate::{Result, Sampler};
 use nalgebra::DMatrixView;
@@ -48,7 +48,7 @@ pub struct Set {
     pub nearest: Option<Nearest>,
 }
 
-/// How far images are from held-out ones, in the classifier's features ([`Seen::scaled_features`]).
+/// How far images are from held-out ones, in the classifier's features ([`Classified::scaled_features`]).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Distances {
     /// [`frechet`].
@@ -93,7 +93,7 @@ pub async fn measure(
     buffer: Option<&Images>,
     mut progress: impl FnMut(u32, u32),
 ) -> Result<Samples> {
-    let (held_out, steps) = (subject.held_out, subject.numbers.steps);
+    let (held_out, steps) = (subject.held_out, subject.chain_config.steps);
     let count = held_out.count();
     let all_steps = steps * if buffer.is_some() { 2 } else { 1 };
     let floor = train.pick(spread(train.count(), count)).padded_to(held_out.shape)?;
@@ -109,13 +109,13 @@ pub async fn measure(
 
     let shape = held_out.shape;
     let left_out = refusal(shape);
-    let (mut seen, mut features) = (Vec::new(), Vec::new());
+    let (mut classified, mut features) = (Vec::new(), Vec::new());
     if left_out.is_none() {
         let mut classifier = Classifier::new(subject.device).await?;
         for (_, images) in &sets {
-            let looks = classifier.look(images).await?;
+            let looks = classifier.classify(images).await?;
             features.push(looks.scaled_features());
-            seen.push(looks);
+            classified.push(looks);
         }
     }
     let mut figures: Vec<Set> = Vec::new();
@@ -134,7 +134,7 @@ pub async fn measure(
             count: images.count(),
             not_finite: not_finite(images),
             distances: pair.map(|(held_out, own)| Distances::of(held_out, own)),
-            classes: seen.get(i).map(Classes::of),
+            classes: classified.get(i).map(Classes::of),
             nearest,
         });
     }
@@ -152,7 +152,7 @@ fn not_finite(images: &Images) -> usize {
 }
 
 /// Why the classifier can't look at images of a shape, if so.
-fn refusal(shape: ImageShape) -> Option<String> {
+fn refusal(shape: Shape) -> Option<String> {
     let none = Images { shape, values: Vec::new() };
     none.padded_to(INPUT).err().map(|_| {
         format!(
@@ -169,13 +169,13 @@ async fn draw(
     start: Option<&Images>,
     mut progress: impl FnMut(u32),
 ) -> Result<Images> {
-    let Subject { device, model, numbers, seed, .. } = *subject;
-    let mut sampler = Sampler::new(device, model, count, numbers, seed).await?;
+    let Subject { device, model, chain_config, seed, .. } = *subject;
+    let mut sampler = Sampler::new(device, model, count, chain_config, seed).await?;
     if let Some(images) = start {
         sampler.start_from(images)?;
     }
-    while sampler.steps() < numbers.steps {
-        sampler.run(SEGMENT.min(numbers.steps - sampler.steps()))?;
+    while sampler.steps() < chain_config.steps {
+        sampler.run(SEGMENT.min(chain_config.steps - sampler.steps()))?;
         // Reading something keeps the device from being sent more than it can do in a while.
         sampler.energies().await?;
         progress(sampler.steps());
@@ -210,26 +210,26 @@ impl Fid {
             return Ok(Self { classifier: None });
         }
         let mut classifier = Classifier::new(subject.device).await?;
-        let seen = classifier.look(&held_out.pick(spread(held_out.count(), count))).await?;
-        Ok(Self { classifier: Some((classifier, seen.scaled_features())) })
+        let classified = classifier.classify(&held_out.pick(spread(held_out.count(), count))).await?;
+        Ok(Self { classifier: Some((classifier, classified.scaled_features())) })
     }
 
     /// The distance; `None` where the classifier does not take the held-out images.
     ///
     /// # Errors
-    /// Those of [`Classifier::look`].
+    /// Those of [`Classifier::classify`].
     pub async fn of(&mut self, images: &Images) -> Result<Option<f64>> {
         let Some((classifier, held_out)) = &mut self.classifier else { return Ok(None) };
-        let features = classifier.look(images).await?.scaled_features();
+        let features = classifier.classify(images).await?.scaled_features();
         Ok(Some(frechet(held_out, &features, FEATURES)))
     }
 }
 
 impl Classes {
     /// Counts and averages; all NaN where an image's logits are not finite.
-    pub fn of(seen: &Seen) -> Self {
+    pub fn of(classified: &Classified) -> Self {
         let (mut confidence, mut counts, mut n) = (0.0, [0.0; CLASSES], 0.0);
-        for probabilities in seen.probabilities() {
+        for probabilities in classified.probabilities() {
             let ranked = probabilities.into_iter().enumerate();
             let (class, p) = ranked.fold((0, 0.0), |best, next| if next.1 > best.1 { next } else { best });
             // Where all are NaN, none was the likeliest.

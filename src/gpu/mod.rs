@@ -1,10 +1,10 @@
 //! The only place that names wgpu: adapters, the device, pipelines, running plans, reading back.
 
 mod adapter;
-mod machine;
+mod executor;
 
 pub use adapter::{Adapter, AdapterKind, adapters, hidden};
-pub use machine::{Counters, Machine, Reading};
+pub use executor::{Counters, Executor, Readback};
 
 use crate::kernels::{Access, Kernel};
 use crate::plan::{DISPATCH_FLOP, Room, SUBMISSION_FLOP};

@@ -185,20 +185,20 @@ kernels! {
     PoolInputGradient, pool_input_gradient, "Gradient with respect to a global average pool's input.";
     AnalyticEnergy, analytic_energy, "Energies with a formula, and their gradients.";
     ReducePartials, reduce_partials, "Adds up partial gradients.";
-    ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and seeds.";
+    ContrastiveLoss, contrastive_loss, "Energies to loss, metrics and dL/dE.";
     Smoothness, smoothness, "Adds the smoothness penalty.";
     WeightPenalty, weight_penalty, "Adds the weights' L2 penalty to the gradient.";
     AddPenalty, add_penalty, "Adds the weights' L2 penalty to the metrics.";
     AverageWeights, average_weights, "Moves the average of the parameters on.";
     Perturb, perturb, "Blurs images for denoising.";
-    JetStart, jet_start, "The streams of a jet at the network's input.";
+    JetStart, jet_start, "The components of a jet at the network's input.";
     ActivationJet, activation_jet, "The activation of a jet.";
     ActivationJetBackward, activation_jet_backward, "The way back through an activation's jet.";
     ActivationSecond, activation_second, "An activation with its first two derivatives.";
     ChainRule, chain_rule, "The chain rule at an activation, of first and second order.";
     AddValues, add_values, "Adds one per-block buffer to another.";
     ScoreDirection, score_direction, "What the energy's gradient is to lose.";
-    ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and seeds.";
+    ScoreLoss, score_loss, "A jet's derivatives to loss, metrics and dL/dE.";
     SpectralInput, spectral_input, "A power iteration on weights, first half.";
     SpectralOutput, spectral_output, "A power iteration on weights, second half.";
     SpectralBound, spectral_bound, "Scales weights down to a spectral norm.";
@@ -211,7 +211,7 @@ kernels! {
     Advance, advance, "Ends a training step.";
     CountNonFinite, count_non_finite, "Counts numbers that are not finite.";
     ImageStatistics, image_statistics, "How different the images of a batch are.";
-    Guard, guard, "Judges a training step.";
+    CheckStep, guard, "Checks a training step.";
     CheckState, check_state, "Whether a snapshot is to be kept.";
     CopyWords, copy_words, "Copies a buffer.";
 }

@@ -9,9 +9,9 @@ shader_struct! {
         /// Training steps done; for a sampler, 0.
         step: u32,
         /// The replay slot that the next push begins at.
-        ring_head: u32,
+        replay_head: u32,
         /// Replay slots that hold an image.
-        ring_length: u32,
+        replay_length: u32,
         /// Low half of the seed: the generator's key.
         seed_low: u32,
         /// High half of the seed.

@@ -20,7 +20,7 @@
 //! points are standardised by before the first layer.
 
 use super::{ANALYTIC, Activation, Analytic, Initialisation, LayerSpec, Network, NetworkSpec, Padding};
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::data::standard::Standard;
 use crate::error::nearest;
 use crate::source::read_text;
@@ -277,8 +277,8 @@ impl NetworkSpec {
         let form = "[channels, height, width], or [coordinates] for points";
         let value = keys.get("input").ok_or_else(|| format!("its `input` is missing: {form}"))?;
         let input = match numbers("input", value, &[1, 3], form)?[..] {
-            [channels, height, width] => ImageShape { channels, height, width },
-            ref one => ImageShape { channels: one[0], height: 1, width: 1 },
+            [channels, height, width] => Shape { channels, height, width },
+            ref one => Shape { channels: one[0], height: 1, width: 1 },
         };
         let Some(list) = keys.get("layers").and_then(Value::as_array) else {
             return Err("its `layers` are missing: a list such as [{ dense = 64 }, { dense = 1 }]"
@@ -321,7 +321,7 @@ impl NetworkSpec {
     }
 
     fn to_value(&self) -> Value {
-        let ImageShape { channels, height, width } = self.input;
+        let Shape { channels, height, width } = self.input;
         let initialisation = match self.initialisation {
             Initialisation::Glorot => "glorot",
             Initialisation::Pytorch => "pytorch",
@@ -395,7 +395,7 @@ impl Network {
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn builder(name: &str, [channels, height, width]: [usize; 3]) -> Builder {
-        let input = ImageShape { channels, height, width };
+        let input = Shape { channels, height, width };
         let spec = NetworkSpec {
             name: name.to_owned(),
             input,

@@ -6,7 +6,7 @@ mod analytic;
 mod describe;
 mod lstm;
 
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::data::standard::Standard;
 use crate::random::{MAX_FEATURES, Philox, Stream};
 use crate::{Error, Result};
@@ -102,7 +102,7 @@ pub struct NetworkSpec {
     /// What it is called.
     pub name: String,
     /// Shape of the input.
-    pub input: ImageShape,
+    pub input: Shape,
     /// How parameters begin.
     pub initialisation: Initialisation,
     /// The layers, first to last.
@@ -209,7 +209,7 @@ impl ConvShape {
     /// # Panics
     /// Where a stride is 0, or the kernel larger than the padded input.
     pub fn new(
-        input: ImageShape,
+        input: Shape,
         out_channels: usize,
         kernel: [usize; 2],
         stride: [usize; 2],
@@ -392,7 +392,7 @@ pub struct Network {
     /// The preset's name, or the user's.
     pub name: String,
     /// Shape of the input.
-    pub input: ImageShape,
+    pub input: Shape,
     /// How parameters begin.
     pub initialisation: Initialisation,
     /// The layers as they were described.
@@ -412,7 +412,7 @@ impl Network {
     /// # Errors
     /// [`Error::Network`] names the layer and both shapes where two do not fit, an input too large for the random numbers'
     /// counters, and an end that is not one number.
-    pub fn new(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<Self> {
+    pub fn new(name: &str, input: Shape, specs: &[LayerSpec]) -> Result<Self> {
         let (network, shape) = Self::settle(name, input, specs)?;
         let fail = |text: String| Err(Error::Network(format!("`{name}`: {text}")));
         if shape.len() != 1 || network.layers.is_empty() {
@@ -437,7 +437,7 @@ impl Network {
     ///
     /// # Errors
     /// Those of [`Self::new`], but for the end.
-    pub fn with_outputs(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<Self> {
+    pub fn with_outputs(name: &str, input: Shape, specs: &[LayerSpec]) -> Result<Self> {
         let (network, _) = Self::settle(name, input, specs)?;
         if network.layers.is_empty() {
             return Err(Error::Network(format!("`{name}`: it has no layers")));
@@ -446,7 +446,7 @@ impl Network {
     }
 
     /// Settles every size; gives the shape of the output, too.
-    fn settle(name: &str, input: ImageShape, specs: &[LayerSpec]) -> Result<(Self, ImageShape)> {
+    fn settle(name: &str, input: Shape, specs: &[LayerSpec]) -> Result<(Self, Shape)> {
         let fail = |text: String| Err(Error::Network(format!("`{name}`: {text}")));
         match product(&[input.channels, input.height, input.width]) {
             Some(0) => return fail(format!("the input {input} has no values")),
@@ -499,7 +499,7 @@ impl Network {
                 LayerSpec::Flatten | LayerSpec::Spectral(_) => continue,
                 LayerSpec::Pool => {
                     let pool = PoolShape { channels: shape.channels, pixels: shape.height * shape.width };
-                    (Operation::Pool(pool), Some(0), ImageShape { height: 1, width: 1, ..shape })
+                    (Operation::Pool(pool), Some(0), Shape { height: 1, width: 1, ..shape })
                 }
                 LayerSpec::Analytic(energy) => {
                     let name = energy.name();
@@ -513,7 +513,7 @@ impl Network {
                              input is {shape}"
                         ));
                     }
-                    (Operation::Analytic(energy), Some(0), ImageShape { channels: 1, ..shape })
+                    (Operation::Analytic(energy), Some(0), Shape { channels: 1, ..shape })
                 }
                 LayerSpec::Conv { channels, kernel, stride, padding, .. } => {
                     if channels == 0 || kernel.contains(&0) || stride.contains(&0) {
@@ -538,7 +538,7 @@ impl Network {
                         ));
                     }
                     let conv = ConvShape::new(shape, channels, kernel, stride, padding);
-                    let out = ImageShape { channels, height: conv.out_height, width: conv.out_width };
+                    let out = Shape { channels, height: conv.out_height, width: conv.out_width };
                     let weights = product(&[channels, shape.channels, kernel[0], kernel[1]]);
                     (Operation::Conv(conv), weights, out)
                 }
@@ -551,7 +551,7 @@ impl Network {
                         in_pixels: shape.height * shape.width,
                         units,
                     };
-                    let out = ImageShape { channels: units, height: 1, width: 1 };
+                    let out = Shape { channels: units, height: 1, width: 1 };
                     (Operation::Dense(dense), product(&[dense.in_len(), units]), out)
                 }
                 LayerSpec::Lstm { hidden, layers, bidirectional } => {
@@ -573,7 +573,7 @@ impl Network {
                     }
                     let (in_channels, time) = (shape.channels, shape.width);
                     let lstm = LstmShape { in_channels, time, hidden, layers, bidirectional };
-                    let out = ImageShape { channels: lstm.out_len(), height: 1, width: 1 };
+                    let out = Shape { channels: lstm.out_len(), height: 1, width: 1 };
                     // The largest cell's weights, and what a cell keeps of an image, before anything is added up.
                     let widest = in_channels.max(lstm.out_len());
                     let fits = product(&[4 * hidden, widest + hidden + 2, lstm.directions() * layers])

@@ -2,7 +2,7 @@
 //!
 //! A point is an image of 2 channels and 1 pixel: channel 0 is x, channel 1 is y.
 
-use crate::data::{ImageShape, Images};
+use crate::data::{Images, Shape};
 use crate::picture::plot::{Frame, Landscape, Point, Square, Trajectories};
 use crate::plan::ChainConfig;
 use crate::{Device, EnergyModel, Error, Model, Result, Sampler};
@@ -30,7 +30,7 @@ pub fn images(points: &[Point]) -> Images {
 ///
 /// # Errors
 /// [`Error::Usage`] says what is needed.
-pub fn check(shape: ImageShape) -> Result<()> {
+pub fn check(shape: Shape) -> Result<()> {
     if shape == POINT {
         return Ok(());
     }
@@ -49,7 +49,7 @@ pub async fn landscape(energies: &mut EnergyModel, square: Square) -> Result<Lan
     Ok(Landscape::new(square, energies.energies(&images(&nodes)).await?))
 }
 
-/// `count` samples, after `numbers.steps` Langevin steps from the sampler's own starts.
+/// `count` samples, after `chain_config.steps` Langevin steps from the sampler's own starts.
 ///
 /// # Errors
 /// Those of [`landscape`] and of [`Sampler::new`].
@@ -57,16 +57,16 @@ pub async fn samples(
     device: &Device,
     model: &Model,
     count: usize,
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     seed: u64,
 ) -> Result<Vec<Point>> {
     check(model.network.input)?;
-    let mut sampler = Sampler::new(device, model, count, numbers, seed).await?;
-    sampler.run(numbers.steps)?;
+    let mut sampler = Sampler::new(device, model, count, chain_config, seed).await?;
+    sampler.run(chain_config.steps)?;
     Ok(points(&sampler.images().await?)?.to_vec())
 }
 
-/// Chains of `numbers.steps` Langevin steps, once with each of `step_sizes`, from the same starts and with the same
+/// Chains of `chain_config.steps` Langevin steps, once with each of `step_sizes`, from the same starts and with the same
 /// noise: the images of `start`, or `count` of the sampler's own. Every step is a frame, or, of more than 1,000,
 /// every so-manieth and the last.
 ///
@@ -77,15 +77,15 @@ pub async fn trajectories(
     model: &Model,
     count: usize,
     start: Option<&Images>,
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     step_sizes: &[f32],
     seed: u64,
 ) -> Result<Vec<Trajectories>> {
     check(model.network.input)?;
     let mut all = Vec::with_capacity(step_sizes.len());
     for &step_size in step_sizes {
-        let numbers = ChainConfig { step_size, ..*numbers };
-        let mut sampler = Sampler::new(device, model, count, &numbers, seed).await?;
+        let chain_config = ChainConfig { step_size, ..*chain_config };
+        let mut sampler = Sampler::new(device, model, count, &chain_config, seed).await?;
         if let Some(images) = start {
             sampler.start_from(images)?;
         }
@@ -93,11 +93,11 @@ pub async fn trajectories(
         loop {
             let (images, energies) = (sampler.images().await?, sampler.energies().await?);
             frames.push(Frame { step: sampler.steps(), points: points(&images)?.to_vec(), energies });
-            let left = numbers.steps - sampler.steps();
+            let left = chain_config.steps - sampler.steps();
             if left == 0 {
                 break;
             }
-            sampler.run(numbers.steps.div_ceil(MOMENTS).min(left))?;
+            sampler.run(chain_config.steps.div_ceil(MOMENTS).min(left))?;
         }
         all.push(Trajectories { name: format!("Step size {step_size}"), frames });
     }

@@ -6,7 +6,7 @@ use super::{GridOptions, grid, save_png};
 use crate::data::Images;
 use crate::train::log::MetricsTable;
 use crate::train::run::{METRICS, MONITORED, Run};
-use crate::{Config, Device, EnergyModel, Model, Result, Sampler};
+use crate::{Device, EnergyModel, Model, Recipe, Result, Sampler};
 use image::RgbImage;
 use std::path::{Path, PathBuf};
 
@@ -66,8 +66,8 @@ async fn draw_monitor(run: &mut Run, model: &Model, epoch: u64) -> Result<()> {
         return Ok(());
     }
     let config = run.trainer().config();
-    let (numbers, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
-    let samples = plane::samples(run.trainer().device(), model, MONITORED, &numbers, seed).await?;
+    let (chain_config, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
+    let samples = plane::samples(run.trainer().device(), model, MONITORED, &chain_config, seed).await?;
     let data = plane::points(run.points())?.to_vec();
     let square = Square::around(if data.is_empty() { &samples } else { &data });
     let map = plane::landscape(run.energies(), square).await?;
@@ -120,13 +120,13 @@ pub fn draw_curves(table: &MetricsTable, out: &Path) -> Result<PathBuf> {
 pub async fn draw_samples(
     device: &Device,
     model: &Model,
-    config: &Config,
+    config: &Recipe,
     seed: u64,
     path: &Path,
 ) -> Result<usize> {
-    let numbers = config.sampling_chain();
-    let mut sampler = Sampler::new(device, model, config.sample.count, &numbers, seed).await?;
-    sampler.run(numbers.steps)?;
+    let chain_config = config.sampling_chain();
+    let mut sampler = Sampler::new(device, model, config.sample.count, &chain_config, seed).await?;
+    sampler.run(chain_config.steps)?;
     let (images, energies) = (sampler.images().await?, sampler.energies().await?);
     save_png(path, &samples(&images, &energies).expect("images or sequences"))?;
     let all = images.values.chunks_exact(images.shape.len()).zip(&energies);
@@ -141,7 +141,7 @@ pub async fn draw_samples(
 pub async fn draw_plane(
     device: &Device,
     model: &Model,
-    config: &Config,
+    config: &Recipe,
     data: &[Point],
     seed: u64,
     out: &Path,

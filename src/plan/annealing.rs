@@ -9,7 +9,7 @@ use crate::network::Network;
 
 /// The numbers of annealed chains.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AnnealingNumbers {
+pub struct AnnealingConfig {
     /// Temperature `T` of the model's density `exp(-E/T - tilt |x|^2 / 2)`.
     pub temperature: f64,
     /// How much of a standard normal density it has as a factor: 0 for a plain energy.
@@ -53,7 +53,7 @@ pub struct AnnealingPlan {
 pub fn annealing_plan(
     network: &Network,
     (count, at_once): (usize, usize),
-    numbers: &AnnealingNumbers,
+    config: &AnnealingConfig,
     lengths: &[u32],
     target: Target,
 ) -> AnnealingPlan {
@@ -62,7 +62,7 @@ pub fn annealing_plan(
     let mut plan = Plan::new(target.lanes, n_blocks);
     let (lanes, features, blocks) = (target.lanes, network.input.len(), 0..n_blocks);
     let state = plan.integers("state", State::WORDS);
-    let schedule = plan.flat("schedule", 2 * numbers.rungs);
+    let schedule = plan.flat("schedule", 2 * config.rungs);
     let base = plan.flat("base", 4 * features);
     let pass = NetworkPass::new(&mut plan, network, target);
     let chain = plan.per_block("chain", CHAIN * features);
@@ -71,8 +71,8 @@ pub fn annealing_plan(
     pass.pack(&mut start);
     let start = plan.program(start);
 
-    let inverse_temperature = (1.0 / numbers.temperature) as f32;
-    let anneal = Anneal { inverse_temperature, tilt: numbers.tilt, bound: numbers.bound };
+    let inverse_temperature = (1.0 / config.temperature) as f32;
+    let anneal = Anneal { inverse_temperature, tilt: config.tilt, bound: config.bound };
     let accept = |launches: &mut Vec<Launch>, step| {
         pass.forward(launches, &blocks);
         pass.to_input(launches, &blocks);
@@ -91,7 +91,7 @@ pub fn annealing_plan(
         accept(&mut launches, None);
         for step in 0..length {
             propose(&mut launches, Part::First(step));
-            for _ in 1..numbers.leapfrogs {
+            for _ in 1..config.leapfrogs {
                 pass.forward(&mut launches, &blocks);
                 pass.to_input(&mut launches, &blocks);
                 propose(&mut launches, Part::Next(step));

@@ -3,7 +3,7 @@
 use crate::kernels::draw_negatives::Noise;
 use crate::kernels::dynamics::Dynamics;
 use crate::random::Distribution;
-use crate::recipe::{Config, Form, Interpolation, Start};
+use crate::recipe::{Form, Interpolation, Recipe, Start};
 
 /// The configuration of a Langevin chain: the recipe's `chain` in training, and in sampling its `sample`, with what that
 /// takes from `chain`. The default is that of the preset `mnist-small` in training.
@@ -37,7 +37,7 @@ pub struct ChainConfig {
 
 impl Default for ChainConfig {
     fn default() -> Self {
-        Config::base().training_chain(0)
+        Recipe::base().training_chain(0)
     }
 }
 
@@ -78,7 +78,7 @@ impl ChainConfig {
     }
 }
 
-impl Config {
+impl Recipe {
     /// The chains of training, which has `training_steps` steps.
     pub fn training_chain(&self, training_steps: u64) -> ChainConfig {
         let c = &self.chain;

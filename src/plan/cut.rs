@@ -20,7 +20,7 @@ fn lstm(cell: &LstmCell, steps: usize) -> usize {
     8 * steps * cell.hidden * (cell.in_channels + cell.hidden)
 }
 
-/// Floating-point operations of an image (in a [`super::JetPass`], a stream) in one launch, about: 0 for those that do a
+/// Floating-point operations of an image (in a [`super::JetPass`], a component) in one launch, about: 0 for those that do a
 /// few to each value.
 fn flop_of_image(kernel: &Kernel) -> usize {
     match kernel {
@@ -58,7 +58,7 @@ impl Launch {
             Kernel::Chain(k) => k.n_images as usize,
             kernel => {
                 let chunks = chunks(&mut kernel.clone()).map(|chunks| chunks.n_blocks);
-                chunks.unwrap_or(self.blocks.len() as u32 * self.streams) as usize * lanes as usize
+                chunks.unwrap_or(self.blocks.len() as u32 * self.jet_components) as usize * lanes as usize
             }
         };
         images * flop_of_image(&self.kernel)
@@ -122,7 +122,7 @@ const _: () = assert!(DISPATCH_FLOP <= SUBMISSION_FLOP);
 mod tests {
     use super::*;
     use crate::plan::{ChainConfig, ExampleStorage, Plan, TrainingData, sampler_plan, training_plan};
-    use crate::recipe::Config;
+    use crate::recipe::Recipe;
     use crate::recipe::presets::{PRESETS, preset};
     use std::collections::BTreeSet;
 
@@ -131,7 +131,7 @@ mod tests {
         for name in PRESETS {
             let network = preset(name).unwrap();
             let chain = ChainConfig { steps: 2, ..Default::default() };
-            let mut recipe = Config::preset("mnist-small").unwrap();
+            let mut recipe = Recipe::preset("mnist-small").unwrap();
             (recipe.train.batch, recipe.chain.steps) = (300, 2);
             let data = TrainingData::new(ExampleStorage::Floats, 1000, network.input);
             plans.push(training_plan(&network, &recipe, &data, Target::gpu(300)).plan);
@@ -150,7 +150,7 @@ mod tests {
         }
         let network = preset("mnist-small").unwrap();
         let data = TrainingData::new(ExampleStorage::Bytes, 9, network.input);
-        let recipe = Config::preset("mnist-small").unwrap();
+        let recipe = Recipe::preset("mnist-small").unwrap();
         let plan = training_plan(&network, &recipe, &data, Target::gpu(128));
         assert!(plan.plan.launches().all(|l| l.cut(64, DISPATCH_FLOP) == [l.clone()]));
     }
@@ -168,9 +168,8 @@ mod tests {
                 let sum: usize = parts.iter().map(|part| part.flop(lanes)).sum();
                 assert_eq!(sum, launch.flop(lanes));
                 assert!(
-                    parts
-                        .iter()
-                        .all(|part| part.bindings == launch.bindings && part.streams == launch.streams)
+                    parts.iter().all(|part| part.bindings == launch.bindings
+                        && part.jet_components == launch.jet_components)
                 );
                 let of = |launch: &Launch| chunks(&mut launch.kernel.clone()).map(|chunks| *chunks);
                 if let Some(all) = of(launch) {

@@ -1,10 +1,10 @@
 //! The network's derivatives along directions, and the way back through them to the parameters.
 //!
-//! A jet carries [`Jet::streams`] of a block of images through the network: the values, their derivatives along
-//! directions, the sum of second derivatives. Linear layers do to each stream what they do to a block, so the buffers
-//! are `[block][stream][feature][lane]`, and one launch of the ordinary kernels does all streams; biases, which belong
-//! to the values alone, come with the activation ([`ActivationJet`]), which is all that mixes streams. On the way back
-//! the same holds: ordinary input gradients and weight gradients, over streams as if they were blocks.
+//! A jet carries [`Jet::components`] of a block of images through the network: the values, their derivatives along
+//! directions, the sum of second derivatives. Linear layers do to each component what they do to a block, so the buffers
+//! are `[block][component][feature][lane]`, and one launch of the ordinary kernels does all components; biases, which belong
+//! to the values alone, come with the activation ([`ActivationJet`]), which is all that mixes components. On the way back
+//! the same holds: ordinary input gradients and weight gradients, over components as if they were blocks.
 
 use super::network_pass::Forward;
 use super::{BufferId, Launch, NetworkPass, Plan};
@@ -19,12 +19,12 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub struct JetPass {
     jet: Jet,
-    /// The network's input, its directions, zeros: `[block][stream][feature][lane]`.
+    /// The network's input, its directions, zeros: `[block][component][feature][lane]`.
     pub x: BufferId,
-    /// The energy's streams.
+    /// The energy's components.
     pub energies: BufferId,
     /// The loss's gradient with respect to those, where the way back begins.
-    pub seeds: BufferId,
+    pub grad_energies: BufferId,
     zeros: BufferId, // stand in for biases
     layers: Vec<LayerJet>,
 }
@@ -51,8 +51,8 @@ impl JetPass {
 
     /// Adds the jet's buffers to a plan.
     pub(super) fn new(plan: &mut Plan, network: &Network, jet: Jet) -> Self {
-        let streams = jet.streams();
-        let x = plan.per_block("jet of x", streams * network.input.len());
+        let components = jet.components();
+        let x = plan.per_block("jet of x", components * network.input.len());
         let widest = network.layers.iter().map(|l| l.bias_len).max().unwrap_or(1);
         let zeros = plan.flat("zeros", widest.max(1));
         let last = network.layers.len() - 1;
@@ -62,7 +62,7 @@ impl JetPass {
             .enumerate()
             .map(|(i, layer)| {
                 let mut buffer =
-                    |what| plan.per_block(format!("{} jet's {what}", layer.name), streams * layer.out_len);
+                    |what| plan.per_block(format!("{} jet's {what}", layer.name), components * layer.out_len);
                 let z = buffer("z");
                 let output = if layer.bias_len == 0 { z } else { buffer("output") };
                 let gradient = buffer("gradient");
@@ -71,17 +71,17 @@ impl JetPass {
             })
             .collect();
         let last = &layers[last];
-        Self { jet, x, energies: last.output, seeds: last.gradient, zeros, layers }
+        Self { jet, x, energies: last.output, grad_energies: last.gradient, zeros, layers }
     }
 
-    fn streams(&self) -> u32 {
-        self.jet.streams() as u32
+    fn components(&self) -> u32 {
+        self.jet.components() as u32
     }
 
-    /// A launch of one layer on every stream as if they were blocks. There is one for every layer but an LSTM, which
+    /// A launch of one layer on every component as if they were blocks. There is one for every layer but an LSTM, which
     /// [`Self::check`] refuses.
     fn over_streams(&self, launch: Option<Launch>) -> Launch {
-        Launch { streams: self.streams(), ..launch.expect("no LSTM layers") }
+        Launch { jet_components: self.components(), ..launch.expect("no LSTM layers") }
     }
 
     fn activation(&self, pass: &NetworkPass, layer: &Layer) -> ActivationJet {
@@ -95,7 +95,7 @@ impl JetPass {
         }
     }
 
-    /// The energy's streams, from those of `x`.
+    /// The energy's components, from those of `x`.
     pub(super) fn forward(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
         let mut input = self.x;
         for ((layer, buffers), jet) in pass.layers().zip(&self.layers) {
@@ -114,7 +114,7 @@ impl JetPass {
         }
     }
 
-    /// The loss's gradient with respect to every layer's pre-activation, from the seeds, after [`Self::forward`].
+    /// The loss's gradient with respect to every layer's pre-activation, from `dL/dE`, after [`Self::forward`].
     pub(super) fn backward(&self, launches: &mut Vec<Launch>, pass: &NetworkPass, blocks: &Range<u32>) {
         for (i, ((layer, buffers), jet)) in pass.layers().zip(&self.layers).enumerate().rev() {
             if layer.bias_len > 0 {
@@ -137,16 +137,16 @@ impl JetPass {
         chunks: Chunks,
         partials: BufferId,
     ) {
-        let streams = self.streams();
+        let components = self.components();
         let chunks = Chunks {
-            first_block: chunks.first_block * streams,
-            n_blocks: chunks.n_blocks * streams,
-            chunk_blocks: chunks.chunk_blocks * streams,
+            first_block: chunks.first_block * components,
+            n_blocks: chunks.n_blocks * components,
+            chunk_blocks: chunks.chunk_blocks * components,
             ..chunks
         };
         let mut input = self.x;
         for (layer, jet) in pass.layers().zip(&self.layers) {
-            if let Some(kernel) = pass.weight_kernel(layer, chunks, streams) {
+            if let Some(kernel) = pass.weight_kernel(layer, chunks, components) {
                 launches.push(Launch::whole(kernel, &[input, jet.gradient, partials]));
             }
             input = jet.output;

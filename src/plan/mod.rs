@@ -20,7 +20,7 @@ mod spectral;
 mod tangent_pass;
 mod training;
 
-pub use annealing::{AnnealingNumbers, AnnealingPlan, annealing_plan};
+pub use annealing::{AnnealingConfig, AnnealingPlan, annealing_plan};
 pub use chain_config::ChainConfig;
 pub use cut::SUBMISSION_FLOP;
 pub use guard_pass::GuardPass;
@@ -87,9 +87,9 @@ pub struct Launch {
     pub bindings: Vec<BufferId>,
     /// The blocks it runs over; empty for kernels that are not per block.
     pub blocks: Range<u32>,
-    /// Streams in each block of its per-block buffers, `[block][stream][feature][lane]`: a per-block kernel does to each
+    /// Components in each block of its per-block buffers, `[block][component][feature][lane]`: a per-block kernel does to each
     /// what it would do to a block. 1 but for the linear layers of a [`JetPass`].
-    pub streams: u32,
+    pub jet_components: u32,
     /// What precision its arithmetic needs.
     pub precision: Precision,
 }
@@ -173,8 +173,8 @@ impl Plan {
     ///
     /// # Errors
     /// What is wrong, with the names of kernel and buffer.
-    pub fn check(&self, launch: &Launch) -> std::result::Result<(), String> {
-        let Launch { kernel, bindings, blocks, streams, .. } = launch;
+    pub fn check(&self, launch: &Launch) -> Result<(), String> {
+        let Launch { kernel, bindings, blocks, jet_components, .. } = launch;
         let (access, needs) = (kernel.access(), kernel.needs());
         let fault = |text: String| Err(format!("{}: {text}", kernel.name()));
         if bindings.len() != access.len() || needs.len() != access.len() {
@@ -186,10 +186,10 @@ impl Plan {
         let blocks_fit = if kernel.is_per_block() {
             !blocks.is_empty() && blocks.end <= self.n_blocks
         } else {
-            blocks.is_empty() && *streams == 1
+            blocks.is_empty() && *jet_components == 1
         };
         if !blocks_fit {
-            return fault(format!("blocks {blocks:?} of {}, {streams} streams", self.n_blocks));
+            return fault(format!("blocks {blocks:?} of {}, {jet_components} jet_components", self.n_blocks));
         }
         for (i, (id, need)) in bindings.iter().zip(needs).enumerate() {
             let Some(buffer) = self.buffers.get(id.0) else {
@@ -199,7 +199,7 @@ impl Plan {
                 return fault(format!("`{}` has no words", buffer.name));
             }
             let fits = match (need, buffer.layout) {
-                (Need::PerBlock(n), Layout::PerBlock(features)) => features == n * *streams as usize,
+                (Need::PerBlock(n), Layout::PerBlock(features)) => features == n * *jet_components as usize,
                 (Need::Flat(n), Layout::Flat(len)) => len == n,
                 (Need::AtLeast(n), Layout::Flat(len)) => len >= n,
                 (Need::Words(n), _) => self.len_of(*id) >= n,
@@ -274,7 +274,7 @@ impl Launch {
     /// A launch of a per-block kernel.
     pub fn per_block(kernel: impl Into<Kernel>, blocks: &Range<u32>, bindings: &[BufferId]) -> Self {
         let (kernel, bindings) = (kernel.into(), bindings.to_vec());
-        Self { kernel, bindings, blocks: blocks.clone(), streams: 1, precision: Precision::F32 }
+        Self { kernel, bindings, blocks: blocks.clone(), jet_components: 1, precision: Precision::F32 }
     }
 
     /// A launch of any other kernel.
@@ -289,9 +289,9 @@ impl Launch {
         is_again && self.kernel.access()[binding] == Access::Read && !self.kernel.reads(binding)
     }
 
-    /// The range of streams that its shader runs over: streams of a block lie side by side, as blocks do.
+    /// The range of jet_components that its shader runs over: jet_components of a block lie side by side, as blocks do.
     pub fn flat_blocks(&self) -> Range<u32> {
-        self.blocks.start * self.streams..self.blocks.end * self.streams
+        self.blocks.start * self.jet_components..self.blocks.end * self.jet_components
     }
 
     /// The buffers that it writes, scratch left out.

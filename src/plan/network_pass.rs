@@ -30,7 +30,7 @@ pub struct NetworkPass {
     /// Gradient of the energy with respect to the input.
     pub input_gradient: BufferId,
     /// Gradient with respect to each energy, where a backward pass for the parameters begins.
-    pub seeds: BufferId,
+    pub grad_energies: BufferId,
     layers: Vec<LayerBuffers>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct LayerBuffers {
     pub output: BufferId,
     /// The activation's derivative, of a pool 1; an LSTM and an analytic energy have none of their own.
     pub slope: Option<BufferId>,
-    /// Of the pre-activation; the last layer's is the seeds. Others' takes the place of the slope, which is lost: two buffers
+    /// Of the pre-activation; the last layer's is `dL/dE`. Others' takes the place of the slope, which is lost: two buffers
     /// of a layer are at work in a chain, not three. But an LSTM has no slope, and its two directions both need that of the
     /// layer before; and see [`NetworkPass::beside`].
     pub gradient: BufferId,
@@ -82,7 +82,7 @@ impl NetworkPass {
         let x = plan.per_block("x", network.input.len());
         let input_gradient = plan.per_block("input gradient", network.input.len());
         let last = network.layers.len() - 1;
-        let seeds = plan.per_block("seeds", network.layers[last].out_len);
+        let grad_energies = plan.per_block("seeds", network.layers[last].out_len);
         let mut layers = Vec::new();
         for (i, layer) in network.layers.iter().enumerate() {
             let name = &layer.name;
@@ -90,7 +90,7 @@ impl NetworkPass {
             let has_slope = !matches!(layer.operation, Operation::Lstm(_) | Operation::Analytic(_));
             let slope = has_slope.then(|| plan.per_block(format!("{name} slope"), layer.out_len));
             let gradient = match (network.layers.get(i + 1).map(|after| &after.operation), slope) {
-                (None, _) => seeds,
+                (None, _) => grad_energies,
                 (Some(Operation::Lstm(_)), _) | (_, None) => gradient_buffer(plan, layer),
                 (_, Some(slope)) => slope,
             };
@@ -110,7 +110,16 @@ impl NetworkPass {
             layers.push(LayerBuffers { output, slope, gradient, own });
         }
         let energies = layers[last].output;
-        Self { network: network.clone(), target, parameters, x, energies, input_gradient, seeds, layers }
+        Self {
+            network: network.clone(),
+            target,
+            parameters,
+            x,
+            energies,
+            input_gradient,
+            grad_energies,
+            layers,
+        }
     }
 
     /// The same pass, with gradients that leave the slopes as they are.
@@ -252,7 +261,7 @@ impl NetworkPass {
         &self,
         (layer, buffers): (&Layer, &LayerBuffers),
         chunks: Chunks,
-        streams: u32,
+        jet_components: u32,
     ) -> Option<Kernel> {
         let (lanes, n_parameters) = (self.target.lanes, self.network.n_parameters);
         let weight_offset = layer.weight_offset;
@@ -260,11 +269,13 @@ impl NetworkPass {
             OwnBuffers::Conv(shape, _) => {
                 let shape = *shape;
                 let tile = self.target.gradient_tile;
-                ConvWeightGradient { lanes, shape, chunks, tile, streams, weight_offset, n_parameters }.into()
+                ConvWeightGradient { lanes, shape, chunks, tile, jet_components, weight_offset, n_parameters }
+                    .into()
             }
             OwnBuffers::Dense(shape, _) => {
                 let shape = *shape;
-                DenseWeightGradient { lanes, shape, chunks, streams, weight_offset, n_parameters }.into()
+                DenseWeightGradient { lanes, shape, chunks, jet_components, weight_offset, n_parameters }
+                    .into()
             }
             OwnBuffers::Pool(_) | OwnBuffers::Lstm(_) | OwnBuffers::Analytic(_) => return None,
         })
@@ -286,9 +297,9 @@ impl NetworkPass {
         }
     }
 
-    /// Gradients with respect to every layer's pre-activation, from the seeds, after a forward pass.
+    /// Gradients with respect to every layer's pre-activation, from `dL/dE`, after a forward pass.
     pub(super) fn to_layers(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>) {
-        self.backward(launches, blocks, self.seeds, false);
+        self.backward(launches, blocks, self.grad_energies, false);
     }
 
     fn backward(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, top: BufferId, to_input: bool) {
@@ -315,7 +326,7 @@ impl NetworkPass {
     /// Partial sums of the parameter gradient, after [`Self::to_layers`] over all blocks of `chunks`.
     ///
     /// Where the loss is the same at every level of the energies (`levels` is false), the last layer's bias, which shifts
-    /// them all, has no gradient. The sum of the seeds would be 0 but for its rounding, of which Adam makes whole steps.
+    /// them all, has no gradient. The sum of `dL/dE` would be 0 but for its rounding, of which Adam makes whole steps.
     pub(super) fn to_parameters(
         &self,
         launches: &mut Vec<Launch>,
@@ -329,8 +340,8 @@ impl NetworkPass {
             if let OwnBuffers::Lstm(lstm) = &buffers.own {
                 lstm.to_parameters(launches, input, chunks, self.network.n_parameters, partials);
             }
-            let streams = u32::from(levels || number < last);
-            if let Some(kernel) = self.weight_kernel((layer, buffers), chunks, streams) {
+            let jet_components = u32::from(levels || number < last);
+            if let Some(kernel) = self.weight_kernel((layer, buffers), chunks, jet_components) {
                 launches.push(Launch::whole(kernel, &[input, buffers.gradient, partials]));
             }
             input = buffers.output;

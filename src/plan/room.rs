@@ -23,7 +23,7 @@ pub enum Cause {
     /// How many images are worked on at a time.
     Images,
     /// The replay ring or the persistent chains.
-    Ring,
+    Replay,
     /// The data set.
     Data,
     /// The steps of annealed chains.
@@ -52,7 +52,7 @@ impl Plan {
         }
         let name = spec.name.strip_prefix("snapshot of ").unwrap_or(&spec.name);
         match name {
-            "replay ring" => Cause::Ring,
+            "replay ring" => Cause::Replay,
             "chain's scratch" | "partial gradients" => Cause::Images,
             "schedule" => Cause::Schedule,
             name if name.starts_with("data") => Cause::Data,
@@ -113,12 +113,12 @@ impl Excess {
 }
 
 impl Cause {
-    const ALL: [Self; 5] = [Self::Images, Self::Ring, Self::Data, Self::Schedule, Self::Network];
+    const ALL: [Self; 5] = [Self::Images, Self::Replay, Self::Data, Self::Schedule, Self::Network];
 
     fn what(self) -> &'static str {
         match self {
             Self::Images => "the images that are worked on at a time",
-            Self::Ring => "the replay ring",
+            Self::Replay => "the replay ring",
             Self::Data => "the data set",
             Self::Schedule => "the steps' schedule",
             Self::Network => "the network's parameters",
@@ -129,7 +129,7 @@ impl Cause {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Images => "Choose a smaller `train.batch`",
-            Self::Ring => "Choose a smaller `replay.capacity` (with `objective = \"pcd\"`, `pcd.chains`)",
+            Self::Replay => "Choose a smaller `replay.capacity` (with `objective = \"pcd\"`, `pcd.chains`)",
             Self::Data => "Train on fewer or smaller examples",
             Self::Schedule => "Choose fewer steps",
             Self::Network => "Choose a network with fewer parameters",

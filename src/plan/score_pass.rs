@@ -20,7 +20,7 @@ use std::ops::Range;
 pub const EXACT_TRACE: usize = 16;
 
 impl ScoreObjective {
-    /// The streams that the loss is made of, for images of `features` values. Denoising needs the energy alone: the
+    /// The components that the loss is made of, for images of `features` values. Denoising needs the energy alone: the
     /// rest is a [`TangentPass`]'s.
     pub fn jet(&self, features: usize) -> Jet {
         match *self {
@@ -132,7 +132,7 @@ impl ScorePass {
         Self { objective, derivatives, drawn, residual: plan.per_block("residual", 1) }
     }
 
-    /// The energy's streams.
+    /// The components of the energy.
     pub fn energies(&self, pass: &NetworkPass) -> BufferId {
         match &self.derivatives {
             Derivatives::Jet(jet) => jet.energies,
@@ -180,7 +180,9 @@ impl ScorePass {
         let share = self.objective.drawn(features).map_or(1.0, |(probes, _)| 1.0 / probes as f32);
         let jet = self.objective.jet(features);
         let loss = ScoreLoss { lanes, batch, n_images, metric_rows, jet, share };
-        let loss = |seeds| Launch::whole(loss, &[state, self.energies(pass), self.residual, seeds, metrics]);
+        let loss = |grad_energies| {
+            Launch::whole(loss, &[state, self.energies(pass), self.residual, grad_energies, metrics])
+        };
         match (&self.derivatives, self.objective, self.drawn) {
             (
                 Derivatives::Tangent { tangent, level, weight },
@@ -194,7 +196,7 @@ impl ScorePass {
                 let kernel = ScoreDirection { lanes, features, batch, n_images };
                 let bindings = [state, pass.input_gradient, noise, *weight, tangent.direction, self.residual];
                 launches.push(Launch::per_block(kernel, &blocks, &bindings));
-                launches.push(loss(pass.seeds));
+                launches.push(loss(pass.grad_energies));
                 tangent.along(launches, &blocks);
                 tangent.to_parameters(launches, chunks, partials);
             }
@@ -209,7 +211,7 @@ impl ScorePass {
                 let bindings = [pass.x, pass.input_gradient, drawn, own.x, self.residual];
                 launches.push(Launch::per_block(kernel, &blocks, &bindings));
                 own.forward(launches, pass, &blocks);
-                launches.push(loss(own.seeds));
+                launches.push(loss(own.grad_energies));
                 own.backward(launches, pass, &blocks);
                 own.to_parameters(launches, pass, chunks, partials);
             }

@@ -7,7 +7,7 @@
 //! * `a' = f'(z) z'`;
 //! * `d' = f'(z) p' + f''(z) p z'`.
 //!
-//! What a weight gets is `d' a + d a'`, and a bias `d'`. That is six passes over the network, where the streams of a
+//! What a weight gets is `d' a + d a'`, and a bias `d'`. That is six passes over the network, where the components of a
 //! [`super::JetPass`], which must know v before they begin, take eight.
 
 use super::network_pass::{Forward, LayerBuffers};
@@ -131,8 +131,8 @@ impl TangentPass {
         let (mut input, mut tangent) = (pass.x, self.direction);
         for (i, ((layer, buffers), own)) in pass.layers().zip(&self.layers).enumerate() {
             let products = [(chunks, 1, input, own.gradient), (others, 0, tangent, self.gradient_of(i))];
-            for (chunks, streams, input, gradient) in products {
-                if let Some(kernel) = pass.weight_kernel((layer, buffers), chunks, streams) {
+            for (chunks, components, input, gradient) in products {
+                if let Some(kernel) = pass.weight_kernel((layer, buffers), chunks, components) {
                     launches.push(Launch::whole(kernel, &[input, gradient, partials]));
                 }
             }

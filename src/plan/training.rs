@@ -1,16 +1,16 @@
 //! A training step, from drawing data to the new parameters: [`training_plan`] lists its parts in order.
 
 use super::chain_pass::ChainPass;
-use super::guard_pass::{GuardPass, Judged};
+use super::guard_pass::{CheckedStep, GuardPass};
 use super::score_pass::{Batch, ScorePass};
 use super::{BufferId, ChainConfig, Launch, NetworkPass, Plan, ProgramId, SpectralPlan, Target};
 use crate::data::toy::Toy;
-use crate::data::{Examples, ImageShape};
+use crate::data::{Examples, Shape};
 use crate::kernels::State;
-use crate::kernels::adam::{Adam, Decay, Schedule};
+use crate::kernels::adam::{Adam, Decay, LearningRateSchedule};
 use crate::kernels::add_penalty::AddPenalty;
 use crate::kernels::advance::Advance;
-use crate::kernels::augment_starts::{Augment, AugmentStarts};
+use crate::kernels::augment_starts::{AugmentStarts, Augmentation};
 use crate::kernels::average_weights::AverageWeights;
 use crate::kernels::clip_scale::ClipScale;
 use crate::kernels::contrastive_loss::{ContrastiveLoss, METRICS};
@@ -25,7 +25,7 @@ use crate::kernels::smoothness::Smoothness;
 use crate::kernels::sum_squares::{GROUP, SumSquares};
 use crate::kernels::weight_penalty::WeightPenalty;
 use crate::network::Network;
-use crate::recipe::{ChainInit, Config, EnergyL2Form, RateSchedule, ScoreObjective};
+use crate::recipe::{ChainInit, EnergyL2Form, RateSchedule, Recipe, ScoreObjective};
 use std::ops::Range;
 
 /// Rows of the resident metrics table: training steps that may be under way before the host reads it.
@@ -40,7 +40,7 @@ pub enum ExampleStorage {
     /// A data set of floats.
     Floats,
     /// None: a toy set, drawn anew at every step.
-    Fresh(Toy),
+    Toy(Toy),
 }
 
 /// The part of a training step that follows from the data.
@@ -51,14 +51,14 @@ pub struct TrainingData {
     /// Number of images in the data set, or of fresh ones per epoch.
     pub n_images: u32,
     /// Shape of the images.
-    pub shape: ImageShape,
+    pub shape: Shape,
     /// Largest number of images per buffer; 0 for all.
     pub part: u32,
 }
 
 impl TrainingData {
     /// Describes `n_images` images of a data set in one buffer.
-    pub fn new(storage: ExampleStorage, n_images: u32, shape: ImageShape) -> Self {
+    pub fn new(storage: ExampleStorage, n_images: u32, shape: Shape) -> Self {
         Self { storage, n_images, shape, part: 0 }
     }
 
@@ -67,7 +67,7 @@ impl TrainingData {
         let storage = match examples {
             Examples::Bytes(_) => ExampleStorage::Bytes,
             Examples::Floats(_) => ExampleStorage::Floats,
-            Examples::Fresh(toy, _) => ExampleStorage::Fresh(*toy),
+            Examples::Toy(toy, _) => ExampleStorage::Toy(*toy),
         };
         let data = Self::new(storage, examples.count() as u32, examples.shape());
         let of_image = data.shape.len() as u64 * if storage == ExampleStorage::Bytes { 1 } else { 4 };
@@ -92,7 +92,7 @@ pub struct TrainingPlan {
     /// The data set ([`TrainingData`]), in parts; none for fresh images.
     pub data: Vec<DataPart>,
     /// The replay buffer or the persistent chains, `[slot][pixel][channel]`.
-    pub ring: BufferId,
+    pub replay: BufferId,
     /// [`METRIC_ROWS`] rows of [`METRICS`] floats; step `s` writes row `s mod METRIC_ROWS`.
     pub metrics: BufferId,
     /// Adam's first moment.
@@ -127,7 +127,7 @@ pub struct DataPart {
 /// Plans a training step by this recipe. Objectives that fit the score have no chains and one half of blocks.
 pub fn training_plan(
     network: &Network,
-    recipe: &Config,
+    recipe: &Recipe,
     data: &TrainingData,
     target: Target,
 ) -> TrainingPlan {
@@ -137,7 +137,7 @@ pub fn training_plan(
     let n_sampling;
     if let Some(score) = &training.score {
         training.count_non_finite(&mut step);
-        score.draw(&mut step, &training.pass, training.state, &training.real());
+        score.draw(&mut step, &training.pass, training.state, &training.positives());
         n_sampling = step.len();
         training.score_gradient(score, &mut step);
     } else {
@@ -149,7 +149,7 @@ pub fn training_plan(
         training.gradient(&mut step);
     }
     training.clip(&mut step);
-    training.judge(&mut step);
+    training.check_step(&mut step);
     training.keep_chains(&mut step);
     training.adam(&mut step);
     training.bound_norms(&mut step);
@@ -164,7 +164,7 @@ pub fn training_plan(
 fn data_parts(plan: &mut Plan, data: &TrainingData) -> Vec<DataPart> {
     let n_images = data.n_images;
     let at_once = if data.part == 0 { n_images } else { data.part.min(n_images) };
-    if let ExampleStorage::Fresh(_) = data.storage {
+    if let ExampleStorage::Toy(_) = data.storage {
         return Vec::new();
     }
     let mut part = |first: u32| {
@@ -185,7 +185,7 @@ fn data_parts(plan: &mut Plan, data: &TrainingData) -> Vec<DataPart> {
 struct Training<'a> {
     plan: Plan,
     network: &'a Network,
-    recipe: &'a Config,
+    recipe: &'a Recipe,
     target: Target,
     batch: u32,
     n_images: u32,
@@ -195,7 +195,7 @@ struct Training<'a> {
     objective: Option<ScoreObjective>,
     state: BufferId,
     data: Vec<DataPart>,
-    ring: BufferId,
+    replay: BufferId,
     metrics: BufferId,
     first_moment: BufferId,
     second_moment: BufferId,
@@ -211,11 +211,11 @@ struct Training<'a> {
     squares: BufferId,
     scale: BufferId,
     starts: Option<BufferId>, // before augmentation
-    judged: Judged,
+    checked: CheckedStep,
 }
 
 impl<'a> Training<'a> {
-    fn new(network: &'a Network, recipe: &'a Config, data_spec: &'a TrainingData, target: Target) -> Self {
+    fn new(network: &'a Network, recipe: &'a Recipe, data_spec: &'a TrainingData, target: Target) -> Self {
         let (batch, n_images) = (recipe.train.batch as u32, data_spec.n_images);
         let objective = recipe.score_objective();
         let chain_config = recipe.training_chain(recipe.total_steps(n_images));
@@ -234,7 +234,7 @@ impl<'a> Training<'a> {
         }
         let state = plan.integers("state", State::WORDS);
         let data = data_parts(&mut plan, data_spec);
-        let ring = plan.flat("replay ring", slots as usize * features);
+        let replay = plan.flat("replay ring", slots as usize * features);
         let metrics = plan.flat("metrics", METRIC_ROWS as usize * METRICS);
         let first_moment = plan.flat("first moment", n_parameters);
         let second_moment = plan.flat("second moment", n_parameters);
@@ -259,26 +259,26 @@ impl<'a> Training<'a> {
             has_chains.then_some(chain_config.form),
             target,
         );
-        let judged = Judged {
+        let checked = CheckedStep {
             state,
             metrics,
             energies: score.as_ref().map_or(pass.energies, |score| score.energies(&pass)),
-            streams: objective.map_or(1, |objective| objective.jet(features).streams()),
+            jet_components: objective.map_or(1, |objective| objective.jet(features).components()),
             batch,
             n_images,
             metric_rows: METRIC_ROWS,
             half_blocks,
-            has_fakes: has_chains,
+            has_negatives: has_chains,
             clamp: chain_config.clamp,
         };
         let guard = recipe.is_guarded().then(|| {
-            let kept = [state, pass.parameters, first_moment, second_moment, ring];
+            let kept = [state, pass.parameters, first_moment, second_moment, replay];
             let vectors = spectral.as_ref().map(|spectral| spectral.vectors);
             let kept: Vec<_> = kept.into_iter().chain(average).chain(vectors).collect();
             let mut packs = Vec::new();
             pass.pack(&mut packs);
             chain.pack(&mut packs, &pass);
-            GuardPass::new(&mut plan, &recipe.guard, &judged, features, &kept, packs)
+            GuardPass::new(&mut plan, &recipe.guard, &checked, features, &kept, packs)
         });
         Self {
             plan,
@@ -293,7 +293,7 @@ impl<'a> Training<'a> {
             objective,
             state,
             data,
-            ring,
+            replay,
             metrics,
             first_moment,
             second_moment,
@@ -309,7 +309,7 @@ impl<'a> Training<'a> {
             squares,
             scale,
             starts,
-            judged,
+            checked,
         }
     }
 
@@ -324,7 +324,7 @@ impl<'a> Training<'a> {
             plan,
             state: self.state,
             data: self.data,
-            ring: self.ring,
+            replay: self.replay,
             metrics: self.metrics,
             first_moment: self.first_moment,
             second_moment: self.second_moment,
@@ -338,11 +338,11 @@ impl<'a> Training<'a> {
         }
     }
 
-    fn real(&self) -> Range<u32> {
+    fn positives(&self) -> Range<u32> {
         0..self.half_blocks
     }
 
-    fn fake(&self) -> Range<u32> {
+    fn negatives(&self) -> Range<u32> {
         self.half_blocks..2 * self.half_blocks
     }
 
@@ -358,10 +358,10 @@ impl<'a> Training<'a> {
 
     /// Draws data images.
     fn draw_data(&self, launches: &mut Vec<Launch>) {
-        let (lanes, real, noise) = (self.target.lanes, self.real(), self.recipe.data.noise as f32);
-        if let ExampleStorage::Fresh(toy) = self.data_spec.storage {
+        let (lanes, positives, noise) = (self.target.lanes, self.positives(), self.recipe.data.noise as f32);
+        if let ExampleStorage::Toy(toy) = self.data_spec.storage {
             let draw = DrawToy { lanes, toy, noise };
-            launches.push(Launch::per_block(draw, &real, &[self.state, self.pass.x]));
+            launches.push(Launch::per_block(draw, &positives, &[self.state, self.pass.x]));
         }
         for part in &self.data {
             let draw = DrawReal {
@@ -374,41 +374,46 @@ impl<'a> Training<'a> {
                 floats: self.data_spec.storage == ExampleStorage::Floats,
                 noise,
             };
-            launches.push(Launch::per_block(draw, &real, &[self.state, part.buffer, self.pass.x]));
+            launches.push(Launch::per_block(draw, &positives, &[self.state, part.buffer, self.pass.x]));
         }
     }
 
     /// Counts values that are not finite, for the guard, before chains move and clamp them.
     fn count_non_finite(&self, launches: &mut Vec<Launch>) {
         if let Some(guard) = &self.guard {
-            guard.look(launches, &self.plan, &self.pass, &self.judged);
+            guard.count_non_finite(launches, &self.plan, &self.pass, &self.checked);
         }
     }
 
     /// Draws the starts of the chains.
     fn start_chains(&self, launches: &mut Vec<Launch>) {
         let (lanes, shape) = (self.target.lanes, self.network.input);
-        let (fresh, subset) = match self.recipe.chain_init() {
+        let (reinit_probability, subset) = match self.recipe.chain_init() {
             None => return,
             Some(ChainInit::Data) => return self.copy(launches, self.half_blocks, 0.0),
             Some(ChainInit::Noise) => (1.0, 0),
             Some(ChainInit::Replay { reinit_probability, .. }) => (reinit_probability, 0),
             Some(ChainInit::Persistent { reinit_probability, .. }) => (reinit_probability, self.slots),
         };
-        let draw =
-            DrawNegatives { lanes, features: shape.len(), fresh, noise: self.chain_config.start, subset };
+        let draw = DrawNegatives {
+            lanes,
+            features: shape.len(),
+            reinit_probability,
+            noise: self.chain_config.start,
+            subset,
+        };
         let to = self.starts.unwrap_or(self.pass.x);
-        launches.push(Launch::per_block(draw, &self.fake(), &[self.state, self.ring, to]));
+        launches.push(Launch::per_block(draw, &self.negatives(), &[self.state, self.replay, to]));
         if let Some(starts) = self.starts {
             let a = &self.recipe.augment;
-            let augment = Augment {
+            let augment = Augmentation {
                 probability: a.probability as f32,
                 shift: a.shift,
                 flip: a.flip as f32,
                 rescale: a.rescale as f32,
             };
             let kernel = AugmentStarts { lanes, shape, augment };
-            launches.push(Launch::per_block(kernel, &self.fake(), &[self.state, starts, self.pass.x]));
+            launches.push(Launch::per_block(kernel, &self.negatives(), &[self.state, starts, self.pass.x]));
         }
     }
 
@@ -446,7 +451,7 @@ impl<'a> Training<'a> {
             alpha: loss.energy_l2 as f32,
             square_of_means: loss.energy_l2_form == EnergyL2Form::SquareOfMeans,
         };
-        let bindings = [*state, pass.energies, pass.seeds, *metrics];
+        let bindings = [*state, pass.energies, pass.grad_energies, *metrics];
         launches.push(Launch::whole(contrastive, &bindings));
         if loss.smoothness > 0.0 {
             let first_block = 2 * half_blocks;
@@ -504,9 +509,9 @@ impl<'a> Training<'a> {
     }
 
     /// Checks the step for divergence and collapse.
-    fn judge(&self, launches: &mut Vec<Launch>) {
+    fn check_step(&self, launches: &mut Vec<Launch>) {
         if let Some(guard) = &self.guard {
-            guard.judge(launches, &self.plan, &self.pass, &self.judged);
+            guard.check_step(launches, &self.plan, &self.pass, &self.checked);
         }
     }
 
@@ -521,7 +526,7 @@ impl<'a> Training<'a> {
                 first_block: self.half_blocks,
                 subset: matches!(init, ChainInit::Persistent { .. }),
             };
-            launches.push(Launch::whole(push, &[self.state, self.pass.x, self.ring]));
+            launches.push(Launch::whole(push, &[self.state, self.pass.x, self.replay]));
         }
     }
 
@@ -544,7 +549,7 @@ impl<'a> Training<'a> {
             beta1: adam.beta1,
             beta2: adam.beta2,
             epsilon: adam.epsilon,
-            schedule: Schedule { decay, warm_up: recipe.schedule.warm_up as u32 },
+            schedule: LearningRateSchedule { decay, warm_up: recipe.schedule.warm_up as u32 },
             gradient_clip: if adam.gradient_clip > 0.0 { adam.gradient_clip as f32 } else { f32::INFINITY },
             weight_decay: adam.weight_decay,
             retry_factor: self.guard.as_ref().map_or(1.0, |_| recipe.guard.learning_rate_factor),

@@ -1,7 +1,7 @@
-//! The run configuration ([`Config`]): every setting of a recipe, as plain data.
+//! The run configuration ([`Recipe`]): every setting of a recipe, as plain data.
 //!
-//! A setting is named `section.key`, in an assignment (`chain.steps=60`), in a TOML file (`[chain]`,
-//! `steps = 60`) and in messages. `sections.rs` defines each one in one place; [`Config::settings`] lists them all.
+//! A setting is named `section.key`, on the command line (`--set chain.steps=60`), in a TOML file (`[chain]`,
+//! `steps = 60`) and in messages. `sections.rs` defines each one in one place; [`Recipe::settings`] lists them all.
 //! `presets.rs` holds the presets, and a configuration that lacks a setting takes that of `mnist-small`.
 
 mod objective;
@@ -19,13 +19,13 @@ pub use settings::{Setting, Settings};
 
 use crate::{Error, Result};
 
-impl Default for Config {
+impl Default for Recipe {
     fn default() -> Self {
         Self::preset("digits").expect("a preset")
     }
 }
 
-impl Config {
+impl Recipe {
     /// The form of sampling's chains.
     pub fn sampling_form(&self) -> Form {
         match self.sample.form {
@@ -59,7 +59,7 @@ impl Config {
     /// Whether chain starts can be augmented: those of images, unless the starts are data.
     fn augments(&self) -> bool {
         let network = self.known_network();
-        let is_of_points = network.is_ok_and(|n| n.input.is_points() && !n.input.is_sequence());
+        let is_of_points = network.is_ok_and(|n| n.input.is_points());
         self.chain_init().is_some_and(|init| init != ChainInit::Data) && !is_of_points
     }
 

@@ -1,7 +1,7 @@
 //! Training objectives: the choice, and each one with the settings that it uses.
 
 use super::table::choices;
-use super::{Config, Directions, ScoreTarget, Square};
+use super::{Directions, Recipe, ScoreTarget, Square};
 
 choices! {
     /// Training objective.
@@ -92,7 +92,7 @@ impl Objective {
     }
 }
 
-impl Config {
+impl Recipe {
     /// Whether training runs chains.
     pub fn has_chains(&self) -> bool {
         self.objective.has_chains()

@@ -2,10 +2,10 @@
 
 use super::table::unknown_preset;
 use super::{
-    Adam, Chain, Config, Data, Ema, EnergyL2Form, Form, Loss, Objective, RateSchedule, Replay, Sample,
+    Adam, Chain, Data, Ema, EnergyL2Form, Form, Loss, Objective, RateSchedule, Recipe, Replay, Sample,
     SampleForm, Schedule, Score, ScoreTarget, Start, Train,
 };
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::data::reading::Takes;
 use crate::data::toy;
 use crate::error::nearest;
@@ -29,7 +29,7 @@ pub struct Preset {
     /// Adds the layers below the energy, which is a dense layer of one unit.
     network: fn(Builder) -> Builder,
     /// Changes the defaults of all sections, which are those of `mnist-small`.
-    recipe: fn(Config) -> Config,
+    recipe: fn(Recipe) -> Recipe,
 }
 
 /// Keras `same` padding for even sizes and stride 2: nothing before, one after.
@@ -172,8 +172,8 @@ pub fn preset(name: &str) -> Result<Network> {
 ///
 /// # Errors
 /// Those of [`preset`]; data that the preset's layers do not fit.
-pub fn preset_for(name: &str, data: ImageShape) -> Result<Network> {
-    let ImageShape { channels, height, width } = data;
+pub fn preset_for(name: &str, data: Shape) -> Result<Network> {
+    let Shape { channels, height, width } = data;
     let Some(known) = find(name) else { return build(name, [channels, height, width]) };
     match known.takes {
         Takes::Sequences if !data.is_sequence() => Err(Error::Network(format!(
@@ -181,7 +181,7 @@ pub fn preset_for(name: &str, data: ImageShape) -> Result<Network> {
              are {} {data} (channels x height x width)",
             if data.is_points() { "points," } else { "images," }
         ))),
-        Takes::Images if data.is_points() => preset(name), // which data does not fit
+        Takes::Images if data.is_single_row() => preset(name), // which data does not fit
         _ => build(name, [channels, height.max(known.least), width.max(known.least)]),
     }
 }
@@ -212,7 +212,7 @@ pub fn named(name: &str) -> Result<Network> {
     NetworkSpec::from_toml_file(name)?.build().map_err(|error| Error::file(name, error.to_string()))
 }
 
-impl Config {
+impl Recipe {
     /// The settings of a named preset; see [`PRESETS`].
     ///
     /// # Errors
@@ -264,7 +264,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Network`] for layers that do not fit together, and for a network without parameters.
-    pub fn network(&self, data: ImageShape) -> Result<Network> {
+    pub fn network(&self, data: Shape) -> Result<Network> {
         let network =
             self.network.as_ref().map_or_else(|| preset_for(&self.preset, data), NetworkSpec::build)?;
         if network.n_parameters == 0 {
@@ -278,8 +278,8 @@ impl Config {
 
 /// One energy for all noise levels, trained by denoising score matching and sampled by annealed Langevin dynamics. Found by
 /// experiment: docs/notes/2026-11-22-recipe-search.md.
-fn digits(base: Config) -> Config {
-    Config {
+fn digits(base: Recipe) -> Recipe {
+    Recipe {
         objective: Objective::DenoisingScoreMatching,
         train: Train { steps: 10_000, batch: 64, ..base.train },
         data: Data { noise: 0.0, ..base.data },
@@ -311,8 +311,8 @@ fn digits(base: Config) -> Config {
 }
 
 /// Recipe R2: the book's and the UvA course's variant of R1.
-fn mnist_deep(base: Config) -> Config {
-    Config {
+fn mnist_deep(base: Recipe) -> Recipe {
+    Recipe {
         train: Train { epochs: 60, ..base.train },
         chain: Chain { steps: 60, ..base.chain },
         adam: Adam { beta1: 0.0, epsilon: 1e-8, gradient_norm_clip: 0.1, ..base.adam },
@@ -323,8 +323,8 @@ fn mnist_deep(base: Config) -> Config {
 }
 
 /// Recipe R3: noise last, no clip in the chain, and a penalty on the mean energies only.
-fn conv_pool(base: Config) -> Config {
-    Config {
+fn conv_pool(base: Recipe) -> Recipe {
+    Recipe {
         train: Train { epochs: 50, ..base.train },
         chain: Chain { steps: 60, form: Form::NoiseLast, step_size: 0.01, gradient_clip: 0.0, ..base.chain },
         data: Data { noise: 0.0, ..base.data },
@@ -338,8 +338,8 @@ fn conv_pool(base: Config) -> Config {
 
 /// The common part of TorchEBM's recipes for points and images: `theory` with its step of 0.01, which is half of ours, from
 /// normal noise; Adam with PyTorch's epsilon; no penalty on energies.
-fn torchebm(base: Config) -> Config {
-    Config {
+fn torchebm(base: Recipe) -> Recipe {
+    Recipe {
         chain: Chain {
             steps: 10,
             form: Form::Theory,
@@ -358,9 +358,9 @@ fn torchebm(base: Config) -> Config {
 }
 
 /// Recipe R4: ten steps from noise, on images.
-fn image_leaky(base: Config) -> Config {
+fn image_leaky(base: Recipe) -> Recipe {
     let base = torchebm(base);
-    Config {
+    Recipe {
         objective: Objective::Cd,
         chain: Chain { clamp: 1.0, ..base.chain },
         loss: Loss { energy_l2: 0.1, ..base.loss },
@@ -372,9 +372,9 @@ fn image_leaky(base: Config) -> Config {
 /// Recipe R5: points in the plane, with persistent chains. Unlike the source, the learning rate of 1e-3 decays to 0 over
 /// fewer epochs, so that two processors learn five Gaussians in a minute by every objective (docs/objectives.md). Chains
 /// start all over the box of the toy sets; from around 0, most of them would end in one mode of five.
-fn mlp(base: Config, epochs: usize) -> Config {
+fn mlp(base: Recipe, epochs: usize) -> Recipe {
     let base = torchebm(base);
-    Config {
+    Recipe {
         objective: Objective::Pcd,
         train: Train { epochs, ..base.train },
         replay: Replay {
@@ -391,8 +391,8 @@ fn mlp(base: Config, epochs: usize) -> Config {
 }
 
 /// Recipe R6: short chains, as each step passes through time twice, and the source's clip of the gradient's norm.
-fn sequence(base: Config) -> Config {
-    Config {
+fn sequence(base: Recipe) -> Recipe {
+    Recipe {
         train: Train { batch: 64, ..base.train },
         chain: Chain { steps: 20, ..base.chain },
         adam: Adam { epsilon: 1e-8, gradient_norm_clip: 1.0, ..base.adam },

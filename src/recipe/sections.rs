@@ -63,7 +63,7 @@ use usage::*;
 settings! {
     /// A run's configuration: all that decides its results, besides the data and the device. The default is the preset
     /// `digits`, as for `thalweg train`.
-    Config {
+    Recipe {
         /// Name of the preset: the network, and the defaults of all other settings.
         preset: String = "mnist-small".into(), in Preset;
         /// Training objective (see `docs/objectives.md`).
@@ -488,7 +488,7 @@ impl Form {
 }
 
 impl Usage {
-    fn holds(&self, config: &Config) -> bool {
+    fn holds(&self, config: &Recipe) -> bool {
         (self.applies)(config)
     }
 }

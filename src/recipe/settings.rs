@@ -3,7 +3,7 @@
 //! A preset has a value for every setting, and its objective uses only some. A setting that a user gives without effect is
 //! refused, with a message that says what would use it.
 
-use super::Config;
+use super::Recipe;
 use super::sections::SETTINGS;
 use super::table::find;
 use crate::{Error, Result};
@@ -31,8 +31,8 @@ pub struct Setting {
 /// A preset's configuration, with a user's changes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    base: Config,
-    config: Config,
+    base: Recipe,
+    config: Recipe,
     given: Vec<Given>,
 }
 
@@ -45,19 +45,19 @@ struct Given {
 
 impl Settings {
     /// Starts from a configuration that no user gave.
-    pub fn of(base: Config) -> Self {
+    pub fn of(base: Recipe) -> Self {
         Self { config: base.clone(), base, given: Vec::new() }
     }
 
-    /// Adds those of a TOML file, as [`Config::from_toml_file`] reads it.
+    /// Adds those of a TOML file, as [`Recipe::from_toml_file`] reads it.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::File`], which names the line.
     pub fn read(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let (config, lines) = Config::read_toml(path, self.config.clone())?;
+        let (config, lines) = Recipe::read_toml(path, self.config.clone())?;
         if config.preset != self.base.preset {
-            self.base = Config::preset(&config.preset)?;
+            self.base = Recipe::preset(&config.preset)?;
             self.given.clear();
         }
         self.config = config;
@@ -78,12 +78,12 @@ impl Settings {
     }
 
     /// The configuration so far.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &Recipe {
         &self.config
     }
 
     /// The same, for options that change settings.
-    pub fn config_mut(&mut self) -> &mut Config {
+    pub fn config_mut(&mut self) -> &mut Recipe {
         &mut self.config
     }
 
@@ -91,8 +91,8 @@ impl Settings {
     /// settings without effect at the preset's values, as files that a run wrote do.
     ///
     /// # Errors
-    /// Those of [`Config::validate`]; [`Error::Setting`], or [`Error::File`] with the line, for a setting without effect.
-    pub fn finish(self) -> Result<Config> {
+    /// Those of [`Recipe::validate`]; [`Error::Setting`], or [`Error::File`] with the line, for a setting without effect.
+    pub fn finish(self) -> Result<Recipe> {
         self.config.validate()?;
         for Given { name, file } in &self.given {
             let Some(problem) = self.config.unused(name) else { continue };
@@ -108,7 +108,7 @@ impl Settings {
     }
 }
 
-impl Config {
+impl Recipe {
     /// A setting's value as it would stand on the command line; empty for an unknown name.
     pub fn value(&self, name: &str) -> String {
         find(name).map_or(String::new(), |spec| (spec.get)(self).to_string())

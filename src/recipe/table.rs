@@ -1,7 +1,7 @@
 //! The table of settings: [`settings!`](settings) makes the structs, their defaults and the table from one item each.
 
 use super::sections::SETTINGS;
-use super::{Config, PRESETS};
+use super::{PRESETS, Recipe};
 use crate::error::nearest;
 
 /// A setting as the table holds it.
@@ -15,16 +15,16 @@ pub(super) struct Spec {
     /// When it has an effect; `None` for always.
     pub usage: Option<Usage>,
     /// Reads it.
-    pub get: fn(&Config) -> Value,
+    pub get: fn(&Recipe) -> Value,
     /// Writes a value that [`Values::check`] accepts.
-    pub put: fn(&mut Config, Value),
+    pub put: fn(&mut Recipe, Value),
 }
 
 /// When a setting has an effect.
 #[derive(Clone, Copy)]
 pub(super) struct Usage {
     /// Whether it has one in this configuration.
-    pub applies: fn(&Config) -> bool,
+    pub applies: fn(&Recipe) -> bool,
     /// What uses it, as in "objective=pcd".
     pub by: &'static str,
     /// The settings that decide it.
@@ -33,7 +33,7 @@ pub(super) struct Usage {
 
 /// [`Usage`] as the items in `sections.rs` give it.
 pub(super) const fn when(
-    applies: fn(&Config) -> bool,
+    applies: fn(&Recipe) -> bool,
     by: &'static str,
     decided_by: &'static [&'static str],
 ) -> Usage {
@@ -262,7 +262,7 @@ macro_rules! choices {
     )+};
 }
 
-/// Makes [`Config`], its sections, their defaults and the table of settings.
+/// Makes [`Recipe`], its sections, their defaults and the table of settings.
 ///
 /// A setting is one item: doc comment, `key: type = default`, the allowed values (`in ...`; a choice has those of its type),
 /// and when it has an effect (`used by ...`; always, if not given).
@@ -283,7 +283,7 @@ macro_rules! settings {
     ) => {
         $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(default = "Config::base", deny_unknown_fields)]
+        #[serde(default = "Recipe::base", deny_unknown_fields)]
         pub struct $config {
             $( $(#[doc = $own_doc])+ pub $own: $own_type, )+
             $( $(#[doc = $section_doc])+ pub $section: $struct, )+

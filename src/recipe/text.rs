@@ -1,14 +1,14 @@
 //! Settings as text: TOML files, whose faults are reported with their lines, and `KEY=VALUE`.
 
 use super::table::{Values, find, unknown_preset};
-use super::{Config, SECTIONS};
+use super::{Recipe, SECTIONS};
 use crate::network::{Fault, MAX_TOML, NetworkSpec};
 use crate::source::read_text;
 use crate::{Error, Result};
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-impl Config {
+impl Recipe {
     /// Reads a TOML file on top of `base`; the file names only the settings that it changes. A section `[network]`
     /// describes a network that replaces the preset's (see [`NetworkSpec`]). A `preset` in the file that is not the base's
     /// replaces the base. Values are checked one by one, so call [`validate`](Self::validate) at the end.

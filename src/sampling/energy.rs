@@ -4,7 +4,7 @@ use crate::Result;
 use crate::checkpoint::Model;
 use crate::data::Images;
 use crate::data::standard::Standard;
-use crate::device::{Device, Machine};
+use crate::device::{Device, Executor};
 use crate::plan::{EnergyPlan, energy_plan};
 
 /// The most images that are evaluated at a time; fewer if the device can't hold what these need.
@@ -13,9 +13,9 @@ const BATCH: usize = 256;
 /// Evaluates the energies of a model on a device; lower is more likely.
 #[derive(Debug)]
 pub struct EnergyModel {
-    machine: Machine,
+    executor: Executor,
     plan: EnergyPlan,
-    shape: crate::data::ImageShape,
+    shape: crate::data::Shape,
     at_once: usize,
     pub(crate) standard: Option<Standard>,
 }
@@ -28,16 +28,16 @@ impl EnergyModel {
     pub async fn new(device: &Device, model: &Model) -> Result<Self> {
         let target = device.target(BATCH);
         let make = |at_once| energy_plan(&model.network, at_once, target);
-        let (machine, plan, at_once) =
-            Machine::in_shares(device, (BATCH, target.lanes), make, |plan| &plan.plan).await?;
+        let (executor, plan, at_once) =
+            Executor::in_shares(device, (BATCH, target.lanes), make, |plan| &plan.plan).await?;
         let (shape, standard) = (model.network.input, model.network.standard.clone());
-        let mut energy = Self { machine, plan, shape, at_once, standard };
+        let mut energy = Self { executor, plan, shape, at_once, standard };
         energy.set_parameters(&model.parameters)?;
         Ok(energy)
     }
 
     /// The shape of one example.
-    pub fn shape(&self) -> crate::data::ImageShape {
+    pub fn shape(&self) -> crate::data::Shape {
         self.shape
     }
 
@@ -46,8 +46,8 @@ impl EnergyModel {
     /// # Errors
     /// [`crate::Error::Device`] if the device was lost.
     pub fn set_parameters(&mut self, parameters: &[f32]) -> Result<()> {
-        self.machine.write_floats(self.plan.pass.parameters, parameters);
-        self.machine.run(self.plan.start)
+        self.executor.write_floats(self.plan.pass.parameters, parameters);
+        self.executor.run(self.plan.start)
     }
 
     /// `E(x)` of each image; of points, in the data's units, where the network standardises them.
@@ -60,9 +60,9 @@ impl EnergyModel {
         for batch in self.batches(images)? {
             let batch = batch?;
             self.write(&batch);
-            self.machine.run(self.plan.energies)?;
+            self.executor.run(self.plan.energies)?;
             let n = batch.len() / self.shape.len();
-            energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..n]);
+            energies.extend(&self.executor.read_floats(self.plan.pass.energies).await?[..n]);
         }
         Ok(energies)
     }
@@ -79,11 +79,11 @@ impl EnergyModel {
         for batch in self.batches(images)? {
             let batch = batch?;
             self.write(&batch);
-            self.machine.run(self.plan.gradients)?;
+            self.executor.run(self.plan.gradients)?;
             let n = batch.len() / to.len();
-            energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..n]);
-            let blocks = self.machine.read_floats(self.plan.pass.input_gradient).await?;
-            let gradient = self.machine.plan().from_blocks(&blocks, n, to.channels, to.height * to.width);
+            energies.extend(&self.executor.read_floats(self.plan.pass.energies).await?[..n]);
+            let blocks = self.executor.read_floats(self.plan.pass.input_gradient).await?;
+            let gradient = self.executor.plan().from_blocks(&blocks, n, to.channels, to.height * to.width);
             for plane in gradient.chunks_exact(to.height * to.width) {
                 for row in plane.chunks_exact(to.width).skip(top).take(from.height) {
                     values.extend(&row[left..left + from.width]);
@@ -113,7 +113,7 @@ impl EnergyModel {
 
     fn write(&mut self, batch: &[f32]) {
         let shape = self.shape;
-        let blocks = self.machine.plan().to_blocks(batch, shape.channels, shape.height * shape.width);
-        self.machine.write_floats(self.plan.pass.x, &blocks);
+        let blocks = self.executor.plan().to_blocks(batch, shape.channels, shape.height * shape.width);
+        self.executor.write_floats(self.plan.pass.x, &blocks);
     }
 }

@@ -3,7 +3,7 @@
 //! [`Sampler`](crate::Sampler) runs whole chains on a device, but only for a [`Network`](crate::Network). The samplers here
 //! ask an [`Energy`] for a gradient at every step: slower, and open to any energy and to any rule of one's own.
 
-use crate::data::{ImageShape, Images};
+use crate::data::{Images, Shape};
 use crate::random::{Stream, counter, log_unit, normal_of, philox};
 use crate::{EnergyModel, Error, Result};
 
@@ -11,7 +11,7 @@ use crate::{EnergyModel, Error, Result};
 #[allow(async_fn_in_trait, reason = "energies are awaited where they are made; nothing here asks for Send")]
 pub trait Energy {
     /// The shape of one example.
-    fn shape(&self) -> ImageShape;
+    fn shape(&self) -> Shape;
 
     /// Returns `E(x)` of each example, and `dE/dx` with the shape of `x`.
     ///
@@ -29,7 +29,7 @@ pub trait Energy {
 }
 
 impl Energy for EnergyModel {
-    fn shape(&self) -> ImageShape {
+    fn shape(&self) -> Shape {
         EnergyModel::shape(self)
     }
 
@@ -43,7 +43,7 @@ impl Energy for EnergyModel {
 }
 
 impl<E: Energy> Energy for &mut E {
-    fn shape(&self) -> ImageShape {
+    fn shape(&self) -> Shape {
         E::shape(self)
     }
 
@@ -59,7 +59,7 @@ impl<E: Energy> Energy for &mut E {
 /// An energy given by a closure: see [`energy_fn`].
 #[derive(Clone, Copy)]
 pub struct EnergyFn<F> {
-    shape: ImageShape,
+    shape: Shape,
     f: F,
 }
 
@@ -71,12 +71,12 @@ impl<F> std::fmt::Debug for EnergyFn<F> {
 
 /// Makes an [`Energy`] of a closure that returns `E(x)` of one example and writes `dE/dx` into its second argument. Both
 /// slices are `[channel][row][column]`, as long as `shape` says.
-pub fn energy_fn<F: FnMut(&[f32], &mut [f32]) -> f32>(shape: ImageShape, f: F) -> EnergyFn<F> {
+pub fn energy_fn<F: FnMut(&[f32], &mut [f32]) -> f32>(shape: Shape, f: F) -> EnergyFn<F> {
     EnergyFn { shape, f }
 }
 
 impl<F: FnMut(&[f32], &mut [f32]) -> f32> Energy for EnergyFn<F> {
-    fn shape(&self) -> ImageShape {
+    fn shape(&self) -> Shape {
         self.shape
     }
 
@@ -280,7 +280,7 @@ fn words(seed: u64, stream: Stream, quad: u32, chain: usize, step: u32) -> [u32;
     philox(counter(stream, quad, chain as u32, step, 0), [seed as u32, (seed >> 32) as u32])
 }
 
-fn check(shape: ImageShape, wanted: ImageShape) -> Result<()> {
+fn check(shape: Shape, wanted: Shape) -> Result<()> {
     if shape == wanted {
         return Ok(());
     }

@@ -2,8 +2,8 @@
 
 use crate::checkpoint::Model;
 use crate::data::standard::Standard;
-use crate::data::{ImageShape, Images};
-use crate::device::{Device, Machine};
+use crate::data::{Images, Shape};
+use crate::device::{Device, Executor};
 use crate::kernels::State;
 use crate::kernels::dynamics::Form;
 use crate::plan::{ChainConfig, SamplerPlan, Share, sampler_plan_in_shares};
@@ -15,16 +15,16 @@ const LENGTHS: [u32; 3] = [1, 10, 100];
 /// Chains on a device.
 #[derive(Debug)]
 pub struct Sampler {
-    machine: Machine,
+    executor: Executor,
     plan: SamplerPlan,
-    shape: ImageShape,
+    shape: Shape,
     standard: Option<Standard>,
     count: usize,
     state: State, // of the first share
 }
 
 impl Sampler {
-    /// Puts `count` chains on a device. `numbers.steps` is not used: [`Self::run`] says how many.
+    /// Puts `count` chains on a device. `chain_config.steps` is not used: [`Self::run`] says how many.
     ///
     /// The same `seed` gives the same chains, bit for bit, on the same device, however [`Self::run`]'s steps are
     /// shared out. Where the device can't hold what all chains need at a time, they take turns, to the same bits.
@@ -35,37 +35,38 @@ impl Sampler {
         device: &Device,
         model: &Model,
         count: usize,
-        numbers: &ChainConfig,
+        chain_config: &ChainConfig,
         seed: u64,
     ) -> Result<Self> {
         if count == 0 {
             return Err(Error::Usage("0 samples are asked for; ask for 1 or more".to_owned()));
         }
         let target = device.chain_target(&model.network, count);
-        let make =
-            |at_once| sampler_plan_in_shares(&model.network, (count, at_once), numbers, &LENGTHS, target);
-        let (mut machine, plan, _) =
-            Machine::in_shares(device, (count, target.lanes), make, |plan| &plan.plan).await?;
-        machine.write_floats(plan.pass.parameters, &model.parameters);
-        machine.run(plan.start)?;
+        let make = |at_once| {
+            sampler_plan_in_shares(&model.network, (count, at_once), chain_config, &LENGTHS, target)
+        };
+        let (mut executor, plan, _) =
+            Executor::in_shares(device, (count, target.lanes), make, |plan| &plan.plan).await?;
+        executor.write_floats(plan.pass.parameters, &model.parameters);
+        executor.run(plan.start)?;
         let state = State { seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..State::default() };
-        machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+        executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
         let (shape, standard) = (model.network.input, model.network.standard.clone());
-        let mut sampler = Self { machine, plan, shape, standard, count, state };
-        sampler.in_turn(|machine, plan, _, _| machine.run(plan.noise))?;
+        let mut sampler = Self { executor, plan, shape, standard, count, state };
+        sampler.in_turn(|executor, plan, _, _| executor.run(plan.noise))?;
         Ok(sampler)
     }
 
     /// Does something with each share, which is in the plan's buffers meanwhile, with its state.
     fn in_turn(
         &mut self,
-        mut work: impl FnMut(&mut Machine, &SamplerPlan, &Share, State) -> Result<()>,
+        mut work: impl FnMut(&mut Executor, &SamplerPlan, &Share, State) -> Result<()>,
     ) -> Result<()> {
         for share in &self.plan.shares {
-            let state = begin_turn(&mut self.machine, &self.plan, share, self.state)?;
-            work(&mut self.machine, &self.plan, share, state)?;
+            let state = begin_turn(&mut self.executor, &self.plan, share, self.state)?;
+            work(&mut self.executor, &self.plan, share, state)?;
             if let Some(turn) = share.turn {
-                self.machine.run(turn.store)?;
+                self.executor.run(turn.store)?;
             }
         }
         Ok(())
@@ -87,17 +88,17 @@ impl Sampler {
         }
         let pixels = self.shape.height * self.shape.width;
         for share in &self.plan.shares {
-            let (plan, of_image) = (self.machine.plan(), self.shape.len());
+            let (plan, of_image) = (self.executor.plan(), self.shape.len());
             let values = &images.values[share.images.start * of_image..share.images.end * of_image];
             let blocks = plan.to_blocks(values, self.shape.channels, pixels);
             let decisions = share.kept.get(1).map(|kept| (*kept, vec![0.0; plan.len_of(*kept)]));
-            self.machine.write_floats(share.kept[0], &blocks);
+            self.executor.write_floats(share.kept[0], &blocks);
             if let Some((kept, zeros)) = decisions {
-                self.machine.write_floats(kept, &zeros);
+                self.executor.write_floats(kept, &zeros);
             }
         }
         self.state.chain_base = 0;
-        self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[self.state]));
+        self.executor.write(self.plan.state, 0, bytemuck::cast_slice(&[self.state]));
         Ok(())
     }
 
@@ -106,13 +107,13 @@ impl Sampler {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub fn run(&mut self, steps: u32) -> Result<()> {
-        self.in_turn(|machine, plan, _, mut state| {
+        self.in_turn(|executor, plan, _, mut state| {
             let end = state.chain_base + steps;
             for (length, program) in plan.chains.iter().rev() {
                 while end - state.chain_base >= *length {
-                    machine.run(*program)?;
+                    executor.run(*program)?;
                     state.chain_base += length;
-                    machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+                    executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
                 }
             }
             Ok(())
@@ -146,9 +147,9 @@ impl Sampler {
     pub async fn energies(&mut self) -> Result<Vec<f32>> {
         let mut energies = Vec::with_capacity(self.count);
         for share in &self.plan.shares {
-            begin_turn(&mut self.machine, &self.plan, share, self.state)?;
-            self.machine.run(self.plan.energies)?;
-            energies.extend(&self.machine.read_floats(self.plan.pass.energies).await?[..share.images.len()]);
+            begin_turn(&mut self.executor, &self.plan, share, self.state)?;
+            self.executor.run(self.plan.energies)?;
+            energies.extend(&self.executor.read_floats(self.plan.pass.energies).await?[..share.images.len()]);
         }
         Ok(energies)
     }
@@ -181,28 +182,30 @@ impl Sampler {
     async fn read_kept(&self, number: usize, channels: usize, pixels: usize) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(self.count * channels * pixels);
         for share in &self.plan.shares {
-            let blocks = self.machine.read_floats(share.kept[number]).await?;
-            values.extend(self.machine.plan().from_blocks(&blocks, share.images.len(), channels, pixels));
+            let blocks = self.executor.read_floats(share.kept[number]).await?;
+            values.extend(self.executor.plan().from_blocks(&blocks, share.images.len(), channels, pixels));
         }
         Ok(values)
     }
 }
 
 /// Brings a share into the plan's buffers, and tells its state. Where there is one share it is there.
-fn begin_turn(machine: &mut Machine, plan: &SamplerPlan, share: &Share, state: State) -> Result<State> {
+fn begin_turn(executor: &mut Executor, plan: &SamplerPlan, share: &Share, state: State) -> Result<State> {
     let Some(turn) = share.turn else { return Ok(state) };
     let state = State { first_image: share.images.start as u32, ..state };
-    machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
-    machine.run(turn.load)?;
+    executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+    executor.run(turn.load)?;
     Ok(state)
 }
 
 /// The noise level that annealed chains ([`Form::Annealed`]) are at after so many steps, before the next; `None` of others.
-pub fn noise_level(numbers: &ChainConfig, steps: u32) -> Option<f32> {
-    let (end, levels) = (numbers.at_end().noise, if numbers.changes() { numbers.levels } else { 1 });
+pub fn noise_level(chain_config: &ChainConfig, steps: u32) -> Option<f32> {
+    let (end, levels) =
+        (chain_config.at_end().noise, if chain_config.changes() { chain_config.levels } else { 1 });
     let t = (f64::from(steps) / f64::from(levels.saturating_sub(1).max(1))).min(1.0);
-    let level = f64::from(numbers.noise) * (t * (f64::from(end) / f64::from(numbers.noise)).ln()).exp();
-    (numbers.form == Form::Annealed).then_some(level as f32)
+    let level =
+        f64::from(chain_config.noise) * (t * (f64::from(end) / f64::from(chain_config.noise)).ln()).exp();
+    (chain_config.form == Form::Annealed).then_some(level as f32)
 }
 
 /// What images at a noise level of annealed chains most likely blur, `alpha x - s dE/dx`: see [`Form::Annealed`]. The
@@ -214,12 +217,12 @@ pub fn noise_level(numbers: &ChainConfig, steps: u32) -> Option<f32> {
 pub async fn denoised(
     model: &mut EnergyModel,
     mut images: Images,
-    numbers: &ChainConfig,
+    chain_config: &ChainConfig,
     level: f32,
 ) -> Result<Images> {
     let alpha = 1.0 / (1.0 + level * level).sqrt();
     let or_infinite = |limit: f32| if limit > 0.0 { limit } else { f32::INFINITY };
-    let (clip, bound) = (or_infinite(numbers.gradient_clip), or_infinite(numbers.clamp));
+    let (clip, bound) = (or_infinite(chain_config.gradient_clip), or_infinite(chain_config.clamp));
     let (_, mut gradients) = model.energies_and_gradients(&images).await?;
     if let Some(standard) = &model.standard {
         standard.to_network(&mut images);

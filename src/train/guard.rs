@@ -3,7 +3,7 @@
 use crate::kernels::guard::{Memory, Reason};
 use crate::kernels::{State, guard};
 use crate::random::{Stream, counter, philox};
-use crate::recipe::Config;
+use crate::recipe::Recipe;
 use std::fmt;
 
 /// Divergence or collapse, found on the device in the step in which it came up. Nothing of that step was kept, and nothing
@@ -34,7 +34,7 @@ impl Halt {
     }
 
     /// What to change in a run that this came up in, again and again.
-    pub fn advice(&self, config: &Config) -> String {
+    pub fn advice(&self, config: &Recipe) -> String {
         let rate = config.adam.learning_rate;
         match self.reason {
             Reason::Images | Reason::Stored => {

@@ -6,8 +6,8 @@ use super::log::{HeldOutFigures, HeldOutFile, MetricsFile, MetricsMean, StepMetr
 use super::{Halt, Outcome, PendingMetrics, Rollback, Trainer};
 use crate::checkpoint::Checkpoint;
 use crate::data::toy::POINT;
-use crate::data::{Dataset, ImageShape, Images};
-use crate::evaluate::point_metrics::{Figures, Judge, POINTS};
+use crate::data::{Dataset, Images, Shape};
+use crate::evaluate::point_metrics::{POINTS, PointEvaluator, PointMetrics};
 use crate::files::write_atomically;
 use crate::kernels::dynamics::Form;
 use crate::plan::METRIC_ROWS;
@@ -76,7 +76,7 @@ pub enum Event<'a> {
         /// Samples drawn.
         samples: usize,
         /// The measures.
-        figures: &'a Figures,
+        figures: &'a PointMetrics,
     },
     /// Every step so far is in the checkpoint.
     Saved,
@@ -185,7 +185,7 @@ pub struct Run {
     held_out: Images,
     noise: Images,
     points: Images,
-    judge: Option<Judge>,
+    evaluator: Option<PointEvaluator>,
     figures: Vec<serde_json::Value>,
     energies: EnergyModel,
     mean: MetricsMean,
@@ -254,12 +254,12 @@ impl Run {
             POINT => dataset.train.to_images(),
             _ => Images { shape: POINT, values: Vec::new() },
         };
-        let judge = Judge::new(dataset, seed);
-        let noise = match &judge {
-            Some(judge) => judge.starts(held_out.count(), !seed),
+        let evaluator = PointEvaluator::new(dataset, seed);
+        let noise = match &evaluator {
+            Some(evaluator) => evaluator.starts(held_out.count(), !seed),
             None => uniform_noise(seed, trainer.network().input, held_out.count()),
         };
-        let figures = match (&judge, is_resumed) {
+        let figures = match (&evaluator, is_resumed) {
             (Some(_), true) => read_figures(&folder.join(FIGURES), step)?,
             _ => Vec::new(),
         };
@@ -282,7 +282,7 @@ impl Run {
             held_out,
             noise,
             points,
-            judge,
+            evaluator,
             figures,
             trainer,
             metrics,
@@ -590,18 +590,18 @@ impl Run {
         epoch: u64,
         observer: &mut impl Observer,
     ) -> Result<()> {
-        let Some(judge) = &self.judge else { return Ok(()) };
+        let Some(evaluator) = &self.evaluator else { return Ok(()) };
         let step = self.trainer.step();
         if !self.is_shown(epoch) || self.figures.iter().any(|row| row["step"].as_u64() == Some(step)) {
             return Ok(());
         }
         let samples = if epoch == self.epochs() { POINTS } else { MONITORED };
         let config = self.trainer.config();
-        let (numbers, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
-        let figures = judge.judge(self.trainer.device(), model, samples, &numbers, seed).await?;
+        let (chain_config, seed) = (config.sampling_chain(), config.seed.wrapping_add(epoch));
+        let figures = evaluator.evaluate(self.trainer.device(), model, samples, &chain_config, seed).await?;
         observer.on(Event::Measured { epoch, samples, figures: &figures });
         self.figures.push(serde_json::json!({
-            "epoch": epoch, "step": step, "samples": samples, "box": judge.limits(), "figures": figures
+            "epoch": epoch, "step": step, "samples": samples, "box": evaluator.limits(), "figures": figures
         }));
         let text = serde_json::to_string_pretty(&self.figures).expect("plain fields");
         let written = write_atomically(self.folder.join(FIGURES), |file| file.write_all(text.as_bytes()));
@@ -642,7 +642,7 @@ fn read_figures(path: &Path, step: u64) -> Result<Vec<serde_json::Value>> {
 }
 
 /// Uniform noise that held-out images are compared with.
-fn uniform_noise(seed: u64, shape: ImageShape, count: usize) -> Images {
+fn uniform_noise(seed: u64, shape: Shape, count: usize) -> Images {
     use rand::RngExt;
     let mut rng = Philox::new(seed, Stream::HeldOutNoise);
     let values = (0..count * shape.len()).map(|_| rng.random_range(-1.0_f32..1.0)).collect();

@@ -7,7 +7,7 @@ use crate::checkpoint::{Parts, RunState, SNAPSHOT, header_network, newest_images
 use crate::data::standard::Standard;
 use crate::data::{Dataset, Examples, Images};
 use crate::device::compare::{Report, compare};
-use crate::device::{Device, Machine, Reading};
+use crate::device::{Device, Executor, Readback};
 use crate::error::Remedy;
 use crate::kernels::State;
 use crate::kernels::contrastive_loss::METRICS;
@@ -16,7 +16,7 @@ use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::network::Network;
 use crate::plan::{BufferId, Cause, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan};
 use crate::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
-use crate::recipe::{Config, Guard, Objective, OnDivergence, Standardize};
+use crate::recipe::{Guard, Objective, OnDivergence, Recipe, Standardize};
 use crate::{Error, Result};
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -29,12 +29,12 @@ const FIRST_ITERATIONS: usize = 100;
 #[derive(Debug)]
 pub struct Trainer {
     device: Device,
-    config: Config,
+    config: Recipe,
     network: Network,
     data: String,
     data_source: String,
     n_images: u32,
-    machine: Machine,
+    executor: Executor,
     plan: TrainingPlan,
     step: u64,
 }
@@ -43,8 +43,8 @@ pub struct Trainer {
 #[derive(Debug)]
 pub struct PendingMetrics {
     steps: Range<u64>,
-    parts: Vec<(Range<u64>, Reading)>, // of as many steps as the table of metrics has rows, at most
-    guard: Option<u64>,                // `guard.collapse_steps`, where there is a guard
+    parts: Vec<(Range<u64>, Readback)>, // of as many steps as the table of metrics has rows, at most
+    guard: Option<u64>,                 // `guard.collapse_steps`, where there is a guard
 }
 
 /// What submitted steps came to.
@@ -110,37 +110,37 @@ impl Trainer {
     ///
     /// # Errors
     /// A configuration that is not valid, a data set whose images do not fit the network, a device that can't hold it.
-    pub async fn new(device: &Device, config: &Config, dataset: &Dataset) -> Result<Self> {
+    pub async fn new(device: &Device, config: &Recipe, dataset: &Dataset) -> Result<Self> {
         let mut trainer = Self::empty(device, config, dataset, None).await?;
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
         let (capacity, initial) = trainer.config.replay_slots();
         let mut parameters = trainer.network.initial_parameters(seed);
-        trainer.machine.write_floats(plan.pass.parameters, &parameters);
+        trainer.executor.write_floats(plan.pass.parameters, &parameters);
         if let Some(spectral) = &plan.spectral {
             let length = plan.plan.len_of(spectral.vectors);
-            trainer.machine.write_floats(spectral.vectors, &normals(seed, Stream::Spectral, length));
+            trainer.executor.write_floats(spectral.vectors, &normals(seed, Stream::Spectral, length));
             for _ in 0..FIRST_ITERATIONS {
-                trainer.machine.run(spectral.iterate)?;
+                trainer.executor.run(spectral.iterate)?;
             }
-            parameters = trainer.machine.read_floats(plan.pass.parameters).await?;
+            parameters = trainer.executor.read_floats(plan.pass.parameters).await?;
         }
         if let Some(average) = plan.average {
-            trainer.machine.write_floats(average, &parameters);
+            trainer.executor.write_floats(average, &parameters);
         }
         let n_values = initial * trainer.network.input.len();
-        let ring = starts(seed, n_values, &trainer.config.start_noise());
-        trainer.machine.write_floats(plan.ring, &ring);
+        let replay = starts(seed, n_values, &trainer.config.start_noise());
+        trainer.executor.write_floats(plan.replay, &replay);
         let state = State {
-            ring_head: (initial % capacity) as u32,
-            ring_length: initial as u32,
+            replay_head: (initial % capacity) as u32,
+            replay_length: initial as u32,
             seed_low: seed as u32,
             seed_high: (seed >> 32) as u32,
             ..State::default()
         };
-        trainer.machine.write(plan.state, 0, bytemuck::cast_slice(&[state]));
-        trainer.machine.run(plan.start)?;
+        trainer.executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
+        trainer.executor.run(plan.start)?;
         if let Some(guard) = &plan.guard {
-            trainer.machine.run(guard.keep)?; // a guard that has seen no step yet keeps what there is
+            trainer.executor.run(guard.take_snapshot)?; // a guard that has seen no step yet keeps what there is
         }
         Ok(trainer)
     }
@@ -157,7 +157,7 @@ impl Trainer {
     ) -> Result<Self> {
         let path = path.as_ref();
         let header = checkpoint.header;
-        let device = device.going_on(&header.device, header.chain_path);
+        let device = device.resumed_on(&header.device, header.chain_path);
         let of = header_network(path, &header)?;
         let mut trainer = Self::empty(&device, &header.config, dataset, of.standard.clone()).await?;
         let network = &trainer.network;
@@ -200,18 +200,18 @@ impl Trainer {
             let guard = trainer.plan.guard.clone();
             trainer.write(&kept, |buffer| guard.as_ref().map_or(buffer, |guard| guard.copy_of(buffer)));
         }
-        trainer.machine.run(trainer.plan.start)?;
+        trainer.executor.run(trainer.plan.start)?;
         trainer.step = header.step;
         Ok(trainer)
     }
 
     /// Writes a state to the buffers that `at` gives for those of training.
     fn write(&mut self, stored: &RunState, at: impl Fn(BufferId) -> BufferId) {
-        let (plan, machine) = (&self.plan, &mut self.machine);
+        let (plan, executor) = (&self.plan, &mut self.executor);
         let [first, second] = &stored.moments;
         let mut put = |buffer: Option<BufferId>, values: Option<&Vec<f32>>| {
             if let (Some(buffer), Some(values)) = (buffer, values) {
-                machine.write_floats(at(buffer), values);
+                executor.write_floats(at(buffer), values);
             }
         };
         put(Some(plan.pass.parameters), Some(&stored.parameters));
@@ -219,15 +219,15 @@ impl Trainer {
         put(Some(plan.second_moment), Some(second));
         put(plan.average, stored.average.as_ref());
         put(plan.spectral.as_ref().map(|spectral| spectral.vectors), stored.spectral.as_ref());
-        put(Some(plan.ring), Some(&stored.ring));
+        put(Some(plan.replay), Some(&stored.replay));
         put(plan.guard.as_ref().map(|guard| guard.memory), stored.guard.as_ref());
-        machine.write(at(plan.state), 0, &stored.state);
+        executor.write(at(plan.state), 0, &stored.state);
     }
 
     /// Reads a state from the buffers that `at` gives for those of training.
     async fn read(&self, at: impl Fn(BufferId) -> BufferId) -> Result<RunState> {
         let (plan, at) = (&self.plan, &at);
-        let floats = async |buffer| self.machine.read_floats(at(buffer)).await;
+        let floats = async |buffer| self.executor.read_floats(at(buffer)).await;
         let maybe = async |buffer: Option<BufferId>| match buffer {
             Some(buffer) => floats(buffer).await.map(Some),
             None => Ok(None),
@@ -237,8 +237,8 @@ impl Trainer {
             moments: [floats(plan.first_moment).await?, floats(plan.second_moment).await?],
             average: maybe(plan.average).await?,
             spectral: maybe(plan.spectral.as_ref().map(|spectral| spectral.vectors)).await?,
-            ring: floats(plan.ring).await?,
-            state: self.machine.read(at(plan.state)).await?,
+            replay: floats(plan.replay).await?,
+            state: self.executor.read(at(plan.state)).await?,
             guard: maybe(plan.guard.as_ref().map(|guard| guard.memory)).await?,
         })
     }
@@ -246,7 +246,7 @@ impl Trainer {
     /// `standard` is what points were standardised by before, in a run that goes on.
     async fn empty(
         device: &Device,
-        config: &Config,
+        config: &Recipe,
         dataset: &Dataset,
         standard: Option<Standard>,
     ) -> Result<Self> {
@@ -254,8 +254,8 @@ impl Trainer {
         let mut network = config.network(dataset.train.shape())?;
         let (examples, input) = (&dataset.train, network.input);
         let shape = examples.shape();
-        let is_points = matches!(examples, Examples::Floats(_)) && shape.is_points();
-        if shape != input && (is_points || input.is_points()) {
+        let is_single_row = matches!(examples, Examples::Floats(_)) && shape.is_single_row();
+        if shape != input && (is_single_row || input.is_single_row()) {
             return Err(Error::Network(format!(
                 "`{}` takes examples of {input} (channels x height x width), and those of {} are {shape}",
                 network.name, dataset.name
@@ -273,7 +273,7 @@ impl Trainer {
                             toy (`rings:10000`)";
                 return Err(Error::setting("data.standardize", text));
             };
-            if !shape.is_points() {
+            if !shape.is_single_row() {
                 let text = "is of points and sequences, and these are images: leave it `none`";
                 return Err(Error::setting("data.standardize", text));
             }
@@ -298,9 +298,9 @@ impl Trainer {
         let plan = training_plan(&network, config, &TrainingData::of(examples, room.buffer), target);
         if let Some(excess) = plan.plan.excess(&room) {
             let advice = match (excess.cause, config.objective) {
-                (Cause::Ring, Objective::Replay) => "Choose a smaller `replay.capacity`",
-                (Cause::Ring, Objective::Pcd) => "Choose a smaller `pcd.chains`",
-                (Cause::Ring, _) => Cause::Images.advice(),
+                (Cause::Replay, Objective::Replay) => "Choose a smaller `replay.capacity`",
+                (Cause::Replay, Objective::Pcd) => "Choose a smaller `pcd.chains`",
+                (Cause::Replay, _) => Cause::Images.advice(),
                 (cause, _) => cause.advice(),
             };
             return Err(excess.error(&device.name(), advice));
@@ -311,7 +311,7 @@ impl Trainer {
             data: fingerprint(dataset),
             data_source: source(dataset),
             n_images,
-            machine: Machine::new(device, plan.plan.clone()).await?,
+            executor: Executor::new(device, plan.plan.clone()).await?,
             plan,
             network,
             step: 0,
@@ -322,17 +322,17 @@ impl Trainer {
                 Examples::Bytes(images) => {
                     let mut bytes = images.bytes[values].to_vec();
                     bytes.resize(bytes.len().next_multiple_of(4), 0);
-                    trainer.machine.write(part.buffer, 0, &bytemuck::pod_collect_to_vec(&bytes));
+                    trainer.executor.write(part.buffer, 0, &bytemuck::pod_collect_to_vec(&bytes));
                 }
                 Examples::Floats(images) => match &trainer.network.standard {
                     Some(standard) => {
                         let mut points = Images { shape, values: images.values[values].to_vec() };
                         standard.to_network(&mut points);
-                        trainer.machine.write_floats(part.buffer, &points.values);
+                        trainer.executor.write_floats(part.buffer, &points.values);
                     }
-                    None => trainer.machine.write_floats(part.buffer, &images.values[values]),
+                    None => trainer.executor.write_floats(part.buffer, &images.values[values]),
                 },
-                Examples::Fresh(..) => {}
+                Examples::Toy(..) => {}
             }
         }
         Ok(trainer)
@@ -344,7 +344,7 @@ impl Trainer {
     }
 
     /// The configuration.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &Recipe {
         &self.config
     }
 
@@ -403,7 +403,7 @@ impl Trainer {
         let mut parts = Vec::new();
         while self.step < end {
             let steps = self.step..end.min(self.step + u64::from(METRIC_ROWS));
-            let reading = self.machine.submit(&self.programs(&steps), &self.readings())?;
+            let reading = self.executor.submit(&self.programs(&steps), &self.readings())?;
             self.step = steps.end;
             parts.push((steps, reading));
         }
@@ -422,7 +422,7 @@ impl Trainer {
             let next = (step + 1).next_multiple_of(interval).min(steps.end);
             programs.push((self.plan.step, (next - step) as u32));
             if next.is_multiple_of(interval) {
-                programs.push((guard.keep, 1));
+                programs.push((guard.take_snapshot, 1));
             }
             step = next;
         }
@@ -450,7 +450,7 @@ impl Trainer {
     /// [`Error::Device`] if the device was lost.
     pub async fn check(&mut self) -> Result<Option<Halt>> {
         let Some(guard) = &self.plan.guard else { return Ok(None) };
-        let reading = self.machine.submit(&[(guard.check, 1)], &self.readings())?;
+        let reading = self.executor.submit(&[(guard.check, 1)], &self.readings())?;
         let steps = self.step..self.step;
         let pending =
             PendingMetrics { steps: steps.clone(), parts: vec![(steps, reading)], guard: self.guard() };
@@ -468,14 +468,14 @@ impl Trainer {
     /// Panics if the halt is not of a trainer with a guard.
     pub async fn roll_back(&mut self, halt: Halt) -> Result<Rollback> {
         let guard = self.plan.guard.as_ref().expect("a halt comes from a guard");
-        self.machine.run(guard.restore)?;
-        let mut state = State::of(&self.machine.read(self.plan.state).await?);
-        let mut memory = Memory::of(&self.machine.read(guard.memory).await?);
+        self.executor.run(guard.restore)?;
+        let mut state = State::of(&self.executor.read(self.plan.state).await?);
+        let mut memory = Memory::of(&self.executor.read(guard.memory).await?);
         state.retries = halt.state.retries.saturating_add(1);
         [state.seed_low, state.seed_high] = retry_seed(self.config.seed, state.retries);
         memory = Memory { tries: halt.memory.tries + 1.0, since: 0.0, ..memory };
-        self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
-        self.machine.write(guard.memory, 0, bytemuck::cast_slice(&[memory]));
+        self.executor.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
+        self.executor.write(guard.memory, 0, bytemuck::cast_slice(&[memory]));
         self.step = state.step.into();
         let Guard { on_divergence, tries, learning_rate_factor, .. } = self.config.guard;
         let retries = i32::try_from(state.retries).unwrap_or(i32::MAX);
@@ -493,19 +493,19 @@ impl Trainer {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn compare_step(&mut self) -> Result<Report> {
-        let report = compare(&mut self.machine, self.plan.step).await?;
+        let report = compare(&mut self.executor, self.plan.step).await?;
         self.step += 1;
         Ok(report)
     }
 
     /// The plan with its buffers on the device, for those who look closely; [`Self::plan`] tells which is which.
-    pub fn machine(&self) -> &Machine {
-        &self.machine
+    pub fn executor(&self) -> &Executor {
+        &self.executor
     }
 
     /// The same, to change what is in the buffers.
-    pub fn machine_mut(&mut self) -> &mut Machine {
-        &mut self.machine
+    pub fn executor_mut(&mut self) -> &mut Executor {
+        &mut self.executor
     }
 
     /// The plan.
@@ -518,13 +518,13 @@ impl Trainer {
         self.plan.plan.programs[self.plan.step.0].len()
     }
 
-    /// Does one training step launch by launch, and tells each kernel's seconds: see [`Machine::time_launches`].
+    /// Does one training step launch by launch, and tells each kernel's seconds: see [`Executor::time_launches`].
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn time_step(&mut self) -> Result<Vec<(&'static str, f64)>> {
         self.step += 1;
-        self.machine.time_launches(self.plan.step).await
+        self.executor.time_launches(self.plan.step).await
     }
 
     /// The model as it is now: of the weights' moving average where there is one (`ema.decay`).
@@ -533,7 +533,7 @@ impl Trainer {
     /// [`Error::Device`] if the device was lost.
     pub async fn model(&self) -> Result<Model> {
         let parameters = self.plan.average.unwrap_or(self.plan.pass.parameters);
-        let parameters = self.machine.read_floats(parameters).await?;
+        let parameters = self.executor.read_floats(parameters).await?;
         Ok(Model { network: self.network.clone(), parameters })
     }
 
@@ -542,9 +542,9 @@ impl Trainer {
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub async fn replay_images(&self, count: usize) -> Result<Images> {
-        let state = State::of(&self.machine.read(self.plan.state).await?);
-        let ring = self.machine.read_floats(self.plan.ring).await?;
-        let mut images = newest_images(&ring, self.network.input, &state, count);
+        let state = State::of(&self.executor.read(self.plan.state).await?);
+        let replay = self.executor.read_floats(self.plan.replay).await?;
+        let mut images = newest_images(&replay, self.network.input, &state, count);
         if let Some(standard) = &self.network.standard {
             standard.to_data(&mut images);
         }
@@ -567,7 +567,7 @@ impl Trainer {
         }
         live.put(&self.network, "", &mut tensors);
         if let Some(guard) = &self.plan.guard {
-            let words = self.machine.read(guard.copy_of(self.plan.state)).await?;
+            let words = self.executor.read(guard.copy_of(self.plan.state)).await?;
             // A snapshot of this very step is the same.
             if State::of(&words).step != state.step {
                 let kept = self.read(|buffer| guard.copy_of(buffer)).await?;
@@ -593,11 +593,11 @@ impl Trainer {
 /// What the ring begins with: `n` values.
 fn starts(seed: u64, n: usize, noise: &Noise) -> Vec<f32> {
     if noise.distribution == Distribution::Uniform {
-        let mut rng = Philox::new(seed, Stream::RingStart);
+        let mut rng = Philox::new(seed, Stream::ReplayStart);
         let value = |_| (noise.scale * rng.random_range(-1.0_f32..1.0)).clamp(-noise.bound, noise.bound);
         return (0..n).map(value).collect();
     }
-    let mut values = normals(seed, Stream::RingStart, n);
+    let mut values = normals(seed, Stream::ReplayStart, n);
     values.iter_mut().for_each(|value| *value = (noise.scale * *value).clamp(-noise.bound, noise.bound));
     values
 }
@@ -634,7 +634,7 @@ fn fingerprint(dataset: &Dataset) -> String {
             crc.update(bytemuck::cast_slice(&images.values));
             "examples"
         }
-        Examples::Fresh(toy, count) => return format!("fresh points of {}, {count} an epoch", toy.name()),
+        Examples::Toy(toy, count) => return format!("fresh points of {}, {count} an epoch", toy.name()),
     };
     format!("{} {what} of {}, crc32 {:08x}", dataset.train.count(), dataset.train.shape(), crc.sum())
 }

@@ -2,7 +2,7 @@
 
 use crate::common;
 use std::collections::BTreeSet;
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::data::toy::TOYS;
 use thalweg::kernels::Kernel;
 use thalweg::kernels::chain::Hidden;
@@ -10,12 +10,12 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::Random;
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingNumbers, ChainConfig, ExampleStorage, Plan, Target, TrainingData, annealing_plan, energy_plan,
+    AnnealingConfig, ChainConfig, ExampleStorage, Plan, Target, TrainingData, annealing_plan, energy_plan,
     peak_plan, sampler_plan, training_plan,
 };
 use thalweg::random::{Distribution, Stream};
 use thalweg::recipe::presets::{PRESETS, preset};
-use thalweg::recipe::{Config, Directions, ScoreObjective, ScoreTarget, Square};
+use thalweg::recipe::{Directions, Recipe, ScoreObjective, ScoreTarget, Square};
 
 /// The different kernels of `plans`, each with the name of the first plan that has it.
 pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
@@ -28,7 +28,7 @@ pub fn kernels(plans: &[(String, Plan)]) -> Vec<(&str, &Kernel)> {
 /// Every kind of plan that a network can take.
 pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<Plan> {
     let chain = ChainConfig { steps: 2, ..ChainConfig::default() };
-    let smaller = ImageShape {
+    let smaller = Shape {
         height: network.input.height.max(2) - 1,
         width: network.input.width.max(5) - 4,
         ..network.input
@@ -38,7 +38,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
     let settings =
         ["train.batch=19", "chain.steps=2", "adam.gradient_norm_clip=0.1", "guard.on_divergence=rollback"];
     let recipe = |more: &[&str]| common::recipe(&[&settings[..], more].concat());
-    let training = |recipe: &Config| training_plan(network, recipe, &data, target).plan;
+    let training = |recipe: &Recipe| training_plan(network, recipe, &data, target).plan;
     let basic = recipe(&["replay.capacity=100"]);
     let full = recipe(&["train.batch=128"]);
     let all_images = TrainingData { n_images: 60_000, ..data };
@@ -73,7 +73,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
             from_noise: 0.0,
         },
     ];
-    let anneal = AnnealingNumbers { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
+    let anneal = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
     let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok());
     let of_score = of_score.map(|objective| training(&common::with_objective(basic.clone(), objective)));
     let mut plans = vec![
@@ -111,7 +111,7 @@ pub fn all_plans() -> Vec<(String, Plan)> {
         }
     }
     let network = common::point_network(2);
-    for source in TOYS.map(ExampleStorage::Fresh).into_iter().chain([ExampleStorage::Floats]) {
+    for source in TOYS.map(ExampleStorage::Toy).into_iter().chain([ExampleStorage::Floats]) {
         for plan in plans(&network, source, Target::gpu(128)) {
             all.push((format!("points from {source:?}"), plan));
         }
@@ -134,7 +134,7 @@ pub fn preset_plans() -> Vec<(String, Plan)> {
     for name in PRESETS {
         let network = preset(name).unwrap();
         let source = match network.input {
-            ImageShape { height: 1, .. } => ExampleStorage::Floats,
+            Shape { height: 1, .. } => ExampleStorage::Floats,
             _ => ExampleStorage::Bytes,
         };
         for (path, target) in gpu_paths(128) {
@@ -169,7 +169,7 @@ pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
             if let Some(objective) = score {
                 recipe = common::with_objective(recipe, objective);
             }
-            let shape = ImageShape { channels: 1, height: 28, width: 28 };
+            let shape = Shape { channels: 1, height: 28, width: 28 };
             let data = TrainingData::new(ExampleStorage::Bytes, 60_000, shape);
             let sampling = ChainConfig { form: Form::NoiseLast, ..ChainConfig::default() };
             all.extend([
@@ -199,7 +199,7 @@ fn gpu_paths(images: usize) -> [(&'static str, Target); 3] {
 /// Kernels of random numbers that no plan has.
 pub fn lone_kernels() -> Vec<Kernel> {
     let random = |distribution| {
-        Random { lanes: 64, features: 5, stream: Stream::RingStart, distribution, scale: 1.0, bound: 1.0 }
+        Random { lanes: 64, features: 5, stream: Stream::ReplayStart, distribution, scale: 1.0, bound: 1.0 }
             .into()
     };
     [Distribution::Bits, Distribution::Uniform, Distribution::Normal, Distribution::Signs].map(random).into()

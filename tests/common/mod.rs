@@ -6,7 +6,7 @@
 use std::ops::Range;
 use thalweg::Trainer;
 use thalweg::checkpoint::{Checkpoint, TensorData};
-use thalweg::data::ImageShape;
+use thalweg::data::Shape;
 use thalweg::device::{Chains, Device};
 use thalweg::gpu::{Gpu, adapters};
 use thalweg::kernels::chain::Hidden;
@@ -16,19 +16,19 @@ use thalweg::kernels::score_direction::DirectionInputs;
 use thalweg::kernels::{Access, Binding, Kernel};
 use thalweg::network::{Activation, ConvShape, Layer, LayerSpec, LstmShape, Network, Operation, Padding};
 use thalweg::plan::{BufferId, Launch, Layout, Plan, Target};
-use thalweg::recipe::{Config, Objective, OnDivergence, ScoreObjective};
+use thalweg::recipe::{Objective, OnDivergence, Recipe, ScoreObjective};
 use thalweg::train::log::StepMetrics;
 
 /// The recipe `mnist-small` with these settings; without checks of steps, unless they turn them on.
-pub fn recipe(settings: &[&str]) -> Config {
-    let mut recipe = Config::preset("mnist-small").unwrap();
+pub fn recipe(settings: &[&str]) -> Recipe {
+    let mut recipe = Recipe::preset("mnist-small").unwrap();
     recipe.guard.on_divergence = OnDivergence::Ignore;
     settings.iter().for_each(|setting| recipe.set(setting).unwrap());
     recipe
 }
 
 /// The recipe with an objective that fits the score.
-pub fn with_objective(mut recipe: Config, objective: ScoreObjective) -> Config {
+pub fn with_objective(mut recipe: Recipe, objective: ScoreObjective) -> Recipe {
     let score = &mut recipe.score;
     recipe.objective = match objective {
         ScoreObjective::Matching { probes } => {
@@ -161,7 +161,7 @@ impl Rng {
 }
 
 /// A random convolution on an input of this shape, sizes odd and sides unequal, where the kernel fits.
-pub fn random_conv(rng: &mut Rng, input: ImageShape, activation: Activation) -> LayerSpec {
+pub fn random_conv(rng: &mut Rng, input: Shape, activation: Activation) -> LayerSpec {
     loop {
         let mut side = || [rng.below(3), rng.below(4)];
         let ([top, bottom], [left, right]) = (side(), side());
@@ -174,22 +174,20 @@ pub fn random_conv(rng: &mut Rng, input: ImageShape, activation: Activation) -> 
     }
 }
 
-pub fn random_shape(rng: &mut Rng) -> ImageShape {
+pub fn random_shape(rng: &mut Rng) -> Shape {
     let sizes = [1, 3, 5, 7, 17];
-    ImageShape { channels: rng.pick(&[1, 3, 5]), height: rng.pick(&sizes), width: rng.pick(&sizes) }
+    Shape { channels: rng.pick(&[1, 3, 5]), height: rng.pick(&sizes), width: rng.pick(&sizes) }
 }
 
 /// What a layer makes of a shape; panics where it does not fit.
-pub fn output_shape(input: ImageShape, spec: LayerSpec) -> ImageShape {
+pub fn output_shape(input: Shape, spec: LayerSpec) -> Shape {
     let end = LayerSpec::Dense { units: 1, activation: Activation::Identity };
     let network = Network::new("shape", input, &[spec, end]).unwrap();
     match network.layers[0].operation {
-        Operation::Conv(s) => {
-            ImageShape { channels: s.out_channels, height: s.out_height, width: s.out_width }
-        }
-        Operation::Dense(s) => ImageShape { channels: s.units, height: 1, width: 1 },
-        Operation::Lstm(s) => ImageShape { channels: s.out_len(), height: 1, width: 1 },
-        Operation::Pool(s) => ImageShape { channels: s.channels, height: 1, width: 1 },
+        Operation::Conv(s) => Shape { channels: s.out_channels, height: s.out_height, width: s.out_width },
+        Operation::Dense(s) => Shape { channels: s.units, height: 1, width: 1 },
+        Operation::Lstm(s) => Shape { channels: s.out_len(), height: 1, width: 1 },
+        Operation::Pool(s) => Shape { channels: s.channels, height: 1, width: 1 },
         Operation::Analytic(_) => unreachable!("it has no layer after it"),
     }
 }
@@ -227,7 +225,7 @@ pub fn random_network(rng: &mut Rng) -> Network {
 
 /// A small network of points of `d` numbers.
 pub fn point_network(d: usize) -> Network {
-    let input = ImageShape { channels: d, height: 1, width: 1 };
+    let input = Shape { channels: d, height: 1, width: 1 };
     let dense = |units, activation| LayerSpec::Dense { units, activation };
     Network::new("points", input, &[dense(9, Activation::Swish), dense(1, Activation::Identity)]).unwrap()
 }
@@ -255,13 +253,13 @@ pub fn odd_network() -> Network {
         LayerSpec::Dense { units: 11, activation },
         LayerSpec::Dense { units: 1, activation: Activation::Identity },
     ];
-    Network::new("odd", ImageShape { channels: 3, height: 13, width: 17 }, &specs).unwrap()
+    Network::new("odd", Shape { channels: 3, height: 13, width: 17 }, &specs).unwrap()
 }
 
 /// An LSTM of `[hidden, layers]` over sequences of `[channels, time]`, and the energy.
 pub fn lstm_network(name: &str, [channels, width]: [usize; 2], specs: &[LayerSpec]) -> Network {
     let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
-    Network::new(name, ImageShape { channels, height: 1, width }, &[specs, &[energy]].concat()).unwrap()
+    Network::new(name, Shape { channels, height: 1, width }, &[specs, &[energy]].concat()).unwrap()
 }
 
 /// Networks over sequences: one number, one direction, a dense layer or a convolution beside, sizes off every tile.
@@ -288,7 +286,7 @@ pub fn lstm_networks() -> Vec<Network> {
 /// [`lstm_networks`].
 pub fn edge_networks() -> Vec<Network> {
     let energy = LayerSpec::Dense { units: 1, activation: Activation::Identity };
-    let image = |channels, height, width| ImageShape { channels, height, width };
+    let image = |channels, height, width| Shape { channels, height, width };
     let conv = |channels, kernel, stride, activation| LayerSpec::Conv {
         channels,
         kernel,
@@ -515,12 +513,12 @@ pub fn pack(packing: &Packing, weights: &[f64]) -> Vec<f64> {
 // ---- executors
 
 /// Runs the network's launches of a plan in f64, through the twins. Buffers begin as NaN.
-pub struct Machine64<'a> {
+pub struct Executor64<'a> {
     plan: &'a Plan,
     pub buffers: Vec<Vec<f64>>,
 }
 
-impl<'a> Machine64<'a> {
+impl<'a> Executor64<'a> {
     pub fn new(plan: &'a Plan) -> Self {
         let buffers = (0..plan.buffers.len()).map(|i| vec![f64::NAN; plan.len_of(BufferId(i))]).collect();
         Self { plan, buffers }
@@ -549,14 +547,14 @@ impl<'a> Machine64<'a> {
             let ids = &launch.bindings;
             if launch.kernel.is_per_block() {
                 for block in launch.blocks.clone() {
-                    for stream in 0..launch.streams as usize {
+                    for component in 0..launch.jet_components as usize {
                         let part = |id: &BufferId| {
                             let range = self.block(*id, block);
                             match self.plan.buffers[id.0].layout {
                                 Layout::Flat(_) => range,
                                 Layout::PerBlock(_) => {
-                                    let len = range.len() / launch.streams as usize;
-                                    range.start + stream * len..range.start + (stream + 1) * len
+                                    let len = range.len() / launch.jet_components as usize;
+                                    range.start + component * len..range.start + (component + 1) * len
                                 }
                             }
                         };
@@ -610,8 +608,8 @@ fn run_block(kernel: &Kernel, index: u32, views: &mut [Vec<f64>]) {
             let level: Vec<f32> = level.iter().map(|level| *level as f32).collect();
             k.reference(&level, noise, x, weight);
         }
-        (Kernel::JetStart(k), [x, gradient, probes, streams, residual]) => {
-            k.reference(JetInputs { x, gradient, probes }, streams, residual);
+        (Kernel::JetStart(k), [x, gradient, probes, jet_components, residual]) => {
+            k.reference(JetInputs { x, gradient, probes }, jet_components, residual);
         }
         (Kernel::ActivationSecond(k), [z, p, value, slope]) => {
             k.reference(z, &p[k.bias_offset..], value, slope);
@@ -678,12 +676,12 @@ fn run_whole(kernel: &Kernel, views: &mut [Vec<f64>]) {
 }
 
 /// Runs launches through the twins as the engine's executors call them: the reference's reference.
-pub struct Machine32<'a> {
+pub struct Executor32<'a> {
     plan: &'a Plan,
     pub buffers: Vec<Vec<u32>>,
 }
 
-impl<'a> Machine32<'a> {
+impl<'a> Executor32<'a> {
     /// Buffers begin as zeros, as plans say.
     pub fn new(plan: &'a Plan) -> Self {
         let buffers = (0..plan.buffers.len()).map(|i| vec![0; plan.len_of(BufferId(i))]).collect();
@@ -718,9 +716,9 @@ impl<'a> Machine32<'a> {
 fn run_twin(kernel: &Kernel, plan: &Plan, launch: &Launch, buffers: &mut [Vec<u32>]) {
     let layouts: Vec<Layout> = launch.bindings.iter().map(|id| plan.buffers[id.0].layout).collect();
     let runs = if kernel.is_per_block() { launch.blocks.clone() } else { 0..1 };
-    let streams = if kernel.is_per_block() { launch.streams as usize } else { 1 };
+    let jet_components = if kernel.is_per_block() { launch.jet_components as usize } else { 1 };
     for (index, block) in runs.enumerate() {
-        for stream in 0..streams {
+        for component in 0..jet_components {
             let mut views: Vec<Binding> = buffers
                 .iter_mut()
                 .zip(&layouts)
@@ -728,8 +726,8 @@ fn run_twin(kernel: &Kernel, plan: &Plan, launch: &Launch, buffers: &mut [Vec<u3
                 .map(|((words, layout), access)| {
                     let words = match layout {
                         Layout::PerBlock(features) if kernel.is_per_block() => {
-                            let len = features * plan.lanes as usize / streams;
-                            &mut words[(block as usize * streams + stream) * len..][..len]
+                            let len = features * plan.lanes as usize / jet_components;
+                            &mut words[(block as usize * jet_components + component) * len..][..len]
                         }
                         _ => &mut words[..],
                     };

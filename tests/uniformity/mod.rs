@@ -71,19 +71,19 @@ impl<'m> Functions<'m> {
 
 /// What some invocations leave by while others go on.
 #[derive(Clone, Copy, Default)]
-struct Parting {
+struct Divergence {
     returns: bool,
     breaks: bool,
     continues: bool,
 }
 
-impl Parting {
+impl Divergence {
     fn any(self) -> bool {
         self.returns || self.breaks || self.continues
     }
 }
 
-impl std::ops::BitOrAssign for Parting {
+impl std::ops::BitOrAssign for Divergence {
     fn bitor_assign(&mut self, other: Self) {
         self.returns |= other.returns;
         self.breaks |= other.breaks;
@@ -102,15 +102,15 @@ struct Walk<'w, 'm> {
 
 impl Walk<'_, '_> {
     /// Walks through a block, which all invocations enter if `uniform`.
-    fn block(&mut self, block: &Block, mut uniform: bool) -> Parting {
-        let mut parting = Parting::default();
+    fn block(&mut self, block: &Block, mut uniform: bool) -> Divergence {
+        let mut divergence = Divergence::default();
         for statement in block {
             match statement {
-                Statement::Block(block) => parting |= self.block(block, uniform),
+                Statement::Block(block) => divergence |= self.block(block, uniform),
                 Statement::If { condition, accept, reject } => {
                     let inside = uniform && self.is_uniform(*condition);
-                    parting |= self.block(accept, inside);
-                    parting |= self.block(reject, inside);
+                    divergence |= self.block(accept, inside);
+                    divergence |= self.block(reject, inside);
                 }
                 Statement::Switch { selector, cases } => {
                     let inside = uniform && self.is_uniform(*selector);
@@ -118,7 +118,7 @@ impl Walk<'_, '_> {
                     for case in cases {
                         let of_case = self.block(&case.body, here);
                         here = if case.fall_through { here && !of_case.any() } else { inside };
-                        parting |= Parting { breaks: false, ..of_case };
+                        divergence |= Divergence { breaks: false, ..of_case };
                     }
                 }
                 Statement::Loop { body, continuing, break_if } => {
@@ -132,13 +132,13 @@ impl Walk<'_, '_> {
                         }
                         inside = false; // some are a turn ahead
                     };
-                    parting.returns |= of_loop.returns;
+                    divergence.returns |= of_loop.returns;
                 }
-                Statement::Break => parting.breaks |= !uniform,
-                Statement::Continue => parting.continues |= !uniform,
-                Statement::Kill => parting.returns |= !uniform,
+                Statement::Break => divergence.breaks |= !uniform,
+                Statement::Continue => divergence.continues |= !uniform,
+                Statement::Kill => divergence.returns |= !uniform,
                 Statement::Return { value } => {
-                    parting.returns |= !uniform;
+                    divergence.returns |= !uniform;
                     self.summary.uniform_result &=
                         uniform && value.is_none_or(|value| self.is_uniform(value));
                 }
@@ -163,9 +163,9 @@ impl Walk<'_, '_> {
                 }
                 _ => {}
             }
-            uniform &= !parting.any();
+            uniform &= !divergence.any();
         }
-        parting
+        divergence
     }
 
     /// Whether a value is the same for all invocations that come by. A pointer is no value.

@@ -5,10 +5,10 @@ use super::estimate::{estimate, moments};
 use super::{Base, Estimate};
 use crate::checkpoint::Model;
 use crate::data::Images;
-use crate::device::{Device, Machine};
+use crate::device::{Device, Executor};
 use crate::kernels::State;
 use crate::kernels::anneal_propose::{RECORD, Rung};
-use crate::plan::{AnnealingNumbers, AnnealingPlan, annealing_plan};
+use crate::plan::{AnnealingConfig, AnnealingPlan, annealing_plan};
 use crate::{Error, Result};
 use serde::Serialize;
 
@@ -67,7 +67,7 @@ fn most_rungs(steps: u32) -> usize {
 /// Annealed chains on a device.
 #[derive(Debug)]
 pub struct Annealing {
-    machine: Machine,
+    executor: Executor,
     plan: AnnealingPlan,
     pub(super) base: Base,
     settings: Settings,
@@ -115,18 +115,18 @@ impl Annealing {
         }
         let rungs = (steps as usize + 1).max(most_rungs(steps) * PILOT_STEPS as usize + 1);
         let tilt = if tilted { 1.0 } else { 0.0 };
-        let numbers = AnnealingNumbers { temperature, tilt, bound: base.bound, leapfrogs, rungs };
+        let config = AnnealingConfig { temperature, tilt, bound: base.bound, leapfrogs, rungs };
         let target = device.target(chains);
-        let make = |at_once| annealing_plan(&model.network, (chains, at_once), &numbers, &LENGTHS, target);
-        let (mut machine, plan, _) =
-            Machine::in_shares(device, (chains, target.lanes), make, |plan| &plan.plan).await?;
-        machine.write_floats(plan.pass.parameters, &model.parameters);
-        machine.write_floats(plan.base, bytemuck::cast_slice(&base.features()));
-        machine.run(plan.start)?;
+        let make = |at_once| annealing_plan(&model.network, (chains, at_once), &config, &LENGTHS, target);
+        let (mut executor, plan, _) =
+            Executor::in_shares(device, (chains, target.lanes), make, |plan| &plan.plan).await?;
+        executor.write_floats(plan.pass.parameters, &model.parameters);
+        executor.write_floats(plan.base, bytemuck::cast_slice(&base.features()));
+        executor.run(plan.start)?;
         let (pilot, schedule) = (Vec::new(), Vec::new());
         let (pilot_log_z, model_step_size) = (base.log_z(), 0.0);
         let mut annealing =
-            Self { machine, plan, base, settings, pilot, schedule, pilot_log_z, model_step_size };
+            Self { executor, plan, base, settings, pilot, schedule, pilot_log_z, model_step_size };
         let starts = annealing.base.draw(chains, seed);
         annealing.write_images(&starts);
         annealing.pilot = annealing.pilot_from_base().await?;
@@ -301,13 +301,13 @@ impl Annealing {
         let shape = self.base.shape;
         for share in &self.plan.shares {
             let values = &images.values[share.images.start * shape.len()..share.images.end * shape.len()];
-            let blocks = self.machine.plan().to_blocks(values, shape.channels, shape.height * shape.width);
-            self.machine.write_floats(share.kept[0], &blocks);
+            let blocks = self.executor.plan().to_blocks(values, shape.channels, shape.height * shape.width);
+            self.executor.write_floats(share.kept[0], &blocks);
         }
     }
 
     fn write_schedule(&mut self, first: u32, rungs: &[Rung]) {
-        self.machine.write(self.plan.schedule, 2 * first as usize, bytemuck::cast_slice(rungs));
+        self.executor.write(self.plan.schedule, 2 * first as usize, bytemuck::cast_slice(rungs));
     }
 
     fn check(&self, starts: &Images) -> Result<()> {
@@ -325,7 +325,7 @@ impl Annealing {
         let mut all = vec![Record::default(); self.settings.chains];
         for share in &self.plan.shares {
             if let Some(turn) = share.turn {
-                self.machine.run(turn.load)?;
+                self.executor.run(turn.load)?;
             }
             let mut done = 0;
             for (length, program) in self.plan.steps.iter().rev() {
@@ -338,11 +338,11 @@ impl Annealing {
                         first_image: share.images.start as u32,
                         ..State::default()
                     };
-                    self.machine.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
-                    self.machine.run(*program)?;
+                    self.executor.write(self.plan.state, 0, bytemuck::cast_slice(&[state]));
+                    self.executor.run(*program)?;
                     done += length;
-                    let blocks = self.machine.read_floats(self.plan.record).await?;
-                    let records = self.machine.plan().from_blocks(&blocks, share.images.len(), RECORD, 1);
+                    let blocks = self.executor.read_floats(self.plan.record).await?;
+                    let records = self.executor.plan().from_blocks(&blocks, share.images.len(), RECORD, 1);
                     for (all, r) in all[share.images.clone()].iter_mut().zip(records.chunks_exact(RECORD)) {
                         (all.energy, all.base_energy) = (r[0].into(), r[1].into());
                         all.log_weight += f64::from(r[2]);
@@ -351,7 +351,7 @@ impl Annealing {
                 }
             }
             if let Some(turn) = share.turn {
-                self.machine.run(turn.store)?;
+                self.executor.run(turn.store)?;
             }
         }
         Ok(all)
@@ -361,8 +361,8 @@ impl Annealing {
         let shape = self.base.shape;
         let (pixels, mut values) = (shape.height * shape.width, Vec::new());
         for share in &self.plan.shares {
-            let blocks = self.machine.read_floats(share.kept[0]).await?;
-            values.extend(self.machine.plan().from_blocks(
+            let blocks = self.executor.read_floats(share.kept[0]).await?;
+            values.extend(self.executor.plan().from_blocks(
                 &blocks,
                 share.images.len(),
                 shape.channels,

@@ -1,6 +1,6 @@
 //! The base of annealed importance sampling: a density whose constant is known.
 
-use crate::data::{ImageShape, Images};
+use crate::data::{Images, Shape};
 use crate::kernels::anneal_propose::BaseFeature;
 use crate::random::{Philox, Stream, normal_of, uniform_of};
 use rand::Rng;
@@ -9,7 +9,7 @@ use std::f64::consts::TAU;
 /// A density whose constant is known: in each value normal, or uniform, and cut to a box.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Base {
-    pub(super) shape: ImageShape,
+    pub(super) shape: Shape,
     pub(super) bound: f32, // infinite for no box
     mean: Vec<f32>,        // of each value, as images have them
     variance: Vec<f32>,    // infinite for uniform
@@ -25,13 +25,13 @@ impl Base {
     ///
     /// # Panics
     /// If there are not as many as an image of this shape has values.
-    pub fn normal(shape: ImageShape, mean: Vec<f32>, variance: Vec<f32>, bound: f32) -> Self {
+    pub fn normal(shape: Shape, mean: Vec<f32>, variance: Vec<f32>, bound: f32) -> Self {
         assert!(mean.len() == shape.len() && variance.len() == shape.len(), "one for each value of {shape}");
         Self { shape, bound, mean, variance }
     }
 
     /// Uniform on the box `[-bound, bound]`.
-    pub fn uniform(shape: ImageShape, bound: f32) -> Self {
+    pub fn uniform(shape: Shape, bound: f32) -> Self {
         Self { shape, bound, mean: vec![0.0; shape.len()], variance: vec![f32::INFINITY; shape.len()] }
     }
 

@@ -123,13 +123,13 @@ pub struct LogLikelihood {
 /// in the others `noise^2 / (2 step_size)`, as `x - step_size g + noise n` is a step of `theory` of twice that size. A clip of
 /// the gradient is not seen. Of annealed chains it is the last noise level, at which `exp(-E/T - |x|^2/2)` is the density of
 /// those whose own temperature is 1. `None` where that is 0.
-pub fn temperature_of(numbers: &ChainConfig) -> Option<f64> {
-    let temperature = match numbers.form {
-        Form::Theory | Form::Mala => f64::from(numbers.temperature),
+pub fn temperature_of(chain_config: &ChainConfig) -> Option<f64> {
+    let temperature = match chain_config.form {
+        Form::Theory | Form::Mala => f64::from(chain_config.temperature),
         Form::NoiseFirst | Form::NoiseLast => {
-            f64::from(numbers.noise).powi(2) / (2.0 * f64::from(numbers.step_size))
+            f64::from(chain_config.noise).powi(2) / (2.0 * f64::from(chain_config.step_size))
         }
-        Form::Annealed => last_level(numbers)?.1.into(),
+        Form::Annealed => last_level(chain_config)?.1.into(),
     };
     (temperature > 0.0 && temperature.is_finite()).then_some(temperature)
 }
@@ -158,11 +158,11 @@ pub async fn measure(
     options: &Options,
     mut progress: impl FnMut(&'static str),
 ) -> Result<Annealed> {
-    let Subject { device, model, numbers, held_out, seed } = *subject;
+    let Subject { device, model, chain_config, held_out, seed } = *subject;
     let Options { temperature, steps, chains, leapfrogs, .. } = *options;
     // Blurred images do not stay in a box.
-    let tilted = numbers.form == Form::Annealed;
-    let bound = if numbers.clamp > 0.0 && !tilted { numbers.clamp } else { f32::INFINITY };
+    let tilted = chain_config.form == Form::Annealed;
+    let bound = if chain_config.clamp > 0.0 && !tilted { chain_config.clamp } else { f32::INFINITY };
     let (input, mut train, mut held_out) =
         (model.network.input, train.padded_to(model.network.input)?, held_out.clone());
     if train.count() == 0 {

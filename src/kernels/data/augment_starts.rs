@@ -1,13 +1,13 @@
 //! Augmented chain starts: small shifts, flips and rescalings, so that chains reach images that noise alone would not
 //! lead to (Du, Li, Tenenbaum and Mordatch 2021, <https://arxiv.org/abs/2012.01316>, section 3.2).
 
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, philox, uniform_of};
 
 /// Which changes, and how large.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Augment {
+pub struct Augmentation {
     /// Probability that a start is changed.
     pub probability: f32,
     /// Pixels that it is shifted by, at most.
@@ -24,9 +24,9 @@ pub struct AugmentStarts {
     /// Images in a block.
     pub lanes: u32,
     /// Shape of an image.
-    pub shape: ImageShape,
+    pub shape: Shape,
     /// The changes.
-    pub augment: Augment,
+    pub augment: Augmentation,
 }
 
 shader_struct! {
@@ -118,12 +118,12 @@ impl KernelSpec for AugmentStarts {
         let lanes = bench.plan.lanes;
         // Changed by nothing, by whole pixels, by parts of them; images of one pixel, of a row.
         for (channels, [height, width], augment) in [
-            (1, [1, 1], Augment { probability: 1.0, shift: 3, flip: 0.5, rescale: 0.5 }),
-            (3, [1, 7], Augment { probability: 0.7, shift: 2, flip: 0.5, rescale: 0.0 }),
-            (1, [9, 8], Augment { probability: 1.0, shift: 0, flip: 0.0, rescale: 0.3 }),
-            (2, [5, 6], Augment { probability: 0.0, shift: 2, flip: 1.0, rescale: 0.3 }),
+            (1, [1, 1], Augmentation { probability: 1.0, shift: 3, flip: 0.5, rescale: 0.5 }),
+            (3, [1, 7], Augmentation { probability: 0.7, shift: 2, flip: 0.5, rescale: 0.0 }),
+            (1, [9, 8], Augmentation { probability: 1.0, shift: 0, flip: 0.0, rescale: 0.3 }),
+            (2, [5, 6], Augmentation { probability: 0.0, shift: 2, flip: 1.0, rescale: 0.3 }),
         ] {
-            let shape = ImageShape { channels, height, width };
+            let shape = Shape { channels, height, width };
             let (state, starts) = (bench.at_step(5), bench.images("starts", shape.len()));
             let x = bench.per_block("x", shape.len());
             bench.run(Self { lanes, shape, augment }, &[state, starts, x]);

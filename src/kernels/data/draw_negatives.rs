@@ -39,7 +39,7 @@ pub struct DrawNegatives {
     /// Values of one image.
     pub features: usize,
     /// Probability that a chain starts from fresh noise.
-    pub fresh: f32,
+    pub reinit_probability: f32,
     /// What that is.
     pub noise: Noise,
     /// Persistent chains that the ring holds, no fewer than the batch; 0 for a replay ring, drawn from with replacement.
@@ -50,26 +50,26 @@ pub struct DrawNegatives {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// From fresh noise.
-    Fresh,
+    Reinit,
     /// From this slot of the ring.
     Slot(u32),
 }
 
 /// Where chain `image` starts in the state's step; `subset` as in [`DrawNegatives`].
-pub fn start(state: &State, image: u32, fresh: f32, subset: u32) -> Start {
+pub fn start(state: &State, image: u32, reinit_probability: f32, subset: u32) -> Start {
     let choice = philox(counter(Stream::StartChoice, 0, image, 0, state.step), state.key());
-    if ((choice[0] >> 8) as f32) * (1.0 / 16_777_216.0) < fresh {
-        Start::Fresh
+    if ((choice[0] >> 8) as f32) * (1.0 / 16_777_216.0) < reinit_probability {
+        Start::Reinit
     } else if subset > 0 {
         Start::Slot(permute_of(Stream::Subsets, image % subset, subset, state.step, state.key()))
     } else {
-        Start::Slot(((u64::from(choice[1]) * u64::from(state.ring_length)) >> 32) as u32)
+        Start::Slot(((u64::from(choice[1]) * u64::from(state.replay_length)) >> 32) as u32)
     }
 }
 
 shader_struct! {
     /// `Params` of `shaders/data/draw_negatives.wgsl`.
-    Params { first_block: u32, fresh: f32, scale: f32, bound: f32 }
+    Params { first_block: u32, reinit_probability: f32, scale: f32, bound: f32 }
 }
 
 impl KernelSpec for DrawNegatives {
@@ -105,7 +105,7 @@ impl KernelSpec for DrawNegatives {
     fn params(&self, blocks: &Range<u32>) -> Params {
         Params {
             first_block: blocks.start,
-            fresh: self.fresh,
+            reinit_probability: self.reinit_probability,
             scale: self.noise.scale,
             bound: self.noise.bound.min(f32::MAX),
         }
@@ -116,20 +116,20 @@ impl KernelSpec for DrawNegatives {
     }
 
     fn run(&self, index: u32, bindings: &mut [Binding]) {
-        let [state, ring, x] = bound(bindings);
-        let (state, ring, x) = (State::of(state.words()), ring.floats(), x.floats_mut());
+        let [state, replay, x] = bound(bindings);
+        let (state, replay, x) = (State::of(state.words()), replay.floats(), x.floats_mut());
         let lanes = self.lanes as usize;
         for lane in 0..lanes {
             let image = index * self.lanes + lane as u32;
-            match start(&state, image, self.fresh, self.subset) {
-                Start::Fresh => {
+            match start(&state, image, self.reinit_probability, self.subset) {
+                Start::Reinit => {
                     for feature in 0..self.features {
                         let at = counter(Stream::FreshStart, feature as u32 / 4, image, 0, state.step);
                         x[feature * lanes + lane] = self.noise.of(philox(at, state.key()), feature % 4);
                     }
                 }
                 Start::Slot(slot) => {
-                    let from = &ring[slot as usize * self.features..][..self.features];
+                    let from = &replay[slot as usize * self.features..][..self.features];
                     for (feature, value) in from.iter().enumerate() {
                         x[feature * lanes + lane] = *value;
                     }
@@ -141,24 +141,28 @@ impl KernelSpec for DrawNegatives {
     #[cfg(test)]
     fn cases(bench: &mut Bench) {
         let lanes = bench.plan.lanes;
-        for (features, capacity, ring_length, fresh) in
+        for (features, capacity, replay_length, reinit_probability) in
             [(1, 1, 1, 0.5), (3, 5, 5, 0.0), (17, 300, 257, 0.05), (65, 20, 3, 0.5), (4, 7, 7, 1.0)]
         {
-            let state = bench.state(State { step: ring_length * 3, ring_length, ..State::default() });
-            let ring = bench.flat("ring", capacity * features);
-            bench.fill(ring, 0..ring_length as usize * features, 1.0);
+            let state = bench.state(State { step: replay_length * 3, replay_length, ..State::default() });
+            let replay = bench.flat("ring", capacity * features);
+            bench.fill(replay, 0..replay_length as usize * features, 1.0);
             for distribution in [Distribution::Uniform, Distribution::Normal] {
                 let noise = Noise { distribution, scale: 0.7, bound: 0.6 };
                 let x = bench.per_block("x", features);
-                bench.run(Self { lanes, features, fresh, noise, subset: 0 }, &[state, ring, x]);
+                bench
+                    .run(Self { lanes, features, reinit_probability, noise, subset: 0 }, &[state, replay, x]);
             }
         }
         // Persistent chains: as many as the batch has, or more.
-        for (features, subset, fresh) in [(3, 2 * lanes, 0.0), (5, 257, 0.2), (1, 1, 0.0)] {
-            let state = bench.state(State { step: 77, ring_length: subset, ..State::default() });
-            let ring = bench.random_flat("ring", subset as usize * features);
+        for (features, subset, reinit_probability) in [(3, 2 * lanes, 0.0), (5, 257, 0.2), (1, 1, 0.0)] {
+            let state = bench.state(State { step: 77, replay_length: subset, ..State::default() });
+            let replay = bench.random_flat("ring", subset as usize * features);
             let x = bench.per_block("x", features);
-            bench.run(Self { lanes, features, fresh, noise: Noise::UNIFORM, subset }, &[state, ring, x]);
+            bench.run(
+                Self { lanes, features, reinit_probability, noise: Noise::UNIFORM, subset },
+                &[state, replay, x],
+            );
         }
     }
 }

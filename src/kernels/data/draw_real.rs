@@ -4,7 +4,7 @@
 //! epoch): a Feistel network whose domain is a little larger than the data set, walked until it lands inside ("cycle
 //! walking", Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
 
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::kernels::prelude::*;
 use crate::random::{Stream, counter, normals, philox, quads};
 
@@ -74,9 +74,9 @@ pub struct DrawReal {
     /// where it lies in one buffer.
     pub part: Range<u32>,
     /// Shape of the network's input.
-    pub shape: ImageShape,
+    pub shape: Shape,
     /// Shape of the data set's images: not larger; what is missing is padded with -1, evenly, the odd one behind.
-    pub data_shape: ImageShape,
+    pub data_shape: Shape,
     /// Whether the data set is of floats, which may be any numbers, and not of bytes, which stay in [-1, 1].
     pub floats: bool,
     /// Standard deviation of the noise.
@@ -156,7 +156,7 @@ impl KernelSpec for DrawReal {
             (65, 8, 3, [4, 4], [1, 3]),
         ] {
             let [shape, data_shape] =
-                [size, data_size].map(|[height, width]| ImageShape { channels, height, width });
+                [size, data_size].map(|[height, width]| Shape { channels, height, width });
             for step in [0, 2, 8, 1000] {
                 let state = bench.at_step(step);
                 let values = n_images as usize * data_shape.len();
@@ -165,10 +165,11 @@ impl KernelSpec for DrawReal {
                     bench.contents[bytes.0][i] = bench.rng.random();
                 }
                 // Floats beyond [-1, 1], which stay there.
-                let numbers = bench.flat("data", values);
-                bench.fill(numbers, 0..values, 5.0);
+                let floats_of_data = bench.flat("data", values);
+                bench.fill(floats_of_data, 0..values, 5.0);
                 let x = bench.per_block("x", shape.len());
-                for (data, floats, noise) in [(bytes, false, 0.2), (bytes, false, 0.0), (numbers, true, 0.2)]
+                for (data, floats, noise) in
+                    [(bytes, false, 0.2), (bytes, false, 0.0), (floats_of_data, true, 0.2)]
                 {
                     let part = 0..n_images;
                     let kernel = Self { lanes, batch, n_images, part, shape, data_shape, floats, noise };
@@ -224,16 +225,16 @@ impl DrawReal {
         let lanes = self.lanes as usize;
         let present = (epoch.n_real.saturating_sub(index * self.lanes) as usize).min(lanes);
         let first = epoch.position + index * self.lanes;
-        let numbers: Vec<usize> = (first..first + present as u32)
+        let indices: Vec<usize> = (first..first + present as u32)
             .map(|at| place(permute(at, self.n_images, epoch.number, state.key())))
             .collect();
         x.fill(-1.0);
         if self.floats {
             let values = data.floats();
-            self.copy(&numbers, x, |at| values[at]);
+            self.copy(&indices, x, |at| values[at]);
         } else {
             let bytes: &[u8] = bytemuck::cast_slice(data.words());
-            self.copy(&numbers, x, |at| VALUES[usize::from(bytes[at])]);
+            self.copy(&indices, x, |at| VALUES[usize::from(bytes[at])]);
         }
         if self.noise == 0.0 {
             return;
@@ -255,7 +256,7 @@ impl DrawReal {
 
     /// Images to the first lanes of `x`, which is -1 where the data set's images do not reach.
     #[inline(always)]
-    fn copy(&self, numbers: &[usize], x: &mut [f32], value: impl Fn(usize) -> f32) {
+    fn copy(&self, indices: &[usize], x: &mut [f32], value: impl Fn(usize) -> f32) {
         let (shape, from, [pad_top, pad_left]) = (self.shape, self.data_shape, self.padding());
         let mut at = 0;
         for channel in 0..from.channels {
@@ -263,7 +264,7 @@ impl DrawReal {
                 for column in 0..from.width {
                     let pixel = (row + pad_top) * shape.width + column + pad_left;
                     let lanes = &mut x[(pixel * shape.channels + channel) * self.lanes as usize..];
-                    for (x, number) in lanes.iter_mut().zip(numbers) {
+                    for (x, number) in lanes.iter_mut().zip(indices) {
                         *x = value(number * from.len() + at);
                     }
                     at += 1;

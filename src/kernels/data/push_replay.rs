@@ -52,8 +52,8 @@ impl KernelSpec for PushReplay {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, x, ring] = bound(bindings);
-        let (state, x, ring) = (State::of(state.words()), x.floats(), ring.floats_mut());
+        let [state, x, replay] = bound(bindings);
+        let (state, x, replay) = (State::of(state.words()), x.floats(), replay.floats_mut());
         if state.halted != 0 {
             return;
         }
@@ -62,10 +62,10 @@ impl KernelSpec for PushReplay {
             let slot = if self.subset {
                 permute_of(Stream::Subsets, image as u32, self.capacity, state.step, state.key()) as usize
             } else {
-                (state.ring_head as usize + image) % self.capacity as usize
+                (state.replay_head as usize + image) % self.capacity as usize
             };
             let block = self.first_block as usize + image / lanes;
-            let to = &mut ring[slot * self.features..][..self.features];
+            let to = &mut replay[slot * self.features..][..self.features];
             for (feature, value) in to.iter_mut().enumerate() {
                 *value = x[(block * self.features + feature) * lanes + image % lanes];
             }
@@ -80,35 +80,35 @@ impl KernelSpec for PushReplay {
             [(1, 1, 1, 0), (3, 17, 20, 15), (65, 20, 63, 43), (17, 31, 31, 30), (5, 32, 257, 0)]
         {
             let first_block = N_BLOCKS - u32::div_ceil(batch, lanes);
-            let state = bench.state(State { ring_head: head, ring_length: capacity, ..State::default() });
+            let state = bench.state(State { replay_head: head, replay_length: capacity, ..State::default() });
             let x = bench.random_blocks("x", features, &(first_block..N_BLOCKS));
-            let ring = bench.flat("ring", capacity as usize * features);
+            let replay = bench.flat("ring", capacity as usize * features);
             let end = (head + batch).min(capacity) as usize;
             let wrapped = (head + batch) as usize - end;
             let written = vec![head as usize * features..end * features, 0..wrapped * features];
             let kernel = Self { lanes, features, batch, capacity, first_block, subset: false };
-            bench.run_whole(kernel, &[state, x, ring], &[(ring, written)]);
+            bench.run_whole(kernel, &[state, x, replay], &[(replay, written)]);
         }
         // Persistent chains, back to their slots.
         for (features, batch, capacity) in [(3, 2 * lanes, 2 * lanes), (5, lanes, 257), (1, 1, 1)] {
             let first_block = N_BLOCKS - u32::div_ceil(batch, lanes);
-            let state = bench.state(State { step: 77, ring_length: capacity, ..State::default() });
+            let state = bench.state(State { step: 77, replay_length: capacity, ..State::default() });
             let x = bench.random_blocks("x", features, &(first_block..N_BLOCKS));
-            let ring = bench.flat("ring", capacity as usize * features);
+            let replay = bench.flat("ring", capacity as usize * features);
             let key = State::of(&bench.contents[state.0]).key();
             let slots = (0..batch).map(|i| permute_of(Stream::Subsets, i, capacity, 77, key) as usize);
             let written = slots.map(|slot| slot * features..(slot + 1) * features).collect();
             let kernel = Self { lanes, features, batch, capacity, first_block, subset: true };
-            bench.run_whole(kernel, &[state, x, ring], &[(ring, written)]);
+            bench.run_whole(kernel, &[state, x, replay], &[(replay, written)]);
         }
         for subset in [false, true] {
-            let (state, x, ring) = (
+            let (state, x, replay) = (
                 bench.state(State::HALTED),
                 bench.random_blocks("x", 5, &(0..N_BLOCKS)),
                 bench.random_flat("ring", 500),
             );
             let kernel = Self { lanes, features: 5, batch: lanes, capacity: 100, first_block: 1, subset };
-            bench.run_whole(kernel, &[state, x, ring], &[(ring, vec![])]);
+            bench.run_whole(kernel, &[state, x, replay], &[(replay, vec![])]);
         }
     }
 }

@@ -14,10 +14,10 @@ use crate::kernels::prelude::*;
 pub const HORIZON: f32 = 50.0;
 /// Steps at a run's beginning in which energies and gradient may be ten times as far above their usual.
 pub const EARLY: f32 = 200.0;
-/// The chains are all alike where their variance over the batch is below this share of the real images', and of the
+/// The chains are all alike where their variance over the batch is below this share of the positive images', and of the
 /// largest that theirs has ever been: chains of badly scaled data may be narrow all along.
 pub const ALIKE: f32 = 0.05;
-/// They are saturated where the share of their values that do not lie at the bound is below this part of the real
+/// They are saturated where the share of their values that do not lie at the bound is below this part of the positive
 /// images'.
 pub const SATURATED: f32 = 0.1;
 /// Real images with a smaller share of such values say nothing of saturation.
@@ -41,13 +41,13 @@ const FEW_IMAGES: u32 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Reason {
-    /// Numbers that are not finite among the images as they were drawn: real ones, or chains' starts.
+    /// Numbers that are not finite among the images as they were drawn: positive ones, or chains' starts.
     Images = 1,
     /// An energy or the loss is not finite.
     Energies = 2,
     /// The gradient is not finite.
     Gradient = 3,
-    /// The energies' spread, `max |E - mean E(real)|`, is far above its usual.
+    /// The energies' spread, `max |E - mean E(positive)|`, is far above its usual.
     EnergyRange = 4,
     /// The gradient's norm is far above its usual.
     GradientRange = 5,
@@ -55,7 +55,7 @@ pub enum Reason {
     Alike = 6,
     /// The chains' values lie at the bound.
     Saturated = 7,
-    /// Real and fake images have the same mean energy.
+    /// Real and negative images have the same mean energy.
     Flat = 8,
     /// Numbers that are not finite in the parameters, Adam's moments, the parameters' average or the ring.
     Stored = 9,
@@ -83,7 +83,7 @@ shader_struct! {
         energies: f32,
         /// Recent mean of the logarithm of the gradient's norm.
         gradient: f32,
-        /// Recent mean of `|mean E(fake) - mean E(real)|`.
+        /// Recent mean of `|mean E(negative) - mean E(positive)|`.
         gap: f32,
         /// The largest that was, of late.
         gap_range: f32,
@@ -119,11 +119,11 @@ impl Memory {
 
 /// Judges a training step.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Guard {
+pub struct CheckStep {
     /// Images in a block.
     pub lanes: u32,
-    /// Streams of the energies: 1, or those of a jet.
-    pub streams: usize,
+    /// Components of the energies: 1, or those of a jet.
+    pub jet_components: usize,
     /// Images in a full batch.
     pub batch: u32,
     /// Images in the data set: a batch may be short of some.
@@ -134,8 +134,8 @@ pub struct Guard {
     pub n_features: usize,
     /// Counts of [`crate::kernels::count_non_finite`].
     pub n_counts: usize,
-    /// Whether there are fake images.
-    pub has_fakes: bool,
+    /// Whether there are negative images.
+    pub has_negatives: bool,
     /// Whether chains are clamped.
     pub bounded: bool,
     /// How far the energies' spread may be above its usual; infinite for no limit.
@@ -154,44 +154,44 @@ shader_struct! {
         /// Logarithm of how far the gradient's norm may be above its usual.
         log_gradient_range: f32,
         collapse_steps: f32,
-        /// Share of values inside the bound that real images must have for chains to be saturated.
+        /// Share of values inside the bound that positive images must have for chains to be saturated.
         inside: f32,
     }
 }
 
-impl Guard {
-    fn numbers(&self) -> Params {
+impl CheckStep {
+    fn params(&self) -> Params {
         Params {
             log_energy_range: self.energy_range.ln().min(f32::MAX),
             log_gradient_range: self.gradient_range.ln().min(f32::MAX),
-            collapse_steps: if self.has_fakes { self.collapse_steps as f32 } else { 0.0 },
+            collapse_steps: if self.has_negatives { self.collapse_steps as f32 } else { 0.0 },
             inside: if self.bounded { INSIDE } else { f32::MAX },
         }
     }
 
     /// What is wrong with a step, with the number that is and what it is held against; or else what to remember.
-    fn judge(&self, step: &Step, memory: &Memory) -> Result<Memory, (Reason, f32, f32)> {
-        let p = self.numbers();
+    fn check_step(&self, step: &Step, memory: &Memory) -> Result<Memory, (Reason, f32, f32)> {
+        let p = self.params();
         let is_first = memory.steps == 0.0;
         let early = if memory.steps < EARLY { LOG_10 } else { 0.0 };
         let (spread, norm) = (step.spread.max(TINY).ln(), step.norm.max(TINY).ln());
         let over = |log: f32, usual: f32| (if is_first { 0.0 } else { log - usual }) - early;
         let (over_energies, over_gradient) = (over(spread, memory.energies), over(norm, memory.gradient));
 
-        let [_, _, _, energy_real, energy_fake] = step.metrics;
-        let gap = (energy_fake - energy_real).abs();
+        let [_, _, _, energy_positive, energy_negative] = step.metrics;
+        let gap = (energy_negative - energy_positive).abs();
         let weight = 1.0 / (memory.steps + 1.0).min(HORIZON);
         let collapses = p.collapse_steps > 0.0;
         let in_a_row = |steps: f32, is_one| if is_one { (steps + 1.0).min(MOST_STEPS) } else { 0.0 };
-        let [variance_real, variance_fake, inside_real, inside_fake] = step.images;
+        let [variance_positive, variance_negative, inside_positive, inside_negative] = step.images;
         let (mut alike, mut saturated) = (memory.alike, memory.saturated);
         // A short batch tells little of how different images are.
         if self.batch >= FEW_IMAGES && 2 * step.n_real >= self.batch {
-            alike = in_a_row(alike, variance_fake < ALIKE * variance_real.min(memory.variance));
-            let is_saturated = inside_real > p.inside && inside_fake < SATURATED * inside_real;
+            alike = in_a_row(alike, variance_negative < ALIKE * variance_positive.min(memory.variance));
+            let is_saturated = inside_positive > p.inside && inside_negative < SATURATED * inside_positive;
             saturated = in_a_row(saturated, is_saturated);
         }
-        let nothing = (FLAT * memory.gap_range).max(ROUNDING * energy_real.abs());
+        let nothing = (FLAT * memory.gap_range).max(ROUNDING * energy_positive.abs());
         let flat = in_a_row(memory.flat, gap <= nothing);
         let longest = alike.max(saturated).max(flat);
 
@@ -207,9 +207,9 @@ impl Guard {
             return Err((Reason::GradientRange, step.norm, memory.gradient.exp()));
         } else if collapses && longest >= p.collapse_steps {
             return Err(if alike >= p.collapse_steps {
-                (Reason::Alike, variance_fake, variance_real)
+                (Reason::Alike, variance_negative, variance_positive)
             } else if saturated >= p.collapse_steps {
-                (Reason::Saturated, inside_fake, inside_real)
+                (Reason::Saturated, inside_negative, inside_positive)
             } else {
                 (Reason::Flat, gap, memory.gap_range)
             });
@@ -235,31 +235,31 @@ impl Guard {
             flat,
             calm: in_a_row(memory.calm, is_calm),
             since,
-            variance: memory.variance.max(variance_fake),
+            variance: memory.variance.max(variance_negative),
             tries: if since >= FORGIVEN { 0.0 } else { memory.tries },
             ..*memory
         })
     }
 }
 
-/// What there is to judge of a step.
+/// What there is to check of a step.
 struct Step {
     metrics: [f32; 5],
     norm: f32,
     n_real: u32,
     spread: f32,
-    /// Variances of real and fake images, shares of their values inside the bound.
+    /// Variances of positive and negative images, shares of their values inside the bound.
     images: [f32; 4],
     images_not_finite: f32,
     energies_not_finite: f32,
 }
 
-impl KernelSpec for Guard {
+impl KernelSpec for CheckStep {
     const SOURCE: &'static str =
         shader!["lib/state", "lib/memory", "lib/epoch", "lib/sum", "lib/finite", "guard/guard"];
     type Params = Params;
     const PER_BLOCK: bool = false;
-    /// State; metrics; the energies' streams; image statistics; counts; memory.
+    /// State; metrics; the energies' jet_components; image statistics; counts; memory.
     const ACCESS: &'static [Access] = &[ReadWrite, Read, Read, Read, Read, ReadWrite];
     /// Logarithms of numbers that are off by the sums before, and an exponential of up to e^20.
     const TOLERANCE: Tolerance = Tolerance { absolute: 2e-5, relative: 2e-5, of_largest: 0.0 };
@@ -268,28 +268,28 @@ impl KernelSpec for Guard {
         vec![
             Need::STATE,
             Need::metrics(self.metric_rows),
-            Need::PerBlock(self.streams),
+            Need::PerBlock(self.jet_components),
             Need::Flat(4 * self.n_features),
             Need::AtLeast(self.n_counts),
             Need::Flat(MEMORY),
         ]
     }
 
-    /// Without fake images there are no statistics, but zeros.
+    /// Without negative images there are no statistics, but zeros.
     fn reads(&self, binding: usize) -> bool {
-        binding != 3 || self.has_fakes
+        binding != 3 || self.has_negatives
     }
 
     fn overrides(&self) -> Overrides {
         overrides![
-            LANES: self.lanes, STREAMS: self.streams, BATCH: self.batch, N_IMAGES: self.n_images,
+            LANES: self.lanes, JET_COMPONENTS: self.jet_components, BATCH: self.batch, N_IMAGES: self.n_images,
             METRIC_ROWS: self.metric_rows, N_FEATURES: self.n_features, N_COUNTS: self.n_counts,
-            HALVES: if self.has_fakes { 2.0 } else { 1.0 },
+            HALVES: if self.has_negatives { 2.0 } else { 1.0 },
         ]
     }
 
     fn params(&self, _: &Range<u32>) -> Params {
-        self.numbers()
+        self.params()
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
@@ -302,10 +302,10 @@ impl KernelSpec for Guard {
         let n_real = Epoch::of(now.step, self.n_images, self.batch).n_real;
         let lanes = self.lanes as usize;
         let half = (self.batch as usize).next_multiple_of(lanes);
-        let fakes = if self.has_fakes { half..half + self.batch as usize } else { 0..0 };
+        let negatives = if self.has_negatives { half..half + self.batch as usize } else { 0..0 };
         let (mut spread, mut energies_not_finite) = (0.0_f32, 0.0);
-        for i in (0..n_real as usize).chain(fakes) {
-            let energy = energies.floats()[i / lanes * self.streams * lanes + i % lanes];
+        for i in (0..n_real as usize).chain(negatives) {
+            let energy = energies.floats()[i / lanes * self.jet_components * lanes + i % lanes];
             if energy.is_finite() {
                 spread = spread.max((energy - row[3]).abs());
             } else {
@@ -328,7 +328,7 @@ impl KernelSpec for Guard {
             energies_not_finite,
         };
         let before = Memory::of(memory.words());
-        let after = self.judge(&step, &before).unwrap_or_else(|(reason, value, usual)| {
+        let after = self.check_step(&step, &before).unwrap_or_else(|(reason, value, usual)| {
             now.halted = reason as u32;
             Memory { value, usual, ..before }
         });
@@ -349,7 +349,7 @@ mod cases {
 
     pub(super) fn add(bench: &mut Bench) {
         let lanes = bench.plan.lanes;
-        // Energies lie in [-1, 1], 0.5 is the mean of the real ones.
+        // Energies lie in [-1, 1], 0.5 is the mean of the positive ones.
         let usual = Memory {
             steps: 1000.0,
             gap: 0.2,
@@ -364,7 +364,7 @@ mod cases {
             ..Memory::default()
         };
         let row = [0.1, -0.2, 0.3, 0.5, 0.7, 3.0];
-        let images = [0.2, 0.1, 0.5, 0.4]; // variances and shares, real and fake
+        let images = [0.2, 0.1, 0.5, 0.4]; // variances and shares, positive and negative
         #[derive(Clone)]
         struct Case {
             name: &'static str,
@@ -373,7 +373,7 @@ mod cases {
             images: [f32; 4],
             energy: f32, // of one image
             drawn: f32,  // numbers that are not finite
-            has_fakes: bool,
+            has_negatives: bool,
             bounded: bool,
             halts: bool,
         }
@@ -384,7 +384,7 @@ mod cases {
             images,
             energy: 0.3,
             drawn: 0.0,
-            has_fakes: true,
+            has_negatives: true,
             bounded: true,
             halts: false,
         };
@@ -431,14 +431,14 @@ mod cases {
                 ..case.clone()
             },
             Case {
-                name: "no fake energies",
+                name: "no negative energies",
                 energy: f32::NAN,
                 images: [0.2, 0.0, 0.5, 0.0],
                 row: with(4, 0.5),
-                has_fakes: false,
+                has_negatives: false,
                 ..case.clone()
             },
-            Case { name: "saturated as real images", images: [0.2, 0.1, 0.009, 0.0], ..case.clone() },
+            Case { name: "saturated as positive images", images: [0.2, 0.1, 0.009, 0.0], ..case.clone() },
             Case { name: "flat", row: with(4, 0.5002), ..halts.clone() },
             Case { name: "not quite flat", row: with(4, 0.5004), ..case.clone() },
             Case {
@@ -457,18 +457,18 @@ mod cases {
                 for (word, value) in bench.contents[metrics.0][at_row..].iter_mut().zip(case.row) {
                     *word = value.to_bits();
                 }
-                // One jet has three streams, of which the first is the energy; the others are NaN.
-                let streams = if case.name.contains("energ") { 3 } else { 1 };
-                let energies = bench.per_block("energies", streams);
+                // One jet has three jet_components, of which the first is the energy; the others are NaN.
+                let jet_components = if case.name.contains("energ") { 3 } else { 1 };
+                let energies = bench.per_block("energies", jet_components);
                 let lanes = lanes as usize;
                 for (first, n) in [(0, batch as usize), (2, batch as usize)] {
                     for image in 0..n {
-                        let at = (first + image / lanes) * streams * lanes + image % lanes;
+                        let at = (first + image / lanes) * jet_components * lanes + image % lanes;
                         bench.fill(energies, at..at + 1, 1.0);
                     }
                 }
-                // The last of the fake ones.
-                let last = (3 * streams) * lanes;
+                // The last of the negative ones.
+                let last = (3 * jet_components) * lanes;
                 bench.contents[energies.0][last] = case.energy.to_bits();
                 let statistics = bench.flat("statistics", 4 * n_features);
                 for (i, word) in bench.contents[statistics.0].iter_mut().enumerate() {
@@ -478,15 +478,15 @@ mod cases {
                 bench.contents[counts.0].fill(0);
                 bench.contents[counts.0][n_counts - 1] = case.drawn.to_bits();
                 let memory = bench.memory(case.memory);
-                let kernel = Guard {
+                let kernel = CheckStep {
                     lanes: lanes as u32,
-                    streams,
+                    jet_components,
                     batch,
                     n_images: 10 * batch,
                     metric_rows: ROWS,
                     n_features,
                     n_counts,
-                    has_fakes: case.has_fakes,
+                    has_negatives: case.has_negatives,
                     bounded: case.bounded,
                     energy_range: 100.0,
                     gradient_range: 100.0,

@@ -6,7 +6,7 @@ use crate::kernels::prelude::*;
 /// Lanes that the twin sums side by side.
 const CHUNK: usize = 8;
 
-/// For each feature, real and fake images apart: its variance over the images, and the share of images in which its
+/// For each feature, positive and negative images apart: its variance over the images, and the share of images in which its
 /// magnitude is below a bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageStatistics {
@@ -14,9 +14,9 @@ pub struct ImageStatistics {
     pub lanes: u32,
     /// Values of one image.
     pub features: usize,
-    /// Images in a full batch, real and fake each.
+    /// Images in a full batch, positive and negative each.
     pub batch: u32,
-    /// Images in the data set: a batch may be short of real ones.
+    /// Images in the data set: a batch may be short of positive ones.
     pub n_images: u32,
     /// The bound.
     pub bound: f32,
@@ -57,7 +57,7 @@ impl KernelSpec for ImageStatistics {
     const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "guard/image_statistics"];
     type Params = Params;
     const PER_BLOCK: bool = false;
-    /// State; x, real blocks first; `[feature][4]`: variance of real images, of fake ones, share of each.
+    /// State; x, positive blocks first; `[feature][4]`: variance of positive images, of negative ones, share of each.
     const ACCESS: &'static [Access] = &[Read, Read, Write];
     /// A mean of squares less the square of a mean, of differences that need not be around 0.
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
@@ -94,9 +94,9 @@ impl KernelSpec for ImageStatistics {
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
         let half = batch.div_ceil(lanes) * features * lanes;
         for (feature, row) in statistics.floats_mut().chunks_exact_mut(4).enumerate() {
-            let real = self.side(&x[..half], first + feature, n_real);
-            let fake = self.side(&x[half..2 * half], first + feature, batch);
-            row.copy_from_slice(&[real.0, fake.0, real.1, fake.1]);
+            let positive = self.side(&x[..half], first + feature, n_real);
+            let negative = self.side(&x[half..2 * half], first + feature, batch);
+            row.copy_from_slice(&[positive.0, negative.0, positive.1, negative.1]);
         }
     }
 

@@ -62,11 +62,11 @@ pub struct ConvWeightGradient {
     pub lanes: u32,
     /// All sizes of the forward convolution.
     pub shape: ConvShape,
-    /// How the batch is split, in streams.
+    /// How the batch is split, in jet_components.
     pub chunks: Chunks,
-    /// Streams of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets, and 0 where
+    /// Components of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets, and 0 where
     /// none has.
-    pub streams: u32,
+    pub jet_components: u32,
     /// Channels of a workgroup, of the output and of the input each: on a GPU 4 or 8.
     pub tile: usize,
     /// Where the weights lie in the parameters; the biases follow.
@@ -81,15 +81,15 @@ impl ConvWeightGradient {
         self.tile.min(channels.next_multiple_of(4))
     }
 
-    /// The twin, in any precision, for one chunk, which begins with a block's first stream: `input` and `g` hold its
+    /// The twin, in any precision, for one chunk, which begins with a block's first component: `input` and `g` hold its
     /// blocks, `grad` is the layer's `[oc][ic][ky][kx]` and then `[oc]`.
     pub fn reference<R: Real>(&self, input: &[R], g: &[R], grad: &mut [R]) {
         let (s, lanes) = (&self.shape, self.lanes as usize);
         grad.fill(R::from_f64(0.0));
         let (weights, biases) = grad.split_at_mut(s.weight_len());
         let blocks = input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.out_len() * lanes));
-        for (stream, (input, g)) in blocks.enumerate() {
-            let has_bias = self.streams > 0 && stream.is_multiple_of(self.streams as usize);
+        for (component, (input, g)) in blocks.enumerate() {
+            let has_bias = self.jet_components > 0 && component.is_multiple_of(self.jet_components as usize);
             for (i, g) in g.chunks_exact(lanes).enumerate() {
                 let (oy, ox, oc) =
                     (i / s.out_channels / s.out_width, i / s.out_channels % s.out_width, i % s.out_channels);
@@ -121,7 +121,7 @@ impl ConvWeightGradient {
 shader_struct! {
     /// `Params` of `shaders/layers/conv_weight_gradient.wgsl` and `shaders/layers/dense_weight_gradient.wgsl`: what a
     /// layer's launches differ in where it has several, so that they share a pipeline.
-    Params { first_chunk: u32, streams: u32 }
+    Params { first_chunk: u32, jet_components: u32 }
 }
 
 impl KernelSpec for ConvWeightGradient {
@@ -135,8 +135,8 @@ impl KernelSpec for ConvWeightGradient {
 
     fn needs(&self) -> Vec<Need> {
         vec![
-            Need::PerBlock(self.streams.max(1) as usize * self.shape.in_len()),
-            Need::PerBlock(self.streams.max(1) as usize * self.shape.out_len()),
+            Need::PerBlock(self.jet_components.max(1) as usize * self.shape.in_len()),
+            Need::PerBlock(self.jet_components.max(1) as usize * self.shape.out_len()),
             Need::AtLeast(self.chunks.end() * self.n_parameters),
         ]
     }
@@ -158,7 +158,7 @@ impl KernelSpec for ConvWeightGradient {
     }
 
     fn params(&self, _: &Range<u32>) -> Params {
-        Params { first_chunk: self.chunks.first_chunk, streams: self.streams }
+        Params { first_chunk: self.chunks.first_chunk, jet_components: self.jet_components }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -184,12 +184,13 @@ impl KernelSpec for ConvWeightGradient {
         let lanes = bench.plan.lanes;
         for (number, shape) in bench.own(conv_shapes()) {
             let layer = OFFSET..OFFSET + shape.weight_len() + shape.out_channels;
-            let (streams, n_parameters) = (streams(number), layer.end + 5);
+            let (jet_components, n_parameters) = (jet_components(number), layer.end + 5);
             let lens = [shape.in_len(), shape.out_len()];
             let (chunks, bindings, written) =
-                weight_buffers(bench, (number, streams), lens, layer, n_parameters);
+                weight_buffers(bench, (number, jet_components), lens, layer, n_parameters);
             let tile = 4 + 4 * (number / 2 % 2);
-            let kernel = Self { lanes, shape, chunks, streams, tile, weight_offset: OFFSET, n_parameters };
+            let kernel =
+                Self { lanes, shape, chunks, jet_components, tile, weight_offset: OFFSET, n_parameters };
             bench.run_whole(kernel, &bindings, &[(bindings[2], written)]);
         }
     }

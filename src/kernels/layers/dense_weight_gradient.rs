@@ -12,11 +12,11 @@ pub struct DenseWeightGradient {
     pub lanes: u32,
     /// All sizes.
     pub shape: DenseShape,
-    /// How the batch is split, in streams.
+    /// How the batch is split, in jet_components.
     pub chunks: Chunks,
-    /// Streams of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets, and 0 where
+    /// Components of a block ([`crate::plan::JetPass`]), of which only the first has a bias; 1 but for jets, and 0 where
     /// none has.
-    pub streams: u32,
+    pub jet_components: u32,
     /// Where the weights lie in the parameters; the biases follow.
     pub weight_offset: usize,
     /// Length of the parameter vector: the stride of the partial sums.
@@ -24,15 +24,15 @@ pub struct DenseWeightGradient {
 }
 
 impl DenseWeightGradient {
-    /// The twin, in any precision, for one chunk, which begins with a block's first stream: `input` and `g` hold its
+    /// The twin, in any precision, for one chunk, which begins with a block's first component: `input` and `g` hold its
     /// blocks, `grad` is the layer's `[unit][channel][pixel]` and then `[unit]`.
     pub fn reference<R: Real>(&self, input: &[R], g: &[R], grad: &mut [R]) {
         let (s, lanes) = (&self.shape, self.lanes as usize);
         grad.fill(R::from_f64(0.0));
         let (weights, biases) = grad.split_at_mut(s.in_len() * s.units);
         let blocks = input.chunks_exact(s.in_len() * lanes).zip(g.chunks_exact(s.units * lanes));
-        for (stream, (input, g)) in blocks.enumerate() {
-            let has_bias = self.streams > 0 && stream.is_multiple_of(self.streams as usize);
+        for (component, (input, g)) in blocks.enumerate() {
+            let has_bias = self.jet_components > 0 && component.is_multiple_of(self.jet_components as usize);
             for (unit, g) in g.chunks_exact(lanes).enumerate() {
                 if has_bias {
                     g.iter().for_each(|g| biases[unit] += *g);
@@ -60,8 +60,8 @@ impl KernelSpec for DenseWeightGradient {
 
     fn needs(&self) -> Vec<Need> {
         vec![
-            Need::PerBlock(self.streams.max(1) as usize * self.shape.in_len()),
-            Need::PerBlock(self.streams.max(1) as usize * self.shape.units),
+            Need::PerBlock(self.jet_components.max(1) as usize * self.shape.in_len()),
+            Need::PerBlock(self.jet_components.max(1) as usize * self.shape.units),
             Need::AtLeast(self.chunks.end() * self.n_parameters),
         ]
     }
@@ -81,7 +81,7 @@ impl KernelSpec for DenseWeightGradient {
     }
 
     fn params(&self, _: &Range<u32>) -> Params {
-        Params { first_chunk: self.chunks.first_chunk, streams: self.streams }
+        Params { first_chunk: self.chunks.first_chunk, jet_components: self.jet_components }
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -105,11 +105,11 @@ impl KernelSpec for DenseWeightGradient {
         let lanes = bench.plan.lanes;
         for (number, shape) in bench.own(dense_shapes()) {
             let layer = OFFSET..OFFSET + (shape.in_len() + 1) * shape.units;
-            let (streams, n_parameters) = (streams(number), layer.end + 5);
+            let (jet_components, n_parameters) = (jet_components(number), layer.end + 5);
             let lens = [shape.in_len(), shape.units];
             let (chunks, bindings, written) =
-                weight_buffers(bench, (number, streams), lens, layer, n_parameters);
-            let kernel = Self { lanes, shape, chunks, streams, weight_offset: OFFSET, n_parameters };
+                weight_buffers(bench, (number, jet_components), lens, layer, n_parameters);
+            let kernel = Self { lanes, shape, chunks, jet_components, weight_offset: OFFSET, n_parameters };
             bench.run_whole(kernel, &bindings, &[(bindings[2], written)]);
         }
     }

@@ -30,7 +30,7 @@ shader_struct! {
 }
 
 impl MultiplyAdds {
-    fn numbers(&self) -> Params {
+    fn params(&self) -> Params {
         Params { turns: self.turns, factor: 0.999, summand: 1e-3, spare: 0 }
     }
 }
@@ -53,7 +53,7 @@ impl KernelSpec for MultiplyAdds {
     }
 
     fn params(&self, _: &Range<u32>) -> Params {
-        self.numbers()
+        self.params()
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -62,7 +62,7 @@ impl KernelSpec for MultiplyAdds {
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
         let [result] = bound(bindings);
-        let Params { turns, factor, summand, .. } = self.numbers();
+        let Params { turns, factor, summand, .. } = self.params();
         for (invocation, result) in result.floats_mut().iter_mut().enumerate() {
             *result = (0..CHAINS)
                 .map(|chain| {

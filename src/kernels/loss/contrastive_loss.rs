@@ -1,23 +1,23 @@
-//! Energies to loss, metrics and seeds: contrastive divergence (Hinton 2002) with an L2 penalty on energies
-//! (Du and Mordatch 2019): `loss = mean E(real) - mean E(fake) + alpha * (mean E(real)^2 + mean E(fake)^2)`, or with the
+//! Energies to loss, metrics and `dL/dE`: contrastive divergence (Hinton 2002) with an L2 penalty on energies
+//! (Du and Mordatch 2019): `loss = mean E(positive) - mean E(negative) + alpha * (mean E(positive)^2 + mean E(negative)^2)`, or with the
 //! squares of the means in the penalty.
 
 use crate::kernels::draw_real::Epoch;
 use crate::kernels::prelude::*;
 
-/// Floats in one step's row of the metrics table: loss, divergence, regularisation, mean energy of real images and of
-/// fake ones, gradient norm (written by [`crate::kernels::clip_scale`]), number of real images, share of accepted
+/// Floats in one step's row of the metrics table: loss, divergence, regularisation, mean energy of positive images and of
+/// negative ones, gradient norm (written by [`crate::kernels::clip_scale`]), number of positive images, share of accepted
 /// proposals (0, or written by [`crate::kernels::mean_acceptance`]).
 pub const METRICS: usize = 8;
 
-/// Energies to loss, metrics and seeds.
+/// Energies to loss, metrics and `dL/dE`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContrastiveLoss {
     /// Images in a block.
     pub lanes: u32,
     /// Images in a full batch.
     pub batch: u32,
-    /// Images in the data set: the last batch of an epoch may be short of real ones.
+    /// Images in the data set: the last batch of an epoch may be short of positive ones.
     pub n_images: u32,
     /// Rows of the metrics table.
     pub metric_rows: u32,
@@ -36,7 +36,7 @@ impl KernelSpec for ContrastiveLoss {
     const SOURCE: &'static str = shader!["lib/state", "lib/epoch", "lib/sum", "loss/contrastive_loss"];
     type Params = Params;
     const PER_BLOCK: bool = false;
-    /// State; energies; seeds; metrics.
+    /// State; energies; `dL/dE`; metrics.
     const ACCESS: &'static [Access] = &[Read, Read, Write, Write];
     /// Means in single precision by a tree of 8 levels, against double precision. The error of a difference of two means
     /// is that of the means, and the largest entry of the table is well above them.
@@ -57,12 +57,12 @@ impl KernelSpec for ContrastiveLoss {
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [state, energies, seeds, metrics] = bound(bindings);
+        let [state, energies, grad_energies, metrics] = bound(bindings);
         let state = State::of(state.words());
         let n_real = Epoch::of(state.step, self.n_images, self.batch).n_real as usize;
-        let n_fake = self.batch as usize;
-        let half = n_fake.next_multiple_of(self.lanes as usize);
-        let (energies, seeds) = (energies.floats(), seeds.floats_mut());
+        let n_negative = self.batch as usize;
+        let half = n_negative.next_multiple_of(self.lanes as usize);
+        let (energies, grad_energies) = (energies.floats(), grad_energies.floats_mut());
         let mut side = |first: usize, n: usize, sign: f32| {
             let (mut sum, mut squares) = (0.0_f64, 0.0_f64);
             for e in &energies[first..first + n] {
@@ -73,17 +73,23 @@ impl KernelSpec for ContrastiveLoss {
             for i in 0..half {
                 let e = if self.square_of_means { mean } else { energies[first + i] };
                 let seed = (sign + 2.0 * self.alpha * e) / n as f32;
-                seeds[first + i] = if i < n { seed } else { 0.0 };
+                grad_energies[first + i] = if i < n { seed } else { 0.0 };
             }
             (mean, if self.square_of_means { mean * mean } else { squares })
         };
-        let (real, real_squares) = side(0, n_real, 1.0);
-        let (fake, fake_squares) = side(half, n_fake, -1.0);
-        let divergence = real - fake;
-        let regularisation = self.alpha * (real_squares + fake_squares);
+        let (positive, positive_squares) = side(0, n_real, 1.0);
+        let (negative, negative_squares) = side(half, n_negative, -1.0);
+        let divergence = positive - negative;
+        let regularisation = self.alpha * (positive_squares + negative_squares);
         let row = (state.step % self.metric_rows) as usize * METRICS;
         let row = &mut metrics.floats_mut()[row..row + METRICS];
-        row[..5].copy_from_slice(&[divergence + regularisation, divergence, regularisation, real, fake]);
+        row[..5].copy_from_slice(&[
+            divergence + regularisation,
+            divergence,
+            regularisation,
+            positive,
+            negative,
+        ]);
         row[6..].copy_from_slice(&[n_real as f32, 0.0]);
     }
 
@@ -95,13 +101,14 @@ impl KernelSpec for ContrastiveLoss {
             let (state, energies) = (bench.at_step(step), bench.per_block("energies", 1));
             bench.fill(energies, 0..n_real as usize, 1.0);
             bench.fill(energies, half..half + batch as usize, 1.0);
-            let seeds = bench.per_block("seeds", 1);
+            let grad_energies = bench.per_block("seeds", 1);
             let metrics = bench.flat("metrics", ROWS as usize * METRICS);
             let (metric_rows, square_of_means) = (ROWS, n_images % 2 == 0);
             let kernel = Self { lanes, batch, n_images, metric_rows, alpha: 0.1, square_of_means };
             let row = (step % ROWS) as usize * METRICS;
-            let written = [(seeds, vec![0..2 * half]), (metrics, vec![row..row + 5, row + 6..row + 8])];
-            bench.run_whole(kernel, &[state, energies, seeds, metrics], &written);
+            let written =
+                [(grad_energies, vec![0..2 * half]), (metrics, vec![row..row + 5, row + 6..row + 8])];
+            bench.run_whole(kernel, &[state, energies, grad_energies, metrics], &written);
             bench.note(&format!("step {step}"));
         }
     }

@@ -28,14 +28,14 @@ pub enum Decay {
 
 /// What the learning rate is multiplied by, as training goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Schedule {
+pub struct LearningRateSchedule {
     /// How it decays.
     pub decay: Decay,
     /// Steps over which it rises from 0 at first, by a straight line.
     pub warm_up: u32,
 }
 
-impl Schedule {
+impl LearningRateSchedule {
     /// The factor in training step `step`, counted from 0.
     pub fn factor(&self, step: u32) -> f64 {
         let decay = match self.decay {
@@ -65,7 +65,7 @@ pub struct Adam {
     /// Added to the root of the second moment.
     pub epsilon: f64,
     /// What the step length is multiplied by.
-    pub schedule: Schedule,
+    pub schedule: LearningRateSchedule,
     /// Largest magnitude of a gradient element, after the clip of the norm; infinite for no clip.
     pub gradient_clip: f32,
     /// Share of itself, times the step length, that each parameter loses in a step.
@@ -103,7 +103,7 @@ shader_struct! {
 }
 
 impl Adam {
-    fn numbers(&self) -> Params {
+    fn params(&self) -> Params {
         let log = |beta: f64| beta.ln().max(-1e30) as f32;
         let (decay, log_factor, period) = match self.schedule.decay {
             Decay::Constant => (0, 0.0, 1),
@@ -150,7 +150,7 @@ impl KernelSpec for Adam {
     }
 
     fn params(&self, _: &Range<u32>) -> Params {
-        self.numbers()
+        self.params()
     }
 
     fn workgroups(&self, _: &Range<u32>) -> [u32; 3] {
@@ -164,7 +164,7 @@ impl KernelSpec for Adam {
     #[inline(always)]
     fn run_part(&self, first: usize, bindings: &mut [Binding]) {
         let [state, grad, scale, first_moment, second_moment, parameters] = bound(bindings);
-        let p = self.numbers();
+        let p = self.params();
         let State { step, retries, halted, .. } = State::of(state.words());
         if halted != 0 {
             return;
@@ -218,7 +218,7 @@ impl KernelSpec for Adam {
                     beta1,
                     beta2,
                     epsilon: 1e-7,
-                    schedule: Schedule { decay, warm_up },
+                    schedule: LearningRateSchedule { decay, warm_up },
                     gradient_clip: if step == 40 { 0.2 } else { f32::INFINITY },
                     weight_decay: f64::from(step % 3),
                     retry_factor: 0.7,

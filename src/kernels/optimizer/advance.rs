@@ -35,17 +35,17 @@ impl KernelSpec for Advance {
             return;
         }
         next.step += 1;
-        next.ring_head = (next.ring_head + self.batch) % self.capacity;
-        next.ring_length = (next.ring_length + self.batch).min(self.capacity);
+        next.replay_head = (next.replay_head + self.batch) % self.capacity;
+        next.replay_length = (next.replay_length + self.batch).min(self.capacity);
         state.words_mut()[..State::WORDS].copy_from_slice(bytemuck::cast_slice(&[next]));
     }
 
     #[cfg(test)]
     fn cases(bench: &mut Bench) {
-        for (batch, capacity, ring_head, ring_length) in
+        for (batch, capacity, replay_head, replay_length) in
             [(1, 1, 0, 1), (20, 257, 250, 250), (20, 257, 3, 257), (17, 100, 40, 40)]
         {
-            let state = bench.state(State { step: 9, ring_head, ring_length, ..State::default() });
+            let state = bench.state(State { step: 9, replay_head, replay_length, ..State::default() });
             bench.run_whole(Self { batch, capacity }, &[state], &[(state, vec![0..3])]);
         }
         let state = bench.state(State::HALTED);

@@ -418,14 +418,14 @@ impl KernelSpec for Chain {
 #[cfg(test)]
 mod cases {
     use super::*;
-    use crate::data::ImageShape;
+    use crate::data::Shape;
     use crate::kernels::dynamics::Interpolation;
     use crate::network::LayerSpec;
 
     /// A convolution and two dense layers, of which the first is odd; `tests/chain.rs` has whole chains of more networks.
     pub(super) fn add(bench: &mut Bench) {
         let lanes = bench.plan.lanes;
-        let input = ImageShape { channels: 3, height: 5, width: 4 };
+        let input = Shape { channels: 3, height: 5, width: 4 };
         let padding = crate::network::Padding { top: 1, bottom: 0, left: 0, right: 2 };
         let activation = Activation::Swish;
         let conv = LayerSpec::Conv { channels: 8, kernel: [3, 2], stride: [2, 1], padding, activation };

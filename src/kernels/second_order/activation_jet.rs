@@ -1,13 +1,13 @@
 //! The activation of a jet: value, first derivatives along some directions, and the sum of second derivatives along
-//! them, from those of the pre-activation. Linear layers act on each of these streams alone, so that this kernel is all
+//! them, from those of the pre-activation. Linear layers act on each of these components alone, so that this kernel is all
 //! that mixes them (Griewank and Walther 2008, "Evaluating Derivatives", chapter 13; the sum of second derivatives needs
-//! only one stream, because it meets linear layers linearly: Li et al. 2023, "Forward Laplacian",
+//! only one component, because it meets linear layers linearly: Li et al. 2023, "Forward Laplacian",
 //! <https://arxiv.org/abs/2307.08214>).
 
 use crate::kernels::prelude::*;
 use crate::network::Activation;
 
-/// Which derivatives a jet carries. Its streams, in order: the value; one first derivative for each direction; and,
+/// Which derivatives a jet carries. Its components, in order: the value; one first derivative for each direction; and,
 /// unless all directions are of first order, the sum of second derivatives along those that are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Jet {
@@ -18,17 +18,17 @@ pub struct Jet {
 }
 
 impl Jet {
-    /// Whether there is a stream of second derivatives.
+    /// Whether there is a component of second derivatives.
     pub fn has_second(&self) -> bool {
         self.first_order < self.directions
     }
 
-    /// Streams.
-    pub fn streams(&self) -> usize {
+    /// Components.
+    pub fn components(&self) -> usize {
         1 + self.directions + usize::from(self.has_second())
     }
 
-    /// The overrides of shaders that go through streams.
+    /// The overrides of shaders that go through components.
     pub(crate) fn overrides(&self) -> Overrides {
         overrides![DIRECTIONS: self.directions, FIRST_ORDER: self.first_order]
     }
@@ -77,7 +77,7 @@ pub struct ActivationJet {
     pub features: usize,
     /// Channels of those: each has a bias.
     pub channels: usize,
-    /// The streams.
+    /// The components.
     pub jet: Jet,
     /// Where the biases lie in the parameters.
     pub bias_offset: usize,
@@ -87,24 +87,24 @@ pub struct ActivationJet {
 
 impl ActivationJet {
     /// The twin, in any precision, for one block: pre-activations less bias `z` and activations `a`, both
-    /// `[stream][feature][lane]`, and biases `[channel]`.
+    /// `[component][feature][lane]`, and biases `[channel]`.
     pub fn reference<R: Real>(&self, z: &[R], bias: &[R], a: &mut [R]) {
-        let stream = self.features * self.lanes as usize;
+        let component = self.features * self.lanes as usize;
         let Jet { directions, first_order } = self.jet;
-        for at in 0..stream {
+        for at in 0..component {
             let bias = bias[at / self.lanes as usize % self.channels];
             let [value, slope, second, _] = curves(self.activation, z[at] + bias);
             a[at] = value;
             let mut squares = R::from_f64(0.0);
             for d in 0..directions {
-                let tangent = z[(1 + d) * stream + at];
-                a[(1 + d) * stream + at] = slope * tangent;
+                let tangent = z[(1 + d) * component + at];
+                a[(1 + d) * component + at] = slope * tangent;
                 if d >= first_order {
                     squares += tangent * tangent;
                 }
             }
             if self.jet.has_second() {
-                let at = (1 + directions) * stream + at;
+                let at = (1 + directions) * component + at;
                 a[at] = second * squares + slope * z[at];
             }
         }
@@ -132,8 +132,8 @@ impl KernelSpec for ActivationJet {
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
     fn needs(&self) -> Vec<Need> {
-        let streams = Need::PerBlock(self.jet.streams() * self.features);
-        vec![streams, Need::AtLeast(self.bias_offset + self.channels), streams]
+        let components = Need::PerBlock(self.jet.components() * self.features);
+        vec![components, Need::AtLeast(self.bias_offset + self.channels), components]
     }
 
     fn overrides(&self) -> Overrides {
@@ -153,7 +153,7 @@ impl KernelSpec for ActivationJet {
     #[cfg(test)]
     fn cases(bench: &mut Bench) {
         for kernel in Self::cases_of(bench) {
-            let n = kernel.jet.streams() * kernel.features;
+            let n = kernel.jet.components() * kernel.features;
             let parameters = kernel.biases(bench);
             let (z, a) = (bench.images("z", n), bench.per_block("a", n));
             bench.run(kernel, &[z, parameters, a]);

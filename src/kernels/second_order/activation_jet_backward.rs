@@ -1,5 +1,5 @@
 //! The way back through [`crate::kernels::activation_jet`]: from the gradients of a loss with respect to an
-//! activation's streams to those with respect to the pre-activation's.
+//! activation's components to those with respect to the pre-activation's.
 
 use crate::kernels::activation_jet::{ActivationJet, Jet, curves, jet_overrides};
 use crate::kernels::prelude::*;
@@ -10,26 +10,26 @@ pub struct ActivationJetBackward(pub ActivationJet);
 
 impl ActivationJetBackward {
     /// The twin, in any precision, for one block: pre-activations less bias `z` and gradients `g`, both
-    /// `[stream][feature][lane]`, and biases `[channel]`. `g` is of the activations before, of the pre-activations after.
+    /// `[component][feature][lane]`, and biases `[channel]`. `g` is of the activations before, of the pre-activations after.
     pub fn reference<R: Real>(&self, z: &[R], bias: &[R], g: &mut [R]) {
         let k = &self.0;
-        let stream = k.features * k.lanes as usize;
+        let component = k.features * k.lanes as usize;
         let Jet { directions, first_order } = k.jet;
         let two = R::from_f64(2.0);
-        for at in 0..stream {
+        for at in 0..component {
             let bias = bias[at / k.lanes as usize % k.channels];
             let [_, slope, second, third] = curves(k.activation, z[at] + bias);
             let mut sum = slope * g[at];
             let mut of_second = R::from_f64(0.0);
             if k.jet.has_second() {
-                let at = (1 + directions) * stream + at;
+                let at = (1 + directions) * component + at;
                 of_second = g[at];
                 sum += of_second * second * z[at];
                 g[at] = of_second * slope;
             }
             let (bend, bend_of_second) = (of_second * third, two * of_second * second);
             for d in 0..directions {
-                let (tangent, gradient) = (z[(1 + d) * stream + at], &mut g[(1 + d) * stream + at]);
+                let (tangent, gradient) = (z[(1 + d) * component + at], &mut g[(1 + d) * component + at]);
                 sum += *gradient * second * tangent;
                 *gradient = *gradient * slope;
                 if d >= first_order {
@@ -73,7 +73,7 @@ impl KernelSpec for ActivationJetBackward {
     #[cfg(test)]
     fn cases(bench: &mut Bench) {
         for kernel in ActivationJet::cases_of(bench) {
-            let n = kernel.jet.streams() * kernel.features;
+            let n = kernel.jet.components() * kernel.features;
             let parameters = kernel.biases(bench);
             let (z, g) = (bench.images("z", n), bench.images("g", n));
             bench.run(Self(kernel), &[z, parameters, g]);

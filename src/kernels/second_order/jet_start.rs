@@ -22,7 +22,7 @@ pub struct JetStart {
     pub lanes: u32,
     /// Values of one image.
     pub features: usize,
-    /// The streams: of its directions one at most is of first order only.
+    /// The components: of its directions one at most is of first order only.
     pub jet: Jet,
     /// The other directions.
     pub probes: Probes,
@@ -41,19 +41,19 @@ pub struct JetInputs<'a, R> {
 }
 
 impl JetStart {
-    /// The twin, in any precision, for one block: `streams` `[stream][feature][lane]`, and `residual` `[lane]`, which is
+    /// The twin, in any precision, for one block: `components` `[component][feature][lane]`, and `residual` `[lane]`, which is
     /// `|g|^2`, 0 without a direction of first order.
-    pub fn reference<R: Real>(&self, inputs: JetInputs<R>, streams: &mut [R], residual: &mut [R]) {
+    pub fn reference<R: Real>(&self, inputs: JetInputs<R>, components: &mut [R], residual: &mut [R]) {
         let (zero, one) = (R::from_f64(0.0), R::from_f64(1.0));
         let (lanes, len) = (self.lanes as usize, self.features * self.lanes as usize);
         let Jet { directions, first_order } = self.jet;
-        streams.fill(zero);
+        components.fill(zero);
         residual.fill(zero);
-        streams[..len].copy_from_slice(&inputs.x[..len]);
+        components[..len].copy_from_slice(&inputs.x[..len]);
         for d in 0..directions {
             for i in 0..len {
                 let (feature, lane) = (i / lanes, i % lanes);
-                streams[(1 + d) * len + i] = if d >= first_order {
+                components[(1 + d) * len + i] = if d >= first_order {
                     match self.probes {
                         Probes::Given => inputs.probes[(d - first_order) * len + i],
                         Probes::Axes if d - first_order == feature => one,
@@ -72,7 +72,7 @@ impl KernelSpec for JetStart {
     const SOURCE: &'static str = shader!["second_order/jet_start"];
     block_params!();
     const PER_BLOCK: bool = true;
-    /// x; its energy's gradient; probes (anything for what is not needed); streams; residuals.
+    /// x; its energy's gradient; probes (anything for what is not needed); components; residuals.
     const ACCESS: &'static [Access] = &[Read, Read, Read, Write, Write];
     /// Copies; the residual is a sum of squares over an image.
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
@@ -85,7 +85,7 @@ impl KernelSpec for JetStart {
             image,
             image,
             Need::PerBlock(n_probes * self.features),
-            Need::PerBlock(self.jet.streams() * self.features),
+            Need::PerBlock(self.jet.components() * self.features),
             Need::PerBlock(1),
         ]
     }
@@ -108,13 +108,13 @@ impl KernelSpec for JetStart {
     }
 
     fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] {
-        [self.lanes.div_ceil(WORKGROUP_SIZE), self.jet.streams() as u32, blocks.len() as u32]
+        [self.lanes.div_ceil(WORKGROUP_SIZE), self.jet.components() as u32, blocks.len() as u32]
     }
 
     fn run(&self, _: u32, bindings: &mut [Binding]) {
-        let [x, gradient, probes, streams, residual] = bound(bindings);
+        let [x, gradient, probes, components, residual] = bound(bindings);
         let inputs = JetInputs { x: x.floats(), gradient: gradient.floats(), probes: probes.floats() };
-        self.reference(inputs, streams.floats_mut(), residual.floats_mut());
+        self.reference(inputs, components.floats_mut(), residual.floats_mut());
     }
 
     #[cfg(test)]
@@ -133,10 +133,13 @@ impl KernelSpec for JetStart {
                     let [x, gradient, drawn] =
                         [("x", features), ("gradient", features), ("probes", drawn * features)]
                             .map(|(name, features)| bench.images(name, features));
-                    let [streams, residual] = [("streams", jet.streams() * features), ("residual", 1)]
-                        .map(|(name, features)| bench.per_block(name, features));
-                    bench
-                        .run(Self { lanes, features, jet, probes }, &[x, gradient, drawn, streams, residual]);
+                    let [components, residual] =
+                        [("components", jet.components() * features), ("residual", 1)]
+                            .map(|(name, features)| bench.per_block(name, features));
+                    bench.run(
+                        Self { lanes, features, jet, probes },
+                        &[x, gradient, drawn, components, residual],
+                    );
                 }
             }
         }

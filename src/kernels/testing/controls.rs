@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::device::compare::{Tolerance, compare_with, differences};
-use crate::kernels::adam::{Adam, Schedule};
+use crate::kernels::adam::{Adam, LearningRateSchedule};
 use crate::kernels::average_weights::AverageWeights;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
@@ -41,7 +41,7 @@ fn parts_match_their_twins_bit_for_bit() {
         beta1: 0.9,
         beta2: 0.999,
         epsilon: 1e-8,
-        schedule: Schedule::default(),
+        schedule: LearningRateSchedule::default(),
         gradient_clip: 0.01,
         weight_decay: 0.1,
         retry_factor: 0.5,
@@ -69,17 +69,17 @@ fn parts_match_their_twins_bit_for_bit() {
         }
     }
     let run = async |isa| {
-        let mut machine = bench.machine(&Device::Cpu(isa)).await;
-        machine.run(ProgramId(0)).unwrap();
-        machine
+        let mut executor = bench.executor(&Device::Cpu(isa)).await;
+        executor.run(ProgramId(0)).unwrap();
+        executor
     };
     pollster::block_on(async {
         let reference = run(Isa::Reference).await;
         for isa in Isa::available() {
-            let machine = run(isa).await;
+            let executor = run(isa).await;
             for (i, spec) in bench.plan.buffers.iter().enumerate() {
                 let (words, right) =
-                    (machine.read(BufferId(i)).await.unwrap(), reference.read(BufferId(i)).await.unwrap());
+                    (executor.read(BufferId(i)).await.unwrap(), reference.read(BufferId(i)).await.unwrap());
                 let wrong = words.iter().zip(&right).position(|(word, right)| word != right);
                 assert_eq!(wrong, None, "{isa}: the first wrong word of {} ({i})", spec.name);
             }
@@ -117,15 +117,15 @@ fn activations_are_right_everywhere() {
                 kernel: kernel.into(),
                 bindings: vec![input, weights, parameters, output, slope],
                 blocks: 0..n_blocks,
-                streams: 1,
+                jet_components: 1,
                 precision: Precision::F32,
             });
             let (output, slope) = pollster::block_on(async {
-                let mut machine = Machine::new(&device, plan).await.unwrap();
-                machine.write_floats(weights, &vec![1.0; tile_channels]);
-                machine.write_floats(input, &zs);
-                machine.run(ProgramId(0)).unwrap();
-                (machine.read_floats(output).await.unwrap(), machine.read_floats(slope).await.unwrap())
+                let mut executor = Executor::new(&device, plan).await.unwrap();
+                executor.write_floats(weights, &vec![1.0; tile_channels]);
+                executor.write_floats(input, &zs);
+                executor.run(ProgramId(0)).unwrap();
+                (executor.read_floats(output).await.unwrap(), executor.read_floats(slope).await.unwrap())
             });
             for ((z, y), slope) in zs.iter().zip(output).zip(slope) {
                 let want = activate(activation, f64::from(*z));
@@ -226,12 +226,12 @@ fn broken_kernels_are_caught() {
             let mut plan = right.plan.clone();
             change(&mut plan.programs[0][launch].kernel);
             let report = pollster::block_on(async {
-                let mut reference = right.machine(&Device::Cpu(Isa::Reference)).await;
-                let mut machine = Machine::new(&device, plan).await.unwrap();
+                let mut reference = right.executor(&Device::Cpu(Isa::Reference)).await;
+                let mut executor = Executor::new(&device, plan).await.unwrap();
                 for (i, words) in right.contents.iter().enumerate() {
-                    machine.write(BufferId(i), 0, words);
+                    executor.write(BufferId(i), 0, words);
                 }
-                compare_with(&mut machine, &mut reference, ProgramId(0)).await.unwrap()
+                compare_with(&mut executor, &mut reference, ProgramId(0)).await.unwrap()
             });
             // That launch parts, by name, and no other does, because each begins from the reference's results.
             let kernel = right.plan.programs[0][launch].kernel.name();

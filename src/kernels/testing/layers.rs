@@ -1,7 +1,7 @@
 //! What cases of layers share: shapes, tiles, biases, slopes, and buffers of weight gradients.
 
 use super::{BLOCKS, Bench};
-use crate::data::ImageShape;
+use crate::data::Shape;
 use crate::kernels::Slope;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::lstm_pack::{CPU_TILE, GPU_TILE, LstmPack};
@@ -66,7 +66,7 @@ pub(crate) fn conv_shapes() -> Vec<ConvShape> {
         }
     }
     let shape = |(ic, size, oc, kernel, stride, first, last): Case| {
-        let input = ImageShape { channels: ic, height: size[0], width: size[1] };
+        let input = Shape { channels: ic, height: size[0], width: size[1] };
         let padding = Padding { top: first[0], bottom: last[0], left: first[1], right: last[1] };
         ConvShape::new(input, oc, kernel, stride, padding)
     };
@@ -96,8 +96,8 @@ pub(crate) fn slope_and_gradient(
     }
 }
 
-/// Streams of a block, of which the first alone has a bias; 0 where none has.
-pub(crate) fn streams(number: usize) -> u32 {
+/// Components of a block, of which the first alone has a bias; 0 where none has.
+pub fn jet_components(number: usize) -> u32 {
     [1, 2, 0][number / 2 % 3]
 }
 
@@ -125,15 +125,15 @@ pub(crate) fn fill_biases(
 /// has fewer) or 3, with up to two chunks of others before them.
 pub(crate) fn weight_buffers(
     bench: &mut Bench,
-    (number, streams): (usize, u32),
+    (number, jet_components): (usize, u32),
     [in_len, out_len]: [usize; 2],
     layer: Range<usize>,
     n_parameters: usize,
 ) -> (Chunks, [BufferId; 3], Vec<Range<usize>>) {
     let (at, first_chunk) = (number as u32, number as u32 % 3);
-    // Two streams make four blocks two.
-    let per_block = streams.max(1);
-    let chunks = if streams == 2 {
+    // Two jet_components make four blocks two.
+    let per_block = jet_components.max(1);
+    let chunks = if jet_components == 2 {
         let first_block = 2 * (at % 2);
         Chunks { first_block, n_blocks: 4 - first_block, chunk_blocks: 2 + 2 * (at / 2 % 2), first_chunk }
     } else {

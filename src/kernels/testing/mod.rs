@@ -15,7 +15,7 @@ use super::pack_weights::Packing;
 use super::{Kernel, KernelSpec, State};
 use crate::cpu::Isa;
 use crate::device::compare::{Place, compare};
-use crate::device::{Chains, Device, Machine};
+use crate::device::{Chains, Device, Executor};
 use crate::gpu::{Gpu, adapters};
 use crate::plan::{BufferId, BufferSpec, Launch, Layout, Plan, Precision, ProgramId, Words};
 use rand::rngs::StdRng;
@@ -69,8 +69,8 @@ impl State {
     /// A state that training was halted in: whatever would keep something of a step writes nothing.
     pub const HALTED: Self = Self {
         step: 7,
-        ring_head: 0,
-        ring_length: 5,
+        replay_head: 0,
+        replay_length: 5,
         seed_low: 0,
         seed_high: 0,
         chain_base: 0,
@@ -233,7 +233,7 @@ impl Bench {
 
     fn launch(&mut self, kernel: Kernel, blocks: Range<u32>, bindings: &[BufferId], written: Vec<Written>) {
         let bindings = bindings.to_vec();
-        let launch = Launch { kernel, bindings, blocks, streams: 1, precision: Precision::F32 };
+        let launch = Launch { kernel, bindings, blocks, jet_components: 1, precision: Precision::F32 };
         self.plan.check(&launch).unwrap_or_else(|fault| panic!("{fault}: {:?}", launch.kernel));
         self.cases.push((format!("{:?}", launch.kernel), written));
         self.plan.programs[0].push(launch);
@@ -266,19 +266,19 @@ impl Bench {
         }
     }
 
-    async fn machine(&self, device: &Device) -> Machine {
-        let mut machine = Machine::new(device, self.plan.clone()).await.unwrap();
+    async fn executor(&self, device: &Device) -> Executor {
+        let mut executor = Executor::new(device, self.plan.clone()).await.unwrap();
         for (i, words) in self.contents.iter().enumerate() {
-            machine.write(BufferId(i), 0, words);
+            executor.write(BufferId(i), 0, words);
         }
-        machine
+        executor
     }
 
-    /// Where the reference's results, in `machine`, have not the words written that they should, or others.
-    async fn written(&self, machine: &Machine, failures: &mut Vec<String>) {
+    /// Where the reference's results, in `executor`, have not the words written that they should, or others.
+    async fn written(&self, executor: &Executor, failures: &mut Vec<String>) {
         for (case, written) in &self.cases {
             for (id, ranges) in written {
-                let words = machine.read(*id).await.unwrap();
+                let words = executor.read(*id).await.unwrap();
                 let before = &self.contents[id.0];
                 let is_float = self.plan.buffers[id.0].words == Words::Floats;
                 let wrong = words.iter().enumerate().position(|(i, word)| {
@@ -299,14 +299,14 @@ impl Bench {
     /// All ways in which a device is not like the twins.
     fn failures(&self, device: &Device) -> Vec<String> {
         pollster::block_on(async {
-            let mut machine = self.machine(device).await;
-            let report = compare(&mut machine, ProgramId(0)).await.unwrap();
+            let mut executor = self.executor(device).await;
+            let report = compare(&mut executor, ProgramId(0)).await.unwrap();
             assert_eq!(report.launches, self.cases.len());
             println!("{device}, {} lanes:\n{report}", self.lanes());
             let partings = report.partings.iter();
             let mut failures: Vec<String> =
                 partings.map(|p| format!("{device}: {}: {p}", self.cases[p.launch].0)).collect();
-            self.written(&machine, &mut failures).await;
+            self.written(&executor, &mut failures).await;
             failures
         })
     }

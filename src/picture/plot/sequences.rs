@@ -21,7 +21,7 @@ const TITLED: i32 = 34;
 /// If they are no sequences, or there are titles, but not one a sequence.
 pub fn sequences(images: &Images, titles: &[String]) -> RgbImage {
     let (d, time) = (images.shape.channels, images.shape.width);
-    assert!(images.shape.is_points() && time > 1, "{} is no sequence", images.shape);
+    assert!(images.shape.is_single_row() && time > 1, "{} is no sequence", images.shape);
     assert!(titles.is_empty() || titles.len() == images.count(), "{} titles", titles.len());
     let n = images.count().min(MAX_SEQUENCES);
     let columns = (n as f64).sqrt().ceil().max(1.0) as usize;

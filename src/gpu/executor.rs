@@ -19,7 +19,7 @@ const TIMESTAMPS: u32 = 512;
 
 /// A plan with its buffers, ready to run.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Executor {
     gpu: Arc<Gpu>,
     plan: Arc<Plan>,
     buffers: Vec<wgpu::Buffer>,
@@ -27,7 +27,7 @@ pub struct Machine {
     counts: Arc<Counts>,
 }
 
-/// How often host and device had to do with each other. What [`Machine::new`] does is not counted.
+/// How often host and device had to do with each other. What [`Executor::new`] does is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Command buffers handed to the queue.
@@ -106,7 +106,7 @@ impl Dispatch {
     }
 }
 
-impl Machine {
+impl Executor {
     /// Makes pipelines, bind groups and buffers, all zero.
     ///
     /// # Errors
@@ -233,7 +233,7 @@ impl Machine {
         &mut self,
         programs: &[(ProgramId, u32)],
         readings: &[(BufferId, Range<usize>)],
-    ) -> Result<Option<Reading>> {
+    ) -> Result<Option<Readback>> {
         let runs: Vec<_> =
             programs.iter().map(|(id, times)| (self.programs[id.0].dispatches.as_slice(), *times)).collect();
         self.submit(&runs, readings)
@@ -304,7 +304,7 @@ impl Machine {
             encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 8 * u64::from(n));
             let submission = self.gpu.queue.submit([encoder.finish()]);
             let words =
-                Reading::begin(self.gpu.clone(), self.counts.clone(), staging, submission).words().await?;
+                Readback::begin(self.gpu.clone(), self.counts.clone(), staging, submission).words().await?;
             let ticks = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
             let took = |i: usize| ticks(2 * i + 1).saturating_sub(ticks(2 * i)) as f64 * period;
             times.extend((0..dispatches.len()).map(took));
@@ -313,7 +313,7 @@ impl Machine {
     }
 
     /// Submits a reading of some words of a buffer.
-    pub fn read(&self, buffer: BufferId, range: Range<usize>) -> Result<Reading> {
+    pub fn read(&self, buffer: BufferId, range: Range<usize>) -> Result<Readback> {
         let reading = self.submit(&[], &[(buffer, range)])?;
         reading.ok_or_else(|| Error::Device("a reading was lost".to_owned()))
     }
@@ -322,7 +322,7 @@ impl Machine {
         &self,
         runs: &[(&[Dispatch], u32)],
         readings: &[(BufferId, Range<usize>)],
-    ) -> Result<Option<Reading>> {
+    ) -> Result<Option<Readback>> {
         self.gpu.check()?;
         let new_encoder =
             || self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -362,7 +362,7 @@ impl Machine {
         self.counts.submissions.fetch_add(1, Ordering::Relaxed);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         let (gpu, counts) = (&self.gpu, &self.counts);
-        Ok(staging.map(|staging| Reading::begin(gpu.clone(), counts.clone(), staging, submission)))
+        Ok(staging.map(|staging| Readback::begin(gpu.clone(), counts.clone(), staging, submission)))
     }
 }
 
@@ -374,7 +374,7 @@ struct Done {
 
 /// Words on their way back from the device: a future.
 #[derive(Debug)]
-pub struct Reading {
+pub struct Readback {
     gpu: Arc<Gpu>,
     counts: Arc<Counts>,
     staging: wgpu::Buffer,
@@ -382,7 +382,7 @@ pub struct Reading {
     done: Arc<Done>,
 }
 
-impl Reading {
+impl Readback {
     fn begin(
         gpu: Arc<Gpu>,
         counts: Arc<Counts>,
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_launch_cover_it_once() {
-        let recipe = crate::recipe::Config::preset("digits").unwrap();
+        let recipe = crate::recipe::Recipe::preset("digits").unwrap();
         let network = recipe.known_network().unwrap();
         let data = TrainingData::new(ExampleStorage::Bytes, 1000, network.input);
         let plan = crate::plan::training_plan(&network, &recipe, &data, crate::plan::Target::gpu(128)).plan;

@@ -8,10 +8,10 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 /// Output channels that one piece of work on a weight gradient owns.
-pub(super) const PIECE: usize = 32;
+pub const SLICE: usize = 32;
 
-/// The gradient of up to [`PIECE`] output channels' weights and biases over the blocks of `input` and `g`.
-pub(super) struct WeightPiece<'a> {
+/// The gradient of up to [`SLICE`] output channels' weights and biases over the blocks of `input` and `g`.
+pub struct WeightSlice<'a> {
     /// `[oc][ic][ky][kx]` of the piece's channels.
     pub weights: &'a mut [f32],
     /// `[oc]` of the piece's channels.
@@ -23,11 +23,11 @@ pub(super) struct WeightPiece<'a> {
 }
 
 /// A piece of work, and what it reads: its chunk's blocks.
-pub(super) struct Piece<'a> {
+pub struct SliceTask<'a> {
     /// The launch's kernel.
     pub kernel: &'a Kernel,
     /// What it writes.
-    pub part: WeightPiece<'a>,
+    pub part: WeightSlice<'a>,
     /// The layer's input.
     pub input: &'a [f32],
     /// The gradient of its pre-activation.
@@ -35,8 +35,8 @@ pub(super) struct Piece<'a> {
 }
 
 /// Whether a kernel is a weight gradient.
-pub(super) fn is_weight_gradient(kernel: &Kernel) -> bool {
-    Layer::of(kernel).is_some()
+pub fn is_weight_gradient(kernel: &Kernel) -> bool {
+    WeightGradientCall::of(kernel).is_some()
 }
 
 /// How many of the first launches, of which one is a weight gradient, are such, and have partial sums in one buffer.
@@ -50,7 +50,7 @@ pub(super) fn n_independent(launches: &[Launch]) -> usize {
 
 /// The pieces of launches that [`n_independent`] has found, the longest first. `buffers` are all of the plan's, and a block
 /// has `lanes` images.
-pub(super) fn cut<'a>(launches: &'a [Launch], buffers: Vec<&'a mut [f32]>, lanes: usize) -> Vec<Piece<'a>> {
+pub fn cut<'a>(launches: &'a [Launch], buffers: Vec<&'a mut [f32]>, lanes: usize) -> Vec<SliceTask<'a>> {
     let written = launches[0].bindings[2].0;
     let mut partials: &mut [f32] = &mut [];
     let mut read: Vec<&[f32]> = Vec::with_capacity(buffers.len());
@@ -64,7 +64,7 @@ pub(super) fn cut<'a>(launches: &'a [Launch], buffers: Vec<&'a mut [f32]>, lanes
     }
     let mut found = Vec::new();
     for launch in launches {
-        let layer = Layer::of(&launch.kernel).expect("a weight gradient");
+        let layer = WeightGradientCall::of(&launch.kernel).expect("a weight gradient");
         let [input, g] = [0, 1].map(|i| read[launch.bindings[i].0]);
         for chunk in 0..layer.chunks.count() {
             let blocks = layer.chunks.blocks(chunk);
@@ -73,8 +73,8 @@ pub(super) fn cut<'a>(launches: &'a [Launch], buffers: Vec<&'a mut [f32]>, lanes
             let mut at = (layer.chunks.first_chunk + chunk) as usize * layer.n_parameters + layer.offset;
             for (section, &row) in layer.rows.iter().enumerate() {
                 let biases = at + layer.channels * row;
-                for first in (0..layer.channels).step_by(PIECE) {
-                    let end = layer.channels.min(first + PIECE);
+                for first in (0..layer.channels).step_by(SLICE) {
+                    let end = layer.channels.min(first + SLICE);
                     let places = [at + first * row..at + end * row, biases + first..biases + end];
                     let cost = (end - first) * row * (g.len() / layer.channels);
                     found.push((cost, &launch.kernel, (first, section), (input, g), places));
@@ -89,7 +89,12 @@ pub(super) fn cut<'a>(launches: &'a [Launch], buffers: Vec<&'a mut [f32]>, lanes
     let mut pieces = Vec::with_capacity(found.len());
     for (_, kernel, (first, section), (input, g), _) in found {
         if let (Some(weights), Some(biases)) = (parts.next(), parts.next()) {
-            pieces.push(Piece { kernel, part: WeightPiece { weights, biases, first, section }, input, g });
+            pieces.push(SliceTask {
+                kernel,
+                part: WeightSlice { weights, biases, first, section },
+                input,
+                g,
+            });
         }
     }
     pieces
@@ -116,7 +121,7 @@ fn disjoint<'a>(mut rest: &'a mut [f32], places: &[Range<usize>]) -> Vec<&'a mut
 }
 
 /// The layer of a weight gradient.
-struct Layer {
+struct WeightGradientCall {
     chunks: Chunks,
     n_parameters: usize,
     /// Where the layer's parameters begin: for each of `rows`, weights of that many columns, and then biases.
@@ -128,7 +133,7 @@ struct Layer {
     out_len: usize,
 }
 
-impl Layer {
+impl WeightGradientCall {
     fn of(kernel: &Kernel) -> Option<Self> {
         Some(match kernel {
             Kernel::ConvWeightGradient(k) => Self {

@@ -6,10 +6,10 @@
 
 use super::activation::{activate, activated, activation_jet, activation_jet_backward, activation_second};
 use super::lstm;
-use super::pieces::WeightPiece;
 use super::simd::{Rows, Simd, TileMut, TileRef, accumulate};
 use super::weight_gradient::{conv_weight_gradient, dense_weight_gradient};
-pub(super) use super::winograd::run_block as run_winograd;
+use super::weight_gradient_split::WeightSlice;
+pub use super::winograd::run_block as run_winograd;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::dense_forward::DenseForward;
@@ -510,11 +510,11 @@ fn dense_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
 
 /// The weight gradient of one piece.
 #[inline(always)]
-pub(super) fn weight_piece<S: Simd>(kernel: &Kernel, piece: WeightPiece, input: &[f32], g: &[f32]) {
+pub fn weight_slice<S: Simd>(kernel: &Kernel, slice: WeightSlice, input: &[f32], g: &[f32]) {
     match kernel {
-        Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S>(k, piece, input, g),
-        Kernel::DenseWeightGradient(k) => dense_weight_gradient::<S::Narrow>(k, piece, input, g),
-        Kernel::LstmWeightGradient(k) => lstm::weight_gradient::<S::Narrow>(k, piece, input, g),
+        Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S>(k, slice, input, g),
+        Kernel::DenseWeightGradient(k) => dense_weight_gradient::<S::Narrow>(k, slice, input, g),
+        Kernel::LstmWeightGradient(k) => lstm::weight_gradient::<S::Narrow>(k, slice, input, g),
         _ => panic!("{} has no weight gradient", kernel.name()),
     }
 }

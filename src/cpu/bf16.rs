@@ -7,8 +7,8 @@
 
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no register has pairs"))]
 
-use super::bodies::{conv_forward, conv_input_gradient};
 use super::simd::Paired;
+use super::simd_kernels::{conv_forward, conv_input_gradient};
 use super::{Line, SCRATCH};
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
@@ -17,7 +17,7 @@ use crate::network::ConvShape;
 
 /// How a layer, or its input gradient, is done by pairs.
 #[derive(Debug)]
-pub(super) struct Pairs {
+pub struct Bf16Conv {
     /// The layer of pairs.
     shape: ConvShape,
     /// Channels of a tile of packed weights.
@@ -30,7 +30,7 @@ pub(super) struct Pairs {
     before: usize,
 }
 
-impl Pairs {
+impl Bf16Conv {
     /// Of a kernel whose blocks are a register wide, where its sums are over an even number of channels; forward, of an odd
     /// one, too, if two columns can be taken for one of twice the channels.
     pub(super) fn new(kernel: &Kernel) -> Option<Self> {
@@ -171,8 +171,8 @@ fn rounded(value: f32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::testing::{Shape, assert_near, double, packed, shape, uniform};
-    use crate::cpu::{Isa, run_pairs};
+    use crate::cpu::testing::{ConvDims, assert_near, double, packed, shape, uniform};
+    use crate::cpu::{Isa, run_bf16};
     use crate::kernels::Slope;
     use crate::kernels::pack_weights::{Packing, Tile};
     use crate::network::Activation;
@@ -181,7 +181,7 @@ mod tests {
     const LANES: usize = 16;
 
     /// Layers that can be done by pairs, and whether their input gradients can.
-    const SHAPES: [(Shape, bool); 8] = [
+    const SHAPES: [(ConvDims, bool); 8] = [
         (([16, 8, 8], 8, [3, 3], [2, 2], [1, 1], [1, 1]), true),
         (([2, 5, 7], 12, [2, 3], [1, 2], [0, 2], [1, 1]), true),
         (([40, 4, 5], 3, [3, 4], [1, 1], [0, 1], [1, 1]), false),
@@ -202,8 +202,8 @@ mod tests {
         Tile { channels, pixels: 1 }
     }
 
-    fn weights(kernel: &Kernel, packing: Packing, rng: &mut StdRng) -> (Pairs, Vec<f32>, Vec<f32>) {
-        let pairs = Pairs::new(kernel).unwrap_or_else(|| panic!("no pairs for {kernel:?}"));
+    fn weights(kernel: &Kernel, packing: Packing, rng: &mut StdRng) -> (Bf16Conv, Vec<f32>, Vec<f32>) {
+        let pairs = Bf16Conv::new(kernel).unwrap_or_else(|| panic!("no pairs for {kernel:?}"));
         let (packed, mut paired) = (packed(packing, rng), Vec::new());
         pairs.pair_weights(&packed, &mut paired);
         (pairs, packed, paired)
@@ -227,7 +227,7 @@ mod tests {
                 let [mut output, mut slope] = [0; 2].map(|_| vec![f32::NAN; shape.out_len() * LANES]);
                 let bindings = &mut [&mut input, &mut packed, &mut parameters, &mut output, &mut slope]
                     .map(|values| Binding::Write(bytemuck::cast_slice_mut(values)));
-                run_pairs(&pairs, &paired, &k.clone().into(), bindings);
+                run_bf16(&pairs, &paired, &k.clone().into(), bindings);
                 let [mut twin, mut twin_slope] = [0; 2].map(|_| vec![0.0; output.len()]);
                 let bias = double(&parameters[3..]);
                 k.reference(&kept(&input), &kept(&packed), &bias, &mut twin, &mut twin_slope);
@@ -249,7 +249,7 @@ mod tests {
                 let k =
                     ConvInputGradient { lanes: LANES as u32, shape, tile: tile(shape.in_channels), slope };
                 if !can {
-                    assert!(Pairs::new(&k.into()).is_none(), "{shape_of:?}");
+                    assert!(Bf16Conv::new(&k.into()).is_none(), "{shape_of:?}");
                     continue;
                 }
                 let (pairs, mut packed, paired) = weights(&k.clone().into(), k.packing(), rng);
@@ -259,7 +259,7 @@ mod tests {
                 let (before, mut twin) = (double(&beside), double(&grad));
                 let bindings = &mut [&mut g, &mut packed, &mut beside, &mut grad]
                     .map(|values| Binding::Write(bytemuck::cast_slice_mut(values)));
-                run_pairs(&pairs, &paired, &k.clone().into(), bindings);
+                run_bf16(&pairs, &paired, &k.clone().into(), bindings);
                 k.reference(&kept(&g), &kept(&packed), &before, &mut twin);
                 assert_near(&format!("{slope:?}, {shape_of:?}"), &grad, &twin, 2e-6);
             }
@@ -279,7 +279,7 @@ mod tests {
         let shape = shape(([2, 1, 1], 2, [1, 1], [1, 1], [0, 0], [0, 0]));
         let (tile, activation) = (tile(2), Activation::Identity);
         let k = ConvForward { lanes: LANES as u32, shape, tile, bias_offset: 0, activation };
-        let pairs = Pairs::new(&k.clone().into()).unwrap();
+        let pairs = Bf16Conv::new(&k.clone().into()).unwrap();
         let mut packed = vec![0.0; k.packing().len()];
         (0..2).for_each(|c| packed[k.packing().index(c, c, 0, 0)] = 1.0);
         let mut paired = Vec::new();
@@ -291,7 +291,7 @@ mod tests {
         let (mut parameters, mut output, mut slope) = (vec![0.0; 2], input.clone(), input.clone());
         let bindings = &mut [&mut input, &mut packed, &mut parameters, &mut output, &mut slope]
             .map(|values| Binding::Write(bytemuck::cast_slice_mut(values)));
-        run_pairs(&pairs, &paired, &k.into(), bindings);
+        run_bf16(&pairs, &paired, &k.into(), bindings);
         for (value, kept) in output.iter().zip(kept(&input)) {
             assert_eq!(f64::from(*value), kept);
         }
