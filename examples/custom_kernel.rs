@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 use thalweg::custom::{Access, Binding, CustomKernel, Launch, Need, energy_plan};
-use thalweg::device::{Device, Machine, compare::compare};
+use thalweg::device::{Device, Executor, compare::compare};
 use thalweg::{Model, Result};
 
 /// Polyak's heavy ball: `v = 0.9 v - 0.01 dE/dx`, `x = x + v`, for every value of every image.
@@ -53,18 +53,18 @@ async fn descend(device: &Device, model: &Model) -> Result<()> {
     launches.push(Launch::per_block(ball, &blocks, &buffers));
     let step = plan.plan.add_program(launches)?;
 
-    let mut machine = Machine::new(device, plan.plan.clone()).await?;
-    machine.write_floats(plan.pass.parameters, &model.parameters);
+    let mut executor = Executor::new(device, plan.plan.clone()).await?;
+    executor.write_floats(plan.pass.parameters, &model.parameters);
     let x: Vec<f32> = (0..count * features).map(|i| (i as f32).sin()).collect();
-    machine.write_floats(plan.pass.x, &plan.plan.to_blocks(&x, features, 1));
-    machine.run(plan.start)?;
+    executor.write_floats(plan.pass.x, &plan.plan.to_blocks(&x, features, 1));
+    executor.run(plan.start)?;
     for n in [0, 50] {
-        (0..n).try_for_each(|_| machine.run(step))?;
-        machine.run(plan.energies)?;
-        let energies = &machine.read_floats(plan.pass.energies).await?[..count];
+        (0..n).try_for_each(|_| executor.run(step))?;
+        executor.run(plan.energies)?;
+        let energies = &executor.read_floats(plan.pass.energies).await?[..count];
         println!("{device}, {n} steps: mean energy {:.4}", energies.iter().sum::<f32>() / count as f32);
     }
-    println!("{}", compare(&mut machine, step).await?); // one more step, each launch against its twin
+    println!("{}", compare(&mut executor, step).await?); // one more step, each launch against its twin
     Ok(())
 }
 

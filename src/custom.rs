@@ -4,7 +4,7 @@
 //! CPU. [`energy_plan`] has the launches that compute the energies and gradients of a model; a program may put launches of
 //! one's own before, between and after them. [`Plan::add_program`] holds every launch against what its kernel needs.
 //!
-//! [`Machine`](crate::device::Machine) runs a plan on any device, and [`compare`](crate::device::compare::compare) holds a
+//! [`Executor`](crate::device::Executor) runs a plan on any device, and [`compare`](crate::device::compare::compare) holds a
 //! device's results against the twins', launch by launch. `examples/custom_kernel.rs` has all of it.
 //!
 //! # Limits

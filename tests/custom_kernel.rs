@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use thalweg::custom::{Access, Binding, BufferId, CustomKernel, Launch, Need, Plan, ProgramId, Tolerance};
-use thalweg::device::{Device, Machine, compare::compare};
+use thalweg::device::{Device, Executor, compare::compare};
 use thalweg::{Error, Result};
 
 use crate::common;
@@ -70,11 +70,11 @@ fn a_launch_of_many_workgroups_is_split() {
     let (plan, output, program) = plan_of(&FILL).unwrap();
     pollster::block_on(async {
         for device in [Device::cpu(), common::gpu()] {
-            let mut machine = Machine::new(&device, plan.clone()).await.unwrap();
-            machine.run(program).unwrap();
-            let words = machine.read(output).await.unwrap();
+            let mut executor = Executor::new(&device, plan.clone()).await.unwrap();
+            executor.run(program).unwrap();
+            let words = executor.read(output).await.unwrap();
             assert!(words.iter().enumerate().all(|(i, word)| *word == 2 * i as u32), "{device}");
-            let report = compare(&mut machine, program).await.unwrap();
+            let report = compare(&mut executor, program).await.unwrap();
             assert!(report.parted().is_none() && report.worst.contains_key("fill"), "{device}: {report}");
         }
     });
@@ -86,8 +86,8 @@ fn a_wrong_shader_is_found() {
     let source: String = SOURCE.replace("2u * i", "2u * i + u32(i == 77u)");
     let (plan, _, program) = plan_of(&Fill { source: source.leak(), ..FILL }).unwrap();
     let report = pollster::block_on(async {
-        let mut machine = Machine::new(&common::gpu(), plan).await.unwrap();
-        compare(&mut machine, program).await.unwrap()
+        let mut executor = Executor::new(&common::gpu(), plan).await.unwrap();
+        compare(&mut executor, program).await.unwrap()
     });
     assert!(report.to_string().contains("fill") && report.to_string().contains("element 77"), "{report}");
 }
@@ -99,7 +99,7 @@ fn a_shader_that_does_not_compile_is_refused() {
     {
         let source: String = SOURCE.replace(from, to);
         let (plan, ..) = plan_of(&Fill { source: source.leak(), ..FILL }).unwrap();
-        let error = pollster::block_on(Machine::new(&common::gpu(), plan)).unwrap_err();
+        let error = pollster::block_on(Executor::new(&common::gpu(), plan)).unwrap_err();
         assert!(matches!(&error, Error::Device(text) if text.contains("fill")), "{to}: {error}");
     }
 }

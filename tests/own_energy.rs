@@ -112,7 +112,7 @@ struct Short {
 }
 
 impl Energy for Short {
-    fn shape(&self) -> ImageShape {
+    fn shape(&self) -> Shape {
         POINT
     }
 

@@ -58,7 +58,7 @@ impl Ends<'_> {
     ///
     /// # Errors
     /// [`Error::Diverged`] says what is wrong and what to change.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let mut faults = vec![self.not_finite()];
         if self.steps > 0 {
             faults.extend([self.unmoved(), self.at_wall()]);
@@ -157,7 +157,7 @@ impl Ends<'_> {
 ///
 /// # Errors
 /// [`Error::Diverged`] says what to change.
-pub fn check_lost(lost: usize, count: usize, chain_config: &ChainConfig, names: Names) -> Result<()> {
+pub(crate) fn check_lost(lost: usize, count: usize, chain_config: &ChainConfig, names: Names) -> Result<()> {
     let text = format!(
         "{lost} of {count} samples are at values or energies that are not finite numbers; {}",
         advice_on_steps(chain_config, names)
@@ -200,7 +200,7 @@ fn advice_on_steps(n: &ChainConfig, names: Names) -> String {
 }
 
 /// Says how many proposals MALA's chains accepted.
-pub fn print_accepted(accepted: &[u32], steps: u32) {
+pub(crate) fn print_accepted(accepted: &[u32], steps: u32) {
     let proposals = accepted.len() as f64 * f64::from(steps);
     if proposals > 0.0 {
         let sum = accepted.iter().map(|n| f64::from(*n)).sum::<f64>();

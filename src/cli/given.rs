@@ -44,7 +44,12 @@ pub(crate) fn is_built_in(name: &str) -> bool {
 ///
 /// # Errors
 /// Those of [`Dataset::open`] and [`read_fitting`]; [`Error::Usage`] for a set that does not fit the network.
-pub fn read_input(option: &str, name: &str, input: Shape, reading: &Reading) -> Result<(Images, String)> {
+pub(crate) fn read_input(
+    option: &str,
+    name: &str,
+    input: Shape,
+    reading: &Reading,
+) -> Result<(Images, String)> {
     if !is_built_in(name) {
         return Ok((read_fitting(Path::new(name), input, reading)?, name.to_owned()));
     }

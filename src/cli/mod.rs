@@ -30,14 +30,14 @@ use thalweg::error::printable;
 use thalweg::{Error, Result};
 
 /// Prints how a file was understood.
-pub fn print_notes(name: impl std::fmt::Display, notes: &[String]) {
+pub(crate) fn print_notes(name: impl std::fmt::Display, notes: &[String]) {
     for note in notes {
         print_line(format_args!("Note: {name}: {note}."));
     }
 }
 
 /// Prints a line, or several, to stdout; with `--quiet` only what is said last.
-pub fn print_line(text: impl std::fmt::Display) {
+pub(crate) fn print_line(text: impl std::fmt::Display) {
     screen::print(printable(&text.to_string()).into_owned());
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn write_json(path: &Path, figures: &impl serde::Serialize) -> Result
 }
 
 /// Reads images, points or sequences that the network can take, and says how they were understood.
-pub fn read_fitting(path: &Path, input: Shape, reading: &Reading) -> Result<Images> {
+pub(crate) fn read_fitting(path: &Path, input: Shape, reading: &Reading) -> Result<Images> {
     let (images, notes) = read_for(path, reading)?;
     if input.is_single_row() {
         if images.shape != input {

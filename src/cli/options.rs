@@ -93,7 +93,7 @@ impl ModelOptions {
     }
 
     /// Reads the model and its recipe from the file at [`Self::path`], or builds the analytic energy that `--network` names.
-    pub fn open(&self, path: Option<&Path>) -> Result<(Model, Recipe)> {
+    pub(crate) fn open(&self, path: Option<&Path>) -> Result<(Model, Recipe)> {
         match (path, self.network.as_deref()) {
             (Some(path), network) => {
                 let ignore_extra_tensors = self.weights.ignore_extra_tensors;
@@ -141,7 +141,7 @@ pub(crate) struct RangeOption {
 
 impl RangeOption {
     /// What a file is read as, for a network with this input and recipe.
-    pub fn reading(&self, input: Shape, recipe: &Recipe) -> Reading {
+    pub(crate) fn reading(&self, input: Shape, recipe: &Recipe) -> Reading {
         let reading = Reading::for_network(input, recipe);
         Reading { range: self.range.unwrap_or(reading.range), range_option: "--range ", ..reading }
     }

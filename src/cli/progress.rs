@@ -48,7 +48,7 @@ impl Progress {
     }
 
     /// Whether there are fake images, whose energy is shown; there are unless this says not.
-    pub fn negatives(self, has_negatives: bool) -> Self {
+    pub(crate) fn negatives(self, has_negatives: bool) -> Self {
         Self { has_negatives, ..self }
     }
 
@@ -96,7 +96,7 @@ impl Progress {
     }
 
     /// Prints a line, or several, above the bar.
-    pub fn println(&self, line: impl AsRef<str>) {
+    pub(crate) fn println(&self, line: impl AsRef<str>) {
         let print = || print_line(line.as_ref());
         match &self.bar {
             Some(bar) => bar.suspend(print),

@@ -316,7 +316,7 @@ fn warnings(arguments: &Arguments, recipe: &Recipe) -> Vec<String> {
 }
 
 /// The lowest and highest noise level that a model was trained for, if it is one that annealed chains sample.
-pub fn trained_levels(recipe: &Recipe) -> Option<[f64; 2]> {
+pub(crate) fn trained_levels(recipe: &Recipe) -> Option<[f64; 2]> {
     match recipe.score_objective() {
         Some(ScoreObjective::Denoising { target: ScoreTarget::Velocity, levels, .. }) => {
             let highest = if levels > 1 { recipe.score.sigma_max } else { recipe.score.sigma };

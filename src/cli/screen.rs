@@ -205,7 +205,7 @@ pub(crate) fn help_width() -> usize {
 }
 
 /// All settings by section, each with its value in `config`, the values that it can have, and what it is.
-pub fn settings_help(config: &Recipe, width: usize) -> String {
+pub(crate) fn settings_help(config: &Recipe, width: usize) -> String {
     let width = width.min(100);
     let settings = config.settings();
     let longest =
@@ -236,7 +236,7 @@ pub fn settings_help(config: &Recipe, width: usize) -> String {
 }
 
 /// The first lines of a run: what is trained on what, and what is not as in the preset.
-pub fn print_recipe(config: &Recipe, recipe: &Path) {
+pub(crate) fn print_recipe(config: &Recipe, recipe: &Path) {
     if is_verbose() {
         print_line(format_args!("{}\n", config.to_toml().trim_end()));
     }
@@ -264,7 +264,7 @@ fn changes(config: &Recipe) -> Vec<String> {
 }
 
 /// What examples of a shape are called.
-pub fn kind(shape: Shape) -> &'static str {
+pub(crate) fn kind(shape: Shape) -> &'static str {
     match shape {
         shape if shape.is_sequence() => "sequences",
         shape if shape.is_points() => "points",
@@ -276,7 +276,7 @@ pub fn kind(shape: Shape) -> &'static str {
 ///
 /// # Errors
 /// Those of [`write_atomically`].
-pub fn write_recipe(path: &Path, config: &Recipe, data: &str, device: &str) -> Result<()> {
+pub(crate) fn write_recipe(path: &Path, config: &Recipe, data: &str, device: &str) -> Result<()> {
     let line = |text: &str| text.replace(['\n', '\r'], " ");
     let text = format!(
         "# All settings of this run, by thalweg {}; `thalweg train --config FILE` repeats it on the same data and device.\n\

@@ -84,7 +84,7 @@ fn curves<S: Simd>(activation: Activation, z: S) -> [S; 4] {
 
 /// See [`ActivationJet::reference`].
 #[inline(always)]
-pub fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], a: &mut [f32]) {
+pub(super) fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], a: &mut [f32]) {
     let (lanes, component) = (k.lanes as usize, k.features * k.lanes as usize);
     let Jet { directions, first_order } = k.jet;
     for at in (0..component).step_by(S::LANES) {
@@ -128,7 +128,12 @@ pub(super) fn activation_second<S: Simd>(
 
 /// See [`crate::kernels::activation_jet_backward::ActivationJetBackward::reference`].
 #[inline(always)]
-pub fn activation_jet_backward<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], g: &mut [f32]) {
+pub(super) fn activation_jet_backward<S: Simd>(
+    k: &ActivationJet,
+    z: &[f32],
+    parameters: &[f32],
+    g: &mut [f32],
+) {
     let (lanes, component) = (k.lanes as usize, k.features * k.lanes as usize);
     let Jet { directions, first_order } = k.jet;
     for at in (0..component).step_by(S::LANES) {

@@ -17,7 +17,7 @@ use crate::network::ConvShape;
 
 /// How a layer, or its input gradient, is done by pairs.
 #[derive(Debug)]
-pub struct Bf16Conv {
+pub(super) struct Bf16Conv {
     /// The layer of pairs.
     shape: ConvShape,
     /// Channels of a tile of packed weights.

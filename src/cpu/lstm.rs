@@ -186,7 +186,7 @@ pub(super) fn backward<S: Simd>(
 /// The weight gradient of some rows: of `weight_ih` and `bias_ih` in section 0, of `weight_hh` and `bias_hh` in section
 /// 1. See [`LstmWeightGradient::reference`].
 #[inline(always)]
-pub fn weight_gradient<S: Simd>(k: &LstmWeightGradient, slice: WeightSlice, x: &[f32], trace: &[f32]) {
+pub(super) fn weight_gradient<S: Simd>(k: &LstmWeightGradient, slice: WeightSlice, x: &[f32], trace: &[f32]) {
     let (cell, lanes) = (&k.cell, k.lanes as usize);
     let WeightSlice { weights, biases, first, section } = slice;
     weights.fill(0.0);

@@ -9,7 +9,7 @@ use super::lstm;
 use super::simd::{Rows, Simd, TileMut, TileRef, accumulate};
 use super::weight_gradient::{conv_weight_gradient, dense_weight_gradient};
 use super::weight_gradient_split::WeightSlice;
-pub use super::winograd::run_block as run_winograd;
+pub(super) use super::winograd::run_block as run_winograd;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::dense_forward::DenseForward;
@@ -510,7 +510,7 @@ fn dense_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
 
 /// The weight gradient of one piece.
 #[inline(always)]
-pub fn weight_slice<S: Simd>(kernel: &Kernel, slice: WeightSlice, input: &[f32], g: &[f32]) {
+pub(super) fn weight_slice<S: Simd>(kernel: &Kernel, slice: WeightSlice, input: &[f32], g: &[f32]) {
     match kernel {
         Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S>(k, slice, input, g),
         Kernel::DenseWeightGradient(k) => dense_weight_gradient::<S::Narrow>(k, slice, input, g),

@@ -6,9 +6,9 @@ use crate::network::{ConvShape, Padding};
 use rand::{RngExt, rngs::StdRng};
 
 /// `[in channels, height, width], out channels, [kernel], [stride], [padding before], [padding after]`
-pub type ConvDims = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
+pub(super) type ConvDims = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
 
-pub fn shape((input, out_channels, kernel, stride, before, after): ConvDims) -> ConvShape {
+pub(super) fn shape((input, out_channels, kernel, stride, before, after): ConvDims) -> ConvShape {
     let [channels, height, width] = input;
     let padding = Padding { top: before[0], bottom: after[0], left: before[1], right: after[1] };
     ConvShape::new(Shape { channels, height, width }, out_channels, kernel, stride, padding)

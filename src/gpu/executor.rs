@@ -27,6 +27,9 @@ pub struct Executor {
     counts: Arc<Counts>,
 }
 
+/// What makes two bind groups different: kernel, access and buffers of its bindings, bytes of its uniform struct.
+type GroupKey = (&'static str, Vec<Access>, Vec<BufferId>, usize);
+
 /// How often host and device had to do with each other. What [`Executor::new`] does is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -158,8 +161,7 @@ impl Executor {
 
         let kernels: Vec<_> = parts().map(|part| (&part.launch.kernel, part.first_group)).collect();
         let mut pipelines = gpu.pipelines(&kernels).await?.into_iter();
-        let mut groups: HashMap<(&'static str, Vec<Access>, Vec<BufferId>, usize), wgpu::BindGroup> =
-            HashMap::new();
+        let mut groups: HashMap<GroupKey, wgpu::BindGroup> = HashMap::new();
         let mut compile = |part: &Part, pipeline: Pipeline| {
             let launch = &part.launch;
             let uniform = launch.kernel.uniform(&launch.flat_blocks());

@@ -173,7 +173,7 @@ impl Plan {
     ///
     /// # Errors
     /// What is wrong, with the names of kernel and buffer.
-    pub fn check(&self, launch: &Launch) -> Result<(), String> {
+    pub fn check(&self, launch: &Launch) -> std::result::Result<(), String> {
         let Launch { kernel, bindings, blocks, jet_components, .. } = launch;
         let (access, needs) = (kernel.access(), kernel.needs());
         let fault = |text: String| Err(format!("{}: {text}", kernel.name()));

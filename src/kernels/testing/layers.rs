@@ -97,7 +97,7 @@ pub(crate) fn slope_and_gradient(
 }
 
 /// Components of a block, of which the first alone has a bias; 0 where none has.
-pub fn jet_components(number: usize) -> u32 {
+pub(crate) fn jet_components(number: usize) -> u32 {
     [1, 2, 0][number / 2 % 3]
 }
 
