@@ -132,7 +132,7 @@ fn compare_knows_them() {
         executor.run(plan.noise).unwrap();
         let report = compare(&mut executor, plan.chains[0].1).await.unwrap();
         println!("{report}");
-        assert!(report.parted().is_none(), "{report}");
+        assert!(report.first_mismatch().is_none(), "{report}");
         let layers = &report.worst["conv_forward"];
         assert!(layers.error > 1e-4 && layers.of_allowed > 0.01, "{report}");
     });

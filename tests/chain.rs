@@ -107,7 +107,7 @@ async fn chains(
     if target.fused_steps > 0 {
         // Launch by launch against the twins, and then once more as a whole.
         let report = compare(&mut executor, plan.chains[0].1).await.unwrap();
-        assert!(report.parted().is_none(), "{}: {report}", network.name);
+        assert!(report.first_mismatch().is_none(), "{}: {report}", network.name);
         executor.run(plan.noise).unwrap();
     }
     executor.run(plan.chains[0].1).unwrap();

@@ -515,8 +515,8 @@ fn compare_steps(device: &Device, target: Target) {
                 executor.run(plan.start).unwrap();
                 compare(&mut executor, plan.step).await.unwrap()
             });
-            if let Some(parting) = report.parted() {
-                failures.push(format!("{device}, {}, {objective:?}: {parting}", network.name));
+            if let Some(mismatch) = report.first_mismatch() {
+                failures.push(format!("{device}, {}, {objective:?}: {mismatch}", network.name));
             }
         }
     }

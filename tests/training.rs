@@ -173,7 +173,7 @@ fn whole_steps_match_the_reference_launch_by_launch() {
                 if step == 0 {
                     println!("{device}:\n{report}");
                 }
-                assert!(report.parted().is_none(), "{device}, step {step}:\n{report}");
+                assert!(report.first_mismatch().is_none(), "{device}, step {step}:\n{report}");
             }
             assert_eq!(trainer.step(), 3);
             assert!(trainer.plan().plan.programs[trainer.plan().step.0].len() > 60);

@@ -11,7 +11,7 @@
 // numbers that are not finite among the images as they were drawn, 6 memory.
 
 override LANES: u32 = 16;
-override JET_COMPONENTS: u32 = 1;
+override STREAMS: u32 = 1;
 override BATCH: u32 = 16;
 override N_IMAGES: u32 = 1;
 override METRIC_ROWS: u32 = 1;
@@ -76,7 +76,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
     for (var i = index; i < HALVES * half; i += SIZE) {
         let end = select(n_real, half + BATCH, i >= half);
         if (i < end) {
-            let bits = energies[i / LANES * JET_COMPONENTS * LANES + i % LANES];
+            let bits = energies[i / LANES * STREAMS * LANES + i % LANES];
             if (is_finite(bits)) {
                 extreme = max(extreme, abs(bitcast<f32>(bits) - energy_positive));
             } else {

@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: Arguments, process_start: Instant) -> Result<
         })?;
         let calibration = calibrate(&arguments.device.on.device, &config, arguments.runs as usize).await?;
         let found = calibration.to_string();
-        calibration.keep(&file)?;
+        calibration.save(&file)?;
         print_line(format_args!(
             "From now on chains of `{}` run {found}. Kept in {}.",
             config.preset,

@@ -50,7 +50,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         device => vec![device],
     };
-    let (mut parted, mut found) = (false, Vec::new());
+    let (mut differs, mut found) = (false, Vec::new());
     for device in devices {
         let mut trainer = Trainer::new(&device, &config, &dataset).await?;
         let mut report = Report::default();
@@ -61,12 +61,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
             "{device} against the reference, batch {}, {} steps:\n{report}\n",
             config.train.batch, arguments.steps
         ));
-        parted |= report.parted().is_some();
+        differs |= report.first_mismatch().is_some();
         if json.is_some() {
             let batch = config.train.batch;
             found.push(serde_json::json!({ "device": device.to_string(), "batch": batch, "steps": arguments.steps, "report": report }));
         }
     }
     json.map_or(Ok(()), |path| write_json(path, &found))?;
-    Ok(if parted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -180,18 +180,19 @@ pub fn parse_elements(
     let mut notes: Vec<String> = meaning.note.into_iter().collect();
     let examples = if meaning.is_images && !layout.element.is_float() {
         let mut pixels: Vec<u8> = Vec::new();
-        let mut seen = Seen::default();
+        let mut extremes = Extremes::default();
         read_elements(path, source, available.is_some(), layout, &mut pixels, |value| {
-            seen.add(value);
+            extremes.add(value);
             value as i64 as u8
         })?;
         arrange(path, layout, &meaning.shape, &meaning.strides, &mut pixels)?;
-        if seen.lowest >= -1.0 && seen.lowest < 0.0 && seen.highest <= 1.0 {
+        if extremes.lowest >= -1.0 && extremes.lowest < 0.0 && extremes.highest <= 1.0 {
             // Spins: -1 wrapped around to 255.
             let values = pixels.iter().map(|pixel| f32::from(*pixel as i8)).collect();
             Examples::Floats(Images { shape: meaning.shape, values })
-        } else if seen.lowest < 0.0 || seen.highest > 255.0 {
-            let (value, at) = if seen.lowest < 0.0 { seen.lowest_at() } else { seen.highest_at() };
+        } else if extremes.lowest < 0.0 || extremes.highest > 255.0 {
+            let (value, at) =
+                if extremes.lowest < 0.0 { extremes.lowest_at() } else { extremes.highest_at() };
             let index = layout.index(at);
             return Err(Error::file(
                 path,
@@ -201,7 +202,7 @@ pub fn parse_elements(
                 ),
             ));
         } else {
-            if seen.highest == 1.0 {
+            if extremes.highest == 1.0 {
                 pixels.iter_mut().for_each(|pixel| *pixel *= 255);
                 notes.push("its integers are all 0 and 1, and were taken as black and white".to_owned());
             }
@@ -209,12 +210,12 @@ pub fn parse_elements(
         }
     } else {
         let mut values: Vec<f32> = Vec::new();
-        let (mut seen, mut bad) = (Seen::default(), None);
+        let (mut extremes, mut bad) = (Extremes::default(), None);
         read_elements(path, source, available.is_some(), layout, &mut values, |value| {
             if bad.is_none() && !(value as f32).is_finite() {
-                bad = Some((value, seen.count));
+                bad = Some((value, extremes.count));
             }
-            seen.add(value);
+            extremes.add(value);
             value as f32
         })?;
         if let Some((value, at)) = bad {
@@ -228,11 +229,11 @@ pub fn parse_elements(
         }
         arrange(path, layout, &meaning.shape, &meaning.strides, &mut values)?;
         if meaning.is_images {
-            let noted = reading.scale(&mut values, seen.lowest, seen.highest).map_err(|problem| {
-                let (value, at) = if seen.highest.abs() >= seen.lowest.abs() {
-                    seen.highest_at()
+            let noted = reading.scale(&mut values, extremes.lowest, extremes.highest).map_err(|problem| {
+                let (value, at) = if extremes.highest.abs() >= extremes.lowest.abs() {
+                    extremes.highest_at()
                 } else {
-                    seen.lowest_at()
+                    extremes.lowest_at()
                 };
                 let index = layout.index(at);
                 match problem.starts_with("is ") {
@@ -255,20 +256,20 @@ fn show(value: f64) -> String {
 }
 
 /// Lowest and highest value, and where they came first.
-struct Seen {
+struct Extremes {
     lowest: f64,
     highest: f64,
     at: [usize; 2],
     count: usize,
 }
 
-impl Default for Seen {
+impl Default for Extremes {
     fn default() -> Self {
         Self { lowest: f64::INFINITY, highest: f64::NEG_INFINITY, at: [0; 2], count: 0 }
     }
 }
 
-impl Seen {
+impl Extremes {
     fn add(&mut self, value: f64) {
         if value < self.lowest {
             (self.lowest, self.at[0]) = (value, self.count);

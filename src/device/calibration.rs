@@ -69,7 +69,7 @@ impl Calibration {
     ///
     /// # Errors
     /// Those of [`write_atomically`], and a file that can't be moved away.
-    pub fn keep(self, file: &Path) -> Result<()> {
+    pub fn save(self, file: &Path) -> Result<()> {
         let mut all = match Self::read(file) {
             Ok(all) => all,
             Err(_) => {

@@ -55,7 +55,7 @@ impl fmt::Display for Place {
 
 /// An element that is further from the reference's than its kernel's [`Tolerance`] allows: the first of its launch.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Parting {
+pub struct Mismatch {
     /// The launch's number in its program.
     pub launch: usize,
     /// Its kernel.
@@ -78,7 +78,7 @@ pub struct Parting {
     pub count: usize,
 }
 
-impl fmt::Display for Parting {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "launch {}, {}", self.launch, self.kernel)?;
         if !self.blocks.is_empty() {
@@ -103,7 +103,7 @@ pub struct KernelErrors {
     /// The largest error, as a share of the largest magnitude in its buffer that its launch changed; infinite where one
     /// side is not a number.
     pub error: f64,
-    /// The largest error, as a share of what is allowed; parted above 1.
+    /// The largest error, as a share of what is allowed; above 1 is a mismatch.
     pub of_allowed: f64,
 }
 
@@ -112,22 +112,23 @@ pub struct KernelErrors {
 pub struct Report {
     /// Launches that were compared.
     pub launches: usize,
-    /// The first parting of each launch and buffer that has one.
-    pub partings: Vec<Parting>,
+    /// The first mismatch of each launch and buffer that has one; `partings` in JSON.
+    #[serde(rename = "partings")]
+    pub mismatches: Vec<Mismatch>,
     /// The errors of each kernel, by its name.
     pub worst: BTreeMap<&'static str, KernelErrors>,
 }
 
 impl Report {
-    /// The first place where device and reference part.
-    pub fn parted(&self) -> Option<&Parting> {
-        self.partings.first()
+    /// The first mismatch between device and reference.
+    pub fn first_mismatch(&self) -> Option<&Mismatch> {
+        self.mismatches.first()
     }
 
     /// Takes another program's launches in, as the later ones.
     pub fn add(&mut self, later: Self) {
         self.launches += later.launches;
-        self.partings.extend(later.partings);
+        self.mismatches.extend(later.mismatches);
         for (kernel, errors) in later.worst {
             let all = self.worst.entry(kernel).or_default();
             all.launches += errors.launches;
@@ -145,7 +146,7 @@ impl fmt::Display for Report {
                 if *of_allowed == 0.0 { "exact".to_owned() } else { format!("{:.1} %", 100.0 * of_allowed) };
             writeln!(f, "{kernel:<22} {launches:>8} {error:>14.1e} {share:>12}")?;
         }
-        match self.partings.as_slice() {
+        match self.mismatches.as_slice() {
             [] => write!(f, "No parting in {} launches.", self.launches),
             [first, others @ ..] => {
                 write!(f, "Parted: {first}.")?;
@@ -203,7 +204,7 @@ pub async fn compare_with(
             let (value, right) = (executor.read(buffer).await?, reference.read(buffer).await?);
             let tolerance =
                 if executor.is_bf16(program, number) { Tolerance::BF16 } else { launch.kernel.tolerance() };
-            report.judge(&plan, (number, launch), buffer, tolerance, &value, (&before, &right));
+            report.compare_buffer(&plan, (number, launch), buffer, tolerance, &value, (&before, &right));
             executor.write(buffer, 0, &right);
         }
     }
@@ -212,7 +213,7 @@ pub async fn compare_with(
 
 impl Report {
     /// Counts one buffer in that a launch wrote: its words on the device, and the reference's before and after.
-    fn judge(
+    fn compare_buffer(
         &mut self,
         plan: &Plan,
         (number, launch): (usize, &Launch),
@@ -227,7 +228,7 @@ impl Report {
         worst.error = worst.error.max(found.error);
         worst.of_allowed = worst.of_allowed.max(found.of_allowed);
         if let Some(index) = found.first {
-            self.partings.push(Parting {
+            self.mismatches.push(Mismatch {
                 launch: number,
                 kernel: launch.kernel.name(),
                 blocks: launch.blocks.clone(),

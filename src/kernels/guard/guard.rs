@@ -282,7 +282,7 @@ impl KernelSpec for CheckStep {
 
     fn overrides(&self) -> Overrides {
         overrides![
-            LANES: self.lanes, JET_COMPONENTS: self.jet_components, BATCH: self.batch, N_IMAGES: self.n_images,
+            LANES: self.lanes, STREAMS: self.jet_components, BATCH: self.batch, N_IMAGES: self.n_images,
             METRIC_ROWS: self.metric_rows, N_FEATURES: self.n_features, N_COUNTS: self.n_counts,
             HALVES: if self.has_negatives { 2.0 } else { 1.0 },
         ]

@@ -151,24 +151,24 @@ fn the_comparator_notices() {
     let before = vec![GUARD; 40];
     let reference: Vec<u32> =
         (0..40).map(|i| if i < 30 { (0.1 * i as f32).to_bits() } else { GUARD }).collect();
-    let judge = |words, value: &[u32]| differences(words, tolerance, value, &before, &reference);
-    assert_eq!(judge(Words::Floats, &reference), Default::default());
+    let compare = |words, value: &[u32]| differences(words, tolerance, value, &before, &reference);
+    assert_eq!(compare(Words::Floats, &reference), Default::default());
     let spoilt = |i: usize, word: u32| {
         let mut value = reference.clone();
         value[i] = word;
         value
     };
     // The largest is 2.9: 2e-5 is within, 4e-5 is not; not even at the largest.
-    assert_eq!(judge(Words::Floats, &spoilt(7, (0.7_f32 + 2e-5).to_bits())).first, None);
-    assert_eq!(judge(Words::Floats, &spoilt(7, (0.7_f32 + 4e-5).to_bits())).first, Some(7));
-    assert_eq!(judge(Words::Floats, &spoilt(29, (2.9_f32 + 4e-5).to_bits())).count, 1);
+    assert_eq!(compare(Words::Floats, &spoilt(7, (0.7_f32 + 2e-5).to_bits())).first, None);
+    assert_eq!(compare(Words::Floats, &spoilt(7, (0.7_f32 + 4e-5).to_bits())).first, Some(7));
+    assert_eq!(compare(Words::Floats, &spoilt(29, (2.9_f32 + 4e-5).to_bits())).count, 1);
     for not_finite in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let found = judge(Words::Floats, &spoilt(7, not_finite.to_bits()));
+        let found = compare(Words::Floats, &spoilt(7, not_finite.to_bits()));
         assert_eq!((found.first, found.error), (Some(7), f64::INFINITY), "{not_finite}");
     }
-    assert_eq!(judge(Words::Floats, &spoilt(7, GUARD)).first, Some(7), "an element that was not written");
-    assert_eq!(judge(Words::Floats, &spoilt(35, 0)).first, Some(35), "a guard word that was written");
-    assert_eq!(judge(Words::Integers, &spoilt(7, reference[7] + 1)).first, Some(7));
+    assert_eq!(compare(Words::Floats, &spoilt(7, GUARD)).first, Some(7), "an element that was not written");
+    assert_eq!(compare(Words::Floats, &spoilt(35, 0)).first, Some(35), "a guard word that was written");
+    assert_eq!(compare(Words::Integers, &spoilt(7, reference[7] + 1)).first, Some(7));
     // An infinity of the reference must not make everything else right.
     let mut infinite = reference.clone();
     infinite[3] = f32::INFINITY.to_bits();
@@ -236,7 +236,7 @@ fn broken_kernels_are_caught() {
             // That launch parts, by name, and no other does, because each begins from the reference's results.
             let kernel = right.plan.programs[0][launch].kernel.name();
             let named = report.to_string().contains(&format!("Parted: launch {launch}, {kernel} "));
-            let elsewhere = report.partings.iter().any(|p| p.launch != launch);
+            let elsewhere = report.mismatches.iter().any(|p| p.launch != launch);
             if !named || elsewhere {
                 failures.push(format!("{device}, {what}:\n{report}"));
             }

@@ -303,9 +303,9 @@ impl Bench {
             let report = compare(&mut executor, ProgramId(0)).await.unwrap();
             assert_eq!(report.launches, self.cases.len());
             println!("{device}, {} lanes:\n{report}", self.lanes());
-            let partings = report.partings.iter();
+            let mismatches = report.mismatches.iter();
             let mut failures: Vec<String> =
-                partings.map(|p| format!("{device}: {}: {p}", self.cases[p.launch].0)).collect();
+                mismatches.map(|p| format!("{device}: {}: {p}", self.cases[p.launch].0)).collect();
             self.written(&executor, &mut failures).await;
             failures
         })
