@@ -123,13 +123,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// An empty plan for `n_blocks` blocks of `lanes` images, at least 1 each.
+    /// An empty plan for `n_blocks` blocks of `lanes` images.
+    ///
+    /// # Panics
+    /// If there are no blocks or no lanes.
     pub fn new(lanes: u32, n_blocks: u32) -> Self {
+        assert!(lanes > 0 && n_blocks > 0, "a plan has at least one block of one lane");
         Self { lanes, n_blocks, buffers: Vec::new(), programs: Vec::new() }
     }
 
     /// Adds a buffer of floats `[block][feature][lane]`.
+    ///
+    /// # Panics
+    /// If there are no features.
     pub fn per_block(&mut self, name: impl Into<String>, features: usize) -> BufferId {
+        assert!(features > 0, "a per-block buffer has at least one feature");
         self.add(name.into(), Layout::PerBlock(features), Words::Floats)
     }
 
