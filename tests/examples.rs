@@ -82,3 +82,15 @@ fn landscape_draws() {
     let text = works("landscape", folder.path(), &["analytic:double-well", "map.png"]);
     assert!(text.contains("500 samples on") && is_png(&folder.path().join("map.png")), "{text}");
 }
+
+#[test]
+fn custom_kernel_descends_the_same_on_both_devices() {
+    let folder = TempDir::new().unwrap();
+    // The first adapter: a software one, where there is no GPU.
+    let text = works("custom_kernel", folder.path(), &["0"]);
+    let runs: Vec<_> = text.split("No parting in 2 launches").collect();
+    assert_eq!(runs.len(), 3, "{text}");
+    let [on_cpu, on_gpu] = [runs[0], runs[1]].map(|run| number(run, "50 steps: mean energy"));
+    assert!(number(runs[0], "0 steps: mean energy") > 1.0 && on_cpu < 0.1, "{text}");
+    assert!((on_cpu - on_gpu).abs() < 1e-3 && runs[0].contains("CPU") && !runs[1].contains("CPU"), "{text}");
+}

@@ -515,7 +515,7 @@ fn weights_files() {
     let folder = tempfile::tempdir().unwrap();
     let packed = file(&folder, "w.safetensors.gz", gzip(std::fs::read(fixture("tiny.safetensors")).unwrap()));
     assert_eq!(Model::load(&packed, network).unwrap(), plain.model);
-    assert_says(open(&fixture("tiny.safetensors")), &["safetensors file of weights", "--model"]);
+    assert_says(open(&fixture("tiny.safetensors")), &["safetensors file of weights", "load it as a model"]);
     assert_says(images_for(&fixture("pytorch_zip.pt")), &["PyTorch", "numpy.save"]);
 }
 

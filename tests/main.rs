@@ -1,5 +1,7 @@
 //! The integration tests, in one binary: a module for each subject. `cargo test --release --test main -- chain::` runs one of them.
 
+#![allow(unreachable_pub, reason = "modules share helpers, and `tools/export_shaders.rs` takes some of them")]
+
 mod all_plans;
 mod allocator;
 mod analytic;
@@ -14,6 +16,7 @@ mod checkpoint;
 mod cli;
 mod common;
 mod config;
+mod custom_kernel;
 mod data;
 mod devices;
 mod evaluate;

@@ -102,3 +102,48 @@ fn what_does_not_fit_is_refused() {
         assert_eq!(flat().energies(&starts(3)).await.unwrap(), [1.0; 3]);
     });
 }
+
+/// Returns a number of energies and of gradients' values that has nothing to do with the examples.
+#[derive(Debug)]
+struct Short {
+    calls_that_fit: u32,
+    energies: usize,
+    values: usize,
+}
+
+impl Energy for Short {
+    fn shape(&self) -> Shape {
+        POINT
+    }
+
+    async fn energies_and_gradients(&mut self, x: &Images) -> thalweg::Result<(Vec<f32>, Images)> {
+        let fits = self.calls_that_fit > 0;
+        self.calls_that_fit = self.calls_that_fit.saturating_sub(1);
+        let (energies, values) =
+            if fits { (x.count(), x.values.len()) } else { (self.energies, self.values) };
+        Ok((vec![0.0; energies], Images { shape: POINT, values: vec![0.0; values] }))
+    }
+}
+
+#[test]
+fn an_energy_that_returns_too_few_or_too_many_values_is_refused() {
+    pollster::block_on(async {
+        for rule in [Rule::Unadjusted, Rule::Metropolis] {
+            let options = LangevinOptions { rule, ..LangevinOptions::default() };
+            for (energies, values) in [(2, 6), (3, 5), (0, 0), (4, 6), (3, 8)] {
+                let short = |calls_that_fit| Short { calls_that_fit, energies, values };
+                let error = HostSampler::new(short(0), starts(3), options).await.unwrap_err();
+                assert!(matches!(&error, Error::Usage(text) if text.contains("3 examples")), "{error}");
+                let mut sampler = HostSampler::new(short(2), starts(3), options).await.unwrap();
+                sampler.run(1).await.unwrap();
+                assert!(sampler.run(1).await.is_err(), "{energies} energies, {values} values");
+            }
+            let ragged = Images { values: vec![0.0; 5], ..starts(3) };
+            assert!(
+                HostSampler::new(Short { calls_that_fit: 9, energies: 0, values: 0 }, ragged, options)
+                    .await
+                    .is_err()
+            );
+        }
+    });
+}

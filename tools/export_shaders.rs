@@ -16,6 +16,8 @@
 //! * `overrides`: the values of the text's overrides;
 //! * `int64`: whether it takes 64-bit integers, which only software renderers are given.
 
+#![allow(unreachable_pub, reason = "as in tests/main.rs")]
+
 #[path = "../tests/all_plans/mod.rs"]
 #[allow(dead_code, reason = "tests use all of it")]
 mod all_plans;

@@ -64,7 +64,7 @@ pub(crate) struct Parts {
 
 impl RunState {
     /// Adds the state to a file's tensors, with `prefix` before their names.
-    pub fn put(self, network: &Network, prefix: &str, tensors: &mut BTreeMap<String, Tensor>) {
+    pub(crate) fn put(self, network: &Network, prefix: &str, tensors: &mut BTreeMap<String, Tensor>) {
         let state = State::of(&self.state);
         let [first, second] = self.moments;
         let moments = [(MOMENTS[0], first), (MOMENTS[1], second)];
@@ -101,7 +101,7 @@ impl RunState {
     ///
     /// # Errors
     /// A tensor that is missing or misshapen, or a state that can't be.
-    pub fn take(
+    pub(crate) fn take(
         path: &Path,
         network: &Network,
         parts: &Parts,
@@ -137,7 +137,7 @@ impl RunState {
     }
 
     /// The step that it is of.
-    pub fn step(&self) -> u64 {
+    pub(crate) fn step(&self) -> u64 {
         State::of(&self.state).step.into()
     }
 }

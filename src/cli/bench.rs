@@ -11,7 +11,7 @@ use thalweg::{Error, Recipe, Result};
 
 /// Options of `thalweg bench`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     device: ChainDeviceOptions,
     /// Measure only the ways to run chains on a GPU, and keep the fastest: from then on `auto` takes that one for this
@@ -36,7 +36,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments, process_start: Instant) -> Result<()> {
     arguments.json.as_deref().map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let mut config = Recipe::preset(&arguments.preset)?;
     if let Some(batch) = arguments.batch {

@@ -16,7 +16,7 @@ const DEVICE: &str = "What to compare with the reference: `auto` (the first GPU,
 /// Options of `thalweg compare`.
 #[derive(clap::Args)]
 #[command(mut_arg("device", |device| device.help(DEVICE)))]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     device: ChainDeviceOptions,
     /// Training steps
@@ -31,7 +31,7 @@ pub struct Arguments {
 }
 
 /// Runs the command: code 0 if nothing parts, 1 if something does.
-pub async fn run(arguments: Arguments) -> Result<ExitCode> {
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let json = arguments.json.as_deref();
     json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let mut config = Recipe::preset("mnist-small")?;

@@ -9,14 +9,14 @@ use thalweg::{Device, Result};
 
 /// Options of `thalweg devices`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Write the list to a JSON file, too [default: none]
     #[arg(long, value_name = "FILE.json")]
     json: Option<OutputFile>,
 }
 
 /// Runs the command.
-pub async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     arguments.json.as_deref().map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let adapters = adapters().await;
     if let Some(path) = arguments.json.as_deref() {

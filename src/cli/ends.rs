@@ -16,7 +16,7 @@ const WALL: f32 = 1e-3;
 
 /// What settings are called in advice.
 #[derive(Clone, Copy)]
-pub enum Names {
+pub(crate) enum Names {
     /// Options of the command: `--step-size`.
     Options,
     /// Settings of a recipe of sampling: `sample.step_size`.
@@ -35,7 +35,7 @@ impl Names {
 }
 
 /// Chains that have come to their end.
-pub struct Ends<'a> {
+pub(crate) struct Ends<'a> {
     /// The numbers of their steps.
     pub chain_config: &'a ChainConfig,
     /// Steps done.
@@ -58,7 +58,7 @@ impl Ends<'_> {
     ///
     /// # Errors
     /// [`Error::Diverged`] says what is wrong and what to change.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let mut faults = vec![self.not_finite()];
         if self.steps > 0 {
             faults.extend([self.unmoved(), self.at_wall()]);
@@ -157,7 +157,7 @@ impl Ends<'_> {
 ///
 /// # Errors
 /// [`Error::Diverged`] says what to change.
-pub fn check_lost(lost: usize, count: usize, chain_config: &ChainConfig, names: Names) -> Result<()> {
+pub(crate) fn check_lost(lost: usize, count: usize, chain_config: &ChainConfig, names: Names) -> Result<()> {
     let text = format!(
         "{lost} of {count} samples are at values or energies that are not finite numbers; {}",
         advice_on_steps(chain_config, names)
@@ -200,7 +200,7 @@ fn advice_on_steps(n: &ChainConfig, names: Names) -> String {
 }
 
 /// Says how many proposals MALA's chains accepted.
-pub fn print_accepted(accepted: &[u32], steps: u32) {
+pub(crate) fn print_accepted(accepted: &[u32], steps: u32) {
     let proposals = accepted.len() as f64 * f64::from(steps);
     if proposals > 0.0 {
         let sum = accepted.iter().map(|n| f64::from(*n)).sum::<f64>();
@@ -214,16 +214,16 @@ pub fn print_accepted(accepted: &[u32], steps: u32) {
 }
 
 /// A number without a row of zeros.
-pub fn short(x: f32) -> String {
+pub(crate) fn short(x: f32) -> String {
     if x != 0.0 && !(1e-4..1e6).contains(&x.abs()) { format!("{x:e}") } else { x.to_string() }
 }
 
 /// Whether so many of all are more than a few, so that a command fails for them.
-pub fn are_many(n: usize, all: usize) -> bool {
+pub(crate) fn are_many(n: usize, all: usize) -> bool {
     n as f64 > MANY * all as f64
 }
 
 /// Prints a warning to stderr.
-pub fn warn(text: &str) {
+pub(crate) fn warn(text: &str) {
     super::screen::warn(format_args!("{text}."));
 }

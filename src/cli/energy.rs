@@ -12,7 +12,7 @@ use thalweg::{EnergyModel, Error, Images, Result};
 
 /// Options of `thalweg energy`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
     /// The images: IDX, .npy or .npz (floats, or integers from 0 to 255; [n, channels, height, width], [n, height, width] or
@@ -39,7 +39,7 @@ pub struct Arguments {
 const SHOWN: usize = 8;
 
 /// Runs the command.
-pub async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let (out, gradient) = (arguments.out.as_deref(), arguments.gradient.as_deref());
     out.map_or(Ok(()), |path| check_output("--out", path, &["npy", "csv"]))?;
     gradient.map_or(Ok(()), |path| check_output("--gradient", path, &["npy"]))?;
@@ -111,7 +111,7 @@ fn check_finite(images: &Images, energies: &[f32], gradients: Option<&Images>) -
 }
 
 /// Writes energies as `.npy` (f32, `[n]`) or, where the name ends so, as CSV.
-pub fn write_energies(path: &Path, energies: &[f32], files: &[PathBuf]) -> Result<()> {
+pub(crate) fn write_energies(path: &Path, energies: &[f32], files: &[PathBuf]) -> Result<()> {
     if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
         write_csv(path, energies, files)
     } else {

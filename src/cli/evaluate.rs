@@ -25,7 +25,7 @@ use thalweg::{Dataset, Error, Images, Model, Recipe, Result, Sampler};
 
 /// Options of `thalweg evaluate`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
     /// What the model was trained on: `digits`, a toy set, a folder or a file, as for `thalweg train`; the model is held
@@ -97,7 +97,7 @@ enum Base {
 }
 
 /// Runs the command.
-pub async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let json = arguments.json.as_deref();
     json.map_or(Ok(()), |path| check_output("--json", path, &["json"]))?;
     let picture = arguments.picture.as_deref();

@@ -10,7 +10,7 @@ use thalweg::{Model, Result};
 
 /// Options of `thalweg export`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The checkpoint of a run
     #[arg(long, default_value = "run/checkpoint.safetensors", value_name = "FILE")]
     model: PathBuf,
@@ -23,7 +23,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let Arguments { model: path, weights, out } = arguments;
     check_output("--out", &out, &["safetensors"])?;
     let Checkpoint { header, tensors } = Checkpoint::load(&path)?;

@@ -10,15 +10,15 @@ use thalweg::train::run::{CHECKPOINT, METRICS};
 use thalweg::{Error, Result};
 
 /// All settings of a run.
-pub const RECIPE: &str = "config.toml";
+pub(crate) const RECIPE: &str = "config.toml";
 /// A new run's first checkpoint, until the files of an earlier run are out of its way. To [`remove_temporaries`] it is one.
-pub const FIRST_CHECKPOINT: &str = ".checkpoint.safetensors.0000.tmp";
+pub(crate) const FIRST_CHECKPOINT: &str = ".checkpoint.safetensors.0000.tmp";
 /// Locked while a run is under way, and gone after it.
 const LOCK: &str = "run.lock";
 
 /// A folder that belongs to this process until it is dropped.
 #[derive(Debug)]
-pub struct RunFolder {
+pub(crate) struct RunFolder {
     path: PathBuf,
     lock: Option<File>,
 }
@@ -31,7 +31,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Usage`] if another run is under way there; [`Error::Io`] if the folder takes no files.
-    pub fn take(path: &Path) -> Result<Self> {
+    pub(crate) fn take(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io("create", path))?;
         let lock = lock(path)?;
         if lock.is_none() {
@@ -43,7 +43,7 @@ impl RunFolder {
     }
 
     /// The path of a file in it.
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -51,7 +51,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn set_aside(&self) -> Result<Option<PathBuf>> {
+    pub(crate) fn set_aside(&self) -> Result<Option<PathBuf>> {
         let files = files_of_run(&self.path);
         if files.is_empty() {
             return Ok(None);
@@ -83,7 +83,7 @@ impl Drop for RunFolder {
 }
 
 /// The names of the files in a folder that a new run would write over.
-pub fn files_of_run(path: &Path) -> Vec<String> {
+pub(crate) fn files_of_run(path: &Path) -> Vec<String> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<_> = names.filter(|name| writes("train", name)).collect();
@@ -95,7 +95,7 @@ pub fn files_of_run(path: &Path) -> Vec<String> {
 ///
 /// # Errors
 /// [`Error::Usage`] with what can be done.
-pub fn check_free(path: &Path) -> Result<()> {
+pub(crate) fn check_free(path: &Path) -> Result<()> {
     let (files, folder) = (files_of_run(path), path.display());
     let has = |name: &str| files.iter().any(|file| file == name);
     let overwrite = "with --overwrite its files move to a folder inside it, and the run begins anew";

@@ -16,7 +16,7 @@ const DEFAULT_MODEL: &str = "run/checkpoint.safetensors";
 ///
 /// # Errors
 /// [`Error::Usage`] where there is none to take; those of [`named`] for a bad `--network`.
-pub fn model_path(path: Option<&Path>, network: Option<&str>) -> Result<Option<PathBuf>> {
+pub(crate) fn model_path(path: Option<&Path>, network: Option<&str>) -> Result<Option<PathBuf>> {
     if let Some(path) = path {
         return Ok(Some(path.to_owned()));
     }
@@ -35,7 +35,7 @@ pub fn model_path(path: Option<&Path>, network: Option<&str>) -> Result<Option<P
 }
 
 /// Whether a name is that of a data set that ships with the program.
-pub fn is_built_in(name: &str) -> bool {
+pub(crate) fn is_built_in(name: &str) -> bool {
     name == "digits" || Toy::named(name.split(':').next().unwrap_or(name)).is_some()
 }
 
@@ -44,7 +44,12 @@ pub fn is_built_in(name: &str) -> bool {
 ///
 /// # Errors
 /// Those of [`Dataset::open`] and [`read_fitting`]; [`Error::Usage`] for a set that does not fit the network.
-pub fn read_input(option: &str, name: &str, input: Shape, reading: &Reading) -> Result<(Images, String)> {
+pub(crate) fn read_input(
+    option: &str,
+    name: &str,
+    input: Shape,
+    reading: &Reading,
+) -> Result<(Images, String)> {
     if !is_built_in(name) {
         return Ok((read_fitting(Path::new(name), input, reading)?, name.to_owned()));
     }
@@ -66,7 +71,7 @@ pub fn read_input(option: &str, name: &str, input: Shape, reading: &Reading) -> 
 }
 
 /// The first of `NAME.png`, `NAME-1.png`, `NAME-2.png` ... in the current folder that is not there yet.
-pub fn free_picture(name: &str) -> PathBuf {
+pub(crate) fn free_picture(name: &str) -> PathBuf {
     let numbered = (1_u32..).map(|n| PathBuf::from(format!("{name}-{n}.png")));
     let first = PathBuf::from(format!("{name}.png"));
     // A link that leads nowhere is there, too.

@@ -1,28 +1,28 @@
 //! The commands, one file each, and what they share.
 
-pub mod bench;
-pub mod calibrations;
-pub mod compare;
-pub mod devices;
-pub mod ends;
-pub mod energy;
-pub mod evaluate;
-pub mod export;
-pub mod folder;
-pub mod given;
-pub mod options;
-pub mod paths;
-pub mod plan;
-pub mod plot;
-pub mod progress;
-pub mod sample;
-pub mod screen;
-pub mod shell;
-pub mod signals;
-pub mod train;
+pub(crate) mod bench;
+pub(crate) mod calibrations;
+pub(crate) mod compare;
+pub(crate) mod devices;
+pub(crate) mod ends;
+pub(crate) mod energy;
+pub(crate) mod evaluate;
+pub(crate) mod export;
+pub(crate) mod folder;
+pub(crate) mod given;
+pub(crate) mod options;
+pub(crate) mod paths;
+pub(crate) mod plan;
+pub(crate) mod plot;
+pub(crate) mod progress;
+pub(crate) mod sample;
+pub(crate) mod screen;
+pub(crate) mod shell;
+pub(crate) mod signals;
+pub(crate) mod train;
 mod train_data;
 
-pub use screen::steps_bar;
+pub(crate) use screen::steps_bar;
 use std::path::Path;
 use thalweg::data::reading::Reading;
 use thalweg::data::{Images, Shape, read_for};
@@ -30,19 +30,19 @@ use thalweg::error::printable;
 use thalweg::{Error, Result};
 
 /// Prints how a file was understood.
-pub fn print_notes(name: impl std::fmt::Display, notes: &[String]) {
+pub(crate) fn print_notes(name: impl std::fmt::Display, notes: &[String]) {
     for note in notes {
         print_line(format_args!("Note: {name}: {note}."));
     }
 }
 
 /// Prints a line, or several, to stdout; with `--quiet` only what is said last.
-pub fn print_line(text: impl std::fmt::Display) {
+pub(crate) fn print_line(text: impl std::fmt::Display) {
     screen::print(printable(&text.to_string()).into_owned());
 }
 
 /// A parser of numbers from `min` to `max`, for an option.
-pub fn real(min: f64, max: f64) -> impl Fn(&str) -> std::result::Result<f64, String> + Clone {
+pub(crate) fn real(min: f64, max: f64) -> impl Fn(&str) -> std::result::Result<f64, String> + Clone {
     move |text| match text.parse::<f64>() {
         Ok(x) if min <= x && x <= max => Ok(x), // NaN is not
         _ => Err(format!("must be a number from {min} to {max}")),
@@ -51,7 +51,7 @@ pub fn real(min: f64, max: f64) -> impl Fn(&str) -> std::result::Result<f64, Str
 
 /// Finds out before any work whether what `option` names can be written: its ending is one of `endings`, its folder is
 /// there and takes files.
-pub fn check_output(option: &str, path: &Path, endings: &[&str]) -> Result<()> {
+pub(crate) fn check_output(option: &str, path: &Path, endings: &[&str]) -> Result<()> {
     let has = |ending: &&str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
     if !endings.iter().any(has) {
         let endings: Vec<_> = endings.iter().map(|ending| format!(".{ending}")).collect();
@@ -62,14 +62,14 @@ pub fn check_output(option: &str, path: &Path, endings: &[&str]) -> Result<()> {
 }
 
 /// Writes figures to a JSON file.
-pub fn write_json(path: &Path, figures: &impl serde::Serialize) -> Result<()> {
+pub(crate) fn write_json(path: &Path, figures: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(figures)
         .map_err(|error| Error::Usage(format!("the figures can't be written as JSON: {error}")))?;
     thalweg::files::write_atomically(path, |file| file.write_all(text.as_bytes()))
 }
 
 /// Reads images, points or sequences that the network can take, and says how they were understood.
-pub fn read_fitting(path: &Path, input: Shape, reading: &Reading) -> Result<Images> {
+pub(crate) fn read_fitting(path: &Path, input: Shape, reading: &Reading) -> Result<Images> {
     let (images, notes) = read_for(path, reading)?;
     if input.is_single_row() {
         if images.shape != input {
@@ -89,7 +89,7 @@ pub fn read_fitting(path: &Path, input: Shape, reading: &Reading) -> Result<Imag
 }
 
 /// Some energies in short.
-pub struct Summary {
+pub(crate) struct Summary {
     /// Mean.
     pub mean: f64,
     /// Standard deviation of the energies themselves (not an estimate for more of their kind).
@@ -102,7 +102,7 @@ pub struct Summary {
 
 impl Summary {
     /// Of the energies that are finite; NaN where none is.
-    pub fn of(energies: &[f32]) -> Self {
+    pub(crate) fn of(energies: &[f32]) -> Self {
         let energies: Vec<f32> = energies.iter().copied().filter(|e| e.is_finite()).collect();
         let mean_of = |f: &dyn Fn(f64) -> f64| {
             energies.iter().map(|e| f(f64::from(*e))).sum::<f64>() / energies.len() as f64

@@ -12,7 +12,7 @@ use thalweg::{Device, Error, Model, Recipe, Result};
 
 /// The device of a command.
 #[derive(clap::Args)]
-pub struct DeviceOption {
+pub(crate) struct DeviceOption {
     /// Where to compute: `auto` (the first GPU, else the CPU), `cpu` (`cpu:avx2` and the like force its instructions), an
     /// adapter's number or a part of its name (see `thalweg devices`)
     #[arg(long = "device", default_value = "auto", value_name = "auto|cpu|NAME|INDEX")]
@@ -21,7 +21,7 @@ pub struct DeviceOption {
 
 impl DeviceOption {
     /// Opens the device, and warns on stderr about the choice where necessary.
-    pub async fn open(&self) -> Result<Device> {
+    pub(crate) async fn open(&self) -> Result<Device> {
         self.open_for(ChainPath::Auto).await
     }
 
@@ -41,7 +41,7 @@ impl DeviceOption {
 
 /// The device of a command that runs chains.
 #[derive(clap::Args)]
-pub struct ChainDeviceOptions {
+pub(crate) struct ChainDeviceOptions {
     #[command(flatten)]
     pub on: DeviceOption,
     /// How a GPU runs Langevin chains: `fused` (many steps in one dispatch), `fused-workgroup` (with hidden layers in
@@ -52,12 +52,12 @@ pub struct ChainDeviceOptions {
 
 impl ChainDeviceOptions {
     /// [`DeviceOption::open`].
-    pub async fn open(&self) -> Result<Device> {
+    pub(crate) async fn open(&self) -> Result<Device> {
         self.on.open_for(self.chain_path).await
     }
 
     /// The options as they were given, for a command line.
-    pub fn repeated(&self) -> String {
+    pub(crate) fn repeated(&self) -> String {
         let mut options = String::new();
         if self.on.device != "auto" {
             options += &format!(" {}", shell::option("device", &self.on.device));
@@ -72,7 +72,7 @@ impl ChainDeviceOptions {
 
 /// The model of a command.
 #[derive(clap::Args)]
-pub struct ModelOptions {
+pub(crate) struct ModelOptions {
     /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
     /// run/checkpoint.safetensors, which `thalweg train` leaves]
     #[arg(id = "model", long = "model", value_name = "FILE")]
@@ -88,12 +88,12 @@ pub struct ModelOptions {
 
 impl ModelOptions {
     /// The model's file: see [`model_path`].
-    pub fn path(&self) -> Result<Option<PathBuf>> {
+    pub(crate) fn path(&self) -> Result<Option<PathBuf>> {
         model_path(self.file.as_deref(), self.network.as_deref())
     }
 
     /// Reads the model and its recipe from the file at [`Self::path`], or builds the analytic energy that `--network` names.
-    pub fn open(&self, path: Option<&Path>) -> Result<(Model, Recipe)> {
+    pub(crate) fn open(&self, path: Option<&Path>) -> Result<(Model, Recipe)> {
         match (path, self.network.as_deref()) {
             (Some(path), network) => {
                 let ignore_extra_tensors = self.weights.ignore_extra_tensors;
@@ -113,7 +113,7 @@ impl ModelOptions {
 
 /// Which weights of a checkpoint a command is to use.
 #[derive(clap::Args)]
-pub struct WeightsOption {
+pub(crate) struct WeightsOption {
     /// Use the weights of the last training step, where the checkpoint has their moving average, too (`ema.decay`)
     #[arg(long)]
     raw_weights: bool,
@@ -125,14 +125,14 @@ pub struct WeightsOption {
 
 impl WeightsOption {
     /// The choice.
-    pub fn choice(&self) -> Weights {
+    pub(crate) fn choice(&self) -> Weights {
         if self.raw_weights { Weights::Raw } else { Weights::Average }
     }
 }
 
 /// How a command reads images that lie in files as floats.
 #[derive(clap::Args)]
-pub struct RangeOption {
+pub(crate) struct RangeOption {
     /// What float images hold: values in [-1, 1] (`signed`), [0, 1] (`unit`) or [0, 255] (`bytes`), or what their lowest and
     /// highest value say (`auto`) [default: the model's recipe]
     #[arg(long, value_name = "auto|signed|unit|bytes")]
@@ -141,8 +141,8 @@ pub struct RangeOption {
 
 impl RangeOption {
     /// What a file is read as, for a network with this input and recipe.
-    pub fn reading(&self, input: Shape, recipe: &Recipe) -> Reading {
+    pub(crate) fn reading(&self, input: Shape, recipe: &Recipe) -> Reading {
         let reading = Reading::for_network(input, recipe);
-        Reading { range: self.range.unwrap_or(reading.range), ..reading }
+        Reading { range: self.range.unwrap_or(reading.range), range_option: "--range ", ..reading }
     }
 }

@@ -14,11 +14,11 @@ use thalweg::{Error, Result};
 
 /// An option's file that is written.
 #[derive(Clone, Debug)]
-pub struct OutputFile(PathBuf);
+pub(crate) struct OutputFile(PathBuf);
 
 /// An option's folder that files are written to: those of [`writes`].
 #[derive(Clone, Debug)]
-pub struct OutputFolder(PathBuf);
+pub(crate) struct OutputFolder(PathBuf);
 
 macro_rules! output {
     ($($name:ident),*) => {$(
@@ -51,7 +51,7 @@ const NO_PATHS: [&str; 5] = ["device", "preset", "set", "on_divergence", "epochs
 const WORDS: [&str; 3] = ["digits", "noise", "buffer"];
 
 /// Whether a command that writes to a folder gives a file there this name.
-pub fn writes(command: &str, name: &str) -> bool {
+pub(crate) fn writes(command: &str, name: &str) -> bool {
     let of_plot = ["curves.png", "landscape.png", "histograms.png", "samples.png"];
     if command == "plot" {
         return of_plot.contains(&name);
@@ -75,7 +75,7 @@ struct Named {
 ///
 /// # Errors
 /// [`Error::Usage`] with both options.
-pub fn check(command: &Command, matches: &ArgMatches) -> Result<()> {
+pub(crate) fn check(command: &Command, matches: &ArgMatches) -> Result<()> {
     let (mut inputs, mut files, mut folders) = (Vec::new(), Vec::new(), Vec::new());
     for argument in command.get_arguments() {
         let (id, kind) = (argument.get_id().as_str(), argument.get_value_parser().type_id());
@@ -121,7 +121,7 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Usage`].
-pub fn check_data(command: &str, data: &str, out: &Path) -> Result<()> {
+pub(crate) fn check_data(command: &str, data: &str, out: &Path) -> Result<()> {
     let named = |option: &str, path: &Path| Named { option: option.to_owned(), path: path.to_owned() };
     match may_be_path("data", Path::new(data)) {
         true => check_folder(command, &named("--out", out), &named("--data", Path::new(data))),

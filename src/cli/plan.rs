@@ -8,7 +8,7 @@ use thalweg::{Recipe, Result};
 
 /// Options of `thalweg plan`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The preset whose training step is listed [default: digits]
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
@@ -24,7 +24,7 @@ pub struct Arguments {
 }
 
 /// Runs the command. Needs no device and no data.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut settings = Settings::of(match &arguments.preset {
         Some(name) => Recipe::preset(name)?,
         None => Recipe::default(),

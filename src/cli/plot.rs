@@ -15,7 +15,7 @@ use thalweg::{Dataset, Error, Result};
 
 /// Options of `thalweg plot`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
     /// The run's metrics, to draw curves of [default: metrics.csv beside the model, if it is there]
@@ -35,7 +35,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let Some(path) = arguments.model.path()? else {
         let text = "an energy with a formula has no run to draw; `thalweg sample` draws its landscape";
         return Err(Error::Usage(text.to_owned()));

@@ -8,7 +8,7 @@ use thalweg::train::log::{HeldOutFigures, StepMetrics};
 use thalweg::train::run::EpochFigures;
 
 /// How a run is getting on. The bar and the plain lines go to stderr, what is printed with [`Self::println`] to stdout.
-pub struct Progress {
+pub(crate) struct Progress {
     /// None where stderr is no terminal.
     bar: Option<ProgressBar>,
     has_negatives: bool,
@@ -29,7 +29,7 @@ const BAR_WIDTH: [usize; 2] = [24, 8];
 
 impl Progress {
     /// For a run of `total_steps` steps of which `already_done` were done before, by the part that is resumed.
-    pub fn new(total_steps: u64, already_done: u64, steps_per_epoch: u64) -> Self {
+    pub(crate) fn new(total_steps: u64, already_done: u64, steps_per_epoch: u64) -> Self {
         // Bar and figures are one message, so that they are always drawn together.
         let style = ProgressStyle::with_template("{msg}").expect("a valid template");
         let bar = ProgressBar::new(total_steps).with_style(style);
@@ -48,25 +48,25 @@ impl Progress {
     }
 
     /// Whether there are fake images, whose energy is shown; there are unless this says not.
-    pub fn negatives(self, has_negatives: bool) -> Self {
+    pub(crate) fn negatives(self, has_negatives: bool) -> Self {
         Self { has_negatives, ..self }
     }
 
     /// Prints the head of the table of epochs, which is as wide as the terminal allows now.
-    pub fn begin_table(&mut self, has_held_out: bool) {
+    pub(crate) fn begin_table(&mut self, has_held_out: bool) {
         let width = screen::width();
         self.table = Table::new(width, self.n_epochs, self.total_steps, self.has_negatives, has_held_out);
         self.println(format!("\n{}\n\n{}", self.table.legend(width), self.table.header()));
     }
 
     /// Prints an epoch's row of the table.
-    pub fn epoch(&self, figures: &EpochFigures) {
+    pub(crate) fn epoch(&self, figures: &EpochFigures) {
         self.println(self.table.row(figures));
     }
 
     /// Shows that `step` steps are done, the last of them in `epoch` (counted from 1) with these figures. May be called
     /// after every step or every so many.
-    pub fn update(&mut self, step: u64, epoch: u64, metrics: &StepMetrics) {
+    pub(crate) fn update(&mut self, step: u64, epoch: u64, metrics: &StepMetrics) {
         let now = Instant::now();
         self.rate.add(step.saturating_sub(self.step), now);
         self.step = step;
@@ -96,7 +96,7 @@ impl Progress {
     }
 
     /// Prints a line, or several, above the bar.
-    pub fn println(&self, line: impl AsRef<str>) {
+    pub(crate) fn println(&self, line: impl AsRef<str>) {
         let print = || print_line(line.as_ref());
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -105,7 +105,7 @@ impl Progress {
     }
 
     /// Prints a line to stderr, above the bar.
-    pub fn warn(&self, line: impl AsRef<str>) {
+    pub(crate) fn warn(&self, line: impl AsRef<str>) {
         let print = || drop(writeln!(std::io::stderr(), "{}", line.as_ref()));
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -114,7 +114,7 @@ impl Progress {
     }
 
     /// Takes the bar away; without one, shows the last line if it wasn't yet.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

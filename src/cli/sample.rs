@@ -23,7 +23,7 @@ use thalweg::{Device, EnergyModel, Error, Model, Recipe, Result, Sampler};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
     /// Samples to draw, 1 to 65,536
@@ -120,7 +120,7 @@ fn form(name: &str) -> std::result::Result<Form, String> {
 }
 
 /// Runs the command.
-pub async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let picture_path = check(&arguments)?;
     let (count, seed) = (arguments.count, arguments.seed);
     let path = arguments.model.path()?;
@@ -328,7 +328,7 @@ fn warnings(arguments: &Arguments, recipe: &Recipe) -> Vec<String> {
 }
 
 /// The lowest and highest noise level that a model was trained for, if it is one that annealed chains sample.
-pub fn trained_levels(recipe: &Recipe) -> Option<[f64; 2]> {
+pub(crate) fn trained_levels(recipe: &Recipe) -> Option<[f64; 2]> {
     match recipe.score_objective() {
         Some(ScoreObjective::Denoising { target: ScoreTarget::Velocity, levels, .. }) => {
             let highest = if levels > 1 { recipe.score.sigma_max } else { recipe.score.sigma };

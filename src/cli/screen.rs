@@ -14,7 +14,7 @@ use thalweg::{Error, Recipe, Result};
 
 /// Options of every command.
 #[derive(clap::Args)]
-pub struct VerbosityOptions {
+pub(crate) struct VerbosityOptions {
     /// Print errors, warnings and the last line only, and no progress; tables of results are still printed
     #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
     quiet: bool,
@@ -26,7 +26,7 @@ pub struct VerbosityOptions {
 impl VerbosityOptions {
     /// Sets how much is printed from now on. Where `prints_results`, what the command prints is what it is run for, so that
     /// `--quiet` hides nothing but progress.
-    pub fn apply(&self, prints_results: bool) {
+    pub(crate) fn apply(&self, prints_results: bool) {
         let lines = match (self.quiet, self.verbose) {
             (true, _) if !prints_results => Lines::Last,
             (_, true) => Lines::More,
@@ -53,12 +53,12 @@ fn lines() -> Lines {
 }
 
 /// Whether there is to be more detail: `--verbose`.
-pub fn is_verbose() -> bool {
+pub(crate) fn is_verbose() -> bool {
     lines() == Lines::More
 }
 
 /// Whether progress is to be shown: no `--quiet`.
-pub fn shows_progress() -> bool {
+pub(crate) fn shows_progress() -> bool {
     VERBOSITY.get().is_none_or(|(_, progress)| *progress)
 }
 
@@ -72,23 +72,24 @@ pub(super) fn print(text: String) {
 }
 
 /// Prints what a reader may like to know next; not with `--quiet`.
-pub fn hint(text: impl std::fmt::Display) {
+pub(crate) fn hint(text: impl std::fmt::Display) {
     if lines() != Lines::Last {
         print_line(text);
     }
 }
 
 /// Prints a warning to stderr, with `--quiet` too.
-pub fn warn(text: impl std::fmt::Display) {
+pub(crate) fn warn(text: impl std::fmt::Display) {
     write(std::io::stderr(), &format!("Warning: {text}"));
 }
 
 /// Prints an error to stderr, with the options that can help.
-pub fn error(error: Error) {
+pub(crate) fn error(error: Error) {
     let text = match &error {
         Error::File { path, problem, remedy: Some(remedy) } => {
             printable(&format!("{}: {problem}; {}", path.display(), options_for(*remedy))).into_owned()
         }
+        Error::Setting { key, .. } if key == "preset" => format!("{error} (--preset NAME)"),
         other => other.to_string(),
     };
     write(std::io::stderr(), &format!("error: {text}"));
@@ -106,13 +107,14 @@ fn options_for(remedy: Remedy) -> String {
              then the energies are those of the network without them"
         }
         Remedy::SameData => "give `--data` as it was",
+        Remedy::LoadAsModel => "give weights with --model",
         other => return other.to_string(),
     }
     .to_owned()
 }
 
 /// Prints the line that `--quiet` has kept for the end of a command that succeeded.
-pub fn finish() {
+pub(crate) fn finish() {
     if let Some(text) = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
         write(std::io::stdout(), &text);
     }
@@ -126,7 +128,7 @@ fn write(mut stream: impl Write + IsTerminal, text: &str) {
 }
 
 /// Characters in a line of the terminal; where there is none, what `COLUMNS` says, or else 80.
-pub fn width() -> usize {
+pub(crate) fn width() -> usize {
     let terminal = || terminal_size::terminal_size_of(std::io::stdout());
     let terminal = terminal().or_else(|| terminal_size::terminal_size_of(std::io::stderr()));
     let told = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|&columns| columns > 0);
@@ -135,7 +137,7 @@ pub fn width() -> usize {
 
 /// Breaks lines that are too long between words, and indents what follows like its line. What stands between backticks
 /// stays in one piece, so that it can be copied.
-pub fn wrap(text: &str, width: usize) -> String {
+pub(crate) fn wrap(text: &str, width: usize) -> String {
     let wrapped = text.lines().map(|line| {
         let indent = &line[..line.len() - line.trim_start().len()];
         fill(line, width, "", indent)
@@ -161,7 +163,7 @@ fn fill(text: &str, width: usize, first: &str, others: &str) -> String {
 }
 
 /// A bar of so many steps; hidden where stderr is no terminal.
-pub fn steps_bar(steps: u32) -> ProgressBar {
+pub(crate) fn steps_bar(steps: u32) -> ProgressBar {
     let bar = if shows_progress() { ProgressBar::new(steps.into()) } else { ProgressBar::hidden() };
     let template = match width() {
         0..50 => "step {pos}/{len}  {wide_msg}",
@@ -173,7 +175,7 @@ pub fn steps_bar(steps: u32) -> ProgressBar {
 }
 
 /// The presets and objectives, a line each, as the end of a help text.
-pub fn choices() -> String {
+pub(crate) fn choices() -> String {
     let width = help_width();
     let list = |title: &str, items: &[(&str, &str)]| -> String {
         let longest = items.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -194,16 +196,16 @@ pub fn choices() -> String {
 }
 
 /// Exit codes, as the end of a help text.
-pub const EXIT_CODES: &str = "Exit codes: 0 success; 1 `compare` found a difference; 2 an error, or a run that diverged; \
+pub(crate) const EXIT_CODES: &str = "Exit codes: 0 success; 1 `compare` found a difference; 2 an error, or a run that diverged; \
                               130 stopped by Ctrl-C; 143 stopped by SIGTERM.";
 
 /// Lines longer than this are hard to read in a wide terminal.
-pub fn help_width() -> usize {
+pub(crate) fn help_width() -> usize {
     width().min(100)
 }
 
 /// All settings by section, each with its value in `config`, the values that it can have, and what it is.
-pub fn settings_help(config: &Recipe, width: usize) -> String {
+pub(crate) fn settings_help(config: &Recipe, width: usize) -> String {
     let width = width.min(100);
     let settings = config.settings();
     let longest =
@@ -234,7 +236,7 @@ pub fn settings_help(config: &Recipe, width: usize) -> String {
 }
 
 /// The first lines of a run: what is trained on what, and what is not as in the preset.
-pub fn print_recipe(config: &Recipe, recipe: &Path) {
+pub(crate) fn print_recipe(config: &Recipe, recipe: &Path) {
     if is_verbose() {
         print_line(format_args!("{}\n", config.to_toml().trim_end()));
     }
@@ -262,7 +264,7 @@ fn changes(config: &Recipe) -> Vec<String> {
 }
 
 /// What examples of a shape are called.
-pub fn kind(shape: Shape) -> &'static str {
+pub(crate) fn kind(shape: Shape) -> &'static str {
     match shape {
         shape if shape.is_sequence() => "sequences",
         shape if shape.is_points() => "points",
@@ -274,7 +276,7 @@ pub fn kind(shape: Shape) -> &'static str {
 ///
 /// # Errors
 /// Those of [`write_atomically`].
-pub fn write_recipe(path: &Path, config: &Recipe, data: &str, device: &str) -> Result<()> {
+pub(crate) fn write_recipe(path: &Path, config: &Recipe, data: &str, device: &str) -> Result<()> {
     let line = |text: &str| text.replace(['\n', '\r'], " ");
     let text = format!(
         "# All settings of this run, by thalweg {}; `thalweg train --config FILE` repeats it on the same data and device.\n\

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 /// An option with its value, quoted for the shell of the system where that takes quotes: `--out='/my runs/1'`.
-pub fn option(name: &str, value: impl AsRef<OsStr>) -> String {
+pub(crate) fn option(name: &str, value: impl AsRef<OsStr>) -> String {
     format!("--{name}={}", quoted(value.as_ref()))
 }
 

@@ -10,7 +10,7 @@ static FIRST: AtomicI32 = AtomicI32::new(0);
 static SAVED: AtomicBool = AtomicBool::new(false);
 
 /// Listens from now on, instead of being ended. Where a system refuses that, signals end the process as ever.
-pub fn listen() {
+pub(crate) fn listen() {
     #[cfg(unix)]
     {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -27,22 +27,22 @@ pub fn listen() {
 }
 
 /// The number of the first signal that has come: the run is to be saved, and to end.
-pub fn first() -> Option<i32> {
+pub(crate) fn first() -> Option<i32> {
     (COUNT.load(Ordering::SeqCst) > 0).then(|| FIRST.load(Ordering::SeqCst))
 }
 
 /// Says whether every step done is saved.
-pub fn saved(is_saved: bool) {
+pub(crate) fn saved(is_saved: bool) {
     SAVED.store(is_saved, Ordering::SeqCst);
 }
 
 /// Whether more than one signal has come: once the run is saved, it is to end without more ado.
-pub fn is_urgent() -> bool {
+pub(crate) fn is_urgent() -> bool {
     COUNT.load(Ordering::SeqCst) > 1
 }
 
 /// What shells say of a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
-pub fn exit_code(signal: i32) -> u8 {
+pub(crate) fn exit_code(signal: i32) -> u8 {
     128 + signal as u8
 }
 
@@ -71,7 +71,7 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 /// Has writing beyond a limit on file sizes (`ulimit -f`) be an error, as a full disk is, and not the end.
-pub fn no_size_signal() {
+pub(crate) fn no_size_signal() {
     #[cfg(unix)]
     // SAFETY: ignoring a signal runs no code of ours.
     unsafe {

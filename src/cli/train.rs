@@ -21,7 +21,7 @@ use thalweg::{Dataset, Device, Error, Model, Recipe, Result, Trainer};
 /// Options of `thalweg train`.
 #[derive(clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// What to learn: `digits` (10,000 MNIST digits that ship inside; the last 1,000 are held out); a folder of IDX
     /// files under MNIST's names, of CIFAR-10's binary batches, or of PNG and JPEG files; one file (IDX, .npy, CSV); or a
     /// toy set of points, fresh ones every step: `five-gaussians`, `8-gaussians`, `25-gaussians`, `rings`, `two-moons`,
@@ -80,7 +80,7 @@ const EXIT_CODES: &str = "Exit codes: 0, all steps are done; 2, an error, which 
 /// Runs the command: code 0 if the run is finished, 130 and the like if a signal stopped it.
 ///
 /// Nothing is written, and nothing of an earlier run touched, before the new run can begin.
-pub async fn run(arguments: Arguments) -> Result<ExitCode> {
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.set.iter().any(|s| s == "help") {
         let (config, _) = configure(&arguments, shape_of_data(&arguments)?)?;
         print_line(screen::settings_help(&config, screen::width()));
@@ -114,7 +114,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             (config, data, note)
         }
     };
-    let Opened { dataset, columns, notes } = Dataset::open_for(&data, &Reading::for_training(&config))?;
+    let reading = Reading { range_option: "--set data.range=", ..Reading::for_training(&config) };
+    let Opened { dataset, columns, notes } = Dataset::open_for(&data, &reading)?;
     if resumed.is_none() {
         check_fits(&config, &dataset)?;
     }

@@ -13,7 +13,7 @@ use thalweg::{Dataset, Error, Recipe, Result};
 /// Rows and columns from which on an array of three dimensions holds images, if no preset says otherwise.
 const FEWEST_PIXELS: usize = 8;
 /// The data set of a run that goes on: the one that --data names, or the one that it began with.
-pub fn data_of(data: Option<&str>, header: &Header) -> Result<String> {
+pub(super) fn data_of(data: Option<&str>, header: &Header) -> Result<String> {
     let Header { data_source, config, .. } = header;
     match data {
         Some(data) => Ok(data.to_owned()),
@@ -30,7 +30,7 @@ pub fn data_of(data: Option<&str>, header: &Header) -> Result<String> {
 }
 
 /// The name of a data set from anywhere: a built-in set's, or an absolute path.
-pub fn place_of(data: &str) -> String {
+pub(super) fn place_of(data: &str) -> String {
     match std::path::absolute(data) {
         Ok(path) if !is_built_in(data) => path.display().to_string(),
         _ => data.to_owned(),
@@ -38,7 +38,7 @@ pub fn place_of(data: &str) -> String {
 }
 
 /// The name of the data that a recipe learns where none are named.
-pub fn default_data(config: &Recipe) -> Result<&'static str> {
+pub(super) fn default_data(config: &Recipe) -> Result<&'static str> {
     let input = config.known_network()?.input;
     if input.is_sequence() {
         return Err(Error::Usage(format!(
@@ -52,7 +52,7 @@ pub fn default_data(config: &Recipe) -> Result<&'static str> {
 
 /// The preset for examples of a shape. An array `[n, 28, 28]` is read as sequences where nothing says that it holds images:
 /// with as many numbers at each moment as a picture has columns, images are meant.
-pub fn preset_of(shape: Shape) -> &'static str {
+pub(super) fn preset_of(shape: Shape) -> &'static str {
     if shape.is_sequence() && shape.channels.min(shape.width) >= FEWEST_PIXELS {
         return "digits";
     }
@@ -64,7 +64,7 @@ pub fn preset_of(shape: Shape) -> &'static str {
 }
 
 /// Refuses data of a kind that the preset's network can't take.
-pub fn check_fits(config: &Recipe, dataset: &Dataset) -> Result<()> {
+pub(super) fn check_fits(config: &Recipe, dataset: &Dataset) -> Result<()> {
     let (shape, preset) = (dataset.train.shape(), config.preset.as_str());
     let is_for = match preset {
         _ if config.network.is_some() => return Ok(()),
@@ -87,7 +87,7 @@ pub fn check_fits(config: &Recipe, dataset: &Dataset) -> Result<()> {
 const NAMED: usize = 6;
 
 /// Says what columns are standardised by, or which ones should be.
-pub fn print_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
+pub(super) fn print_scaling(dataset: &Dataset, columns: &[String], standard: Option<&Standard>) {
     let Examples::Floats(points) = &dataset.train else { return };
     if !points.shape.is_single_row() || dataset.toy.is_some() {
         return;

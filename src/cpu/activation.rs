@@ -7,7 +7,7 @@ use crate::network::Activation;
 
 /// Writes the activation and its slope.
 #[inline(always)]
-pub fn activate<S: Simd>(activation: Activation, z: S, output: &mut [f32], slope: &mut [f32]) {
+pub(super) fn activate<S: Simd>(activation: Activation, z: S, output: &mut [f32], slope: &mut [f32]) {
     let (value, derivative) = activated(activation, z);
     value.write(output);
     derivative.write(slope);
@@ -15,7 +15,7 @@ pub fn activate<S: Simd>(activation: Activation, z: S, output: &mut [f32], slope
 
 /// The activation's value and derivative.
 #[inline(always)]
-pub fn activated<S: Simd>(activation: Activation, z: S) -> (S, S) {
+pub(super) fn activated<S: Simd>(activation: Activation, z: S) -> (S, S) {
     let (zero, one) = (S::splat(0.0), S::splat(1.0));
     match activation {
         Activation::Identity => (z, one),
@@ -84,7 +84,7 @@ fn curves<S: Simd>(activation: Activation, z: S) -> [S; 4] {
 
 /// See [`ActivationJet::reference`].
 #[inline(always)]
-pub fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], a: &mut [f32]) {
+pub(super) fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], a: &mut [f32]) {
     let (lanes, component) = (k.lanes as usize, k.features * k.lanes as usize);
     let Jet { directions, first_order } = k.jet;
     for at in (0..component).step_by(S::LANES) {
@@ -109,7 +109,7 @@ pub fn activation_jet<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32],
 
 /// See [`ActivationSecond::reference`].
 #[inline(always)]
-pub fn activation_second<S: Simd>(
+pub(super) fn activation_second<S: Simd>(
     k: &ActivationSecond,
     z: &mut [f32],
     parameters: &[f32],
@@ -128,7 +128,12 @@ pub fn activation_second<S: Simd>(
 
 /// See [`crate::kernels::activation_jet_backward::ActivationJetBackward::reference`].
 #[inline(always)]
-pub fn activation_jet_backward<S: Simd>(k: &ActivationJet, z: &[f32], parameters: &[f32], g: &mut [f32]) {
+pub(super) fn activation_jet_backward<S: Simd>(
+    k: &ActivationJet,
+    z: &[f32],
+    parameters: &[f32],
+    g: &mut [f32],
+) {
     let (lanes, component) = (k.lanes as usize, k.features * k.lanes as usize);
     let Jet { directions, first_order } = k.jet;
     for at in (0..component).step_by(S::LANES) {

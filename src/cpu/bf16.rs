@@ -17,7 +17,7 @@ use crate::network::ConvShape;
 
 /// How a layer, or its input gradient, is done by pairs.
 #[derive(Debug)]
-pub struct Bf16Conv {
+pub(super) struct Bf16Conv {
     /// The layer of pairs.
     shape: ConvShape,
     /// Channels of a tile of packed weights.
@@ -33,7 +33,7 @@ pub struct Bf16Conv {
 impl Bf16Conv {
     /// Of a kernel whose blocks are a register wide, where its sums are over an even number of channels; forward, of an odd
     /// one, too, if two columns can be taken for one of twice the channels.
-    pub fn new(kernel: &Kernel) -> Option<Self> {
+    pub(super) fn new(kernel: &Kernel) -> Option<Self> {
         let halves = |channels: usize| channels.is_multiple_of(2).then_some(channels / 2);
         let (lanes, tile, shape) = match kernel {
             Kernel::ConvForward(k) => {
@@ -74,7 +74,7 @@ impl Bf16Conv {
     }
 
     /// Pairs packed weights.
-    pub fn pair_weights(&self, packed: &[f32], paired: &mut Vec<f32>) {
+    pub(super) fn pair_weights(&self, packed: &[f32], paired: &mut Vec<f32>) {
         let (values, pairs) = self.weights;
         paired.clear();
         for row in packed.chunks_exact(values * self.tile) {
@@ -121,7 +121,7 @@ impl Bf16Conv {
 
     /// Runs one block of its launch, with paired weights.
     #[inline(always)]
-    pub fn run_block<S: Paired>(&self, weights: &[f32], kernel: &Kernel, bindings: &mut [Binding]) {
+    pub(super) fn run_block<S: Paired>(&self, weights: &[f32], kernel: &Kernel, bindings: &mut [Binding]) {
         let mut scratch = SCRATCH.take();
         match (kernel, bindings) {
             (Kernel::ConvForward(k), [input, _, parameters, output, slope]) => {

@@ -39,7 +39,7 @@ fn add_rows<S: Simd>(
 
 /// See [`LstmForward::reference`].
 #[inline(always)]
-pub fn forward<S: Simd>(
+pub(super) fn forward<S: Simd>(
     k: &LstmForward,
     x: &[f32],
     packed: &[f32],
@@ -101,7 +101,7 @@ pub fn forward<S: Simd>(
 
 /// See [`LstmBackward::reference`].
 #[inline(always)]
-pub fn backward<S: Simd>(
+pub(super) fn backward<S: Simd>(
     k: &LstmBackward,
     grad_out: &[f32],
     packed: &[f32],
@@ -186,7 +186,7 @@ pub fn backward<S: Simd>(
 /// The weight gradient of some rows: of `weight_ih` and `bias_ih` in section 0, of `weight_hh` and `bias_hh` in section
 /// 1. See [`LstmWeightGradient::reference`].
 #[inline(always)]
-pub fn weight_gradient<S: Simd>(k: &LstmWeightGradient, slice: WeightSlice, x: &[f32], trace: &[f32]) {
+pub(super) fn weight_gradient<S: Simd>(k: &LstmWeightGradient, slice: WeightSlice, x: &[f32], trace: &[f32]) {
     let (cell, lanes) = (&k.cell, k.lanes as usize);
     let WeightSlice { weights, biases, first, section } = slice;
     weights.fill(0.0);

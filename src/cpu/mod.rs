@@ -50,7 +50,7 @@ pub enum Isa {
 impl Isa {
     /// Those that this processor has and that are exact to rounding, slowest first.
     pub fn available() -> Vec<Self> {
-        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut, reason = "sets of x86-64 are added"))]
         let mut sets = vec![Self::Reference, Self::Plain];
         #[cfg(target_arch = "x86_64")]
         {
@@ -93,7 +93,8 @@ impl Isa {
 
     fn missing(self) -> Error {
         let set = if self == Self::Bf16 { "AVX512-BF16".to_owned() } else { self.to_string() };
-        Error::Device(format!("this processor has no {set}: `thalweg devices` lists what it has"))
+        let available: Vec<_> = Self::available().into_iter().skip(1).map(|isa| isa.to_string()).collect();
+        Error::Device(format!("this processor has no {set}, but {}", available.join(", ")))
     }
 }
 
@@ -289,7 +290,7 @@ pub fn bf16_rate() -> Option<f64> {
     Some(2.0 * floats / pairs)
 }
 
-/// What [`bf16_rate`] means for `--device cpu:bf16`, for people.
+/// Explains what [`bf16_rate`] means for [`Isa::Bf16`].
 pub fn describe_bf16(rate: f64) -> String {
     let verdict = match rate {
         rate if rate >= 1.25 => "chains are faster with it",

@@ -14,7 +14,7 @@ const WORTH_THREADS: usize = 256 << 10;
 
 /// How many of the first launches may run at the same time: they fall into parts, and none binds what another writes.
 /// At least 1.
-pub fn n_independent(launches: &[Launch]) -> usize {
+pub(super) fn n_independent(launches: &[Launch]) -> usize {
     let fits = |n: &usize| {
         let (before, launch) = (&launches[..*n], &launches[*n]);
         let apart = |one: &Launch, other: &Launch| !one.bindings.iter().any(|id| writes(other, *id));
@@ -29,7 +29,10 @@ fn writes(launch: &Launch, buffer: BufferId) -> bool {
 }
 
 /// The bindings of each launch; only one of the launches binds what it writes.
-pub fn bind<'b>(launches: &[Launch], buffers: impl Iterator<Item = &'b mut [u32]>) -> Vec<Vec<Binding<'b>>> {
+pub(super) fn bind<'b>(
+    launches: &[Launch],
+    buffers: impl Iterator<Item = &'b mut [u32]>,
+) -> Vec<Vec<Binding<'b>>> {
     let (mut written, mut read) = (Vec::new(), Vec::new());
     for (i, words) in buffers.enumerate() {
         if launches.iter().any(|launch| writes(launch, BufferId(i))) {
@@ -56,7 +59,7 @@ pub fn bind<'b>(launches: &[Launch], buffers: impl Iterator<Item = &'b mut [u32]
 }
 
 /// Runs launches that are independent.
-pub fn run(isa: Isa, launches: &[Launch], bindings: &mut [Vec<Binding>]) {
+pub(super) fn run(isa: Isa, launches: &[Launch], bindings: &mut [Vec<Binding>]) {
     let mut pieces: Vec<(&Kernel, usize, Vec<Binding>)> = Vec::new();
     let mut cost = 0;
     for (Launch { kernel, .. }, bindings) in launches.iter().zip(bindings) {

@@ -21,22 +21,22 @@ mod x86;
 use neon::Neon as Four;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 use plain::Plain as Four;
-pub use wide::Wide;
+pub(super) use wide::Wide;
 #[cfg(target_arch = "x86_64")]
 use x86::Sse2 as Four;
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Eight, Sixteen};
+pub(super) use x86::{Eight, Sixteen};
 
 use std::marker::PhantomData;
 
 /// N of the registers that every processor of this kind has.
-pub type Base<const N: usize> = Wide<Four, N>;
+pub(super) type Base<const N: usize> = Wide<Four, N>;
 
 /// A register of floats.
 ///
 /// Methods are `inline(always)`: the caller is compiled with the instruction set that the register needs
 /// ([`super::Isa`]), and a call would lose that.
-pub trait Simd: Copy {
+pub(super) trait Simd: Copy {
     /// Floats in a register.
     const LANES: usize;
     /// Sums that a tile may have: 16 where there are 32 registers, 8 where there are 16.
@@ -181,7 +181,7 @@ pub trait Simd: Copy {
 
 /// A register whose products are of pairs of bfloat16, a float's upper half: two in each lane's 32 bits, both times their
 /// factors in one instruction and added up as floats.
-pub trait Paired: Simd {
+pub(super) trait Paired: Simd {
     /// Lane by lane, both rounded to bfloat16, to even where it is a tie: `low` in the lower half.
     fn pair(low: Self, high: Self) -> Self;
 }
@@ -207,7 +207,7 @@ const ROUND: f32 = 12_582_912.0;
 
 /// Contiguous stretches of weights and input that go into a tile: `rows` of them.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows {
+pub(super) struct Rows {
     /// How many.
     pub count: usize,
     /// Where the first row's weights begin.
@@ -233,7 +233,7 @@ const STRETCH: usize = 128;
 /// # Panics
 /// Where a row reaches beyond a slice.
 #[inline(always)]
-pub fn accumulate<S: Simd, const T: usize, const P: usize>(
+pub(super) fn accumulate<S: Simd, const T: usize, const P: usize>(
     sum: &mut [[S; T]; P],
     weights: &[f32],
     input: &[f32],
@@ -250,17 +250,19 @@ pub fn accumulate<S: Simd, const T: usize, const P: usize>(
             let start = rows.input.wrapping_add_signed(row as isize * rows.input_step);
             let input = &input[start..][..(rows.length - 1) * stride + (P - 1) * step + S::LANES];
             let (mut weight, mut x) = (weights.as_ptr(), input.as_ptr());
-            // SAFETY, of every turn: `weight` stays inside `weights`, which is T floats for each of `length` turns, and
+            // SAFETY of every turn: `weight` stays inside `weights`, which is T floats for each of `length` turns, and
             // `x` inside `input`, whose last read is at (length - 1) stride + (P - 1) step + LANES. Both advance past
             // their last read only with wrapping arithmetic.
             for _ in 0..rows.length / S::TURNS {
                 for turn in 0..S::TURNS {
+                    // SAFETY: as said above.
                     unsafe { add_products(&mut tile, weight.add(turn * T), x.add(turn * stride), step) };
                 }
                 weight = weight.wrapping_add(S::TURNS * T);
                 x = x.wrapping_add(S::TURNS * stride);
             }
             for _ in 0..rows.length % S::TURNS {
+                // SAFETY: as said above.
                 unsafe { add_products(&mut tile, weight, x, step) };
                 weight = weight.wrapping_add(T);
                 x = x.wrapping_add(stride);
@@ -281,7 +283,7 @@ pub fn accumulate<S: Simd, const T: usize, const P: usize>(
 /// # Panics
 /// Where a pixel lies beyond the slice, or there are no weights.
 #[inline(always)]
-pub fn sum_products<S: Simd, const T: usize, const P: usize>(
+pub(super) fn sum_products<S: Simd, const T: usize, const P: usize>(
     weights: &[f32],
     input: &[f32],
     stride: usize,
@@ -296,15 +298,17 @@ pub fn sum_products<S: Simd, const T: usize, const P: usize>(
         let length = left.min(STRETCH);
         left -= length;
         let mut tile = [[S::splat(0.0); T]; P];
-        // SAFETY, of every turn: as in `accumulate`; there are `left` turns in all.
+        // SAFETY of every turn: as in `accumulate`; there are `left` turns in all.
         for _ in 0..length / S::TURNS {
             for turn in 0..S::TURNS {
+                // SAFETY: as said above.
                 unsafe { add_products(&mut tile, weight.add(turn * T), x.add(turn * stride), step) };
             }
             weight = weight.wrapping_add(S::TURNS * T);
             x = x.wrapping_add(S::TURNS * stride);
         }
         for _ in 0..length % S::TURNS {
+            // SAFETY: as said above.
             unsafe { add_products(&mut tile, weight, x, step) };
             weight = weight.wrapping_add(T);
             x = x.wrapping_add(stride);
@@ -347,7 +351,7 @@ unsafe fn add_products<S: Simd, const T: usize, const P: usize>(
 /// Asks for `count` floats from `from[start]` on, which will be read soon, to be brought near. They may lie beyond the
 /// slice, where nothing is read.
 #[inline(always)]
-pub fn prefetch(from: &[f32], start: usize, count: usize) {
+pub(super) fn prefetch(from: &[f32], start: usize, count: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..count).step_by(16) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -359,7 +363,7 @@ pub fn prefetch(from: &[f32], start: usize, count: usize) {
 }
 
 /// Where a tile of T channels by P pixels is written: its pixels lie `step` floats apart, its channels `stride`.
-pub struct TileMut<'a, S, const T: usize, const P: usize> {
+pub(super) struct TileMut<'a, S, const T: usize, const P: usize> {
     to: *mut f32,
     step: usize,
     stride: usize,
@@ -372,14 +376,14 @@ impl<'a, S: Simd, const T: usize, const P: usize> TileMut<'a, S, T, P> {
     /// # Panics
     /// Where it reaches beyond the slice.
     #[inline(always)]
-    pub fn new(to: &'a mut [f32], step: usize, stride: usize) -> Self {
+    pub(super) fn new(to: &'a mut [f32], step: usize, stride: usize) -> Self {
         assert!(to.len() >= (P - 1) * step + (T - 1) * stride + S::LANES);
         Self { to: to.as_mut_ptr(), step, stride, of: PhantomData }
     }
 
     /// Writes channel `t` of pixel `p`.
     #[inline(always)]
-    pub fn set(&mut self, p: usize, t: usize, value: S) {
+    pub(super) fn set(&mut self, p: usize, t: usize, value: S) {
         assert!(p < P && t < T);
         // SAFETY: `new` has found the tile's last register inside the slice, which is borrowed for as long as this is.
         unsafe { value.store(self.to.add(p * self.step + t * self.stride)) }
@@ -387,7 +391,7 @@ impl<'a, S: Simd, const T: usize, const P: usize> TileMut<'a, S, T, P> {
 }
 
 /// Where a tile is read from, as in [`TileMut`].
-pub struct TileRef<'a, S, const T: usize, const P: usize> {
+pub(super) struct TileRef<'a, S, const T: usize, const P: usize> {
     from: *const f32,
     step: usize,
     stride: usize,
@@ -400,14 +404,14 @@ impl<'a, S: Simd, const T: usize, const P: usize> TileRef<'a, S, T, P> {
     /// # Panics
     /// Where it reaches beyond the slice.
     #[inline(always)]
-    pub fn new(from: &'a [f32], step: usize, stride: usize) -> Self {
+    pub(super) fn new(from: &'a [f32], step: usize, stride: usize) -> Self {
         assert!(from.len() >= (P - 1) * step + (T - 1) * stride + S::LANES);
         Self { from: from.as_ptr(), step, stride, of: PhantomData }
     }
 
     /// Channel `t` of pixel `p`.
     #[inline(always)]
-    pub fn get(&self, p: usize, t: usize) -> S {
+    pub(super) fn get(&self, p: usize, t: usize) -> S {
         assert!(p < P && t < T);
         // SAFETY: as in `TileMut::set`.
         unsafe { S::load(self.from.add(p * self.step + t * self.stride)) }
@@ -416,7 +420,7 @@ impl<'a, S: Simd, const T: usize, const P: usize> TileRef<'a, S, T, P> {
 
 /// N stretches of as many floats each, which are read together.
 #[derive(Clone, Copy)]
-pub struct Sources<'a, const N: usize> {
+pub(super) struct Sources<'a, const N: usize> {
     from: [*const f32; N],
     len: usize,
     of: PhantomData<&'a [f32]>,
@@ -428,7 +432,7 @@ impl<'a, const N: usize> Sources<'a, N> {
     /// # Panics
     /// Where one is shorter.
     #[inline(always)]
-    pub fn new(slices: [&'a [f32]; N], len: usize) -> Self {
+    pub(super) fn new(slices: [&'a [f32]; N], len: usize) -> Self {
         let mut from = [std::ptr::null(); N];
         for i in 0..N {
             from[i] = slices[i][..len].as_ptr();
@@ -438,7 +442,7 @@ impl<'a, const N: usize> Sources<'a, N> {
 
     /// A register of the stretch `i`.
     #[inline(always)]
-    pub fn get<S: Simd>(&self, i: usize, at: usize) -> S {
+    pub(super) fn get<S: Simd>(&self, i: usize, at: usize) -> S {
         assert!(at + S::LANES <= self.len);
         // SAFETY: `new` has found that many floats.
         unsafe { S::load(self.from[i].add(at)) }
@@ -446,7 +450,7 @@ impl<'a, const N: usize> Sources<'a, N> {
 }
 
 /// N stretches of as many floats each, which are written together.
-pub struct Targets<'a, const N: usize> {
+pub(super) struct Targets<'a, const N: usize> {
     to: [*mut f32; N],
     len: usize,
     of: PhantomData<&'a mut [f32]>,
@@ -458,7 +462,7 @@ impl<'a, const N: usize> Targets<'a, N> {
     /// # Panics
     /// Where one is shorter.
     #[inline(always)]
-    pub fn new(slices: [&'a mut [f32]; N], len: usize) -> Self {
+    pub(super) fn new(slices: [&'a mut [f32]; N], len: usize) -> Self {
         let mut to = [std::ptr::null_mut(); N];
         for (to, slice) in to.iter_mut().zip(slices) {
             *to = slice[..len].as_mut_ptr();
@@ -468,7 +472,7 @@ impl<'a, const N: usize> Targets<'a, N> {
 
     /// Writes a register of the stretch `i`.
     #[inline(always)]
-    pub fn set<S: Simd>(&mut self, i: usize, at: usize, value: S) {
+    pub(super) fn set<S: Simd>(&mut self, i: usize, at: usize, value: S) {
         assert!(at + S::LANES <= self.len);
         // SAFETY: `new` has found that many floats, which are borrowed for as long as this is.
         unsafe { value.store(self.to[i].add(at)) }
@@ -477,7 +481,7 @@ impl<'a, const N: usize> Targets<'a, N> {
 
 /// The pixels that a tap of the weight gradient takes, and how far apart they lie: block by block, row by row.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub(super) struct Window {
     /// Blocks, rows of each, pixels of a row.
     pub counts: [usize; 3],
     /// From one block, row, or pixel to the next of the output's gradient.
@@ -492,7 +496,7 @@ pub struct Window {
 /// # Panics
 /// Where a pixel lies beyond a slice.
 #[inline(always)]
-pub fn correlate<S: Simd, const T: usize, const Q: usize>(
+pub(super) fn correlate<S: Simd, const T: usize, const Q: usize>(
     sum: &mut [[S; Q]; T],
     g: &[f32],
     x: &[f32],
@@ -549,7 +553,7 @@ pub fn correlate<S: Simd, const T: usize, const Q: usize>(
 /// # Panics
 /// Where an image lies beyond a slice.
 #[inline(always)]
-pub fn outer_products<S: Simd, const Q: usize, const P: usize>(
+pub(super) fn outer_products<S: Simd, const Q: usize, const P: usize>(
     sum: &mut [[S; P]; Q],
     x: &[f32],
     from: [usize; Q],

@@ -9,7 +9,7 @@ use super::lstm;
 use super::simd::{Rows, Simd, TileMut, TileRef, accumulate};
 use super::weight_gradient::{conv_weight_gradient, dense_weight_gradient};
 use super::weight_gradient_split::WeightSlice;
-pub use super::winograd::run_block as run_winograd;
+pub(super) use super::winograd::run_block as run_winograd;
 use crate::kernels::conv_forward::ConvForward;
 use crate::kernels::conv_input_gradient::ConvInputGradient;
 use crate::kernels::dense_forward::DenseForward;
@@ -19,7 +19,7 @@ use std::ops::Range;
 
 /// Runs one block of a per-block kernel.
 #[inline(always)]
-pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding]) {
+pub(super) fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding]) {
     match (kernel, bindings) {
         (Kernel::ConvForward(k), [input, weights, parameters, output, slope]) => {
             let bias = &parameters.floats()[k.bias_offset..][..k.shape.out_channels];
@@ -84,7 +84,7 @@ pub fn run_block<S: Simd>(kernel: &Kernel, index: u32, bindings: &mut [Binding])
 
 /// Runs a part of a kernel that is not per block, by its twin: it only has to be compiled with the instruction set.
 #[inline(always)]
-pub fn run_part<S: Simd>(kernel: &Kernel, first: usize, bindings: &mut [Binding]) {
+pub(super) fn run_part<S: Simd>(kernel: &Kernel, first: usize, bindings: &mut [Binding]) {
     kernel.run_part(first, bindings);
 }
 
@@ -232,7 +232,7 @@ macro_rules! with_tile {
 
 /// See [`ConvForward::reference`].
 #[inline(always)]
-pub fn conv_forward<S: Simd>(
+pub(super) fn conv_forward<S: Simd>(
     k: &ConvForward,
     input: &[f32],
     weights: &[f32],
@@ -319,7 +319,7 @@ fn taps_inside(first: isize, taps: usize, len: usize) -> Range<usize> {
 
 /// See [`ConvInputGradient::reference`].
 #[inline(always)]
-pub fn conv_input_gradient<S: Simd>(
+pub(super) fn conv_input_gradient<S: Simd>(
     k: &ConvInputGradient,
     g: &[f32],
     weights: &[f32],
@@ -411,7 +411,7 @@ fn conv_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
 
 /// A register of a gradient, times that of the slope.
 #[inline(always)]
-pub fn times_slope<S: Simd>(place: Slope, sum: S, slope: &[f32], grad: &[f32], at: usize) -> S {
+pub(super) fn times_slope<S: Simd>(place: Slope, sum: S, slope: &[f32], grad: &[f32], at: usize) -> S {
     match place.of(slope, grad) {
         Some(slope) => sum.multiply(S::read(&slope[at..])),
         None => sum,
@@ -511,7 +511,7 @@ fn dense_input_gradient_tiles<S: Simd, const T: usize, const P: usize>(
 
 /// The weight gradient of one piece.
 #[inline(always)]
-pub fn weight_slice<S: Simd>(kernel: &Kernel, slice: WeightSlice, input: &[f32], g: &[f32]) {
+pub(super) fn weight_slice<S: Simd>(kernel: &Kernel, slice: WeightSlice, input: &[f32], g: &[f32]) {
     match kernel {
         Kernel::ConvWeightGradient(k) => conv_weight_gradient::<S>(k, slice, input, g),
         Kernel::DenseWeightGradient(k) => dense_weight_gradient::<S::Narrow>(k, slice, input, g),
@@ -521,11 +521,11 @@ pub fn weight_slice<S: Simd>(kernel: &Kernel, slice: WeightSlice, input: &[f32],
 }
 
 /// Independent chains of [`multiply_adds`]: enough to hide an instruction's latency behind the others.
-pub const CHAINS: usize = 12;
+pub(super) const CHAINS: usize = 12;
 
 /// `turns` times [`CHAINS`] multiply-adds on registers, and something made of them.
 #[inline(always)]
-pub fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
+pub(super) fn multiply_adds<S: Simd>(turns: usize, result: &mut f32) {
     let mut chains = [S::Narrow::splat(1.0); CHAINS];
     let (factor, summand) =
         (S::Narrow::splat(std::hint::black_box(0.999)), S::Narrow::splat(std::hint::black_box(1e-3)));

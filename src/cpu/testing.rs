@@ -6,19 +6,19 @@ use crate::network::{ConvShape, Padding};
 use rand::{RngExt, rngs::StdRng};
 
 /// `[in channels, height, width], out channels, [kernel], [stride], [padding before], [padding after]`
-pub type ConvDims = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
+pub(super) type ConvDims = ([usize; 3], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
 
-pub fn shape((input, out_channels, kernel, stride, before, after): ConvDims) -> ConvShape {
+pub(super) fn shape((input, out_channels, kernel, stride, before, after): ConvDims) -> ConvShape {
     let [channels, height, width] = input;
     let padding = Padding { top: before[0], bottom: after[0], left: before[1], right: after[1] };
     ConvShape::new(Shape { channels, height, width }, out_channels, kernel, stride, padding)
 }
 
-pub fn uniform(rng: &mut StdRng, len: usize) -> Vec<f32> {
+pub(super) fn uniform(rng: &mut StdRng, len: usize) -> Vec<f32> {
     (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
-pub fn packed(p: Packing, rng: &mut StdRng) -> Vec<f32> {
+pub(super) fn packed(p: Packing, rng: &mut StdRng) -> Vec<f32> {
     let mut packed = vec![0.0; p.len()];
     for oc in 0..p.out_channels {
         for ic in 0..p.in_channels {
@@ -31,12 +31,12 @@ pub fn packed(p: Packing, rng: &mut StdRng) -> Vec<f32> {
     packed
 }
 
-pub fn double(values: &[f32]) -> Vec<f64> {
+pub(super) fn double(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()
 }
 
 /// Within `allowed`, a share of the largest value.
-pub fn assert_near(what: &str, ours: &[f32], twin: &[f64], allowed: f64) {
+pub(super) fn assert_near(what: &str, ours: &[f32], twin: &[f64], allowed: f64) {
     let scale = twin.iter().fold(0.0f64, |scale, v| scale.max(v.abs()));
     for (i, (ours, twin)) in ours.iter().zip(twin).enumerate() {
         let error = (f64::from(*ours) - twin).abs() / scale;

@@ -21,7 +21,12 @@ const AHEAD: usize = 4;
 
 /// See [`ConvWeightGradient::reference`].
 #[inline(always)]
-pub fn conv_weight_gradient<S: Simd>(k: &ConvWeightGradient, slice: WeightSlice, input: &[f32], g: &[f32]) {
+pub(super) fn conv_weight_gradient<S: Simd>(
+    k: &ConvWeightGradient,
+    slice: WeightSlice,
+    input: &[f32],
+    g: &[f32],
+) {
     // By constants, so that tiles of other registers are not compiled at all.
     if const { <S::Narrow as Simd>::SUMS == 16 } {
         conv_weight_tiles::<S, 4, 4>(k, slice, input, g);
@@ -370,7 +375,12 @@ const UNITS: usize = 16;
 
 /// See [`DenseWeightGradient::reference`].
 #[inline(always)]
-pub fn dense_weight_gradient<S: Simd>(k: &DenseWeightGradient, slice: WeightSlice, input: &[f32], g: &[f32]) {
+pub(super) fn dense_weight_gradient<S: Simd>(
+    k: &DenseWeightGradient,
+    slice: WeightSlice,
+    input: &[f32],
+    g: &[f32],
+) {
     let parts = slice.weights.chunks_mut(UNITS * k.shape.in_len()).zip(slice.biases.chunks_mut(UNITS));
     for (i, (weights, biases)) in parts.enumerate() {
         let first = slice.first + i * UNITS;

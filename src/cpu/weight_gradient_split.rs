@@ -8,10 +8,10 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 /// Output channels that one piece of work on a weight gradient owns.
-pub const SLICE: usize = 32;
+pub(super) const SLICE: usize = 32;
 
 /// The gradient of up to [`SLICE`] output channels' weights and biases over the blocks of `input` and `g`.
-pub struct WeightSlice<'a> {
+pub(super) struct WeightSlice<'a> {
     /// `[oc][ic][ky][kx]` of the piece's channels.
     pub weights: &'a mut [f32],
     /// `[oc]` of the piece's channels.
@@ -23,7 +23,7 @@ pub struct WeightSlice<'a> {
 }
 
 /// A piece of work, and what it reads: its chunk's blocks.
-pub struct SliceTask<'a> {
+pub(super) struct SliceTask<'a> {
     /// The launch's kernel.
     pub kernel: &'a Kernel,
     /// What it writes.
@@ -35,12 +35,12 @@ pub struct SliceTask<'a> {
 }
 
 /// Whether a kernel is a weight gradient.
-pub fn is_weight_gradient(kernel: &Kernel) -> bool {
+pub(super) fn is_weight_gradient(kernel: &Kernel) -> bool {
     WeightGradientCall::of(kernel).is_some()
 }
 
 /// How many of the first launches, of which one is a weight gradient, are such, and have partial sums in one buffer.
-pub fn n_independent(launches: &[Launch]) -> usize {
+pub(super) fn n_independent(launches: &[Launch]) -> usize {
     let partials = |launch: &Launch| launch.bindings.last().copied();
     launches
         .iter()
@@ -50,7 +50,11 @@ pub fn n_independent(launches: &[Launch]) -> usize {
 
 /// The pieces of launches that [`n_independent`] has found, the longest first. `buffers` are all of the plan's, and a block
 /// has `lanes` images.
-pub fn cut<'a>(launches: &'a [Launch], buffers: Vec<&'a mut [f32]>, lanes: usize) -> Vec<SliceTask<'a>> {
+pub(super) fn cut<'a>(
+    launches: &'a [Launch],
+    buffers: Vec<&'a mut [f32]>,
+    lanes: usize,
+) -> Vec<SliceTask<'a>> {
     let written = launches[0].bindings[2].0;
     let mut partials: &mut [f32] = &mut [];
     let mut read: Vec<&[f32]> = Vec::with_capacity(buffers.len());

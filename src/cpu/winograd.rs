@@ -41,7 +41,7 @@ const TRANSFORM: usize = 9;
 
 /// How one convolution, or one input gradient, is done.
 #[derive(Debug)]
-pub struct Winograd {
+pub(super) struct Winograd {
     parts: Vec<Part>,
     /// The weights' order before they are transformed.
     packing: Packing,
@@ -133,7 +133,7 @@ impl Class {
 
 impl Winograd {
     /// For a layer forward, where its kernel and its tiles fit.
-    pub fn forward(k: &ConvForward) -> Option<Self> {
+    pub(super) fn forward(k: &ConvForward) -> Option<Self> {
         let s = &k.shape;
         let taps = taps(s)?;
         let (strides, pads) = ([s.stride_y, s.stride_x], [s.pad_top, s.pad_left]);
@@ -148,7 +148,7 @@ impl Winograd {
     }
 
     /// For a layer's input gradient, where the kernel and the tiles fit.
-    pub fn input_gradient(k: &ConvInputGradient) -> Option<Self> {
+    pub(super) fn input_gradient(k: &ConvInputGradient) -> Option<Self> {
         let s = &k.shape;
         let taps = taps(s)?;
         let (strides, pads) = ([s.stride_y, s.stride_x], [s.pad_top, s.pad_left]);
@@ -190,7 +190,7 @@ impl Winograd {
     }
 
     /// Whether it is faster than by taps: by a tenth at least, as this is a guess.
-    pub fn pays(&self) -> bool {
+    pub(super) fn pays(&self) -> bool {
         let mut cost = 0;
         for part in &self.parts {
             for class in &part.classes {
@@ -203,7 +203,7 @@ impl Winograd {
     }
 
     /// Transforms packed weights.
-    pub fn transform_weights(&self, packed: &[f32], transformed: &mut Vec<f32>) {
+    pub(super) fn transform_weights(&self, packed: &[f32], transformed: &mut Vec<f32>) {
         transformed.resize(self.weights_len, 0.0);
         let p = &self.packing;
         let row = self.from.channels * p.tile; // of a tap
@@ -334,7 +334,12 @@ enum Finish<'a> {
 
 /// Runs one block of a kernel with transformed weights.
 #[inline(always)]
-pub fn run_block<S: Simd>(winograd: &Winograd, weights: &[f32], kernel: &Kernel, bindings: &mut [Binding]) {
+pub(super) fn run_block<S: Simd>(
+    winograd: &Winograd,
+    weights: &[f32],
+    kernel: &Kernel,
+    bindings: &mut [Binding],
+) {
     let (input, lanes, mut finish) = match (kernel, bindings) {
         (Kernel::ConvForward(k), [input, _, parameters, output, slope]) => {
             let bias = &parameters.floats()[k.bias_offset..][..k.shape.out_channels];

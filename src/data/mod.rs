@@ -17,6 +17,7 @@ pub mod toy;
 
 use std::path::{Path, PathBuf};
 
+use crate::error::Remedy;
 use crate::error::nearest;
 use crate::source::{Content, Known, Source};
 use crate::{Error, Result};
@@ -445,7 +446,7 @@ pub fn picture_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
 }
 
 impl Dataset {
-    /// The data set that `--data` names:
+    /// Opens the data set that `spec` names:
     ///
     /// - `digits`: the first 10,000 training digits of MNIST, which ship with the program; the last 1,000 are held out;
     /// - a toy set ([`toy::TOYS`]), such as `rings`: fresh points every training step, 10,000 of which count as an epoch;
@@ -551,7 +552,7 @@ impl Dataset {
                 let Some(count) = text.parse().ok().filter(|count| (2..=1 << 24).contains(count)) else {
                     let name = toy.name();
                     return Err(Error::Usage(format!(
-                        "--data {spec}: `{text}` is no number of points from 2 to {}; `{name}:10000` is a fixed set of \
+                        "data set `{spec}`: `{text}` is no number of points from 2 to {}; `{name}:10000` is a fixed set of \
                          10,000 points, `{name}` draws fresh ones every step",
                         1 << 24
                     )));
@@ -585,14 +586,16 @@ fn kind_of(path: &Path) -> Result<Kind> {
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     let problem = match source.content() {
         // A record begins with a label.
-        _ if name.ends_with(".bin") && source.start().first().is_none_or(|label| *label < 20) => return Ok(Kind::Cifar),
+        _ if name.ends_with(".bin") && source.start().first().is_none_or(|label| *label < 20) => {
+            return Ok(Kind::Cifar);
+        }
         Content::Known(Known::Idx) => return Ok(Kind::Idx),
         Content::Known(Known::Npy) => return Ok(Kind::Npy),
         Content::Known(Known::Png | Known::Jpeg) => return Ok(Kind::Picture),
         Content::Known(Known::Npz) => return Ok(Kind::Npz),
         Content::Known(Known::Safetensors) => {
-            "is a safetensors file of weights, and data are needed: weights are given with --model; save data as .npy"
-                .to_owned()
+            let problem = "is a safetensors file of weights, and data are needed, for example as .npy";
+            return Err(Error::file_with(path, problem, Remedy::LoadAsModel));
         }
         Content::Foreign(foreign) => format!("is {}; {}", foreign.what, foreign.as_data),
         Content::Empty => {

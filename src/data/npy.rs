@@ -344,10 +344,10 @@ impl Meaning {
                     return wrong(&match side * side == d && side > 1 {
                         true => format!(
                             "; if these are images that lie flat: array.reshape({n}, 1, {side}, {side}). For rows that \
-                             are points, choose `--preset mlp`"
+                             are points, choose the preset `mlp`"
                         ),
                         false => {
-                            "; for rows that are points, take a network of points, such as `--preset mlp`"
+                            "; for rows that are points, take a network of points, such as that of the preset `mlp`"
                                 .to_owned()
                         }
                     });

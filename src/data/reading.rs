@@ -34,6 +34,8 @@ pub struct Reading {
     pub clamp: f64,
     /// Whether it is for training, where images that leave [-1, 1] are worth a word.
     pub trains: bool,
+    /// How notes and errors name the setting `data.range`, with the value to follow: an option of a command line, for example.
+    pub range_option: &'static str,
     /// The most examples that are wanted, the first ones; `None` for all.
     pub most: Option<usize>,
 }
@@ -46,6 +48,7 @@ impl Default for Reading {
             range: Range::Auto,
             clamp: 1.0,
             trains: false,
+            range_option: "data.range=",
             most: None,
         }
     }
@@ -60,7 +63,7 @@ impl Reading {
             _ => Takes::Images,
         };
         let (range, clamp) = (recipe.data.range, recipe.chain.clamp);
-        Self { takes, input: Some(input), range, clamp, trains: false, most: None }
+        Self { takes, input: Some(input), range, clamp, ..Self::default() }
     }
 
     /// For training by this recipe.
@@ -158,7 +161,7 @@ impl Reading {
 
     /// What says what float images hold, for a message.
     fn option(&self, name: &str) -> String {
-        if self.trains { format!("--set data.range={name}") } else { format!("--range {name}") }
+        format!("{}{name}", self.range_option)
     }
 }
 

@@ -92,14 +92,14 @@ impl Calibration {
     /// # Errors
     /// A file that can't be read, or that holds something else.
     pub fn read(file: &Path) -> Result<Vec<Self>> {
-        let text = match read_text(file, MAX_FILE, "what `bench --calibrate` keeps there") {
+        let text = match read_text(file, MAX_FILE, "calibrations") {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Vec::new());
             }
             text => text?,
         };
         serde_json::from_str(&text).map_err(|error| {
-            Error::file(file, format!("is not what `bench --calibrate` keeps there ({error})"))
+            Error::file(file, format!("holds no calibrations as this version writes them ({error})"))
         })
     }
 }
@@ -111,11 +111,7 @@ impl std::fmt::Display for Calibration {
     /// Which way, and why.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { fused_ms, layers_ms, batch, .. } = self;
-        write!(
-            f,
-            "{}: `bench --calibrate` measured {fused_ms:.3} ms a Langevin step of {batch} fused",
-            self.path()
-        )?;
+        write!(f, "{}: calibration measured {fused_ms:.3} ms a Langevin step of {batch} fused", self.path())?;
         if let Some(ms) = self.fused_workgroup_ms {
             write!(f, ", {ms:.3} in workgroup memory")?;
         }

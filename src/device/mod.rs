@@ -28,7 +28,7 @@ pub enum Device {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChainPath {
-    /// What `bench --calibrate` found faster ([`crate::device::calibration`]). Where it was not run: fused on a GPU where the network
+    /// What a calibration found faster ([`crate::device::calibration`]). Where it was not run: fused on a GPU where the network
     /// allows it, by layers on a software renderer, which is faster that way.
     #[default]
     Auto,

@@ -1,6 +1,7 @@
 //! A plan on a GPU: buffers, bind groups and pipelines made once, programs replayed in one compute pass each.
 
 use super::{Gpu, Pipeline};
+use crate::kernels::Access;
 use crate::plan::{BufferId, Launch, Plan, ProgramId};
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -25,6 +26,9 @@ pub struct Executor {
     programs: Vec<Program>,
     counts: Arc<Counts>,
 }
+
+/// What makes two bind groups different: kernel, access and buffers of its bindings, bytes of its uniform struct.
+type GroupKey = (&'static str, Vec<Access>, Vec<BufferId>, usize);
 
 /// How often host and device had to do with each other. What [`Executor::new`] does is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,11 +161,12 @@ impl Executor {
 
         let kernels: Vec<_> = parts().map(|part| (&part.launch.kernel, part.first_group)).collect();
         let mut pipelines = gpu.pipelines(&kernels).await?.into_iter();
-        let mut groups: HashMap<(&'static str, Vec<BufferId>, usize), wgpu::BindGroup> = HashMap::new();
+        let mut groups: HashMap<GroupKey, wgpu::BindGroup> = HashMap::new();
         let mut compile = |part: &Part, pipeline: Pipeline| {
             let launch = &part.launch;
             let uniform = launch.kernel.uniform(&launch.flat_blocks());
-            let key = (launch.kernel.name(), launch.bindings.clone(), uniform.len());
+            let kernel = &launch.kernel;
+            let key = (kernel.name(), kernel.access().to_vec(), launch.bindings.clone(), uniform.len());
             let bindings = groups.entry(key).or_insert_with(|| {
                 let size = wgpu::BufferSize::new(uniform.len().next_multiple_of(16) as u64);
                 let uniform = wgpu::BufferBinding { buffer: &uniform_buffer, offset: 0, size };

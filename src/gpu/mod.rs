@@ -6,7 +6,7 @@ mod executor;
 pub use adapter::{Adapter, AdapterKind, adapters, hidden};
 pub use executor::{Counters, Executor, Readback};
 
-use crate::kernels::Kernel;
+use crate::kernels::{Access, Kernel};
 use crate::plan::{DISPATCH_FLOP, Room, SUBMISSION_FLOP};
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -63,6 +63,7 @@ struct PipelineKey {
     name: &'static str,
     source: String,
     overrides: Vec<(&'static str, u64)>, // values by their bits
+    access: Vec<Access>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,7 +75,8 @@ struct Pipeline {
 impl PipelineKey {
     fn of(kernel: &Kernel, first_group: [u32; 3]) -> Self {
         let overrides = kernel.overrides().into_iter().map(|(name, value)| (name, value.to_bits())).collect();
-        Self { name: kernel.name(), source: kernel.source_from(first_group), overrides }
+        let (name, source) = (kernel.name(), kernel.source_from(first_group));
+        Self { name, source, overrides, access: kernel.access().to_vec() }
     }
 }
 
@@ -185,7 +187,7 @@ impl Gpu {
         };
         let mut entries = vec![buffer(0, wgpu::BufferBindingType::Uniform, true)];
         for (i, access) in kernel.access().iter().enumerate() {
-            let read_only = *access == crate::kernels::Access::Read;
+            let read_only = *access == Access::Read;
             entries.push(buffer(i as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, false));
         }
         let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {

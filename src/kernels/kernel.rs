@@ -86,12 +86,15 @@ macro_rules! kernels {
     ($($variant:ident, $module:ident, $doc:literal;)*) => {
         /// A kernel with everything that one launch of it needs, but for its buffers.
         #[derive(Clone, Debug, PartialEq)]
-        #[allow(missing_docs)]
-        pub enum Kernel { $(#[doc = $doc] $variant($module::$variant),)* }
+        pub enum Kernel {
+            $(#[doc = $doc] $variant($module::$variant),)*
+            /// A kernel of the library's user.
+            Custom(Custom),
+        }
 
         impl Kernel {
             /// The name of its module, and of its shader's file.
-            pub fn name(&self) -> &'static str { match self { $(Self::$variant(_) => stringify!($module),)* } }
+            pub fn name(&self) -> &'static str { match self { $(Self::$variant(_) => stringify!($module),)* Self::Custom(k) => k.kernel().name() } }
             /// The shader's text, shared functions included, prelude in front.
             pub fn source(&self) -> String {
                 self.source_from([0; 3])
@@ -101,39 +104,49 @@ macro_rules! kernels {
             pub fn source_from(&self, first_group: [u32; 3]) -> String {
                 let [x, y, z] = first_group;
                 let first = format!("const FIRST_GROUP = vec3u({x}u, {y}u, {z}u);\n");
-                match self { $(Self::$variant(k) => k.prelude() + &first + $module::$variant::SOURCE,)* }
+                match self {
+                    $(Self::$variant(k) => k.prelude() + &first + $module::$variant::SOURCE,)*
+                    Self::Custom(k) => first + &k.kernel().source(),
+                }
             }
             /// Bindings 1, 2, ... in order; binding 0 is the uniform struct.
-            pub fn access(&self) -> &'static [Access] { match self { $(Self::$variant(k) => k.access(),)* } }
+            pub fn access(&self) -> &[Access] { match self { $(Self::$variant(k) => k.access(),)* Self::Custom(k) => k.access() } }
             /// Values of the shader's `override`s.
-            pub fn overrides(&self) -> Overrides { match self { $(Self::$variant(k) => k.overrides(),)* } }
+            pub fn overrides(&self) -> Overrides { match self { $(Self::$variant(k) => k.overrides(),)* Self::Custom(_) => Overrides::new() } }
             /// The uniform struct's bytes for a launch over `blocks`.
             pub fn uniform(&self, blocks: &Range<u32>) -> Vec<u8> {
-                match self { $(Self::$variant(k) => bytemuck::bytes_of(&KernelSpec::params(k, blocks)).to_vec(),)* }
+                match self {
+                    $(Self::$variant(k) => bytemuck::bytes_of(&KernelSpec::params(k, blocks)).to_vec(),)*
+                    Self::Custom(k) => k.uniform(blocks),
+                }
             }
             /// Names of the uniform struct's fields, and how many bytes in each begins.
             pub fn uniform_fields(&self) -> &'static [(&'static str, usize)] {
-                match self { $(Self::$variant(_) => <$module::$variant as KernelSpec>::Params::FIELDS,)* }
+                match self { $(Self::$variant(_) => <$module::$variant as KernelSpec>::Params::FIELDS,)* Self::Custom(_) => &[] }
             }
             /// Workgroups for a launch over `blocks`.
-            pub fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] { match self { $(Self::$variant(k) => k.workgroups(blocks),)* } }
+            pub fn workgroups(&self, blocks: &Range<u32>) -> [u32; 3] { match self { $(Self::$variant(k) => k.workgroups(blocks),)* Self::Custom(k) => k.kernel().workgroups(blocks) } }
             /// See [`KernelSpec::PER_BLOCK`].
-            pub fn is_per_block(&self) -> bool { match self { $(Self::$variant(_) => $module::$variant::PER_BLOCK,)* } }
+            pub fn is_per_block(&self) -> bool { match self { $(Self::$variant(_) => $module::$variant::PER_BLOCK,)* Self::Custom(k) => k.kernel().is_per_block() } }
             /// See [`KernelSpec::PACKED_WEIGHTS`].
-            pub fn packed_weights(&self) -> Option<usize> { match self { $(Self::$variant(_) => $module::$variant::PACKED_WEIGHTS,)* } }
+            pub fn packed_weights(&self) -> Option<usize> { match self { $(Self::$variant(_) => $module::$variant::PACKED_WEIGHTS,)* Self::Custom(_) => None } }
             /// See [`KernelSpec::needs`].
-            pub fn needs(&self) -> Vec<Need> { match self { $(Self::$variant(k) => k.needs(),)* } }
+            pub fn needs(&self) -> Vec<Need> { match self { $(Self::$variant(k) => k.needs(),)* Self::Custom(k) => k.needs().to_vec() } }
             /// See [`KernelSpec::reads`].
-            pub fn reads(&self, binding: usize) -> bool { match self { $(Self::$variant(k) => k.reads(binding),)* } }
+            pub fn reads(&self, binding: usize) -> bool { match self { $(Self::$variant(k) => k.reads(binding),)* Self::Custom(_) => true } }
             /// See [`KernelSpec::tolerance`].
-            pub fn tolerance(&self) -> Tolerance { match self { $(Self::$variant(k) => k.tolerance(),)* } }
+            pub fn tolerance(&self) -> Tolerance { match self { $(Self::$variant(k) => k.tolerance(),)* Self::Custom(k) => k.kernel().tolerance() } }
             /// See [`KernelSpec::parts`].
-            pub fn parts(&self) -> Option<Parts> { match self { $(Self::$variant(k) => k.parts(),)* } }
+            pub fn parts(&self) -> Option<Parts> { match self { $(Self::$variant(k) => k.parts(),)* Self::Custom(_) => None } }
             /// See [`KernelSpec::run_part`].
             #[inline(always)]
-            pub fn run_part(&self, first: usize, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run_part(first, bindings),)* } }
+            pub fn run_part(&self, first: usize, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run_part(first, bindings),)* Self::Custom(k) => panic!("{} does not fall into parts", k.kernel().name()) } }
+            /// What is wrong with the kernel itself, whatever it is launched on.
+            pub(crate) fn fault(&self) -> Option<&'static str> {
+                if let Self::Custom(kernel) = self { kernel.fault() } else { None }
+            }
             /// The twin: see [`KernelSpec::run`].
-            pub fn run(&self, index: u32, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run(index, bindings),)* } }
+            pub fn run(&self, index: u32, bindings: &mut [Binding]) { match self { $(Self::$variant(k) => k.run(index, bindings),)* Self::Custom(k) => k.kernel().run(index, bindings) } }
         }
 
         /// A test for each kernel, by its name.

@@ -108,6 +108,7 @@ pub use {data::*, guarding::*, layers::*, loss::*, optimizer::*, sampling::*, se
 
 mod activation;
 mod bindings;
+mod custom;
 mod kernel;
 mod overrides;
 mod parts;
@@ -120,6 +121,7 @@ mod uniform;
 
 pub use activation::{Slope, activate};
 pub use bindings::{Access, Binding, Need};
+pub use custom::{Custom, CustomKernel};
 pub use kernel::{Kernel, KernelSpec};
 pub use overrides::{OverrideValue, Overrides};
 pub use parts::Parts;

@@ -45,7 +45,7 @@ struct FusedPass {
 impl ChainPass {
     /// Adds what a chain of `n_images`, from the first of `blocks` on, needs besides the network's pass;
     /// nothing for a plan without chains, which have no form.
-    pub fn new(
+    pub(super) fn new(
         plan: &mut Plan,
         network: &Network,
         state: BufferId,
@@ -79,7 +79,7 @@ impl ChainPass {
     }
 
     /// Packs the weights; needed after every change of the parameters.
-    pub fn pack(&self, launches: &mut Vec<Launch>, pass: &NetworkPass) {
+    pub(super) fn pack(&self, launches: &mut Vec<Launch>, pass: &NetworkPass) {
         if let Some(fused) = &self.fused {
             for kernel in pack_chain(&fused.layers) {
                 launches.push(Launch::whole(kernel, &[pass.parameters, fused.weights]));
@@ -88,7 +88,7 @@ impl ChainPass {
     }
 
     /// Adds a chain's launches: fused, or the network's pass and [`Langevin`] in turn.
-    pub fn run(
+    pub(super) fn run(
         &self,
         launches: &mut Vec<Launch>,
         pass: &NetworkPass,

@@ -46,7 +46,7 @@ pub(super) struct LstmInput {
 
 impl LstmPass {
     /// Adds the buffers to a plan; `output` and `gradient` are the network's own.
-    pub fn new(
+    pub(super) fn new(
         plan: &mut Plan,
         layer: &Layer,
         shape: &LstmShape,
@@ -82,14 +82,14 @@ impl LstmPass {
         if cell.layer == 0 { input } else { self.levels[cell.layer - 1].output }
     }
 
-    pub fn pack(&self, launches: &mut Vec<Launch>, parameters: BufferId) {
+    pub(super) fn pack(&self, launches: &mut Vec<Launch>, parameters: BufferId) {
         for buffers in &self.cells {
             let kernel = LstmPack { cell: buffers.cell, tile: self.tile };
             launches.push(Launch::whole(kernel, &[parameters, buffers.packed]));
         }
     }
 
-    pub fn forward(
+    pub(super) fn forward(
         &self,
         launches: &mut Vec<Launch>,
         blocks: &Range<u32>,
@@ -106,7 +106,7 @@ impl LstmPass {
     }
 
     /// From the gradient of the output to those of all gates, and of the input if it is wanted.
-    pub fn backward(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, input: LstmInput) {
+    pub(super) fn backward(&self, launches: &mut Vec<Launch>, blocks: &Range<u32>, input: LstmInput) {
         // The top layer first, and in each the forward direction first: the reverse one adds to what it left.
         let mut cells: Vec<_> = self.cells.iter().collect();
         cells.sort_by_key(|buffers| std::cmp::Reverse(buffers.cell.layer));
@@ -127,7 +127,7 @@ impl LstmPass {
         }
     }
 
-    pub fn to_parameters(
+    pub(super) fn to_parameters(
         &self,
         launches: &mut Vec<Launch>,
         input: BufferId,

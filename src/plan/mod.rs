@@ -44,6 +44,7 @@ use crate::kernels::chain::Hidden;
 use crate::kernels::conv_weight_gradient::Chunks;
 use crate::kernels::pack_weights::Tile;
 use crate::kernels::{Access, Kernel, Need};
+use crate::{Error, Result};
 use std::ops::Range;
 
 /// A buffer of a plan, by number.
@@ -124,19 +125,31 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn new(lanes: u32, n_blocks: u32) -> Self {
+    /// An empty plan for `n_blocks` blocks of `lanes` images.
+    ///
+    /// # Panics
+    /// If there are no blocks or no lanes.
+    pub fn new(lanes: u32, n_blocks: u32) -> Self {
+        assert!(lanes > 0 && n_blocks > 0, "a plan has at least one block of one lane");
         Self { lanes, n_blocks, buffers: Vec::new(), programs: Vec::new() }
     }
 
-    fn per_block(&mut self, name: impl Into<String>, features: usize) -> BufferId {
+    /// Adds a buffer of floats `[block][feature][lane]`.
+    ///
+    /// # Panics
+    /// If there are no features.
+    pub fn per_block(&mut self, name: impl Into<String>, features: usize) -> BufferId {
+        assert!(features > 0, "a per-block buffer has at least one feature");
         self.add(name.into(), Layout::PerBlock(features), Words::Floats)
     }
 
-    fn flat(&mut self, name: impl Into<String>, len: usize) -> BufferId {
+    /// Adds a buffer of `len` floats.
+    pub fn flat(&mut self, name: impl Into<String>, len: usize) -> BufferId {
         self.add(name.into(), Layout::Flat(len), Words::Floats)
     }
 
-    fn integers(&mut self, name: impl Into<String>, len: usize) -> BufferId {
+    /// Adds a buffer of `len` integers.
+    pub fn integers(&mut self, name: impl Into<String>, len: usize) -> BufferId {
         self.add(name.into(), Layout::Flat(len), Words::Integers)
     }
 
@@ -145,16 +158,24 @@ impl Plan {
         BufferId(self.buffers.len() - 1)
     }
 
-    /// Adds a program.
+    /// Adds a program: launches that run in order, each after those before it.
     ///
-    /// # Panics
-    /// If a launch binds what its kernel does not take ([`Self::check`]).
-    fn program(&mut self, launches: Vec<Launch>) -> ProgramId {
+    /// # Errors
+    /// [`Error::Usage`] if a launch binds what its kernel does not take ([`Self::check`]).
+    pub fn add_program(&mut self, launches: Vec<Launch>) -> Result<ProgramId> {
         for launch in &launches {
-            self.check(launch).unwrap_or_else(|fault| panic!("a plan is wrong: {fault}"));
+            self.check(launch).map_err(|fault| Error::Usage(format!("a plan does not fit: {fault}")))?;
         }
         self.programs.push(launches);
-        ProgramId(self.programs.len() - 1)
+        Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    /// [`Self::add_program`] of the library's own launches.
+    ///
+    /// # Panics
+    /// If one is wrong.
+    fn program(&mut self, launches: Vec<Launch>) -> ProgramId {
+        self.add_program(launches).unwrap_or_else(|fault| panic!("{fault}"))
     }
 
     /// Holds a launch against what its kernel needs ([`Kernel::needs`]): how many buffers, of what kind and length, over
@@ -162,12 +183,15 @@ impl Plan {
     ///
     /// # Errors
     /// What is wrong, with the names of kernel and buffer.
-    pub fn check(&self, launch: &Launch) -> Result<(), String> {
+    pub fn check(&self, launch: &Launch) -> std::result::Result<(), String> {
         let Launch { kernel, bindings, blocks, jet_components, .. } = launch;
         let (access, needs) = (kernel.access(), kernel.needs());
         let fault = |text: String| Err(format!("{}: {text}", kernel.name()));
         if bindings.len() != access.len() || needs.len() != access.len() {
             return fault(format!("{} buffers are bound, not {}", bindings.len(), access.len()));
+        }
+        if let Some(text) = kernel.fault() {
+            return fault(text.to_owned());
         }
         let blocks_fit = if kernel.is_per_block() {
             !blocks.is_empty() && blocks.end <= self.n_blocks
@@ -181,6 +205,9 @@ impl Plan {
             let Some(buffer) = self.buffers.get(id.0) else {
                 return fault(format!("there is no buffer {}", id.0));
             };
+            if self.len_of(*id) == 0 {
+                return fault(format!("`{}` has no words", buffer.name));
+            }
             let fits = match (need, buffer.layout) {
                 (Need::PerBlock(n), Layout::PerBlock(features)) => features == n * *jet_components as usize,
                 (Need::Flat(n), Layout::Flat(len)) => len == n,
@@ -255,13 +282,13 @@ impl Plan {
 
 impl Launch {
     /// A launch of a per-block kernel.
-    fn per_block(kernel: impl Into<Kernel>, blocks: &Range<u32>, bindings: &[BufferId]) -> Self {
+    pub fn per_block(kernel: impl Into<Kernel>, blocks: &Range<u32>, bindings: &[BufferId]) -> Self {
         let (kernel, bindings) = (kernel.into(), bindings.to_vec());
         Self { kernel, bindings, blocks: blocks.clone(), jet_components: 1, precision: Precision::F32 }
     }
 
     /// A launch of any other kernel.
-    fn whole(kernel: impl Into<Kernel>, bindings: &[BufferId]) -> Self {
+    pub fn whole(kernel: impl Into<Kernel>, bindings: &[BufferId]) -> Self {
         Self::per_block(kernel, &(0..0), bindings)
     }
 

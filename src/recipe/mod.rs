@@ -1,11 +1,12 @@
 //! The run configuration ([`Recipe`]): every setting of a recipe, as plain data.
 //!
-//! A setting is named `section.key`, on the command line (`--set chain.steps=60`), in a TOML file (`[chain]`,
+//! A setting is named `section.key`, in an assignment (`chain.steps=60`), in a TOML file (`[chain]`,
 //! `steps = 60`) and in messages. `sections.rs` defines each one in one place; [`Recipe::settings`] lists them all.
 //! `presets.rs` holds the presets, and a configuration that lacks a setting takes that of `mnist-small`.
 
 mod objective;
 pub mod presets;
+#[allow(unreachable_pub, reason = "its macros write `pub` wherever they stand")]
 mod sections;
 mod settings;
 mod table;

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 pub struct Preset {
     /// Its name.
     pub name: &'static str,
-    /// One line for `--help`.
+    /// One line for lists of presets.
     pub summary: &'static str,
     /// The data that its network takes.
     pub takes: Takes,
@@ -137,7 +137,7 @@ pub const ALL: &[Preset] = &[
     },
     Preset {
         name: "sequence",
-        summary: "sequences, of which none ship: needs --data; bidirectional LSTM, replay buffer",
+        summary: "sequences, of your own data as none ship; bidirectional LSTM, replay buffer",
         takes: Takes::Sequences,
         input: [1, 1, 50],
         least: 0,
@@ -188,8 +188,8 @@ pub fn preset_for(name: &str, data: Shape) -> Result<Network> {
     let Some(known) = find(name) else { return build(name, [channels, height, width]) };
     match known.takes {
         Takes::Sequences if !data.is_sequence() => Err(Error::Network(format!(
-            "`{name}` takes sequences, an .npy file of an array [n, time, channels] (`--data FILE.npy`), and \
-             the data are {} {data} (channels x height x width)",
+            "`{name}` takes sequences, from an .npy file of an array [n, time, channels], and the data \
+             are {} {data} (channels x height x width)",
             if data.is_points() { "points," } else { "images," }
         ))),
         Takes::Images if data.is_single_row() => preset(name), // which data does not fit

@@ -80,7 +80,7 @@ impl std::fmt::Display for Values {
 
 impl Values {
     /// The names to choose from; none for a number.
-    pub fn names(self) -> &'static [&'static str] {
+    pub(super) fn names(self) -> &'static [&'static str] {
         match self {
             Self::Preset => PRESETS,
             Self::Choice(names) => names,
@@ -92,7 +92,7 @@ impl Values {
     ///
     /// # Errors
     /// What is wrong, without the setting's name.
-    pub fn read(self, text: &str) -> Result<Value, String> {
+    pub(super) fn read(self, text: &str) -> Result<Value, String> {
         let value = match self {
             Self::Preset | Self::Choice(_) => Some(Value::Name(text.to_owned())),
             Self::Whole(..) => text.parse().ok().map(Value::Whole),
@@ -104,7 +104,7 @@ impl Values {
     }
 
     /// Checks a value, which the error quotes as `text`.
-    pub fn check(self, value: &Value, text: &str) -> Result<(), String> {
+    pub(super) fn check(self, value: &Value, text: &str) -> Result<(), String> {
         let fits = match (self, value) {
             (Self::Preset, Value::Name(name)) if !PRESETS.contains(&&**name) => {
                 return Err(unknown_preset(name));

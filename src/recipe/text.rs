@@ -70,7 +70,7 @@ impl Recipe {
         let spec = find(name)?;
         let value = spec.values.read(text)?;
         if matches!(spec.values, Values::Preset) && text != self.preset {
-            return Err("is chosen before all others, as it decides their defaults; use `--preset`".into());
+            return Err("is chosen before all others, as it decides their defaults".into());
         }
         let before = self.clone();
         (spec.put)(self, value);

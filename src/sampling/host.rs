@@ -83,7 +83,7 @@ impl<F: FnMut(&[f32], &mut [f32]) -> f32> Energy for EnergyFn<F> {
     async fn energies_and_gradients(&mut self, x: &Images) -> Result<(Vec<f32>, Images)> {
         check(x.shape, self.shape)?;
         let mut gradients = Images { shape: x.shape, values: vec![0.0; x.values.len()] };
-        let d = self.shape.len();
+        let d = self.shape.len().max(1);
         let examples = x.values.chunks_exact(d).zip(gradients.values.chunks_exact_mut(d));
         let energies = examples.map(|(x, gradient)| (self.f)(x, gradient)).collect();
         Ok((energies, gradients))
@@ -141,31 +141,34 @@ impl<E: Energy> HostSampler<E> {
     /// Starts one chain at each example of `start`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for no example, one of another shape, or options out of range; those of the energy.
+    /// [`Error::Usage`] for no example, one of another shape, options out of range, or an energy that does not return one
+    /// energy and one gradient for each example; those of the energy.
     pub async fn new(mut energy: E, start: Images, options: LangevinOptions) -> Result<Self> {
         check(start.shape, energy.shape())?;
         let LangevinOptions { step_size, temperature, bound, .. } = options;
         let is_positive = |x: f32| x > 0.0 && x.is_finite(); // NaN is not
         if start.count() == 0
+            || start.count() * start.shape.len() != start.values.len()
             || !is_positive(step_size)
             || !is_positive(temperature)
             || bound.is_nan()
             || bound <= 0.0
         {
             return Err(Error::Usage(format!(
-                "{} chains of step size {step_size} at temperature {temperature} in a box of +-{bound}: there must be a chain, \
-                 and all three must be above 0",
-                start.count()
+                "{} values of starts of {}, step size {step_size}, temperature {temperature}, a box of +-{bound}: there must be \
+                 whole examples, and all else must be above 0",
+                start.values.len(),
+                start.shape
             )));
         }
-        let (energies, gradients) = energy.energies_and_gradients(&start).await?;
+        let (energies, gradients) = evaluate(&mut energy, &start).await?;
         Ok(Self { energy, options, x: start, energies, gradients, steps: 0, accepted: 0 })
     }
 
     /// Moves all chains by `steps` steps.
     ///
     /// # Errors
-    /// Those of the energy.
+    /// [`Error::Usage`] if the energy does not return one energy and one gradient for each example; those of the energy.
     pub async fn run(&mut self, steps: u32) -> Result<()> {
         for _ in 0..steps {
             self.step().await?;
@@ -183,7 +186,7 @@ impl<E: Energy> HostSampler<E> {
                 *y = y.clamp(-bound, bound);
             }
         }
-        let (energies, gradients) = self.energy.energies_and_gradients(&proposal).await?;
+        let (energies, gradients) = evaluate(&mut self.energy, &proposal).await?;
         let step = self.steps;
         self.steps += 1;
         if rule == Rule::Unadjusted {
@@ -254,6 +257,23 @@ impl<E: Energy> HostSampler<E> {
         let proposals = self.energies.len() as f64 * f64::from(self.steps);
         (self.options.rule == Rule::Metropolis && proposals > 0.0).then(|| self.accepted as f64 / proposals)
     }
+}
+
+/// What an energy returns for `x`, which has to be one energy and one gradient for each example.
+async fn evaluate(energy: &mut impl Energy, x: &Images) -> Result<(Vec<f32>, Images)> {
+    let (energies, gradients) = energy.energies_and_gradients(x).await?;
+    if energies.len() == x.count() && gradients.shape == x.shape && gradients.values.len() == x.values.len() {
+        return Ok((energies, gradients));
+    }
+    Err(Error::Usage(format!(
+        "the energy returned {} energies and {} values of gradients of {} for {} examples of {}: return one energy and \
+         one gradient for each",
+        energies.len(),
+        gradients.values.len(),
+        gradients.shape,
+        x.count(),
+        x.shape
+    )))
 }
 
 fn words(seed: u64, stream: Stream, quad: u32, chain: usize, step: u32) -> [u32; 4] {

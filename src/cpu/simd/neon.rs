@@ -2,6 +2,8 @@
 //!
 //! SAFETY, of every block here: NEON is a part of aarch64; pointers are the caller's promise.
 
+#![allow(clippy::undocumented_unsafe_blocks, reason = "one reason holds for all: above")]
+
 use super::{EXP2, ROUND, Simd};
 use std::arch::aarch64::*;
 

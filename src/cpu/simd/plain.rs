@@ -5,7 +5,7 @@ use super::{EXP2, ROUND, Simd};
 /// Four plain floats; how fast they are is up to the compiler.
 #[derive(Clone, Copy)]
 #[repr(align(16))]
-pub struct Plain([f32; 4]);
+pub(super) struct Plain([f32; 4]);
 
 impl Plain {
     #[inline(always)]

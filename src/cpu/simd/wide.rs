@@ -5,7 +5,7 @@ use super::Simd;
 /// N registers side by side. A block of images as wide as this takes no loop over its lanes, and its lines of the cache are
 /// read whole: four channels by two registers of one pixel are as good a tile as four by two pixels, with no borders.
 #[derive(Clone, Copy)]
-pub struct Wide<S, const N: usize>([S; N]);
+pub(crate) struct Wide<S, const N: usize>([S; N]);
 
 /// Register by register.
 macro_rules! each {

@@ -3,16 +3,18 @@
 //! SAFETY, of every block here: the instruction set is present, because the bodies that use these registers are
 //! entered only through [`crate::cpu::Isa`], which asks the processor; pointers are the caller's promise.
 
+#![allow(clippy::undocumented_unsafe_blocks, reason = "one reason holds for all: above")]
+
 use super::{EXP2, EXP2_ROUGHLY, Paired, ROUND, Simd};
 use std::arch::x86_64::*;
 
 /// Sixteen floats; AVX-512F. With `PAIRS`, products are of sixteen pairs of bfloat16: AVX512-BF16, and -BW to pair them.
 #[derive(Clone, Copy)]
-pub struct Sixteen<const PAIRS: bool>(__m512);
+pub(crate) struct Sixteen<const PAIRS: bool>(__m512);
 
 /// Eight floats; AVX2 and FMA, or, with `MANY` registers, AVX-512VL.
 #[derive(Clone, Copy)]
-pub struct Eight<const MANY: bool>(__m256);
+pub(crate) struct Eight<const MANY: bool>(__m256);
 
 impl<const PAIRS: bool> Simd for Sixteen<PAIRS> {
     const LANES: usize = 16;
@@ -220,7 +222,7 @@ impl<const MANY: bool> Simd for Eight<MANY> {
 /// Four floats; SSE2, which is a part of x86-64. Plain floats would do, but that the compiler, free to pair them as it
 /// likes, shuffles those of an input gradient's inner loop until it takes twice as long.
 #[derive(Clone, Copy)]
-pub struct Sse2(__m128);
+pub(crate) struct Sse2(__m128);
 
 impl Simd for Sse2 {
     const LANES: usize = 4;

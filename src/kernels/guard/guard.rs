@@ -364,7 +364,7 @@ impl KernelSpec for CheckStep {
 mod cases {
     use super::*;
 
-    pub fn add(bench: &mut Bench) {
+    pub(super) fn add(bench: &mut Bench) {
         let lanes = bench.plan.lanes;
         // Energies lie in [-1, 1], 0.5 is the mean of the positive ones.
         let usual = Memory {

@@ -439,7 +439,7 @@ mod cases {
     use crate::network::LayerSpec;
 
     /// A convolution and two dense layers, of which the first is odd; `tests/chain.rs` has whole chains of more networks.
-    pub fn add(bench: &mut Bench) {
+    pub(super) fn add(bench: &mut Bench) {
         let lanes = bench.plan.lanes;
         let input = Shape { channels: 3, height: 5, width: 4 };
         let padding = crate::network::Padding { top: 1, bottom: 0, left: 0, right: 2 };

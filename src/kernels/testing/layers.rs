@@ -12,9 +12,9 @@ use rand::{RngExt, SeedableRng};
 use std::ops::Range;
 
 /// Where a layer's parameters lie: neither at the beginning nor at the end of the vector.
-pub const OFFSET: usize = 7;
+pub(crate) const OFFSET: usize = 7;
 
-pub const ACTIVATIONS: [Activation; 7] = [
+pub(crate) const ACTIVATIONS: [Activation; 7] = [
     Activation::Swish,
     Activation::Identity,
     Activation::LeakyRelu(0.2),
@@ -24,11 +24,11 @@ pub const ACTIVATIONS: [Activation; 7] = [
     Activation::Tanh,
 ];
 
-pub fn activation(number: usize) -> Activation {
+pub(crate) fn activation(number: usize) -> Activation {
     ACTIVATIONS[number % ACTIVATIONS.len()]
 }
 
-pub fn conv_shapes() -> Vec<ConvShape> {
+pub(crate) fn conv_shapes() -> Vec<ConvShape> {
     // ic, [height, width], oc, kernel, stride, padding [top, left], [bottom, right]
     type Case = (usize, [usize; 2], usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2]);
     #[rustfmt::skip]
@@ -74,16 +74,21 @@ pub fn conv_shapes() -> Vec<ConvShape> {
 }
 
 /// Channels of a tile: up to eight fours for a GPU; up to four, or eight, for the CPU.
-pub fn tile_channels(for_gpu: bool, number: usize) -> usize {
+pub(crate) fn tile_channels(for_gpu: bool, number: usize) -> usize {
     if for_gpu { [4, 8, 16, 32][number % 4] } else { [1, 2, 3, 4, 8][number % 5] }
 }
 
-pub fn slope_place(number: usize) -> Slope {
+pub(crate) fn slope_place(number: usize) -> Slope {
     [Slope::Beside, Slope::InPlace, Slope::None][number % 3]
 }
 
 /// Buffers for the slope, or what is bound in its place, and for the gradient, which may hold it.
-pub fn slope_and_gradient(bench: &mut Bench, place: Slope, g: BufferId, len: usize) -> (BufferId, BufferId) {
+pub(crate) fn slope_and_gradient(
+    bench: &mut Bench,
+    place: Slope,
+    g: BufferId,
+    len: usize,
+) -> (BufferId, BufferId) {
     match place {
         Slope::None => (g, bench.per_block("grad", len)),
         Slope::Beside => (bench.random_blocks("slope", len, &BLOCKS), bench.per_block("grad", len)),
@@ -92,18 +97,24 @@ pub fn slope_and_gradient(bench: &mut Bench, place: Slope, g: BufferId, len: usi
 }
 
 /// Components of a block, of which the first alone has a bias; 0 where none has.
-pub fn jet_components(number: usize) -> u32 {
+pub(crate) fn jet_components(number: usize) -> u32 {
     [1, 2, 0][number / 2 % 3]
 }
 
 /// Biases are of magnitude 1, or reach the activation's far ends, where exponentials overflow.
-pub fn bias_scale(number: usize) -> f32 {
+pub(crate) fn bias_scale(number: usize) -> f32 {
     if number % 5 == 1 { 200.0 } else { 1.0 }
 }
 
 /// Fills biases, the first of every `n` never far out: where all are, outputs and slopes may be rounding and nothing
 /// else, and no measure of each other.
-pub fn fill_biases(bench: &mut Bench, parameters: BufferId, biases: Range<usize>, n: usize, number: usize) {
+pub(crate) fn fill_biases(
+    bench: &mut Bench,
+    parameters: BufferId,
+    biases: Range<usize>,
+    n: usize,
+    number: usize,
+) {
     bench.fill(parameters, biases.clone(), bias_scale(number));
     for first in biases.step_by(n) {
         bench.fill(parameters, first..first + 1, 1.0);
@@ -112,7 +123,7 @@ pub fn fill_biases(bench: &mut Bench, parameters: BufferId, biases: Range<usize>
 
 /// The buffers of a weight gradient over three blocks of four, the first or the last, in chunks of 1, 2 (so that the last
 /// has fewer) or 3, with up to two chunks of others before them.
-pub fn weight_buffers(
+pub(crate) fn weight_buffers(
     bench: &mut Bench,
     (number, jet_components): (usize, u32),
     [in_len, out_len]: [usize; 2],
@@ -140,7 +151,7 @@ pub fn weight_buffers(
     (chunks, [input, g, partials], written)
 }
 
-pub fn dense_shapes() -> Vec<DenseShape> {
+pub(crate) fn dense_shapes() -> Vec<DenseShape> {
     let shape = |(units, in_channels, in_pixels)| DenseShape { in_channels, in_pixels, units };
     [(1, 1, 1), (1, 64, 4), (3, 17, 1), (17, 3, 9), (65, 5, 3), (2, 8, 7), (8, 1, 65), (5, 257, 1)]
         .map(shape)
@@ -148,7 +159,7 @@ pub fn dense_shapes() -> Vec<DenseShape> {
 }
 
 /// Channels, hidden units, time, layers, both directions.
-pub fn lstm_shapes() -> Vec<LstmShape> {
+pub(crate) fn lstm_shapes() -> Vec<LstmShape> {
     let shape = |(in_channels, hidden, time, layers, bidirectional)| LstmShape {
         in_channels,
         time,
@@ -168,12 +179,12 @@ pub fn lstm_shapes() -> Vec<LstmShape> {
     .to_vec()
 }
 
-pub fn pool_shapes() -> [PoolShape; 5] {
+pub(crate) fn pool_shapes() -> [PoolShape; 5] {
     [(1, 1), (3, 17), (65, 4), (128, 49), (1, 257)].map(|(channels, pixels)| PoolShape { channels, pixels })
 }
 
 /// The cells of a bench's LSTM layers, with numbers.
-pub fn lstm_cells(bench: &Bench) -> Vec<(usize, LstmCell)> {
+pub(crate) fn lstm_cells(bench: &Bench) -> Vec<(usize, LstmCell)> {
     let shapes = bench.own(lstm_shapes()).into_iter();
     shapes
         .flat_map(|(number, shape)| {
@@ -182,12 +193,12 @@ pub fn lstm_cells(bench: &Bench) -> Vec<(usize, LstmCell)> {
         .collect()
 }
 
-pub fn cell_tile(bench: &Bench) -> usize {
+pub(crate) fn cell_tile(bench: &Bench) -> usize {
     if bench.for_gpu { GPU_TILE } else { CPU_TILE }
 }
 
 /// Parameters of a cell, guards around them.
-pub fn cell_parameters(bench: &mut Bench, number: usize, cell: &LstmCell) -> BufferId {
+pub(crate) fn cell_parameters(bench: &mut Bench, number: usize, cell: &LstmCell) -> BufferId {
     let own = cell.weight_offset..cell.weight_offset + cell.weight_len();
     let parameters = bench.flat("parameters", own.end + 5);
     bench.fill(parameters, own.clone(), 1.0 / (cell.hidden as f32).sqrt());
@@ -197,7 +208,7 @@ pub fn cell_parameters(bench: &mut Bench, number: usize, cell: &LstmCell) -> Buf
 }
 
 /// A cell's packed weights, as the twin packs them.
-pub fn packed_cell(bench: &mut Bench, parameters: BufferId, cell: &LstmCell) -> BufferId {
+pub(crate) fn packed_cell(bench: &mut Bench, parameters: BufferId, cell: &LstmCell) -> BufferId {
     let kernel = LstmPack { cell: *cell, tile: cell_tile(bench) };
     let mut weights = vec![f32::NAN; kernel.packing().len()];
     let own = cell.weight_offset..cell.weight_offset + cell.weight_len();
@@ -208,12 +219,17 @@ pub fn packed_cell(bench: &mut Bench, parameters: BufferId, cell: &LstmCell) -> 
 }
 
 /// First step and number of steps of a cell's launches: all at once, and all but the first, from where the first led.
-pub fn cell_steps(cell: &LstmCell) -> Vec<(usize, usize)> {
+pub(crate) fn cell_steps(cell: &LstmCell) -> Vec<(usize, usize)> {
     if cell.steps > 1 { vec![(0, cell.steps), (1, cell.steps - 1)] } else { vec![(0, 1)] }
 }
 
 /// Biases of a jet's activation.
-pub fn jet_biases(bench: &mut Bench, channels: usize, activation: Activation, number: usize) -> BufferId {
+pub(crate) fn jet_biases(
+    bench: &mut Bench,
+    channels: usize,
+    activation: Activation,
+    number: usize,
+) -> BufferId {
     let parameters = bench.flat("parameters", OFFSET + channels + 3);
     // Far out, 1 - tanh^2 is rounding and nothing else.
     let scale = if activation == Activation::Tanh { 1.0 } else { bias_scale(number) };

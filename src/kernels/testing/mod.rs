@@ -8,7 +8,7 @@
 mod controls;
 mod layers;
 
-pub use layers::*;
+pub(super) use layers::*;
 
 use super::guard::{MEMORY, Memory};
 use super::pack_weights::Packing;
@@ -24,14 +24,14 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 /// A NaN that no arithmetic makes.
-pub const GUARD: u32 = 0x7fc0_beef;
+pub(super) const GUARD: u32 = 0x7fc0_beef;
 /// Blocks of every per-block buffer, and those that per-block launches run over.
-pub const N_BLOCKS: u32 = 4;
-pub const BLOCKS: Range<u32> = 1..3;
+pub(super) const N_BLOCKS: u32 = 4;
+pub(super) const BLOCKS: Range<u32> = 1..3;
 /// Rows of tables of metrics.
-pub const ROWS: u32 = 5;
+pub(super) const ROWS: u32 = 5;
 /// Lengths that shared lengths are drawn from.
-pub const LENGTHS: [usize; 6] = [1, 63, 65, 257, 1025, 5000];
+pub(super) const LENGTHS: [usize; 6] = [1, 63, 65, 257, 1025, 5000];
 /// Images of a block.
 const LANES: [u32; 3] = [16, 32, 64];
 
@@ -81,7 +81,7 @@ impl State {
 }
 
 /// Ranges of words of a buffer that a launch is to write.
-pub type Written = (BufferId, Vec<Range<usize>>);
+pub(super) type Written = (BufferId, Vec<Range<usize>>);
 
 /// A mini plan of one program with the contents of its buffers.
 pub struct Bench {
@@ -312,12 +312,12 @@ impl Bench {
     }
 }
 
-pub fn assert_none(failures: &[String]) {
+pub(super) fn assert_none(failures: &[String]) {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
 /// Holds a kernel's shader and its SIMD bodies against its twin, in all its cases.
-pub fn check<K: KernelSpec>(name: &str) {
+pub(super) fn check<K: KernelSpec>(name: &str) {
     let (mut failures, mut n) = (Vec::new(), 0);
     let mut hold = |lanes, for_gpu, share, devices: &[Device]| {
         let mut bench = Bench::new(lanes, for_gpu, share);
