@@ -77,7 +77,7 @@ settings! {
     /// Length of training.
     train: Train {
         /// Number of passes over the training images.
-        epochs: usize = 10, in Whole(1, 1_000_000), used by when(|c| c.train.steps == 0, "runs whose train.steps is 0 (--epochs sets both)", &["train.steps"]);
+        epochs: usize = 10, in Whole(1, 1_000_000), used by when(|c| c.train.steps == 0, "runs whose train.steps is 0", &["train.steps"]);
         /// Number of data images, and of chains, per training step.
         batch: usize = 128, in Whole(1, 1 << 20);
         /// Number of training steps; 0 takes train.epochs instead.
