@@ -279,6 +279,15 @@ fn described(chain_config: &ChainConfig) -> String {
     let noise = match n.form {
         Form::NoiseFirst | Form::NoiseLast => format!("noise {}", short(n.noise)),
         Form::Theory | Form::Mala => format!("temperature {}", short(n.temperature)),
+        Form::Annealed if n.changes() && n.steps > n.levels => {
+            let (stay, end) = (n.steps - n.levels, n.at_end());
+            format!(
+                "levels {} to {}, {stay} of the steps there, of {}",
+                n.noise,
+                end.noise,
+                short(end.step_size)
+            )
+        }
         Form::Annealed if n.changes() => format!("levels {} to {}", n.noise, n.at_end().noise),
         Form::Annealed => format!("level {}", n.noise),
     };
@@ -329,10 +338,13 @@ fn warnings(arguments: &Arguments, recipe: &Recipe) -> Vec<String> {
 
 /// The lowest and highest noise level that a model was trained for, if it is one that annealed chains sample.
 pub(crate) fn trained_levels(recipe: &Recipe) -> Option<[f64; 2]> {
+    let chain = recipe.pool().map(|_| [recipe.chain.noise_end, recipe.chain.noise]);
     match recipe.score_objective() {
+        None => chain,
         Some(ScoreObjective::Denoising { target: ScoreTarget::Velocity, levels, .. }) => {
             let highest = if levels > 1 { recipe.score.sigma_max } else { recipe.score.sigma };
-            Some([recipe.score.sigma, highest])
+            let [low, high] = chain.unwrap_or([recipe.score.sigma, highest]);
+            Some([low.min(recipe.score.sigma), high.max(highest)])
         }
         _ => None,
     }

@@ -355,7 +355,8 @@ fn digits(base: Recipe) -> Recipe {
             course: Interpolation::Geometric,
             ..base.chain
         },
-        loss: Loss { contrastive_from: 0.8, contrastive_below: 3.2, ..base.loss },
+        loss: Loss { contrastive_from: 0.7, contrastive_below: 3.2, ..base.loss },
+        adam: Adam { beta1: 0.0, ..base.adam },
         sample: Sample { steps: 200, step_size: 0.05, stay: 100, stay_step_size: 0.1, ..base.sample },
         ..base
     }
