@@ -50,6 +50,9 @@ fn quick(words: &[&str]) -> Vec<&'static str> {
         "devices" | "export" => Vec::new(),
         other => panic!("the README has a new command, {other}: say here how it is scaled down"),
     };
+    if words == ["train"] {
+        more.push(("--set", "pool.levels=20")); // for chains of the pool to come to the last one
+    }
     if has("--ais") {
         more.extend([("--ais-steps", "20"), ("--ais-chains", "4")]);
     }
