@@ -518,7 +518,7 @@ mod cases {
                 };
                 let (of_state, of_memory) = match (at.halted, case.halts) {
                     (0, true) => (vec![7..8], vec![11..13]),
-                    (0, false) => (vec![], vec![0..11, 13..14]),
+                    (0, false) => (vec![], vec![0..11, 13..15]),
                     _ => (vec![], vec![]),
                 };
                 let written = [(state, of_state), (memory, of_memory)];
