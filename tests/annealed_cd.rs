@@ -77,7 +77,8 @@ fn gradients(device: &Device, target: Target, sigma: f32, h: f32) -> [Vec<f64>; 
     }
     let read = |executor: &Executor, buffer| pollster::block_on(executor.read_floats(buffer)).unwrap();
     let (alpha, s) = (1.0 / (1.0 + sigma * sigma).sqrt(), sigma / (1.0 + sigma * sigma).sqrt());
-    let step = Dynamics { step_size: h, step_size_end: h, ..Dynamics::ladder(sigma, sigma, 0) }.at(0);
+    let dynamics = Dynamics { step_size: h, step_size_end: h, ..Dynamics::ladder(sigma, sigma, 0) };
+    let step = Dynamics { stay_step_size: 0.0, ..dynamics }.at(0);
     let mut rng = Philox::new(9, Stream::Toy);
     let mut sums = [(); 2].map(|()| vec![0.0_f64; network.n_parameters]);
     let add = |sum: &mut Vec<f64>, gradient: &[f32]| {
@@ -182,7 +183,7 @@ fn phases_have_what_they_need() {
 // ---- runs
 
 /// A run in all three phases: 10 steps, chains from step 2 on, contrastive divergence from step 8.
-const SMALL: [&str; 20] = [
+const SMALL: [&str; 23] = [
     "--set=objective=annealed-cd",
     "--set=train.batch=16",
     "--set=train.steps=10",
@@ -202,6 +203,9 @@ const SMALL: [&str; 20] = [
     "--set=loss.energy_l2=0",
     "--set=score.target=velocity",
     "--set=sample.steps=2",
+    "--set=sample.step_size=0.05",
+    "--set=sample.noise=3",
+    "--set=sample.noise_end=0.5",
     "--set=guard.snapshot_every=3",
 ];
 

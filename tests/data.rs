@@ -102,13 +102,14 @@ fn idx_files_that_can_not_be() {
         let parts: Vec<_> = case.split(" ; ").collect();
         let dims: Vec<u32> = parts[1].split(' ').map(|dim| dim.parse().unwrap()).collect();
         let raw = file_of(u32::from_str_radix(parts[0], 16).unwrap(), &dims, &content(parts[2]));
-        // Packed, it is refused with the same words.
+        // Packed, it is refused with the same words, unless it would unpack to too much.
         let folder = tempfile::tempdir().unwrap();
         let messages = [&raw, &gzip(&raw)].map(|bytes| {
             let path = file(&folder, "some.idx", bytes);
             Some(idx::read_images(&path).err()?.to_string())
         });
-        assert_eq!(messages[0], messages[1]);
+        let is_large = messages[1].as_ref().is_some_and(|text| text.contains("unpacks to more than"));
+        assert!(is_large || messages[0] == messages[1], "{messages:?}");
         messages[0].clone()
     });
     let words = ["no IDX file", "68, 65", "offset 0", "expected [00, 00, 08, 03]"];

@@ -379,7 +379,12 @@ fn chain_config(arguments: &Arguments, mut recipe: Recipe) -> Result<ChainConfig
         }
     }
     let (sample, chain) = (&mut recipe.sample, &mut recipe.chain);
-    sample.steps = arguments.steps.map_or(sample.steps, |steps| steps as usize);
+    if let Some(steps) = arguments.steps {
+        // The share of steps that stay at the last level is the recipe's.
+        let steps = steps as usize;
+        let stay = steps * sample.stay / (sample.steps + sample.stay);
+        (sample.steps, sample.stay) = (steps - stay, stay);
+    }
     for (option, setting) in [
         (arguments.step_size, &mut sample.step_size),
         (arguments.noise, &mut sample.noise),

@@ -108,8 +108,7 @@ impl Recipe {
         if let Some((name, _)) =
             contrastive.into_iter().find(|(_, value)| *value > 0.0 && self.chain_init().is_none())
         {
-            let text =
-                "has an effect with objective=replay, cd or pcd only: set it to 0, or choose one of these";
+            let text = "has no effect here; it is used by objective=replay, cd or pcd: set it to 0, or choose one of these";
             return refuse(name, text.into());
         }
         let (slots, most) = match self.objective {
