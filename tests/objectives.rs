@@ -43,7 +43,7 @@ const VARIANTS: [&str; 5] = [
     "objective=annealed-cd data.noise=0 chain.form=annealed chain.step_size=0.05 chain.stay_step_size=0.1 \
         chain.noise=3 chain.noise_end=0.5 chain.gradient_clip=0 chain.clamp=0 replay.start=normal pool.chains=50 \
         pool.long=10 pool.levels=9 loss.contrastive_below=2 score.target=velocity score.levels=5 \
-        score.sigma_max=3 score.from_noise=0.4 ema.decay=0.9",
+        score.sigma_max=3 score.from_noise=0.4 ema.decay=0.9 sample.step_size=0.05 sample.noise=3",
 ];
 
 #[test]

@@ -223,8 +223,8 @@ fn files_name_the_line_and_may_be_whole_recipes() {
         settings.read(&path)?;
         settings.finish()
     };
-    let text = read("digits", "[ema]\ndecay = 0.99\n\n[chain]\nsteps = 10\n").unwrap_err().to_string();
-    assert!(text.contains("run.toml: line 5: setting `chain.steps`: has no effect"), "{text}");
+    let text = read("digits", "[ema]\ndecay = 0.99\n\n[pcd]\nchains = 10\n").unwrap_err().to_string();
+    assert!(text.contains("run.toml: line 5: setting `pcd.chains`: has no effect"), "{text}");
     let config = read("digits", "objective = \"cd\"\n[chain]\nsteps = 10\n").unwrap();
     assert_eq!(config.chain.steps, 10);
     // What a run writes is read again: preset and all that has no part in it.

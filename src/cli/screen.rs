@@ -90,6 +90,7 @@ pub(crate) fn error(error: Error) {
             printable(&format!("{}: {problem}; {}", path.display(), options_for(*remedy))).into_owned()
         }
         Error::Setting { key, .. } if key == "preset" => format!("{error} (--preset NAME)"),
+        Error::Setting { key, .. } if key == "train.epochs" => format!("{error} (--epochs N sets both)"),
         other => other.to_string(),
     };
     write(std::io::stderr(), &format!("error: {text}"));

@@ -127,7 +127,7 @@ pub async fn measure(
     // Chains that stay at a noise level; the last step of those that go through several takes all noise away.
     let passes_levels = chain_config.at_end().noise != chain_config.noise;
     let is_level = |step: u32| {
-        let is_clean = step.checked_sub(1) == Some(chain_config.final_step);
+        let is_clean = step.checked_sub(1) == Some(chain_config.final_step());
         is_annealed && (!passes_levels || step >= chain_config.levels && !is_clean)
     };
     let bound = if chain_config.clamp > 0.0 { chain_config.clamp } else { 1.0 };

@@ -27,9 +27,9 @@ pub struct ChainConfig {
     pub levels: u32,
     /// In [`Form::Annealed`], the step size of steps that stay at the last level; 0 keeps `step_size_end`.
     pub stay_step_size: f32,
-    /// In [`Form::Annealed`], the number of the step that ends at the estimate of the clean image, counted from 0;
-    /// `u32::MAX` for none.
-    pub final_step: u32,
+    /// In [`Form::Annealed`], the number of steps that stay at the last level, the last of which ends at the estimate of the
+    /// clean image; `None` for a chain that stays there and never ends so.
+    pub stay: Option<u32>,
     /// Temperature, in the forms that have one.
     pub temperature: f32,
     /// Largest magnitude of a gradient element; 0 for no limit.
@@ -58,12 +58,17 @@ impl ChainConfig {
         Self {
             step_size: end(end(self.step_size, self.step_size_end), self.stay_step_size),
             stay_step_size: 0.0,
-            final_step: u32::MAX,
+            stay: None,
             noise: end(self.noise, self.noise_end),
             step_size_end: 0.0,
             noise_end: 0.0,
             ..*self
         }
+    }
+
+    /// The number of the step that ends at the estimate of the clean image, counted from 0; `u32::MAX` for none.
+    pub fn final_step(&self) -> u32 {
+        self.stay.map_or(u32::MAX, |stay| self.levels.saturating_add(stay).saturating_sub(1))
     }
 
     /// As kernels take it.
@@ -80,7 +85,7 @@ impl ChainConfig {
             interpolation: if changes { self.interpolation } else { Interpolation::Linear },
             levels: if changes { self.levels } else { 0 },
             stay_step_size: self.stay_step_size,
-            final_step: self.final_step,
+            final_step: self.final_step(),
             temperature: self.temperature,
             gradient_clip: limit(self.gradient_clip),
             bound: limit(self.clamp),
@@ -105,11 +110,8 @@ impl Recipe {
                 (Form::Annealed, _) => c.steps as u32,
                 _ => u32::try_from(training_steps).unwrap_or(u32::MAX),
             },
-            stay_step_size: c.stay_step_size as f32,
-            final_step: match self.objective {
-                Objective::AnnealedCd => u32::MAX,
-                _ => (c.steps as u32).saturating_sub(1),
-            },
+            stay_step_size: if self.pool().is_some() { c.stay_step_size as f32 } else { 0.0 },
+            stay: if self.pool().is_some() { None } else { Some(0) },
             temperature: c.temperature as f32,
             gradient_clip: c.gradient_clip as f32,
             clamp: c.clamp as f32,
@@ -119,19 +121,21 @@ impl Recipe {
 
     /// The chains of sampling.
     pub fn sampling_chain(&self) -> ChainConfig {
-        let s = &self.sample;
+        let (s, form) = (&self.sample, self.sampling_form());
+        let (stay, stay_step_size) =
+            if form == Form::Annealed { (s.stay as u32, s.stay_step_size as f32) } else { (0, 0.0) };
         let temperature = if s.temperature > 0.0 { s.temperature } else { self.chain.temperature };
         ChainConfig {
-            steps: (s.steps + s.stay) as u32,
-            form: self.sampling_form(),
+            steps: s.steps as u32 + stay,
+            form,
             step_size: s.step_size as f32,
             step_size_end: 0.0,
             noise: s.noise as f32,
             noise_end: s.noise_end as f32,
             interpolation: Interpolation::Geometric,
             levels: s.steps as u32,
-            stay_step_size: s.stay_step_size as f32,
-            final_step: ((s.steps + s.stay) as u32).saturating_sub(1),
+            stay_step_size,
+            stay: Some(stay),
             temperature: temperature as f32,
             ..self.training_chain(0)
         }

@@ -80,8 +80,8 @@ impl Dynamics {
             temperature: self.temperature,
             gradient_clip: self.gradient_clip.min(f32::MAX),
             bound: self.bound.min(f32::MAX),
-            stay_step_size: self.stay_step_size,
-            final_step: self.final_step,
+            stay_step_size: if self.form == Form::Annealed { self.stay_step_size } else { 0.0 },
+            final_step: if self.form == Form::Annealed { self.final_step } else { 0 },
         }
     }
 
