@@ -178,7 +178,7 @@ fn train_levels(folder: &Path) {
     let layers = "{ conv = 4, kernel = 5, stride = 4, activation = \"swish\" }, { dense = 1 }";
     fs::write(folder.join("net.toml"), network_toml("[1, 28, 28]", layers)).unwrap();
     let arguments = ["train", "--config=net.toml", "--steps=3", "--device=cpu", "--set=train.batch=8"];
-    let sampling = ["--set=sample.count=2", "--set=sample.steps=5"];
+    let sampling = ["--set=sample.count=2", "--set=sample.steps=4", "--set=sample.stay=2"];
     let (code, _, stderr) = told(&run(folder, &[&arguments[..], &sampling].concat()));
     assert_eq!(code, Some(0), "{stderr}");
 }
@@ -221,7 +221,7 @@ fn a_film_of_annealed_chains_shows_what_they_blur() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     train_levels(folder);
-    works(folder, &["sample", "--count=3", "--steps=40", "--film=f.png", "--seed=4", "--device=cpu"]);
+    works(folder, &["sample", "--count=3", "--steps=60", "--film=f.png", "--seed=4", "--device=cpu"]);
     let (model, recipe) = Model::load_with_recipe(
         folder.join("run/checkpoint.safetensors"),
         None,
@@ -229,7 +229,7 @@ fn a_film_of_annealed_chains_shows_what_they_blur() {
     )
     .unwrap();
     let mut recipe: Recipe = recipe;
-    recipe.sample.steps = 40;
+    (recipe.sample.steps, recipe.sample.stay) = (40, 20); // as the recipe shares 60 steps
     let chain_config = recipe.sampling_chain();
     assert!((noise_level(&chain_config, 0).unwrap() - 5.0).abs() < 1e-5);
     assert!((noise_level(&chain_config, 39).unwrap() - 0.5).abs() < 1e-5);
@@ -241,14 +241,14 @@ fn a_film_of_annealed_chains_shows_what_they_blur() {
         let mut energies = EnergyModel::new(&device, &model).await.unwrap();
         let mut sampler = Sampler::new(&device, &model, 3, &chain_config, 4).await.unwrap();
         let mut frames = Vec::new();
-        for step in [0, 5, 10, 15, 20, 24, 29, 34] {
+        for step in [0, 7, 15, 22, 30, 37, 44, 52] {
             sampler.run(step - sampler.steps()).unwrap();
-            let sigma = 5.0 * (f64::from(step) / 39.0 * 0.1_f64.ln()).exp();
+            let sigma = 5.0 * (f64::from(step.min(39)) / 39.0 * 0.1_f64.ln()).exp();
             let images = sampler.images().await.unwrap();
             let images = denoised(&mut energies, images, &chain_config, sigma as f32).await.unwrap();
             frames.push((format!("sigma {sigma:.2}"), images));
         }
-        sampler.run(39 - sampler.steps()).unwrap();
+        sampler.run(59 - sampler.steps()).unwrap();
         let at_last = sampler.images().await.unwrap();
         let clean = denoised(&mut energies, at_last, &chain_config, 0.5).await.unwrap();
         sampler.run(1).unwrap();

@@ -107,7 +107,7 @@ fn settings_are_listed_by_section_with_allowed_values() {
             }
         }
         for fact in [
-            "chain.steps 100 Number of Langevin steps per chain and training step. [a whole number from 1 to 1000000]",
+            "train.batch 64 Number of data images, and of chains, per training step. [a whole number from 1 to 1048576]",
             "[one of noise-first, noise-last, theory, mala, annealed]",
             "[a number from 0 to 1]",
         ] {

@@ -529,6 +529,7 @@ impl Run {
         let first = pending.steps().start;
         let Outcome { metrics, chains, halt } = pending.outcome().await?;
         let (contrast, _) = self.trainer.config().contrast_begins(self.trainer.total_steps());
+        let contrast = if self.chains.is_some() { contrast } else { 0 };
         let has_chains = self.has_chains();
         let accepts = has_chains && self.trainer.config().chain.form == Form::Mala;
         for (step, mut metrics) in (first..).zip(metrics) {
@@ -537,6 +538,8 @@ impl Run {
             }
             if !has_chains {
                 metrics.energy_fake = f32::NAN;
+            } else if step < contrast {
+                (metrics.divergence, metrics.energy_fake) = (f32::NAN, f32::NAN); // it denoises so far
             }
             let epoch = step / self.trainer.steps_per_epoch() + 1;
             let (seconds, of_chains) = (self.seconds(), chains.get((step - first) as usize));

@@ -62,6 +62,21 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
         "augment.flip=0.5",
         "augment.rescale=0.1",
     ]);
+    let annealed = recipe(&[
+        "objective=annealed-cd",
+        "chain.form=annealed",
+        "chain.noise=5",
+        "chain.noise_end=0.5",
+        "pool.chains=100",
+        "pool.long=20",
+        "loss.contrastive_from=0.5",
+        // LSTM layers have no derivative of the gradient.
+        if ScoreObjective::Matching { probes: 2 }.check(network).is_err() {
+            "loss.denoising=0"
+        } else {
+            "score.target=velocity"
+        },
+    ]);
     let objectives = [
         ScoreObjective::Matching { probes: 2 },
         ScoreObjective::Sliced { probes: 2, directions: Directions::Signs, square: Square::Along },
@@ -74,6 +89,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
         training(&basic),
         training(&penalties),
         training(&persistent),
+        training(&annealed),
         sampler_plan(network, 10_000, &mala, &[2], target).plan,
         training_plan(network, &full, &all_images, target).plan,
         sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
