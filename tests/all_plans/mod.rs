@@ -71,7 +71,7 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
         "pool.long=20",
         "loss.contrastive_from=0.5",
         // LSTM layers have no derivative of the gradient.
-        if ScoreObjective::Matching { probes: 2 }.check(network).is_err() {
+        if (ScoreObjective::Matching { probes: 2 }).check(network).is_err() {
             "loss.denoising=0"
         } else {
             "score.target=velocity"
