@@ -46,14 +46,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.all {
         print_line(format_args!("{}", plan.plan.to_string().trim_end()));
     } else {
-        let n = plan.plan.programs[plan.step.0].len();
         let (blocks, lanes) = (plan.plan.n_blocks, plan.plan.lanes);
         let blocks = if blocks == 1 { "1 block".to_owned() } else { format!("{blocks} blocks") };
-        print_line(format_args!(
-            "Training step of `{}`, batch {batch}: {n} launches over {blocks} of {lanes} images.\n{}",
-            recipe.preset,
-            plan.plan.list(plan.step).trim_end()
-        ));
+        for (first, program) in &plan.phases {
+            let n = plan.plan.programs[program.0].len();
+            let from = if plan.phases.len() > 1 { format!(" from step {first} on") } else { String::new() };
+            print_line(format_args!(
+                "Training step of `{}`{from}, batch {batch}: {n} launches over {blocks} of {lanes} images.\n{}",
+                recipe.preset,
+                plan.plan.list(*program).trim_end()
+            ));
+        }
     }
     Ok(())
 }
