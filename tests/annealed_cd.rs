@@ -132,11 +132,11 @@ fn error(device: &Device, target: Target, sigma: f32, h: f32) -> f64 {
 
 fn one_step_is_denoising(device: &Device, target: Target) {
     for sigma in [0.5, 1.0, 3.0] {
-        let [small, large] = [0.004, 0.1].map(|h| error(device, target, sigma, h));
+        let [small, large] = [0.02, 0.4].map(|h| error(device, target, sigma, h));
         println!(
-            "{device}, sigma {sigma}: CD-1's gradient is off denoising's by {small:.4} at h = 0.004, {large:.4} at 0.1"
+            "{device}, sigma {sigma}: CD-1's gradient is off denoising's by {small:.4} at h = 0.02, {large:.4} at 0.4"
         );
-        assert!(small < 0.05 && small < 0.5 * large, "{device}, sigma {sigma}: {small}, {large}");
+        assert!(small < 0.06 && small < 0.5 * large, "{device}, sigma {sigma}: {small}, {large}");
     }
 }
 
@@ -293,7 +293,7 @@ fn settings_that_do_not_fit_are_refused() {
         let error = common::recipe(&all).validate().unwrap_err().to_string();
         assert!(error.contains(part), "{settings:?}: {error}");
     };
-    refused(&["chain.form=theory"], "chain.form");
+    refused(&["chain.form=theory", "sample.noise_end=0"], "chain.form");
     refused(&["chain.noise_end=3"], "chain.noise_end");
     refused(&["chain.noise_end=0"], "chain.noise_end");
     refused(&["score.target=score"], "score.target");

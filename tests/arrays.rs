@@ -625,6 +625,7 @@ fn what_a_command_writes_the_others_read() {
             "--device=cpu",
             "--set=sample.count=2",
             "--set=sample.steps=1",
+            "--set=sample.stay=0",
             "--set=train.batch=2",
         ],
     );

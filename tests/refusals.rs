@@ -131,7 +131,7 @@ fn folders_that_take_no_files_are_refused() {
 #[test]
 fn settings_without_effect_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("chains.toml"), "[chain]\nsteps = 10\n").unwrap();
+    fs::write(folder.path().join("chains.toml"), "[pcd]\nchains = 10\n").unwrap();
     all_refused(folder.path(), "settings without effect", &[]);
     all_refused(folder.path(), "no model", &[]);
     let sample =

@@ -99,7 +99,11 @@ impl PendingMetrics {
             let halt = self.guard.and_then(|in_a_row| Halt::of(of_guard, in_a_row));
             let end = halt.as_ref().map_or(steps.end, |halt| halt.step.clamp(steps.start, steps.end));
             let rows = (steps.start..end).map(|step| (step % u64::from(METRIC_ROWS)) as usize);
-            metrics.extend(rows.clone().map(|row| row_of::<StepMetrics>(table, METRICS, row)));
+            metrics.extend(rows.clone().map(|row| {
+                let row: StepMetrics = row_of(table, METRICS, row);
+                // Of annealed chains it is the share of those that ran off.
+                if self.has_bands { StepMetrics { acceptance: 0.0, ..row } } else { row }
+            }));
             if self.has_bands {
                 chains.extend(rows.map(|row| row_of::<ChainMetrics>(bands, BAND_METRICS, row)));
             }
