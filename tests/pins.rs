@@ -19,7 +19,7 @@ use thalweg::{Dataset, Device, Recipe, Sampler, Trainer};
 /// Names of runs with their presets and the settings that differ; `SMALLER` holds for all.
 #[rustfmt::skip]
 const RUNS: &[(&str, &str, &[&str])] = &[
-    ("digits", "digits", &["pool.chains=24", "pool.long=8", "pool.levels=30", "train.steps=10", "loss.contrastive_from=0.5"]),
+    ("digits", "digits", &["pool.chains=24", "pool.long=8", "pool.levels=30", "train.steps=10", "loss.contrastive_from=0.5", "sample.stay=100"]),
     ("digits-denoising", "digits", &["objective=denoising-score-matching"]),
     ("digits-score", "digits", &["objective=denoising-score-matching", "score.target=score", "score.from_noise=0"]),
     ("mnist-small", "mnist-small", &CHAINS),

@@ -357,7 +357,7 @@ fn digits(base: Recipe) -> Recipe {
         },
         loss: Loss { contrastive_from: 0.7, contrastive_below: 3.2, ..base.loss },
         adam: Adam { beta1: 0.0, ..base.adam },
-        sample: Sample { steps: 200, step_size: 0.05, stay: 100, stay_step_size: 0.1, ..base.sample },
+        sample: Sample { steps: 150, step_size: 0.05, stay: 150, stay_step_size: 0.1, ..base.sample },
         ..base
     }
 }
