@@ -112,11 +112,16 @@ fn main(@builtin(local_invocation_index) index: u32) {
         metrics[at + 6u] = f32(n);
         metrics[at + 7u] = select(0.0, ran_off / at_end, at_end >= 8.0);
         let own = row * 16u;
-        for (var band = 0u; band < 4u; band++) {
-            bands[own + band] = low[band] / max(low_n[band], 1.0);
-            bands[own + 5u + band] = low_n[band];
-        }
+        let means = low / max(low_n, vec4f(1.0));
+        bands[own] = means.x;
+        bands[own + 1u] = means.y;
+        bands[own + 2u] = means.z;
+        bands[own + 3u] = means.w;
         bands[own + 4u] = high.x / max(high.y, 1.0);
+        bands[own + 5u] = low_n.x;
+        bands[own + 6u] = low_n.y;
+        bands[own + 7u] = low_n.z;
+        bands[own + 8u] = low_n.w;
         bands[own + 9u] = high.y;
         bands[own + 10u] = ran_off;
         bands[own + 11u] = at_end;

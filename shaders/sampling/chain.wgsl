@@ -359,15 +359,17 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
     let clip = params.dynamics.gradient_clip;
     let own = own_level((params.first_block + image / LANES) * LANES + image % LANES);
     let first_step = own + state.chain_base + params.chain_step;
-    var now = move_of(params.dynamics, level_of(params.dynamics, state.step, first_step));
+    var now = Move();
     let noise_first = params.dynamics.form == 0u;
     for (var step = 0u; step < params.n_steps; step++) {
+        // In the loop alone: numbers that are loaded before it stay in scalar registers, which are all in use.
+        let before = now;
+        now = move_of(params.dynamics, level_of(params.dynamics, state.step, first_step + step));
         // Noise that comes last is added when the next step begins, for no barrier to be spent on it.
         if (noise_first) {
             perturb(index, number, step, now.noise);
         } else if (step > 0u) {
-            perturb(index, number, step - 1u, now.noise);
-            now = move_of(params.dynamics, level_of(params.dynamics, state.step, first_step + step));
+            perturb(index, number, step - 1u, before.noise);
         }
         workgroupBarrier();
         for (var l = 0u; l < params.n_layers; l++) {
