@@ -299,6 +299,7 @@ fn settings_that_do_not_fit_are_refused() {
     refused(&["score.target=score"], "score.target");
     refused(&["pool.chains=19"], "pool.chains");
     refused(&["pool.long=20"], "pool.chains");
+    refused(&["pool.long=25", "pool.long_share=1"], "pool.long");
     refused(&["loss.denoising=0"], "loss.contrastive_from");
     refused(&["loss.smoothness=1"], "loss.smoothness");
     refused(&["augment.probability=0.5"], "augment.probability");

@@ -548,7 +548,7 @@ impl<'a> Training<'a> {
         first..first + self.half_blocks
     }
 
-    /// Draws the images of a step of `annealed-cd`, and moves its chains. Returns the number of launches before the networks
+    /// Draws the images of a step of `annealed-cd`, and moves its chains. Returns the number of launches before the network's
     /// passes that the loss needs.
     fn sample_annealed(&self, step: &mut Vec<Launch>, phase: Phase) -> usize {
         let Some(annealed) = &self.annealed else { return 0 };

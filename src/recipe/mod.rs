@@ -143,7 +143,11 @@ impl Recipe {
         if self.denoises() && self.score.target != ScoreTarget::Velocity {
             return refuse("score.target", "must be `velocity` with objective=annealed-cd".into());
         }
-        let room = pool.chains.saturating_sub(pool.long);
+        if pool.long > pool.chains {
+            let text = format!("is {}, but can't exceed pool.chains, which is {}", pool.long, pool.chains);
+            return refuse("pool.long", text);
+        }
+        let room = pool.chains - pool.long;
         if pool.batch - pool.long_batch > room {
             let text = format!(
                 "is {}, of which pool.long = {} never restart: a training step moves {} of the others (train.batch = \

@@ -318,6 +318,7 @@ impl Trainer {
             let advice = match (excess.cause, config.objective) {
                 (Cause::Replay, Objective::Replay) => "Choose a smaller `replay.capacity`",
                 (Cause::Replay, Objective::Pcd) => "Choose a smaller `pcd.chains`",
+                (Cause::Replay, Objective::AnnealedCd) => "Choose a smaller `pool.chains`",
                 (Cause::Replay, _) => Cause::Images.advice(),
                 (cause, _) => cause.advice(),
             };
