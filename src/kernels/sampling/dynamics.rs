@@ -115,11 +115,6 @@ impl Dynamics {
         scheduled(p.noise, p.noise_change, &p, level)
     }
 
-    /// The last level.
-    pub fn last_level(&self) -> u32 {
-        self.levels.saturating_sub(1)
-    }
-
     /// The numbers at a level, counted from 0.
     pub fn at(&self, level: u32) -> Move {
         let p = self.params();
