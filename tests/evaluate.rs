@@ -8,10 +8,11 @@ use thalweg::data::{ByteImages, Examples, Shape, byte_to_value};
 use thalweg::evaluate::classifier::{CLASSES, Classified, Classifier, FEATURES, INPUT};
 use thalweg::evaluate::features::{Manifolds, frechet, kernel_distance};
 use thalweg::evaluate::samples::{Classes, nearest};
-use thalweg::evaluate::{Subject, outliers, samples, spread};
+use thalweg::evaluate::{Subject, blur, outliers, samples, spread};
 use thalweg::kernels::dynamics;
 use thalweg::network::{Activation, LayerSpec, Network};
 use thalweg::plan::ChainConfig;
+use thalweg::random::{Philox, Stream};
 use thalweg::{Dataset, Device, EnergyModel, Images, Model, Sampler};
 
 use crate::common;
@@ -434,30 +435,49 @@ fn figures_are_those_of_the_models_own_samples_and_energies() {
                 levels: 7,
                 ..chain_config
             };
-            for (chain_config, alpha) in [(chain_config, 1.0_f32), (annealed, 0.8)] {
+            for (chain_config, sigma) in [(chain_config, None), (annealed, Some(0.75))] {
                 let told = outliers::measure(&Subject { chain_config: &chain_config, ..subject }, &sets)
                     .await
                     .unwrap();
                 let mut energies = EnergyModel::new(&device, &model).await.unwrap();
+                let mut rng = Philox::new(subject.seed, Stream::ScoreNoise);
+                // An image's mean of |x|^2 / 2 + E(x) / sigma, and of its gradient's length, over its blurs.
                 let mut energies_of = async |images: &Images| {
-                    let mut images = images.padded_to(model.network.input).unwrap();
-                    images.values.iter_mut().for_each(|value| *value *= alpha);
-                    let (energies, gradients) = energies.energies_and_gradients(&images).await.unwrap();
-                    let square = |i| gradients.image(i).iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
-                    (energies, (0..gradients.count()).map(square).collect::<Vec<_>>())
+                    let images = images.padded_to(model.network.input).unwrap();
+                    let mut means = vec![[0.0; 2]; images.count()];
+                    let draws = sigma.map_or(1, |_| outliers::DRAWS);
+                    for _ in 0..draws {
+                        let mut blurred = images.clone();
+                        if let Some(sigma) = sigma {
+                            blur(&mut blurred, sigma, &mut rng);
+                        }
+                        let (energies, gradients) = energies.energies_and_gradients(&blurred).await.unwrap();
+                        for (i, mean) in means.iter_mut().enumerate() {
+                            let (mut f, mut square) = (f64::from(energies[i]) / sigma.unwrap_or(1.0), 0.0);
+                            for (x, g) in blurred.image(i).iter().zip(gradients.image(i)) {
+                                let (x, g) = (f64::from(*x), f64::from(*g));
+                                let slope = sigma.map_or(g, |sigma| x + g / sigma);
+                                f += sigma.map_or(0.0, |_| x * x / 2.0);
+                                square += slope * slope;
+                            }
+                            mean[0] += f / f64::from(draws);
+                            mean[1] += square.sqrt() / f64::from(draws);
+                        }
+                    }
+                    let column = |c: usize| means.iter().map(|mean| mean[c]).collect::<Vec<f64>>();
+                    (column(0), column(1))
                 };
                 let real = energies_of(&held_out).await;
                 for ((name, images), told) in sets.iter().zip(&told.sets) {
                     let others = energies_of(images).await;
-                    let wide = |energies: &[f32]| energies.iter().map(|e| f64::from(*e)).collect::<Vec<_>>();
-                    let want = share_of_pairs(&wide(&real.0), &wide(&others.0));
+                    let want = share_of_pairs(&real.0, &others.0);
                     failures.check(
                         (told.auroc_energy - want).abs() < 1e-12 && told.name == *name && told.count == 24,
-                        || format!("{device}, {name}, {alpha}: {told:?}, not {want}"),
+                        || format!("{device}, {name}, {sigma:?}: {told:?}, not {want}"),
                     );
                     let want = share_of_pairs(&real.1, &others.1);
                     failures.check((told.auroc_gradient - want).abs() < 1e-12, || {
-                        format!("{device}, {name}, {alpha}: {told:?}, not {want}")
+                        format!("{device}, {name}, {sigma:?}: {told:?}, not {want}")
                     });
                 }
             }

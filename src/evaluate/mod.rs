@@ -27,11 +27,13 @@ pub mod samples;
 use crate::data::Images;
 use crate::kernels::dynamics::Form;
 use crate::plan::ChainConfig;
+use crate::random::{Philox, normal_of};
 use crate::{Device, Model};
 use ais::Annealed;
 use long_run::LongRun;
 use outliers::Outliers;
 use points::Points;
+use rand::Rng;
 use samples::Samples;
 use serde::Serialize;
 
@@ -78,6 +80,17 @@ pub struct Report {
 pub fn last_level(chain_config: &ChainConfig) -> Option<(f32, f32)> {
     let sigma = chain_config.at_end().noise;
     (chain_config.form == Form::Annealed).then(|| (1.0 / (1.0 + sigma * sigma).sqrt(), sigma))
+}
+
+/// Images at a noise level: `(x + sigma n) / sqrt(1 + sigma^2)`, as in training ([`crate::kernels::perturb`]).
+pub fn blur(images: &mut Images, sigma: f64, rng: &mut Philox) {
+    let alpha = 1.0 / (1.0 + sigma * sigma).sqrt();
+    for values in images.values.chunks_mut(4) {
+        let noise = normal_of([(); 4].map(|()| rng.next_u32()));
+        for (x, n) in values.iter_mut().zip(noise) {
+            *x = (alpha * (f64::from(*x) + sigma * f64::from(n))) as f32;
+        }
+    }
 }
 
 /// The numbers of `count` out of `all`, or of as many as there are, evenly spread: data may come in an order.

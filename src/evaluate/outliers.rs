@@ -1,9 +1,10 @@
 //! Whether a model's energies, and the lengths of their gradients, tell held-out images from what is none of the kind.
 //!
-//! A model that annealed chains sample is asked about images as it learned them, shrunk as its chains' last noise level does
-//! ([`super::last_level`]): `E(alpha x)`, the energy of the mean of all that the image may be blurred to.
+//! A model that annealed chains sample has a density of blurred images, `exp(-f)` with `f(x) = |x|^2 / 2 + E(x) / sigma` at its
+//! chains' last noise level ([`super::last_level`]). An image's score is the mean of `f` over [`DRAWS`] of its blurs, and the
+//! gradient's length that of `df/dx`.
 
-use super::{Subject, last_level, shortened, wrapped};
+use super::{Subject, blur, last_level, shortened, wrapped};
 use crate::data::{Images, Shape};
 use crate::evaluate::point_metrics::auc;
 use crate::random::{Philox, Stream};
@@ -14,6 +15,8 @@ use serde::Serialize;
 
 /// Characters of a set's name that a table shows, at most.
 const NAME: usize = 50;
+/// Blurs that the score of an image is averaged over.
+pub const DRAWS: u32 = 8;
 /// Images of either side below which an AUROC is mostly chance.
 const FEW: usize = 20;
 
@@ -33,9 +36,9 @@ pub struct Outlier {
     pub name: String,
     /// How many images it has.
     pub count: usize,
-    /// [`auc`] of held-out energies against its.
+    /// [`auc`] of held-out energies, or of `f`, against its.
     pub auroc_energy: f64,
-    /// [`auc`] of the lengths of `dE/dx`: above 0.5 if they are shorter at held-out images.
+    /// [`auc`] of the lengths of `dE/dx`, or of `df/dx`: above 0.5 if they are shorter at held-out images.
     pub auroc_gradient: f64,
 }
 
@@ -45,14 +48,35 @@ pub struct Outlier {
 /// [`crate::Error::Usage`] if a set's images do not fit the network; [`crate::Error::Device`] if the device was lost.
 pub async fn measure(subject: &Subject<'_>, sets: &[(String, Images)]) -> Result<Outliers> {
     let mut model = EnergyModel::new(subject.device, subject.model).await?;
-    let alpha = last_level(subject.chain_config).map_or(1.0, |(alpha, _)| alpha);
+    let level = last_level(subject.chain_config).map(|(_, sigma)| f64::from(sigma));
+    // Blurs are of what the network takes.
+    let standard = level.and_then(|_| model.standard.take());
+    let mut rng = Philox::new(subject.seed, Stream::ScoreNoise);
     let mut of = async |images: &Images| -> Result<(Vec<f64>, Vec<f64>)> {
-        let values = images.values.iter().map(|value| alpha * value).collect();
-        let shrunk = Images { shape: images.shape, values };
-        let (energies, gradients) = model.energies_and_gradients(&shrunk).await?;
-        let length = |g: &[f32]| g.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-        let lengths = gradients.values.chunks_exact(gradients.shape.len()).map(length).collect();
-        Ok((energies.into_iter().map(f64::from).collect(), lengths))
+        let mut means = vec![(0.0, 0.0); images.count()];
+        let draws = if level.is_some() { DRAWS } else { 1 };
+        let mut network_images = images.padded_to(model.shape())?;
+        if let Some(standard) = &standard {
+            standard.to_network(&mut network_images);
+        }
+        for _ in 0..draws {
+            let mut images = network_images.clone();
+            if let Some(sigma) = level {
+                blur(&mut images, sigma, &mut rng);
+            }
+            let (energies, gradients) = model.energies_and_gradients(&images).await?;
+            let d = images.shape.len();
+            let pairs = images.values.chunks_exact(d).zip(gradients.values.chunks_exact(d));
+            for ((mean, energy), (x, g)) in means.iter_mut().zip(energies).zip(pairs) {
+                let (base, sigma) = level.map_or((0.0, 1.0), |sigma| (1.0, sigma));
+                let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+                let half_square = 0.5 * square(&mut x.iter().map(|x| f64::from(*x)));
+                let slopes = x.iter().zip(g).map(|(x, g)| base * f64::from(*x) + f64::from(*g) / sigma);
+                mean.0 += (base * half_square + f64::from(energy) / sigma) / f64::from(draws);
+                mean.1 += square(&mut { slopes }).sqrt() / f64::from(draws);
+            }
+        }
+        Ok(means.into_iter().unzip())
     };
     let held_out = of(subject.held_out).await?;
     let mut outliers = Vec::new();

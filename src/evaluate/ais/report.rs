@@ -1,12 +1,12 @@
 //! Bounds on log Z and on the log-likelihood of held-out images.
 
-use super::super::{Subject, last_level, wrapped};
+use super::super::{Subject, blur, last_level, wrapped};
 use super::estimate::moments;
 use super::{Annealing, Base, Estimate, Settings, Settling};
 use crate::data::Images;
 use crate::kernels::dynamics::Form;
 use crate::plan::ChainConfig;
-use crate::random::{Philox, Stream, normal_of};
+use crate::random::{Philox, Stream};
 use crate::{EnergyModel, Error, Result};
 use rand::Rng;
 use serde::Serialize;
@@ -132,17 +132,6 @@ pub fn temperature_of(chain_config: &ChainConfig) -> Option<f64> {
         Form::Annealed => last_level(chain_config)?.1.into(),
     };
     (temperature > 0.0 && temperature.is_finite()).then_some(temperature)
-}
-
-/// Images at a noise level: `(x + sigma n) / sqrt(1 + sigma^2)`, as in training ([`crate::kernels::perturb`]).
-fn blur(images: &mut Images, sigma: f64, rng: &mut Philox) {
-    let alpha = 1.0 / (1.0 + sigma * sigma).sqrt();
-    for values in images.values.chunks_mut(4) {
-        let noise = normal_of([(); 4].map(|()| rng.next_u32()));
-        for (x, n) in values.iter_mut().zip(noise) {
-            *x = (alpha * (f64::from(*x) + sigma * f64::from(n))) as f32;
-        }
-    }
 }
 
 /// Bounds on a model's log Z, and on the log-likelihood of held-out images. The density lives in the box that the model's
