@@ -8,7 +8,6 @@ use crate::kernels::dynamics::Form;
 use crate::plan::ChainConfig;
 use crate::random::{Philox, Stream};
 use crate::{EnergyModel, Error, Result};
-use rand::Rng;
 use serde::Serialize;
 
 /// Which base.
