@@ -25,14 +25,14 @@ fn main() -> Result<()> {
     let [folder, picture, rest @ ..] = arguments.as_slice() else { return Err(usage()) };
     let number =
         |i: usize, default| rest.get(i).map_or(Ok(default), |text| text.parse()).map_err(|_| usage());
-    let (steps, count) = (number(0, 3000)?, number(1, 128)?);
+    let (steps, count) = (number(0, 3000)?, number(1, 128)? as usize);
     if count < ROWS * COLUMNS {
         return Err(usage());
     }
     pollster::block_on(compose(Path::new(folder), Path::new(picture), steps, count))
 }
 
-async fn compose(folder: &Path, picture: &Path, steps: usize, count: usize) -> Result<()> {
+async fn compose(folder: &Path, picture: &Path, steps: u64, count: usize) -> Result<()> {
     let device = Device::open("auto").await?;
     let digits = Dataset::open("digits")?;
     let mut recipe = Recipe::preset("digits")?;

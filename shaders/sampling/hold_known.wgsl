@@ -36,7 +36,7 @@ fn main(@builtin(global_invocation_id) id_here: vec3u) {
     let level = level_of(d, state.step, step);
     let is_clean = level > 0u && level - 1u == d.final_step && d.noise_change != 0.0;
     let sigma = select(sigma_of(d, level), 0.0, is_clean || d.form != 4u);
-    let alpha = inverseSqrt(1.0 + sigma * sigma);
+    let alpha = select(inverseSqrt(1.0 + sigma * sigma), 1.0, sigma == 0.0); // exact at the end
     let image = state.first_image + id.z * LANES + lane;
     let counter = vec4u((KNOWN << 24u) | quad, image, step, state.step);
     let noise = sigma * alpha * normal_of(philox(counter, vec2u(state.seed_low, state.seed_high)));
