@@ -35,7 +35,7 @@
 //! * [`Device`] and [`device`]: the CPU or a GPU.
 //! * [`Trainer`]: single training steps. [`Run`]: a guarded run in a folder, watched by a [`train::Observer`].
 //! * [`Model`] and [`checkpoint`]: a network with its parameters, and the files of runs.
-//! * [`EnergyModel`] and [`Sampler`]: energies, gradients and chains of a model on a device.
+//! * [`EnergyModel`] and [`Sampler`]: energies, gradients and chains of a model on a device, or of several: [`Composition`].
 //! * [`Energy`]: an energy of one's own, and [`sampling::HostSampler`] over it.
 //! * [`custom`]: a kernel of one's own, in WGSL and Rust, in a plan.
 //! * [`evaluate`]: sample quality, outliers, long chains, log-likelihood.
@@ -79,7 +79,7 @@ pub use device::Device;
 pub use error::{Error, Result};
 pub use network::Network;
 pub use recipe::Recipe;
-pub use sampling::{Energy, EnergyModel, Sampler};
+pub use sampling::{Composition, Energy, EnergyModel, Sampler};
 pub use train::{Run, Trainer};
 
 /// The README's code compiles.

@@ -27,6 +27,10 @@ enum Command {
     Train(cli::train::Arguments),
     /// Draw samples from a model, with their energies
     Sample(cli::sample::Arguments),
+    /// Complete images of which a part is known
+    Inpaint(cli::inpaint::Arguments),
+    /// Draw the images under noisy ones
+    Denoise(cli::denoise::Arguments),
     /// Compute energies of images or points (low = likely), and their gradients
     Energy(cli::energy::Arguments),
     /// Measure how good a model is
@@ -62,6 +66,8 @@ fn main() -> ExitCode {
         match arguments.command {
             Command::Train(arguments) => return cli::train::run(arguments).await,
             Command::Sample(arguments) => cli::sample::run(arguments).await?,
+            Command::Inpaint(arguments) => cli::inpaint::run(arguments).await?,
+            Command::Denoise(arguments) => cli::denoise::run(arguments).await?,
             Command::Energy(arguments) => cli::energy::run(arguments).await?,
             Command::Evaluate(arguments) => cli::evaluate::run(arguments).await?,
             Command::Plot(arguments) => cli::plot::run(arguments).await?,

@@ -61,10 +61,12 @@ pub enum Stream {
     BufferChains = 23,
     /// Noise of data images at the levels of annealed chains.
     PoolNoise = 24,
+    /// Noise of known values at the levels of annealed chains.
+    Known = 25,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 25] = [
+pub const STREAMS: [Stream; 26] = [
     Stream::Parameters,
     Stream::ReplayStart,
     Stream::FreshStart,
@@ -90,6 +92,7 @@ pub const STREAMS: [Stream; 25] = [
     Stream::Retries,
     Stream::BufferChains,
     Stream::PoolNoise,
+    Stream::Known,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.

@@ -47,6 +47,16 @@ fn train_and_sample() {
 }
 
 #[test]
+fn models_are_composed_and_complete_images() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let text = works("compose", at, &["models", "both.png", "2", "18"]);
+    assert!(number(&text, "all digits         ink") > 50.0 && is_png(&at.join("both.png")), "{text}");
+    let text = works("posterior", at, &["models/thick/checkpoint.safetensors", "4"]);
+    assert!(number(&text, "whole digits") == 1.0 && text.contains("mean of draws"), "{text}");
+}
+
+#[test]
 fn custom_network_learns_and_is_sampled_by_a_custom_sampler() {
     let folder = TempDir::new().unwrap();
     let at = folder.path();

@@ -15,6 +15,7 @@ mod chain_paths;
 mod checkpoint;
 mod cli;
 mod common;
+mod composition;
 mod config;
 mod custom_kernel;
 mod data;

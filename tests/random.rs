@@ -302,7 +302,8 @@ fn streams_share_no_counter() {
             | Stream::AnnealAccept
             | Stream::Retries
             | Stream::BufferChains
-            | Stream::PoolNoise => {}
+            | Stream::PoolNoise
+            | Stream::Known => {}
         }
     }
     let (mut counters, mut bits) = (BTreeSet::new(), BTreeSet::new());

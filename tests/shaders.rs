@@ -163,6 +163,7 @@ fn host_side(pipeline: &Pipeline, module: &Module, info: &ModuleInfo, problems: 
         ("AUGMENT", Stream::Augment),
         ("MOMENTUM", Stream::Momentum),
         ("ANNEAL_ACCEPT", Stream::AnnealAccept),
+        ("KNOWN", Stream::Known),
     ] {
         for (_, constant) in module.constants.iter().filter(|(_, c)| c.name.as_deref() == Some(name)) {
             let want = naga::Expression::Literal(naga::Literal::U32(stream as u32));

@@ -9,8 +9,10 @@ use thalweg::Recipe;
 use thalweg::checkpoint::Checkpoint;
 use thalweg::recipe::{PRESETS, Setting};
 
-const COMMANDS: [&str; 9] =
-    ["train", "sample", "energy", "evaluate", "plot", "export", "devices", "bench", "compare"];
+const COMMANDS: [&str; 11] = [
+    "train", "sample", "inpaint", "denoise", "energy", "evaluate", "plot", "export", "devices", "bench",
+    "compare",
+];
 const OBJECTIVES: [&str; 6] =
     ["replay", "cd", "pcd", "score-matching", "sliced-score-matching", "denoising-score-matching"];
 /// A run that takes no time.

@@ -1,10 +1,10 @@
 //! `thalweg evaluate`: how good a model is.
 
+use super::chain_options::trained_levels;
 use super::ends::{are_many, warn};
 use super::given::{is_built_in, read_input};
 use super::options::{DeviceOption, ModelOptions};
 use super::paths::OutputFile;
-use super::sample::trained_levels;
 use super::{check_output, print_line, print_notes, real, steps_bar, write_json};
 use indicatif::ProgressBar;
 use std::path::Path;

@@ -2,14 +2,18 @@
 
 pub(crate) mod bench;
 pub(crate) mod calibrations;
+pub(crate) mod chain_options;
 pub(crate) mod compare;
+pub(crate) mod denoise;
 pub(crate) mod devices;
+pub(crate) mod draws;
 pub(crate) mod ends;
 pub(crate) mod energy;
 pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod folder;
 pub(crate) mod given;
+pub(crate) mod inpaint;
 pub(crate) mod options;
 pub(crate) mod paths;
 pub(crate) mod plan;

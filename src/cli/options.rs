@@ -1,14 +1,14 @@
 //! Options that several commands share, each said once.
 
 use super::given::model_path;
-use super::{calibrations, print_notes, screen, shell};
+use super::{calibrations, print_notes, real, screen, shell};
 use std::path::{Path, PathBuf};
 use thalweg::checkpoint::{LoadOptions, Loaded, Weights};
 use thalweg::data::Shape;
 use thalweg::data::reading::Reading;
 use thalweg::device::{ChainPath, Chains};
 use thalweg::recipe::Range;
-use thalweg::{Device, Error, Model, Recipe, Result};
+use thalweg::{Composition, Device, Error, Model, Recipe, Result};
 
 /// The device of a command.
 #[derive(clap::Args)]
@@ -94,20 +94,87 @@ impl ModelOptions {
 
     /// Reads the model and its recipe from the file at [`Self::path`], or builds the analytic energy that `--network` names.
     pub(crate) fn open(&self, path: Option<&Path>) -> Result<(Model, Recipe)> {
-        match (path, self.network.as_deref()) {
-            (Some(path), network) => {
-                let ignore_extra_tensors = self.weights.ignore_extra_tensors;
-                let options = LoadOptions { weights: self.weights.choice(), ignore_extra_tensors };
-                let Loaded { model, recipe, notes } = Model::load_with(path, network, options)?;
-                print_notes(path.display(), &notes);
-                Ok((model, recipe))
-            }
-            (None, Some(network)) => Model::analytic(network),
-            (None, None) => {
-                let text = "--model FILE is missing; only analytic energies, as in `--network analytic:gaussian`, need none";
-                Err(Error::Usage(text.to_owned()))
-            }
+        open(path, self.network.as_deref(), &self.weights)
+    }
+}
+
+fn open(path: Option<&Path>, network: Option<&str>, weights: &WeightsOption) -> Result<(Model, Recipe)> {
+    match (path, network) {
+        (Some(path), network) => {
+            let ignore_extra_tensors = weights.ignore_extra_tensors;
+            let options = LoadOptions { weights: weights.choice(), ignore_extra_tensors };
+            let Loaded { model, recipe, notes } = Model::load_with(path, network, options)?;
+            print_notes(path.display(), &notes);
+            Ok((model, recipe))
         }
+        (None, Some(network)) => Model::analytic(network),
+        (None, None) => {
+            let text = "--model FILE is missing; only analytic energies, as in `--network analytic:gaussian`, need none";
+            Err(Error::Usage(text.to_owned()))
+        }
+    }
+}
+
+/// The models of a command that takes several.
+#[derive(clap::Args)]
+pub(crate) struct ModelsOptions {
+    /// The model: a checkpoint, or a safetensors file of weights (then --network says of which network) [default:
+    /// run/checkpoint.safetensors, which `thalweg train` leaves]. Named several times, chains go by the weighted sum of the
+    /// models' energies (--weights); how they move is the first one's recipe, if no option says so
+    #[arg(id = "model", long = "model", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The weight of each model's energy, a number for each --model: the density is the product of theirs, each to the power of
+    /// its weight; a negative one is for "not" [default: 1 for each]
+    #[arg(long, value_name = "X,X,...", value_delimiter = ',', allow_hyphen_values = true, value_parser = real(-1e6, 1e6))]
+    weights: Vec<f64>,
+    /// The network: the name of its preset (`mnist-small`), a TOML file that describes it, or `analytic:gaussian` and
+    /// the like, which needs no --model: double-well, rosenbrock, rastrigin, ackley, five-gaussians, 8-gaussians,
+    /// 25-gaussians [default: the one that the checkpoint describes]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    #[command(flatten)]
+    which: WeightsOption,
+}
+
+/// Models as they were read.
+pub(crate) struct Models {
+    /// All of them, with their weights.
+    pub composition: Composition,
+    /// How each was trained.
+    pub recipes: Vec<Recipe>,
+    /// Their files; none of an energy with a formula.
+    pub paths: Vec<PathBuf>,
+}
+
+impl ModelsOptions {
+    /// Reads the models.
+    ///
+    /// # Errors
+    /// Those of [`ModelOptions::open`] and [`Composition::new`]; [`Error::Usage`] for another number of weights than of models.
+    pub(crate) fn open(&self) -> Result<Models> {
+        let paths = match &self.files[..] {
+            [] => model_path(None, self.network.as_deref())?.into_iter().collect(),
+            files => files.to_vec(),
+        };
+        let files: Vec<_> = if paths.is_empty() {
+            vec![None]
+        } else {
+            paths.iter().map(|path| Some(path.as_path())).collect()
+        };
+        let (n_weights, n) = (self.weights.len(), files.len());
+        if n_weights != 0 && n_weights != n {
+            return Err(Error::Usage(format!(
+                "--weights: {n_weights} weights for {n} model{}; give one for each --model, as in --weights 1,-0.5",
+                if n == 1 { "" } else { "s" }
+            )));
+        }
+        let (mut terms, mut recipes) = (Vec::new(), Vec::new());
+        for (ix, path) in files.into_iter().enumerate() {
+            let (model, recipe) = open(path, self.network.as_deref(), &self.which)?;
+            terms.push((model, self.weights.get(ix).map_or(1.0, |weight| *weight as f32)));
+            recipes.push(recipe);
+        }
+        Ok(Models { composition: Composition::new(terms)?, recipes, paths })
     }
 }
 

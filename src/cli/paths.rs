@@ -255,7 +255,7 @@ mod tests {
 
     /// Options whose file or folder is only read. One that is new and written is to be an [`OutputFile`] or
     /// [`OutputFolder`].
-    const READ: [&str; 5] = ["model", "input", "ood", "metrics", "config"];
+    const READ: [&str; 6] = ["model", "input", "ood", "metrics", "config", "mask"];
 
     #[test]
     fn every_path_is_known_to_be_read_or_written() {

@@ -1,11 +1,13 @@
 //! `thalweg sample`: Langevin chains from noise, from a replay buffer or from given images, as pictures and numbers.
 
-use super::ends::{Ends, Names, print_accepted, short, warn};
+use super::chain_options::{ChainOptions, described};
+use super::ends::{Ends, Names, print_accepted, warn};
 use super::energy::write_energies;
 use super::given::{free_picture, is_built_in, read_input};
-use super::options::{ChainDeviceOptions, ModelOptions};
+use super::options::{ChainDeviceOptions, Models, ModelsOptions};
 use super::paths::OutputFile;
 use super::{Summary, check_output, print_line, real, steps_bar};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg::checkpoint::{pool_images, replay_images};
@@ -17,45 +19,20 @@ use thalweg::picture::plot::{self, MAX_SEQUENCES, Square, thinned};
 use thalweg::picture::run::{energy_titles, samples as picture};
 use thalweg::picture::{film, save_png};
 use thalweg::plan::ChainConfig;
-use thalweg::recipe::{SampleForm, ScoreObjective, ScoreTarget};
 use thalweg::sampling::{denoised, noise_level};
-use thalweg::{Device, EnergyModel, Error, Model, Recipe, Result, Sampler};
+use thalweg::{Composition, Device, EnergyModel, Error, Result, Sampler};
 
 /// Options of `thalweg sample`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    model: ModelOptions,
+    models: ModelsOptions,
     /// Samples to draw, 1 to 65,536
     #[arg(long, default_value = "16", value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=65_536))]
     count: u32,
-    /// Langevin steps; 0 shows where the chains start [default: the model's recipe]
-    #[arg(long, value_name = "N", allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
-    steps: Option<u32>,
-    /// What a step is: `noise-first`, `noise-last`, or `theory` and `mala` (accepted or rejected, so that the
-    /// density is exact), which have a temperature and no --noise; or `annealed`, for models of noise levels [default: the
-    /// model's recipe]
-    #[arg(long, value_name = "FORM", value_parser = form)]
-    form: Option<Form>,
-    /// What the energy's gradient is multiplied by in a step, in `theory` and `mala` half of it [default: the model's recipe]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
-    step_size: Option<f64>,
-    /// Standard deviation of the Gaussian noise added in a step of `noise-first` and `noise-last`; the noise level that
-    /// `annealed` chains start from [default: the model's recipe]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 10.0))]
-    noise: Option<f64>,
-    /// Temperature T in `theory` and `mala`, whose chains tend to exp(-E/T); in `annealed` it scales the noise of each level
-    /// [default: the model's recipe]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(1e-12, 1e6))]
-    temperature: Option<f64>,
-    /// Each element of the energy's gradient is clamped to +- this; 0 = off [default: the model's recipe]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
-    gradient_clip: Option<f64>,
-    /// Each value of a sample is clamped to +- this; 0 = off [default: the model's recipe]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.0, 1e6))]
-    clamp: Option<f64>,
+    #[command(flatten)]
+    chain: ChainOptions,
     /// Where chains start: `noise` (the recipe's: uniform or normal), the newest images of the checkpoint's replay
     /// `buffer`, the first images or points of a file or folder (IDX, .npy, .npz, PNG, JPEG, CIFAR-10's .bin, CSV), or those
     /// held out of a built-in set (`digits`, or a toy set as for `train --data`)
@@ -112,31 +89,25 @@ const FILM_COLUMNS: u32 = 8;
 /// Steps between two looks at how the chains are getting on.
 const SEGMENT: u32 = 100;
 
-/// Parses `--form`; the error names the nearest form.
-fn form(name: &str) -> std::result::Result<Form, String> {
-    let mut config = Recipe::default();
-    config.set(&format!("chain.form={name}")).map_err(|error| error.to_string())?;
-    Ok(config.chain.form)
-}
-
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let picture_path = check(&arguments)?;
     let (count, seed) = (arguments.count, arguments.seed);
-    let path = arguments.model.path()?;
-    let (model, recipe) = arguments.model.open(path.as_deref())?;
-    let picture_path = check_shape(&arguments, model.network.input, picture_path)?;
-    let warnings = warnings(&arguments, &recipe);
-    let reading = arguments.range.reading(model.network.input, &recipe);
-    let mut chain_config = chain_config(&arguments, recipe)?;
-    check_form(&arguments, chain_config.form)?;
+    let Models { composition, recipes, paths } = arguments.models.open()?;
+    let (path, input) = (paths.first().map(PathBuf::as_path), composition.input());
+    let picture_path = check_shape(&arguments, input, picture_path)?;
+    let warnings: BTreeSet<String> =
+        recipes.iter().flat_map(|recipe| arguments.chain.warnings(recipe)).collect();
+    let reading = arguments.range.reading(input, &recipes[0]);
+    let mut chain_config = arguments.chain.chain_config(recipes[0].clone())?;
+    check_step_sizes(&arguments, chain_config.form)?;
     if arguments.from_pool {
-        chain_config = ChainConfig { steps: arguments.steps.unwrap_or(0), ..chain_config.at_end() };
+        chain_config = ChainConfig { steps: arguments.chain.steps.unwrap_or(0), ..chain_config.at_end() };
     }
     let steps = chain_config.steps;
-    let start = start_images(&arguments, path.as_deref(), &model, &reading)?;
+    let start = start_images(&arguments, path, input, &reading)?;
     let device = arguments.device.open().await?;
-    let mut sampler = Sampler::new(&device, &model, count as usize, &chain_config, seed).await?;
+    let mut sampler = Sampler::new(&device, &composition, count as usize, &chain_config, seed).await?;
     if let Some((images, _)) = &start {
         sampler.start_from(images)?;
     }
@@ -162,7 +133,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     }
     let (mut samples, mut energies) = (sampler.images().await?, sampler.energies().await?);
     if arguments.from_pool {
-        let mut energy_model = EnergyModel::new(&device, &model).await?;
+        let mut energy_model = EnergyModel::new(&device, &composition).await?;
         samples = denoised(&mut energy_model, samples, &chain_config, chain_config.noise).await?;
         energies = energy_model.energies(&samples).await?;
     }
@@ -171,6 +142,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     bar.finish_and_clear();
 
     let from = start.as_ref().map_or("noise", |(_, what)| what);
+    if composition.terms().len() > 1 {
+        print_line(weighted(&composition, &paths));
+    }
     print_line(format_args!("{count} samples after {steps} steps from {from}, seed {seed}, on {device}"));
     print_line(described(&chain_config));
     let Summary { mean, min, max, .. } = Summary::of(&energies);
@@ -182,8 +156,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     print_line(format_args!("{seconds:.2} s, {rate:.0} image-steps/s"));
 
     let mut diverged = Vec::new(); // step sizes of trajectories
-    if model.network.input == plane::POINT {
-        let mut energy_model = EnergyModel::new(&device, &model).await?;
+    if input == plane::POINT {
+        let mut energy_model = EnergyModel::new(&device, &composition).await?;
         if let Some(path) = picture_path {
             let points = plane::points(&samples)?;
             let map = plane::landscape(&mut energy_model, Square::around(points)).await?;
@@ -199,7 +173,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
                 images
             });
             let chains =
-                plane::trajectories(&device, &model, n, start.as_ref(), &chain_config, &sizes, seed).await?;
+                plane::trajectories(&device, &composition, n, start.as_ref(), &chain_config, &sizes, seed)
+                    .await?;
             let map = plane::landscape(&mut energy_model, plot::Trajectories::square(&chains)).await?;
             save_png(path, &plot::trajectories(&map, &chains))?;
             print_line(format_args!("Wrote {}: {n} chains with {} step sizes.", path.display(), sizes.len()));
@@ -221,7 +196,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     }
     if let Some(path) = &arguments.film {
         let titles = energy_titles(&energies[..energies.len().min(MAX_FILM)]);
-        let frames = film_frames(&device, &model, &chain_config, frames).await?;
+        let frames = film_frames(&device, &composition, &chain_config, frames).await?;
         save_png(path, &film(&frames, &titles))?;
         print_line(format_args!("Wrote {}: {} chains on their way.", path.display(), titles.len()));
     }
@@ -249,15 +224,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     Ends { chain_config, steps, images, energies, first_energies, accepted, names: Names::Options }.check()
 }
 
+/// The energy of several models, in one line.
+fn weighted(composition: &Composition, paths: &[PathBuf]) -> String {
+    let terms = composition.terms().iter().zip(paths);
+    let terms: Vec<_> = terms.map(|((_, weight), path)| format!("{weight} x {}", path.display())).collect();
+    format!("Energy: {}.", terms.join(" + "))
+}
+
 /// The columns of a film: of annealed chains what each frame most likely blurs, under its noise level, and the samples as
 /// they are; of others the chains as they are, under the step.
 async fn film_frames(
     device: &Device,
-    model: &Model,
+    composition: &Composition,
     chain_config: &ChainConfig,
     frames: Vec<(u32, Images)>,
 ) -> Result<Vec<(String, Images)>> {
-    let mut energy_model = EnergyModel::new(device, model).await?;
+    let mut energy_model = EnergyModel::new(device, composition).await?;
     let mut titled = Vec::new();
     for (i, (step, images)) in frames.into_iter().enumerate() {
         titled.push(match noise_level(chain_config, step) {
@@ -272,139 +254,14 @@ async fn film_frames(
     Ok(titled)
 }
 
-/// The numbers that chains go by, in one line.
-fn described(chain_config: &ChainConfig) -> String {
-    let n = chain_config;
-    let limit = |value: f32| if value > 0.0 { format!("+-{}", short(value)) } else { "none".to_owned() };
-    let noise = match n.form {
-        Form::NoiseFirst | Form::NoiseLast => format!("noise {}", short(n.noise)),
-        Form::Theory | Form::Mala => format!("temperature {}", short(n.temperature)),
-        Form::Annealed if n.changes() && n.steps > n.levels => {
-            let (stay, end) = (n.steps - n.levels, n.at_end());
-            format!(
-                "levels {} to {}, {stay} of the steps there, of {}",
-                n.noise,
-                end.noise,
-                short(end.step_size)
-            )
-        }
-        Form::Annealed if n.changes() => format!("levels {} to {}", n.noise, n.at_end().noise),
-        Form::Annealed => format!("level {}", n.noise),
-    };
-    format!(
-        "{}: step size {}, {noise}, clip {}, clamp {}",
-        n.form.name(),
-        short(n.step_size),
-        limit(n.gradient_clip),
-        limit(n.clamp)
-    )
-}
-
-/// What does not go with what the model was trained for, and gives samples all the same.
-fn warnings(arguments: &Arguments, recipe: &Recipe) -> Vec<String> {
-    let levels = trained_levels(recipe);
-    let own = recipe.sampling_chain().form;
-    let is_annealed = arguments.form.unwrap_or(own) == Form::Annealed;
-    let mut texts = Vec::new();
-    match (is_annealed, levels) {
-        (true, None) => texts.push(
-            "`annealed` chains go through noise levels, and this model was not trained for any (score.target=velocity): \
-             take another --form"
-                .to_owned(),
-        ),
-        (true, Some([low, high])) => {
-            let level = arguments.noise.unwrap_or(recipe.sample.noise);
-            if level < low * 0.999 || level > high * 1.001 {
-                texts.push(format!(
-                    "--noise {level}: the model was trained for noise levels from {low} to {high}, and beyond them its energy \
-                     is whatever came out"
-                ));
-            }
-            if recipe.sample.noise_end > 0.0 && level < recipe.sample.noise_end {
-                texts.push(format!(
-                    "--noise {level}: chains end at noise level {}, so that they gain noise on their way; start above it",
-                    recipe.sample.noise_end
-                ));
-            }
-        }
-        (false, Some([low, high])) => texts.push(format!(
-            "this model's energy is of images at noise levels from {low} to {high}, which `annealed` chains go through; \
-             exp(-E) is no density of images, and chains of another form draw none"
-        )),
-        (false, None) => {}
+/// Refuses step sizes of trajectories that annealed chains can't have.
+fn check_step_sizes(arguments: &Arguments, form: Form) -> Result<()> {
+    let is_long = arguments.step_sizes.iter().any(|x| *x > 0.5);
+    if form == Form::Annealed && is_long && arguments.trajectory.is_some() {
+        let text = "--step-sizes: 0.5 is what renews all of an `annealed` chain's noise; take less";
+        return Err(Error::Usage(text.to_owned()));
     }
-    texts
-}
-
-/// The lowest and highest noise level that a model was trained for, if it is one that annealed chains sample.
-pub(crate) fn trained_levels(recipe: &Recipe) -> Option<[f64; 2]> {
-    let chain = recipe.pool().map(|_| [recipe.chain.noise_end, recipe.chain.noise]);
-    match recipe.score_objective() {
-        None => chain,
-        Some(ScoreObjective::Denoising { target: ScoreTarget::Velocity, levels, .. }) => {
-            let highest = if levels > 1 { recipe.score.sigma_max } else { recipe.score.sigma };
-            let [low, high] = chain.unwrap_or([recipe.score.sigma, highest]);
-            Some([low.min(recipe.score.sigma), high.max(highest)])
-        }
-        _ => None,
-    }
-}
-
-/// Refuses options that have no part in the form.
-fn check_form(arguments: &Arguments, form: Form) -> Result<()> {
-    let wrong = match form {
-        Form::Theory | Form::Mala if arguments.noise.is_some() => {
-            "--noise has no part in `theory` and `mala`, whose noise goes by step size and temperature: set --temperature"
-        }
-        Form::NoiseFirst | Form::NoiseLast if arguments.temperature.is_some() => {
-            "--temperature has no part in `noise-first` and `noise-last`: set --noise, or take --form theory"
-        }
-        Form::Annealed if arguments.step_sizes.iter().any(|x| *x > 0.5) && arguments.trajectory.is_some() => {
-            "--step-sizes: 0.5 is what renews all of an `annealed` chain's noise; take less"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::Usage(wrong.to_owned()))
-}
-
-/// The recipe's numbers for sampling, but for those that options give.
-fn chain_config(arguments: &Arguments, mut recipe: Recipe) -> Result<ChainConfig> {
-    if let Some(form) = arguments.form {
-        let was_annealed = recipe.sampling_chain().form == Form::Annealed;
-        recipe.chain.form = form;
-        recipe.sample.form = SampleForm::Chain;
-        if was_annealed && recipe.chain.form != Form::Annealed {
-            // These are noise levels, and no noise of a step.
-            (recipe.sample.noise, recipe.sample.noise_end) = (recipe.chain.noise, 0.0);
-        }
-    }
-    let (sample, chain) = (&mut recipe.sample, &mut recipe.chain);
-    if let Some(steps) = arguments.steps {
-        // The share of steps that stay at the last level is the recipe's.
-        let steps = steps as usize;
-        let stay = steps * sample.stay / (sample.steps + sample.stay);
-        (sample.steps, sample.stay) = (steps - stay, stay);
-    }
-    for (option, setting) in [
-        (arguments.step_size, &mut sample.step_size),
-        (arguments.noise, &mut sample.noise),
-        (arguments.temperature, &mut sample.temperature),
-        (arguments.gradient_clip, &mut chain.gradient_clip),
-        (arguments.clamp, &mut chain.clamp),
-    ] {
-        *setting = option.unwrap_or(*setting);
-    }
-    recipe.check_annealed()?;
-    let given = [
-        ("--noise", "sample.noise", arguments.noise.is_some()),
-        ("--temperature", "sample.temperature", arguments.temperature.is_some()),
-    ];
-    for (option, setting, is_given) in given {
-        if let Some(problem) = recipe.unused(setting).filter(|_| is_given) {
-            return Err(Error::Usage(format!("{option}: {problem}")));
-        }
-    }
-    Ok(recipe.sampling_chain())
+    Ok(())
 }
 
 /// Refuses what can't be before any work is done; gives the path of the grid, if there is to be one.
@@ -472,10 +329,10 @@ fn check_shape(arguments: &Arguments, shape: Shape, path: Option<PathBuf>) -> Re
 fn start_images(
     arguments: &Arguments,
     path: Option<&Path>,
-    model: &Model,
+    input: Shape,
     reading: &Reading,
 ) -> Result<Option<(Images, String)>> {
-    let (count, input) = (arguments.count as usize, model.network.input);
+    let count = arguments.count as usize;
     if arguments.from_pool {
         let Some(path) = path else {
             return Err(Error::Usage("--from-pool: an analytic energy has no pool of chains".to_owned()));

@@ -179,6 +179,8 @@ kernels! {
     MalaPropose, mala_propose, "Moves chains to accepted proposals, and makes the next.";
     AnnealAccept, anneal_accept, "Weights, and proposals judged, between a base and a model.";
     AnnealPropose, anneal_propose, "Proposals between a base and a model.";
+    HoldKnown, hold_known, "Holds known values in their place.";
+    WeightedSum, weighted_sum, "Weights and adds energies of several models, or their gradients.";
     MeanAcceptance, mean_acceptance, "The share of proposals that were accepted.";
     Chain, chain, "Whole Langevin steps.";
     ConvForward, conv_forward, "Convolution and activation.";

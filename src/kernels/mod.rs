@@ -88,11 +88,13 @@ pub mod sampling {
     pub mod anneal_propose;
     pub mod chain;
     pub mod dynamics;
+    pub mod hold_known;
     pub mod langevin;
     pub mod mala_accept;
     pub mod mala_propose;
     pub mod mean_acceptance;
     pub mod random;
+    pub mod weighted_sum;
 }
 /// Kernels of derivatives beyond the gradient.
 pub mod second_order {

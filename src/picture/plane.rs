@@ -5,7 +5,7 @@
 use crate::data::{Images, Shape};
 use crate::picture::plot::{Frame, Landscape, Point, Square, Trajectories};
 use crate::plan::ChainConfig;
-use crate::{Device, EnergyModel, Error, Model, Result, Sampler};
+use crate::{Composition, Device, EnergyModel, Error, Model, Result, Sampler};
 
 pub use crate::data::toy::POINT;
 
@@ -74,18 +74,19 @@ pub async fn samples(
 /// Those of [`samples`].
 pub async fn trajectories(
     device: &Device,
-    model: &Model,
+    energy: impl Into<Composition>,
     count: usize,
     start: Option<&Images>,
     chain_config: &ChainConfig,
     step_sizes: &[f32],
     seed: u64,
 ) -> Result<Vec<Trajectories>> {
-    check(model.network.input)?;
+    let composition = energy.into();
+    check(composition.input())?;
     let mut all = Vec::with_capacity(step_sizes.len());
     for &step_size in step_sizes {
         let chain_config = ChainConfig { step_size, ..*chain_config };
-        let mut sampler = Sampler::new(device, model, count, &chain_config, seed).await?;
+        let mut sampler = Sampler::new(device, &composition, count, &chain_config, seed).await?;
         if let Some(images) = start {
             sampler.start_from(images)?;
         }

@@ -1,9 +1,11 @@
-//! Langevin chains: layer by layer, fused into one kernel, or MALA.
+//! Langevin chains: layer by layer, fused into one kernel, or MALA; with known values that are held.
 
 use super::cut::fused_share;
+use super::weighted_pass::EnergyPass;
 use super::{BufferId, ChainConfig, Launch, NetworkPass, Plan, Precision, Target};
 use crate::kernels::chain::{Chain, ChainLayer, Hidden, chain_layers, pack_chain, packed_len, scratch_len};
 use crate::kernels::dynamics::{Dynamics, Form};
+use crate::kernels::hold_known::{Held, HoldKnown};
 use crate::kernels::langevin::Langevin;
 use crate::kernels::mala_accept::MalaAccept;
 use crate::kernels::mala_propose::MalaPropose;
@@ -20,6 +22,16 @@ pub(super) struct ChainPass {
     pub adjusted: Option<AdjustedPass>,
     pub counts_anew: bool,        // accepted proposals, with every chain
     pub levels: Option<BufferId>, // where each chain begins at a level of its own
+    pub known: Option<KnownPass>, // of chains by layers
+}
+
+/// What is known of the images, and held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownPass {
+    /// `[feature]`, not 0 where a value is known.
+    pub mask: BufferId,
+    /// The images' values, `[block][feature][lane]`.
+    pub values: BufferId,
 }
 
 /// MALA's own buffers: a chain's place, beside its proposal in `x`.
@@ -75,7 +87,16 @@ impl ChainPass {
                 layers,
             }
         });
-        Self { state, blocks: blocks.clone(), n_images, fused, adjusted, counts_anew: true, levels: None }
+        Self {
+            state,
+            blocks: blocks.clone(),
+            n_images,
+            fused,
+            adjusted,
+            counts_anew: true,
+            levels: None,
+            known: None,
+        }
     }
 
     /// Packs the weights; needed after every change of the parameters.
@@ -91,7 +112,7 @@ impl ChainPass {
     pub(super) fn run(
         &self,
         launches: &mut Vec<Launch>,
-        pass: &NetworkPass,
+        pass: &impl EnergyPass,
         network: &Network,
         config: &ChainConfig,
     ) {
@@ -115,7 +136,7 @@ impl ChainPass {
                     first_block: self.blocks.start,
                     own_levels: self.levels.is_some(),
                 };
-                let bindings = [self.state, fused.weights, pass.parameters, pass.x, fused.scratch];
+                let bindings = [self.state, fused.weights, pass.parameters(), pass.x(), fused.scratch];
                 let bindings: Vec<_> = bindings.into_iter().chain(self.levels).collect();
                 launches.push(Launch::whole(kernel, &bindings));
             }
@@ -124,23 +145,28 @@ impl ChainPass {
         let langevin = |launches: &mut Vec<Launch>, moves, perturbs| {
             let own_levels = self.levels.is_some();
             let kernel = Langevin { lanes, features, moves, perturbs, dynamics, own_levels };
-            let bindings = [self.state, pass.input_gradient, pass.x];
+            let bindings = [self.state, pass.input_gradient(), pass.x()];
             let bindings: Vec<_> = bindings.into_iter().chain(self.levels).collect();
             launches.push(Launch::per_block(kernel, &self.blocks, &bindings));
         };
         if let Some(adjusted) = &self.adjusted {
-            self.run_adjusted(launches, pass, adjusted, &dynamics, config.steps);
+            self.run_adjusted(launches, pass, (features, adjusted), &dynamics, config.steps);
             return;
         }
         let (noise_first, first) = (dynamics.form == Form::NoiseFirst, launches.len());
+        let hold = |launches: &mut Vec<Launch>, done| {
+            self.hold(launches, pass, features, &dynamics, Held::Images(done))
+        };
         if noise_first {
             langevin(launches, false, (config.steps > 0).then_some(0));
         }
+        hold(launches, 0);
         for step in 0..config.steps {
             pass.forward(launches, &self.blocks);
             pass.to_input(launches, &self.blocks);
             let next = if noise_first { step + 1 } else { step };
             langevin(launches, true, (next < config.steps).then_some(next));
+            hold(launches, step + 1);
         }
         launches[first..].iter_mut().for_each(|launch| launch.precision = Precision::Bf16);
     }
@@ -150,23 +176,26 @@ impl ChainPass {
     fn run_adjusted(
         &self,
         launches: &mut Vec<Launch>,
-        pass: &NetworkPass,
-        own: &AdjustedPass,
+        pass: &impl EnergyPass,
+        (features, own): (usize, &AdjustedPass),
         dynamics: &Dynamics,
         steps: u32,
     ) {
         let (lanes, dynamics) = (pass.lanes(), *dynamics);
-        let features = pass.features();
+        let hold = |launches: &mut Vec<Launch>, what| self.hold(launches, pass, features, &dynamics, what);
+        hold(launches, Held::Images(0));
         for proposal in 0..=steps {
             pass.forward(launches, &self.blocks);
+            pass.to_energies(launches, &self.blocks);
             pass.to_input(launches, &self.blocks);
+            hold(launches, Held::Gradient);
             let (step, resets) = (proposal.checked_sub(1), self.counts_anew);
             let accept = MalaAccept { lanes, features, step, resets, dynamics };
             let bindings = [
                 self.state,
-                pass.energies,
-                pass.input_gradient,
-                pass.x,
+                pass.energies(),
+                pass.input_gradient(),
+                pass.x(),
                 own.x,
                 own.gradient,
                 own.energies,
@@ -175,8 +204,25 @@ impl ChainPass {
             launches.push(Launch::per_block(accept, &self.blocks, &bindings));
             let perturbs = (proposal < steps).then_some(proposal);
             let propose = MalaPropose { lanes, features, perturbs, dynamics };
-            let bindings = [self.state, pass.input_gradient, own.decisions, pass.x, own.x, own.gradient];
+            let bindings = [self.state, pass.input_gradient(), own.decisions, pass.x(), own.x, own.gradient];
             launches.push(Launch::per_block(propose, &self.blocks, &bindings));
+            hold(launches, Held::Images(proposal));
         }
+    }
+
+    /// Holds what is known of the images, if anything is.
+    fn hold(
+        &self,
+        launches: &mut Vec<Launch>,
+        pass: &impl EnergyPass,
+        features: usize,
+        dynamics: &Dynamics,
+        what: Held,
+    ) {
+        let Some(known) = self.known else { return };
+        let kernel = HoldKnown { lanes: pass.lanes(), features, what, dynamics: *dynamics };
+        let to = if what == Held::Gradient { pass.input_gradient() } else { pass.x() };
+        let bindings = [self.state, known.mask, known.values, to];
+        launches.push(Launch::per_block(kernel, &self.blocks, &bindings));
     }
 }

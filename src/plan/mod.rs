@@ -20,6 +20,7 @@ mod shares;
 mod spectral;
 mod tangent_pass;
 mod training;
+mod weighted_pass;
 
 pub use annealed_pass::{AnnealedPass, Phase};
 pub use annealing::{AnnealingConfig, AnnealingPlan, annealing_plan};
@@ -27,18 +28,20 @@ pub use chain_config::ChainConfig;
 pub use cut::SUBMISSION_FLOP;
 pub use guard_pass::GuardPass;
 pub use inference::{
-    EnergyPlan, FeaturesPlan, PeakPlan, SamplerPlan, energy_plan, features_plan, peak_plan, sampler_plan,
-    sampler_plan_in_shares,
+    EnergyPlan, FeaturesPlan, PeakPlan, SamplerPlan, energy_plan, energy_plan_of, features_plan, peak_plan,
+    sampler_plan, sampler_plan_in_shares, sampler_plan_of,
 };
 pub use jet_pass::JetPass;
 pub use network_pass::NetworkPass;
 pub use room::{Cause, Excess, Room};
 pub use shares::{Share, Turn, fewer_at_once};
 
+pub use chain_pass::KnownPass;
 pub use score_pass::{Derivatives, EXACT_TRACE, ScorePass};
 pub use spectral::SpectralPlan;
 pub use tangent_pass::TangentPass;
 pub use training::{DataPart, ExampleStorage, METRIC_ROWS, TrainingData, TrainingPlan, training_plan};
+pub use weighted_pass::{Term, WeightedPass};
 
 use crate::kernels::chain::Hidden;
 use crate::kernels::conv_weight_gradient::Chunks;

@@ -78,8 +78,18 @@ pub(super) struct Forward {
 impl NetworkPass {
     /// Adds the network's buffers to a plan.
     pub(super) fn new(plan: &mut Plan, network: &Network, target: Target) -> Self {
+        Self::with_images(plan, network, target, None)
+    }
+
+    /// [`Self::new`], of images that are in a buffer already, if there is one.
+    pub(super) fn with_images(
+        plan: &mut Plan,
+        network: &Network,
+        target: Target,
+        images: Option<BufferId>,
+    ) -> Self {
         let parameters = plan.flat("parameters", network.n_parameters);
-        let x = plan.per_block("x", network.input.len());
+        let x = images.unwrap_or_else(|| plan.per_block("x", network.input.len()));
         let input_gradient = plan.per_block("input gradient", network.input.len());
         let last = network.layers.len() - 1;
         let grad_energies = plan.per_block("seeds", network.layers[last].out_len);

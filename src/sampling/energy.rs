@@ -1,16 +1,16 @@
 //! Energies of given images, and their gradients.
 
-use crate::Result;
-use crate::checkpoint::Model;
+use super::Composition;
 use crate::data::Images;
 use crate::data::standard::Standard;
 use crate::device::{Device, Executor};
-use crate::plan::{EnergyPlan, energy_plan};
+use crate::plan::{EnergyPlan, energy_plan_of};
+use crate::{Error, Result};
 
 /// The most images that are evaluated at a time; fewer if the device can't hold what these need.
 const BATCH: usize = 256;
 
-/// Evaluates the energies of a model on a device; lower is more likely.
+/// Evaluates the energies of a model, or of several ([`Composition`]), on a device; lower is more likely.
 #[derive(Debug)]
 pub struct EnergyModel {
     executor: Executor,
@@ -18,21 +18,25 @@ pub struct EnergyModel {
     shape: crate::data::Shape,
     at_once: usize,
     pub(crate) standard: Option<Standard>,
+    /// The sum of the models' weights.
+    pub(crate) weight_sum: f64,
 }
 
 impl EnergyModel {
-    /// Puts a model on a device.
+    /// Puts a model on a device, or several.
     ///
     /// # Errors
     /// [`crate::Error::Memory`] if the device can't hold it.
-    pub async fn new(device: &Device, model: &Model) -> Result<Self> {
-        let target = device.target(BATCH);
-        let make = |at_once| energy_plan(&model.network, at_once, target);
+    pub async fn new(device: &Device, energy: impl Into<Composition>) -> Result<Self> {
+        let (composition, target) = (energy.into(), device.target(BATCH));
+        let terms = composition.plan_terms(1.0);
+        let make = |at_once| energy_plan_of(&terms, at_once, target);
         let (executor, plan, at_once) =
             Executor::in_shares(device, (BATCH, target.lanes), make, |plan| &plan.plan).await?;
-        let (shape, standard) = (model.network.input, model.network.standard.clone());
-        let mut energy = Self { executor, plan, shape, at_once, standard };
-        energy.set_parameters(&model.parameters)?;
+        let (shape, standard) = (composition.input(), composition.standard().cloned());
+        let mut energy =
+            Self { executor, plan, shape, at_once, standard, weight_sum: composition.weight_sum() };
+        energy.write_parameters(composition.terms().iter().map(|(model, _)| &model.parameters[..]))?;
         Ok(energy)
     }
 
@@ -41,12 +45,22 @@ impl EnergyModel {
         self.shape
     }
 
-    /// Replaces the parameters.
+    /// Replaces the parameters of the only model.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device was lost.
+    /// [`crate::Error::Usage`] if there are several; [`crate::Error::Device`] if the device was lost.
     pub fn set_parameters(&mut self, parameters: &[f32]) -> Result<()> {
-        self.executor.write_floats(self.plan.pass.parameters, parameters);
+        if self.plan.sum.terms.len() > 1 {
+            let text = "parameters are of one model, and this energy is of several: make it anew";
+            return Err(Error::Usage(text.to_owned()));
+        }
+        self.write_parameters([parameters].into_iter())
+    }
+
+    fn write_parameters<'a>(&mut self, parameters: impl Iterator<Item = &'a [f32]>) -> Result<()> {
+        for (pass, parameters) in self.plan.sum.terms.iter().zip(parameters) {
+            self.executor.write_floats(pass.parameters, parameters);
+        }
         self.executor.run(self.plan.start)
     }
 
@@ -62,7 +76,7 @@ impl EnergyModel {
             self.write(&batch);
             self.executor.run(self.plan.energies)?;
             let n = batch.len() / self.shape.len();
-            energies.extend(&self.executor.read_floats(self.plan.pass.energies).await?[..n]);
+            energies.extend(&self.executor.read_floats(self.plan.sum.energies).await?[..n]);
         }
         Ok(energies)
     }
@@ -81,8 +95,8 @@ impl EnergyModel {
             self.write(&batch);
             self.executor.run(self.plan.gradients)?;
             let n = batch.len() / to.len();
-            energies.extend(&self.executor.read_floats(self.plan.pass.energies).await?[..n]);
-            let blocks = self.executor.read_floats(self.plan.pass.input_gradient).await?;
+            energies.extend(&self.executor.read_floats(self.plan.sum.energies).await?[..n]);
+            let blocks = self.executor.read_floats(self.plan.sum.input_gradient).await?;
             let gradient = self.executor.plan().from_blocks(&blocks, n, to.channels, to.height * to.width);
             for plane in gradient.chunks_exact(to.height * to.width) {
                 for row in plane.chunks_exact(to.width).skip(top).take(from.height) {

@@ -1,12 +1,12 @@
 //! Samples: Langevin chains from noise or from given images.
 
-use crate::checkpoint::Model;
+use super::Composition;
 use crate::data::standard::Standard;
 use crate::data::{Images, Shape};
 use crate::device::{Device, Executor};
 use crate::kernels::State;
 use crate::kernels::dynamics::Form;
-use crate::plan::{ChainConfig, SamplerPlan, Share, sampler_plan_in_shares};
+use crate::plan::{ChainConfig, SamplerPlan, Share, sampler_plan_of};
 use crate::{EnergyModel, Error, Result};
 
 /// Langevin steps that one run of a program may do: any number is a sum of these.
@@ -29,29 +29,49 @@ impl Sampler {
     /// The same `seed` gives the same chains, bit for bit, on the same device, however [`Self::run`]'s steps are
     /// shared out. Where the device can't hold what all chains need at a time, they take turns, to the same bits.
     ///
+    /// `energy` is a [`crate::Model`], or several as a [`Composition`]; chains of several run by layers.
+    ///
     /// # Errors
-    /// [`Error::Usage`] for 0 chains; [`Error::Memory`] if the device can't hold even a few.
+    /// [`Error::Usage`] for 0 chains, or weights of models that annealed chains do not sample ([`Composition`]);
+    /// [`Error::Memory`] if the device can't hold even a few.
     pub async fn new(
         device: &Device,
-        model: &Model,
+        energy: impl Into<Composition>,
         count: usize,
+        chain_config: &ChainConfig,
+        seed: u64,
+    ) -> Result<Self> {
+        Self::build(device, &energy.into(), (count, false), chain_config, seed).await
+    }
+
+    /// [`Self::new`], with a place for what is known of the images, if it is to be held.
+    pub(super) async fn build(
+        device: &Device,
+        composition: &Composition,
+        (count, holds): (usize, bool),
         chain_config: &ChainConfig,
         seed: u64,
     ) -> Result<Self> {
         if count == 0 {
             return Err(Error::Usage("0 samples are asked for; ask for 1 or more".to_owned()));
         }
-        let target = device.chain_target(&model.network, count);
-        let make = |at_once| {
-            sampler_plan_in_shares(&model.network, (count, at_once), chain_config, &LENGTHS, target)
+        let (chain_config, scale) = composition.chains(chain_config)?;
+        let terms = composition.plan_terms(scale);
+        let target = match composition.alone() {
+            Some(model) if !holds => device.chain_target(&model.network, count),
+            _ => device.target(count),
         };
+        let make =
+            |at_once| sampler_plan_of(&terms, (count, at_once), &chain_config, (&LENGTHS, holds), target);
         let (mut executor, plan, _) =
             Executor::in_shares(device, (count, target.lanes), make, |plan| &plan.plan).await?;
-        executor.write_floats(plan.pass.parameters, &model.parameters);
+        for (pass, (model, _)) in plan.sum.terms.iter().zip(composition.terms()) {
+            executor.write_floats(pass.parameters, &model.parameters);
+        }
         executor.run(plan.start)?;
         let state = State { seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..State::default() };
         executor.write(plan.state, 0, bytemuck::cast_slice(&[state]));
-        let (shape, standard) = (model.network.input, model.network.standard.clone());
+        let (shape, standard) = (composition.input(), composition.standard().cloned());
         let mut sampler = Self { executor, plan, shape, standard, count, state };
         sampler.in_turn(|executor, plan, _, _| executor.run(plan.noise))?;
         Ok(sampler)
@@ -91,7 +111,8 @@ impl Sampler {
             let (plan, of_image) = (self.executor.plan(), self.shape.len());
             let values = &images.values[share.images.start * of_image..share.images.end * of_image];
             let blocks = plan.to_blocks(values, self.shape.channels, pixels);
-            let decisions = share.kept.get(1).map(|kept| (*kept, vec![0.0; plan.len_of(*kept)]));
+            let decisions =
+                self.plan.decisions.map(|_| (share.kept[1], vec![0.0; plan.len_of(share.kept[1])]));
             self.executor.write_floats(share.kept[0], &blocks);
             if let Some((kept, zeros)) = decisions {
                 self.executor.write_floats(kept, &zeros);
@@ -100,6 +121,25 @@ impl Sampler {
         self.state.chain_base = 0;
         self.executor.write(self.plan.state, 0, bytemuck::cast_slice(&[self.state]));
         Ok(())
+    }
+
+    /// Sets what is known of the images, one for each chain, and of which values it is known: where `mask`, of one image, is not
+    /// 0. For samplers that were built to hold it.
+    pub(super) fn set_known(&mut self, images: &Images, mask: &Images) {
+        let Some(known) = self.plan.known else { return };
+        let mut images = images.clone();
+        if let Some(standard) = &self.standard {
+            standard.to_network(&mut images);
+        }
+        let (channels, of_image) = (self.shape.channels, self.shape.len());
+        let pixels = self.shape.height * self.shape.width;
+        let features = (0..of_image).map(|f| mask.values[f % channels * pixels + f / channels]);
+        self.executor.write_floats(known.mask, &features.collect::<Vec<_>>());
+        for share in &self.plan.shares {
+            let values = &images.values[share.images.start * of_image..share.images.end * of_image];
+            let blocks = self.executor.plan().to_blocks(values, channels, pixels);
+            self.executor.write_floats(share.kept[share.kept.len() - 1], &blocks);
+        }
     }
 
     /// Moves all chains on by some Langevin steps.
@@ -149,7 +189,7 @@ impl Sampler {
         for share in &self.plan.shares {
             begin_turn(&mut self.executor, &self.plan, share, self.state)?;
             self.executor.run(self.plan.energies)?;
-            energies.extend(&self.executor.read_floats(self.plan.pass.energies).await?[..share.images.len()]);
+            energies.extend(&self.executor.read_floats(self.plan.sum.energies).await?[..share.images.len()]);
         }
         Ok(energies)
     }
@@ -208,7 +248,8 @@ pub fn noise_level(chain_config: &ChainConfig, steps: u32) -> Option<f32> {
     (chain_config.form == Form::Annealed).then_some(level as f32)
 }
 
-/// What images at a noise level of annealed chains most likely blur, `alpha x - s dE/dx`: see [`Form::Annealed`]. The
+/// What images at a noise level of annealed chains most likely blur, `alpha x - s dE/dx`: see [`Form::Annealed`]. Of several
+/// models the gradient is the weighted mean's. The
 /// gradient and the result are clipped and clamped as the chains' are. Points come and go in the data's units; the formula holds
 /// for those of the network, where it standardises them.
 ///
@@ -229,6 +270,7 @@ pub async fn denoised(
         standard.gradient_to_network(&mut gradients);
     }
     for (x, g) in images.values.iter_mut().zip(&gradients.values) {
+        let g = (f64::from(*g) / model.weight_sum) as f32;
         *x = (alpha * *x - level * alpha * g.clamp(-clip, clip)).clamp(-bound, bound);
     }
     if let Some(standard) = &model.standard {

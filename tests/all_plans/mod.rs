@@ -10,8 +10,8 @@ use thalweg::kernels::dynamics::Form;
 use thalweg::kernels::random::Random;
 use thalweg::network::{ANALYTIC, Network};
 use thalweg::plan::{
-    AnnealingConfig, ChainConfig, ExampleStorage, Plan, Target, TrainingData, annealing_plan, energy_plan,
-    peak_plan, sampler_plan, training_plan,
+    AnnealingConfig, ChainConfig, ExampleStorage, Plan, Target, Term, TrainingData, annealing_plan,
+    energy_plan, peak_plan, sampler_plan, sampler_plan_of, training_plan,
 };
 use thalweg::random::{Distribution, Stream};
 use thalweg::recipe::presets::{PRESETS, preset};
@@ -85,12 +85,15 @@ pub fn plans(network: &Network, storage: ExampleStorage, target: Target) -> Vec<
     let anneal = AnnealingConfig { temperature: 0.5, tilt: 1.0, bound: 1.0, leapfrogs: 2, rungs: 11 };
     let of_score = objectives.into_iter().filter(|o| o.check(network).is_ok());
     let of_score = of_score.map(|objective| training(&common::with_objective(basic.clone(), objective)));
+    let not = Term { weight: -0.5, gradient_weight: -0.5, ..Term::alone(network) };
+    let sum = [Term::alone(network), not];
     let mut plans = vec![
         training(&basic),
         training(&penalties),
         training(&persistent),
         training(&annealed),
         sampler_plan(network, 10_000, &mala, &[2], target).plan,
+        sampler_plan_of(&sum, (1000, 1000), &mala, (&[2], true), target).plan,
         training_plan(network, &full, &all_images, target).plan,
         sampler_plan(network, 10_000, &chain, &[1, 2], target).plan,
         energy_plan(network, 1000, target).plan,
