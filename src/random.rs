@@ -61,10 +61,14 @@ pub enum Stream {
     BufferChains = 23,
     /// Noise of data images at the levels of annealed chains.
     PoolNoise = 24,
+    /// Noise around data images, of energy discrepancy.
+    AroundNoise = 25,
+    /// Noise that data images are told from.
+    ContrastNoise = 26,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 25] = [
+pub const STREAMS: [Stream; 27] = [
     Stream::Parameters,
     Stream::ReplayStart,
     Stream::FreshStart,
@@ -90,6 +94,8 @@ pub const STREAMS: [Stream; 25] = [
     Stream::Retries,
     Stream::BufferChains,
     Stream::PoolNoise,
+    Stream::AroundNoise,
+    Stream::ContrastNoise,
 ];
 
 /// Features an image may have at most, so that quads and stream share one counter word.
