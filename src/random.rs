@@ -61,12 +61,16 @@ pub enum Stream {
     BufferChains = 23,
     /// Noise of data images at the levels of annealed chains.
     PoolNoise = 24,
+    /// Noise around data images, of energy discrepancy.
+    AroundNoise = 25,
+    /// Noise that data images are told from.
+    ContrastNoise = 26,
     /// Noise of known values at the levels of annealed chains.
-    Known = 25,
+    Known = 27,
 }
 
 /// Every stream, for tests that count them.
-pub const STREAMS: [Stream; 26] = [
+pub const STREAMS: [Stream; 28] = [
     Stream::Parameters,
     Stream::ReplayStart,
     Stream::FreshStart,
@@ -92,6 +96,8 @@ pub const STREAMS: [Stream; 26] = [
     Stream::Retries,
     Stream::BufferChains,
     Stream::PoolNoise,
+    Stream::AroundNoise,
+    Stream::ContrastNoise,
     Stream::Known,
 ];
 

@@ -295,6 +295,46 @@ fn check_step(device: &Device, target: Target) {
     }
 }
 
+// ---- a training step that tells data from noise
+
+fn check_noise(device: &Device, target: Target) {
+    let golden = golden();
+    for network in networks() {
+        let get = |name: &str| floats(&golden[&format!("{}.{name}", network.name)]);
+        for (objective, settings) in [
+            ("discrepancy", "objective=energy-discrepancy discrepancy.negatives=3 discrepancy.noise=0.4"),
+            (
+                "discrepancy-bare",
+                "objective=energy-discrepancy discrepancy.negatives=2 discrepancy.noise=0.4 discrepancy.weight=0",
+            ),
+            ("nce", "objective=nce nce.negatives=3"),
+        ] {
+            let settings: Vec<_> =
+                ["train.batch=5", "data.noise=0.05"].into_iter().chain(settings.split(' ')).collect();
+            let data = TrainingData::new(ExampleStorage::Floats, 8, network.input);
+            let plan = training_plan(&network, &common::recipe(&settings), &data, target);
+            let mut executor = pollster::block_on(Executor::new(device, plan.plan.clone())).unwrap();
+            executor.write_floats(plan.pass.parameters, &parameters(&golden, &network));
+            executor.write_floats(plan.data[0].buffer, get("data"));
+            if let Some(own) = plan.noise.as_ref().unwrap().gaussian {
+                executor.write_floats(own.gaussian, get("gaussian"));
+            }
+            executor.write(plan.state, 0, bytemuck::cast_slice(&[STATE]));
+            executor.run(plan.start).unwrap();
+            executor.run(plan.step).unwrap();
+            let read = |buffer| pollster::block_on(executor.read_floats(buffer)).unwrap();
+            let name = format!("{device}, {}.{objective}", network.name);
+            let row = &read(plan.metrics)[STATE.step as usize * METRICS..][..METRICS];
+            let loss = get(&format!("{objective}.loss"));
+            let error = relative(&row[..5], loss);
+            assert!(error <= 1e-5, "{name}: {row:?}, not {loss:?}");
+            assert_eq!(row[6], 3.0, "{name}");
+            let worst = check_gradient(&name, &golden, (&network, objective), &read(plan.gradient));
+            println!("{name}: loss {error:.1e}, parameter gradient {worst:.1e}");
+        }
+    }
+}
+
 // ---- training steps with a pool of annealed chains
 
 const POOL: usize = 9;
@@ -381,6 +421,7 @@ fn cpu() {
         for target in [device.target(N), device.target(100)] {
             check(&device, target);
             check_step(&device, target);
+            check_noise(&device, target);
             check_annealed(&device, target);
         }
     }
@@ -390,6 +431,7 @@ fn cpu() {
 fn gpu() {
     check(&common::gpu(), Target::gpu(N));
     check_step(&common::gpu(), Target::gpu(N));
+    check_noise(&common::gpu(), Target::gpu(N));
     check_annealed(&common::gpu(), Target::gpu(N));
     // The fused chain, with a level for each image.
     check_annealed(&common::gpu(), Target { fused_steps: 2, ..Target::gpu(N) });

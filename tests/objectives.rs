@@ -30,7 +30,7 @@ fn tiny(settings: &str) -> (Recipe, Dataset) {
 }
 
 /// Objectives, forms, penalties and schedules, several at a time.
-const VARIANTS: [&str; 5] = [
+const VARIANTS: [&str; 7] = [
     "objective=pcd pcd.chains=50 pcd.fresh=0.1 chain.form=noise-last ema.decay=0.5",
     "objective=cd replay.start=normal replay.start_scale=0.2 chain.form=mala chain.step_size=0.001 \
         loss.smoothness=0.1 schedule.learning_rate=cosine schedule.warm_up=2",
@@ -44,6 +44,8 @@ const VARIANTS: [&str; 5] = [
         chain.noise=3 chain.noise_end=0.5 chain.gradient_clip=0 chain.clamp=0 replay.start=normal pool.chains=50 \
         pool.long=10 pool.levels=9 loss.contrastive_below=2 score.target=velocity score.levels=5 \
         score.sigma_max=3 score.from_noise=0.4 ema.decay=0.9 sample.step_size=0.05 sample.noise=3",
+    "objective=energy-discrepancy discrepancy.negatives=3 discrepancy.noise=0.2 ema.decay=0.9",
+    "objective=nce nce.negatives=2 nce.scale=1.5 data.noise=0.1",
 ];
 
 #[test]

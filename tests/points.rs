@@ -2,6 +2,7 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use thalweg::data::standard::Standard;
 use thalweg::data::toy::{POINT, Toy};
 use thalweg::data::{self, Dataset, Examples, Images, Shape};
 use thalweg::evaluate::point_metrics::{
@@ -249,8 +250,8 @@ fn points_round_trip_through_files() {
 }
 
 /// Trains a small smooth network on five Gaussians, and judges it: the figures, and the deviation of the samples from the
-/// centre that is nearest, in one coordinate.
-fn train_small(objective: Objective) -> (PointMetrics, f64) {
+/// centre that is nearest, in one coordinate; and log Z.
+fn train_small(objective: Objective) -> (PointMetrics, f64, f64) {
     let mut config = Recipe::preset("mlp").unwrap();
     let network = Network::builder("small", [2, 1, 1]).initialisation(Initialisation::Pytorch);
     let network =
@@ -271,6 +272,8 @@ fn train_small(objective: Objective) -> (PointMetrics, f64) {
         let (model, chain_config) = (trainer.model().await.unwrap(), config.sampling_chain());
         let evaluator = PointEvaluator::new(&dataset, 1).unwrap();
         let figures = evaluator.evaluate(&device, &model, 1000, &chain_config, 1).await.unwrap();
+        let mut energies = EnergyModel::new(&device, &model).await.unwrap();
+        let log_z = evaluator.normalisation(&mut energies, None).await.unwrap().unwrap().log_z;
         let mut sampler = Sampler::new(&device, &model, 1000, &chain_config, 1).await.unwrap();
         sampler.start_from(&evaluator.starts(1000, 1)).unwrap();
         sampler.run(chain_config.steps).unwrap();
@@ -280,7 +283,8 @@ fn train_small(objective: Objective) -> (PointMetrics, f64) {
         let nearest = |p: &[f32]| mixture.centres.iter().map(|c| square(p, c)).fold(f64::INFINITY, f64::min);
         let mut squares: Vec<f64> = samples.chunks_exact(2).map(nearest).collect();
         squares.sort_unstable_by(f64::total_cmp);
-        (figures, (squares[500] / (2.0 * std::f64::consts::LN_2)).sqrt()) // the median, which no straggler moves
+        // The median, which no straggler moves.
+        (figures, (squares[500] / (2.0 * std::f64::consts::LN_2)).sqrt(), log_z)
     })
 }
 
@@ -293,13 +297,35 @@ fn objectives_learn_five_gaussians() {
         (Objective::SlicedScoreMatching, 0.3),
         (Objective::DenoisingScoreMatching, 0.1_f64.hypot(0.3)),
         (Objective::Pcd, 0.3),
+        (Objective::EnergyDiscrepancy, 0.3),
+        (Objective::Nce, 0.3),
     ] {
-        let (figures, found) = train_small(objective);
-        let text = format!("{objective:?}: {figures}; deviation {found:.3} of {deviation:.3}");
+        let (figures, found, log_z) = train_small(objective);
+        let text =
+            format!("{objective:?}: {figures}; deviation {found:.3} of {deviation:.3}; log Z {log_z:.3}");
         println!("{text}");
         let coverage = figures.coverage.unwrap();
         assert!(figures.auc > 0.91 && coverage.within > 0.92, "{text}");
         assert!(coverage.shares.iter().all(|share| *share > 0.08), "{text}");
         assert!((found / deviation - 1.0).abs() < 0.12, "{text}");
+        assert!(objective != Objective::Nce || log_z.abs() < 0.1, "{text}");
     }
+}
+
+/// Of a mixture, whose energy is normalised; and where a network takes standardised points.
+#[test]
+fn quadrature_finds_log_z() {
+    pollster::block_on(async {
+        let evaluator = PointEvaluator::new(&Dataset::open("five-gaussians").unwrap(), 3).unwrap();
+        let (model, _) = Model::analytic("analytic:five-gaussians").unwrap();
+        let mut energies = EnergyModel::new(&Device::cpu(), &model).await.unwrap();
+        let found = evaluator.normalisation(&mut energies, None).await.unwrap().unwrap();
+        assert!(found.log_z.abs() < 1e-3, "{found}");
+        let truth = found.log_likelihood_of_truth.unwrap();
+        assert!((found.log_likelihood - truth).abs() < 1e-3, "{found}");
+        let standard = Standard { mean: vec![0.0; 2], deviation: vec![2.0, 0.5 * 1_f64.exp()] };
+        let other = evaluator.normalisation(&mut energies, Some(&standard)).await.unwrap().unwrap();
+        assert!((other.log_z - (found.log_z - 1.0)).abs() < 1e-6, "{other}");
+        assert!((other.log_likelihood - found.log_likelihood).abs() < 1e-6, "{other}");
+    });
 }

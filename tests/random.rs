@@ -303,6 +303,8 @@ fn streams_share_no_counter() {
             | Stream::Retries
             | Stream::BufferChains
             | Stream::PoolNoise
+            | Stream::AroundNoise
+            | Stream::ContrastNoise
             | Stream::Known => {}
         }
     }

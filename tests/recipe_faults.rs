@@ -106,7 +106,7 @@ fn settings_that_are_refused_are_those_without_effect() {
     // Whose effect is elsewhere: in how data are read, how many samples are drawn, and what the command does when training
     // diverges.
     let elsewhere = ["preset", "data.range", "data.standardize", "sample.count", "guard.tries"];
-    let objectives: [&[&str]; 10] = [
+    let objectives: [&[&str]; 12] = [
         &["objective=replay"],
         &["objective=cd"],
         &["objective=cd", "cd.start=data"],
@@ -117,6 +117,8 @@ fn settings_that_are_refused_are_those_without_effect() {
         &["objective=denoising-score-matching", "score.levels=4"],
         &["objective=denoising-score-matching", "score.target=velocity"],
         &["objective=denoising-score-matching", "score.target=velocity", "score.levels=4"],
+        &["objective=energy-discrepancy"],
+        &["objective=nce"],
     ];
     let forms = ["noise-first", "noise-last", "theory", "mala", "annealed"];
     let mut bases: Vec<Vec<String>> = Vec::new();

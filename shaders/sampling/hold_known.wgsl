@@ -21,7 +21,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> known: array<f32>;
 @group(0) @binding(4) var<storage, read_write> x: array<f32>;
 
-const KNOWN: u32 = 25u;
+const KNOWN: u32 = 27u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id_here: vec3u) {

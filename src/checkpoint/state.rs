@@ -243,7 +243,7 @@ fn stored_replay(
     };
     // Its plan has one slot all the same.
     if !header.config.has_chains() {
-        return Ok(Err("was trained for the score, without chains"));
+        return Ok(Err("was trained without chains"));
     }
     if header.config.pool().is_some() {
         return Ok(Err("has a pool of chains at noise levels (`sample --from-pool` shows it)"));

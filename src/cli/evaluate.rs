@@ -21,6 +21,7 @@ use thalweg::evaluate::{Report, Subject, outliers, points, spread};
 use thalweg::kernels::dynamics::Form;
 use thalweg::network::{Analytic, Operation};
 use thalweg::picture::{plot, save_png};
+use thalweg::recipe::Objective;
 use thalweg::{Dataset, Error, Images, Model, Recipe, Result, Sampler};
 
 /// Options of `thalweg evaluate`.
@@ -284,7 +285,10 @@ async fn of_points(
     spinner.set_message("samples");
     let evaluator = dataset.as_ref().and_then(|set| PointEvaluator::new(set, seed));
     let figures = match &evaluator {
-        Some(evaluator) => Some(points::measure(&subject, evaluator, POINTS).await?),
+        Some(evaluator) => {
+            let is_normalised = recipe.objective == Objective::Nce;
+            Some(points::measure(&subject, evaluator, POINTS, is_normalised).await?)
+        }
         None => None,
     };
     spinner.finish_and_clear();

@@ -6,6 +6,7 @@
 
 pub mod cifar;
 mod folder;
+pub mod gaussian;
 pub mod idx;
 pub mod npy;
 pub mod npz;

@@ -3,6 +3,7 @@
 //!
 //! Points are `[n, d]`, row-major; all of one call have the same `d`.
 
+use crate::data::standard::Standard;
 use crate::data::toy::{self, Mixture, Toy};
 use crate::data::{Dataset, Examples, Images, Shape};
 use crate::plan::ChainConfig;
@@ -268,6 +269,66 @@ impl PointEvaluator {
         let (real, noise) =
             (energies.energies(&self.reference).await?, energies.energies(&self.noise).await?);
         Ok(self.figures(&sampler.images().await?, &real, &noise, seed))
+    }
+}
+
+/// How near an energy of points in the plane is to a normalized one: `p(x) = exp(-E(x))`, log Z = 0.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Normalisation {
+    /// Logarithm of the integral of `exp(-E)` over a box half as large again as that of the figures, in each coordinate.
+    pub log_z: f64,
+    /// Mean of log p of the true points in nats, in the data's units, with the log Z found.
+    pub log_likelihood: f64,
+    /// The same of the true density, where it is known.
+    pub log_likelihood_of_truth: Option<f64>,
+}
+
+impl PointEvaluator {
+    /// Nodes of the quadrature in each coordinate.
+    const NODES: usize = 600;
+
+    /// Integrates `exp(-E)` by the midpoint rule; `None` for points that are not in the plane. `standard` is the network's.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device was lost; [`crate::Error::Usage`] if the model takes other points.
+    pub async fn normalisation(
+        &self,
+        energies: &mut EnergyModel,
+        standard: Option<&Standard>,
+    ) -> Result<Option<Normalisation>> {
+        let [x, y] = self.limits[..] else { return Ok(None) };
+        if self.reference.shape != toy::POINT {
+            return Ok(None);
+        }
+        let cell = |[low, high]: [f32; 2]| 1.5 * f64::from(high - low) / Self::NODES as f64;
+        let node = |[low, high]: [f32; 2], i: usize| {
+            let centre = 0.5 * f64::from(low + high);
+            (centre + cell([low, high]) * (i as f64 + 0.5 - 0.5 * Self::NODES as f64)) as f32
+        };
+        let nodes =
+            (0..Self::NODES * Self::NODES).flat_map(|i| [node(x, i % Self::NODES), node(y, i / Self::NODES)]);
+        let nodes = Images { shape: toy::POINT, values: nodes.collect() };
+        let logs: Vec<f64> = energies.energies(&nodes).await?.iter().map(|e| -f64::from(*e)).collect();
+        let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = logs.iter().map(|log| (log - largest).exp()).sum();
+        // The network's density is of standardised points.
+        let scale: f64 = standard.map_or(0.0, |s| s.deviation.iter().map(|d| d.ln()).sum());
+        let log_z = largest + sum.ln() + (cell(x) * cell(y)).ln() - scale;
+        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+        let of_reference = energies.energies(&self.reference).await?;
+        let log_likelihood = -mean(of_reference.iter().map(|e| f64::from(*e)).collect()) - log_z - scale;
+        let points = self.reference.values.chunks_exact(2);
+        let of_truth = self.toy.and_then(|toy| points.map(|p| toy.log_density([p[0], p[1]])).collect());
+        Ok(Some(Normalisation { log_z, log_likelihood, log_likelihood_of_truth: of_truth.map(mean) }))
+    }
+}
+
+impl std::fmt::Display for Normalisation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let truth = self.log_likelihood_of_truth;
+        let truth = truth.map_or(String::new(), |truth| format!(" (true density: {truth:.3})"));
+        write!(f, "log Z {:.3} by quadrature (trained to be 0), ", self.log_z)?;
+        write!(f, "log-likelihood {:.3} nats{truth}", self.log_likelihood)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Samples of points or sequences against held-out ones: the figures that training tells of them ([`crate::evaluate::point_metrics`]).
 
 use super::{Subject, wrapped};
-use crate::Result;
-use crate::evaluate::point_metrics::{PointEvaluator, PointMetrics};
+use crate::evaluate::point_metrics::{Normalisation, PointEvaluator, PointMetrics};
+use crate::{EnergyModel, Result};
 use serde::Serialize;
 
 /// Figures of a model of points or sequences.
@@ -17,16 +17,31 @@ pub struct Points {
     /// The figures.
     #[serde(flatten)]
     pub figures: PointMetrics,
+    /// log Z by quadrature, of an energy of points in the plane that was trained to be normalized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalisation: Option<Normalisation>,
 }
 
-/// Draws `count` samples as the model's recipe does, and measures them.
+/// Draws `count` samples as the model's recipe does, and measures them; and log Z of an energy that is to be normalized.
 ///
 /// # Errors
 /// Those of [`PointEvaluator::evaluate`].
-pub async fn measure(subject: &Subject<'_>, evaluator: &PointEvaluator, count: usize) -> Result<Points> {
+pub async fn measure(
+    subject: &Subject<'_>,
+    evaluator: &PointEvaluator,
+    count: usize,
+    is_normalised: bool,
+) -> Result<Points> {
     let Subject { device, model, chain_config, seed, .. } = *subject;
     let figures = evaluator.evaluate(device, model, count, chain_config, seed).await?;
-    Ok(Points { steps: chain_config.steps, count, limits: evaluator.limits().to_vec(), figures })
+    let normalisation = if is_normalised {
+        let standard = model.network.standard.as_ref();
+        evaluator.normalisation(&mut EnergyModel::new(device, model).await?, standard).await?
+    } else {
+        None
+    };
+    let (steps, limits) = (chain_config.steps, evaluator.limits().to_vec());
+    Ok(Points { steps, count, limits, figures, normalisation })
 }
 
 impl Points {
@@ -38,7 +53,8 @@ impl Points {
 
 impl std::fmt::Display for Points {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { steps, count, figures, .. } = self;
-        write!(f, "{}", wrapped(&format!("{count} samples after {steps} Langevin steps: {figures}")))
+        let Self { steps, count, figures, normalisation, .. } = self;
+        write!(f, "{}", wrapped(&format!("{count} samples after {steps} Langevin steps: {figures}")))?;
+        normalisation.iter().try_for_each(|figures| write!(f, "\n{}", wrapped(&figures.to_string())))
     }
 }

@@ -174,6 +174,11 @@ kernels! {
     ImageVariance, image_variance, "The variance of each image's values.";
     AnnealedLoss, annealed_loss, "Energies at noise levels to loss, metrics and seeds.";
     CopyImages, copy_images, "Copies the real images, with noise.";
+    DrawAround, draw_around, "Draws negatives around the data images.";
+    DrawGaussian, draw_gaussian, "Makes draws of a Gaussian of standard normal numbers.";
+    GaussianDensity, gaussian_density, "The logarithm of a Gaussian's density.";
+    DiscrepancyLoss, discrepancy_loss, "Energies to energy discrepancy, metrics and dL/dE.";
+    NceLoss, nce_loss, "Energies to the loss of noise-contrastive estimation, metrics and dL/dE.";
     Langevin, langevin, "Moves the chains.";
     MalaAccept, mala_accept, "Accepts or rejects proposals of chains.";
     MalaPropose, mala_propose, "Moves chains to accepted proposals, and makes the next.";

@@ -24,6 +24,8 @@ pub mod data {
     pub mod augment_starts;
     pub mod blur_at_levels;
     pub mod copy_images;
+    pub mod draw_around;
+    pub mod draw_gaussian;
     pub mod draw_negatives;
     pub mod draw_pool;
     pub mod draw_real;
@@ -66,6 +68,9 @@ pub mod loss {
     pub mod add_penalty;
     pub mod annealed_loss;
     pub mod contrastive_loss;
+    pub mod discrepancy_loss;
+    pub mod gaussian_density;
+    pub mod nce_loss;
     pub mod score_direction;
     pub mod score_loss;
     pub mod smoothness;

@@ -14,6 +14,7 @@ mod inference;
 mod jet_pass;
 mod lstm_pass;
 mod network_pass;
+mod noise_pass;
 mod room;
 mod score_pass;
 mod shares;
@@ -33,6 +34,7 @@ pub use inference::{
 };
 pub use jet_pass::JetPass;
 pub use network_pass::NetworkPass;
+pub use noise_pass::{GaussianBuffers, NoisePass};
 pub use room::{Cause, Excess, Room};
 pub use shares::{Share, Turn, fewer_at_once};
 

@@ -1,8 +1,11 @@
 //! A training step, from drawing data to the new parameters: [`training_plan`] lists its parts in order.
 
+mod annealed;
+
 use super::annealed_pass::{AnnealedPass, Phase};
 use super::chain_pass::ChainPass;
 use super::guard_pass::{CheckedStep, GuardPass};
+use super::noise_pass::NoisePass;
 use super::score_pass::{Batch, ScorePass};
 use super::{BufferId, ChainConfig, Launch, NetworkPass, Plan, ProgramId, SpectralPlan, Target};
 use crate::data::toy::Toy;
@@ -28,6 +31,7 @@ use crate::kernels::sum_squares::{GROUP, SumSquares};
 use crate::kernels::weight_penalty::WeightPenalty;
 use crate::network::Network;
 use crate::recipe::{ChainInit, EnergyL2Form, RateSchedule, Recipe, ScoreObjective};
+use annealed::annealed_plan;
 use std::ops::Range;
 
 /// Rows of the resident metrics table: training steps that may be under way before the host reads it.
@@ -114,6 +118,8 @@ pub struct TrainingPlan {
     pub pass: NetworkPass,
     /// The buffers of an objective without chains.
     pub score: Option<ScorePass>,
+    /// The buffers of an objective that tells data from noise.
+    pub noise: Option<NoisePass>,
     /// The pool of annealed chains, of an objective that has one.
     pub annealed: Option<AnnealedPass>,
     /// The bounds of spectral norms, of networks that have some.
@@ -141,7 +147,8 @@ pub struct DataPart {
     pub buffer: BufferId,
 }
 
-/// Plans a training step by this recipe. Objectives that fit the score have no chains and one half of blocks.
+/// Plans a training step by this recipe. Objectives that fit the score have no chains and one half of blocks; those that tell
+/// data from noise have as many more as each image has negatives.
 pub fn training_plan(
     network: &Network,
     recipe: &Recipe,
@@ -161,6 +168,14 @@ pub fn training_plan(
         n_sampling = step.len();
         let n_partials = training.score_gradient(score, &mut step, &training.positives());
         training.reduce(&mut step, n_partials);
+    } else if let Some(noise) = &training.noise {
+        training.count_non_finite(&mut step);
+        let (batch, negatives) = (training.numbers(), training.half_blocks..training.plan.n_blocks);
+        noise.draw(&mut step, &training.pass, training.state, batch, &negatives);
+        n_sampling = step.len();
+        noise.loss(&mut step, &training.pass, (training.state, training.metrics), batch, &training.all());
+        let n_partials = training.gradient(&mut step, &training.all(), 0);
+        training.reduce(&mut step, n_partials);
     } else {
         training.start_chains(&mut step);
         training.count_non_finite(&mut step);
@@ -176,31 +191,6 @@ pub fn training_plan(
     training.optimize(&mut step);
     let update = step[n_sampling..].to_vec();
     training.finish(vec![(0, step)], update)
-}
-
-/// Plans the training steps of `annealed-cd`, which has up to three phases. Each draws data images and denoises them; the later
-/// ones move chains of the pool; the last one compares these with data images at their levels.
-fn annealed_plan(training: Training) -> TrainingPlan {
-    let (contrast, walk) = training.recipe.contrast_begins(training.recipe.total_steps(training.n_images));
-    let mut phases = vec![(0, Phase::Denoise), (walk, Phase::Walk), (contrast, Phase::Contrast)];
-    // Of phases that begin at the same step, the last one counts.
-    phases =
-        (0..3).filter(|i| phases[i + 1..].iter().all(|p| p.0 > phases[*i].0)).map(|i| phases[i]).collect();
-    let mut update = Vec::new();
-    let steps = phases.into_iter().map(|(first, phase)| {
-        let mut step = Vec::new();
-        let n_sampling = training.sample_annealed(&mut step, phase);
-        let n_partials = training.annealed_gradient(&mut step, phase);
-        training.reduce(&mut step, n_partials);
-        training.clip(&mut step);
-        training.check_step(&mut step, phase == Phase::Contrast);
-        training.keep_annealed(&mut step, phase);
-        training.optimize(&mut step);
-        update = step[n_sampling..].to_vec();
-        (first, step)
-    });
-    let steps = steps.collect();
-    training.finish(steps, update)
 }
 
 /// The data set's buffers, as few as hold it.
@@ -246,6 +236,7 @@ struct Training<'a> {
     average: Option<BufferId>,
     pass: NetworkPass,
     score: Option<ScorePass>,
+    noise: Option<NoisePass>,
     spectral: Option<SpectralPlan>,
     annealed: Option<AnnealedPass>,
     guard: Option<GuardPass>,
@@ -266,11 +257,13 @@ impl<'a> Training<'a> {
         let slots = recipe.replay_slots().0 as u32;
         let half_blocks = target.blocks(recipe.train.batch);
         let has_chains = recipe.has_chains();
-        let parts = match objective {
-            Some(_) if has_chains => 3,
-            Some(_) => 1,
-            None if recipe.loss.smoothness > 0.0 => 3,
-            None => 2,
+        let noise = recipe.noise_objective();
+        let parts = match (objective, noise) {
+            (Some(_), _) if has_chains => 3,
+            (Some(_), _) => 1,
+            (None, Some(noise)) => 1 + noise.negatives(),
+            (None, None) if recipe.loss.smoothness > 0.0 => 3,
+            (None, None) => 2,
         };
         let mut plan = Plan::new(target.lanes, parts * half_blocks);
         let (features, n_parameters) = (network.input.len(), network.n_parameters);
@@ -294,6 +287,7 @@ impl<'a> Training<'a> {
         let pass = NetworkPass::new(&mut plan, network, target);
         let spectral = SpectralPlan::new(&mut plan, network, state, pass.parameters);
         let score = objective.map(|objective| ScorePass::new(&mut plan, &pass, objective));
+        let noise = noise.map(|noise| NoisePass::new(&mut plan, features, noise));
         let augments = recipe.augment.probability > 0.0
             && recipe.chain_init().is_some_and(|init| init != ChainInit::Data);
         let starts = augments.then(|| plan.per_block("starts", features));
@@ -352,6 +346,7 @@ impl<'a> Training<'a> {
             average,
             pass,
             score,
+            noise,
             spectral,
             annealed,
             guard,
@@ -387,6 +382,7 @@ impl<'a> Training<'a> {
             average: self.average,
             pass: self.pass,
             score: self.score,
+            noise: self.noise,
             annealed: self.annealed,
             spectral: self.spectral,
             guard: self.guard,
@@ -400,6 +396,11 @@ impl<'a> Training<'a> {
 
     fn negatives(&self) -> Range<u32> {
         self.half_blocks..2 * self.half_blocks
+    }
+
+    /// What losses need to know of the batch.
+    fn numbers(&self) -> Batch {
+        Batch { batch: self.batch, n_images: self.n_images, metric_rows: METRIC_ROWS }
     }
 
     fn all(&self) -> Range<u32> {
@@ -528,8 +529,10 @@ impl<'a> Training<'a> {
         let pass = &self.pass;
         let chunks =
             Chunks { first_block: blocks.start, first_chunk, ..self.target.chunks(blocks.len() as u32) };
+        let noise = self.recipe.noise_objective();
+        let levels = noise.map_or(self.recipe.loss.energy_l2 as f32 != 0.0, |noise| noise.sees_levels());
         pass.to_layers(launches, blocks);
-        pass.to_parameters(launches, chunks, self.partials, self.recipe.loss.energy_l2 as f32 != 0.0);
+        pass.to_parameters(launches, chunks, self.partials, levels);
         first_chunk + chunks.count()
     }
 
@@ -537,62 +540,9 @@ impl<'a> Training<'a> {
     /// partial sums there are.
     fn score_gradient(&self, score: &ScorePass, launches: &mut Vec<Launch>, blocks: &Range<u32>) -> u32 {
         let chunks = Chunks { first_block: blocks.start, ..self.target.chunks(blocks.len() as u32) };
-        let batch = Batch { batch: self.batch, n_images: self.n_images, metric_rows: METRIC_ROWS };
-        score.run(launches, &self.pass, (self.state, self.metrics), batch, (chunks, self.partials));
+        let with = (self.state, self.metrics);
+        score.run(launches, &self.pass, with, self.numbers(), (chunks, self.partials));
         self.objective.map_or(0, |score| score.n_partials(chunks.count()))
-    }
-
-    /// Where a phase of `annealed-cd` denoises: beside the pairs of data images and chains, if there are some.
-    fn denoised(&self, phase: Phase) -> Range<u32> {
-        let first = if phase == Phase::Contrast { 2 * self.half_blocks } else { 0 };
-        first..first + self.half_blocks
-    }
-
-    /// Draws the images of a step of `annealed-cd`, and moves its chains. Returns the number of launches before the network's
-    /// passes that the loss needs.
-    fn sample_annealed(&self, step: &mut Vec<Launch>, phase: Phase) -> usize {
-        let Some(annealed) = &self.annealed else { return 0 };
-        let (pass, state) = (&self.pass, self.state);
-        self.draw_data(step);
-        if phase == Phase::Contrast && self.score.is_some() {
-            self.copy(step, self.denoised(phase).start, 0.0);
-        }
-        if phase != Phase::Denoise {
-            annealed.draw(step, pass, (state, self.replay), &self.negatives());
-        }
-        self.count_non_finite(step);
-        if let Some(score) = &self.score {
-            score.draw(step, pass, state, &self.denoised(phase));
-        }
-        if phase != Phase::Denoise {
-            self.run_chains(step);
-        }
-        if phase == Phase::Contrast {
-            annealed.blur(step, pass, state, &self.positives());
-        }
-        step.len()
-    }
-
-    /// Computes loss and parameter gradient of a step of `annealed-cd`. Returns how many partial sums there are.
-    fn annealed_gradient(&self, step: &mut Vec<Launch>, phase: Phase) -> u32 {
-        let mut n_partials = 0;
-        if let Some(score) = &self.score {
-            n_partials = self.score_gradient(score, step, &self.denoised(phase));
-        }
-        if let (Phase::Contrast, Some(annealed)) = (phase, &self.annealed) {
-            let pairs = 0..2 * self.half_blocks;
-            let with = (&self.recipe.loss, self.n_images, self.score.is_some());
-            annealed.loss(step, &self.pass, (self.state, self.metrics), with, &pairs);
-            n_partials = self.gradient(step, &pairs, n_partials);
-        }
-        n_partials
-    }
-
-    /// Puts the chains of a step of `annealed-cd` back into the pool.
-    fn keep_annealed(&self, step: &mut Vec<Launch>, phase: Phase) {
-        if let (Phase::Walk | Phase::Contrast, Some(annealed)) = (phase, &self.annealed) {
-            annealed.push(step, &self.pass, (self.state, self.replay), self.half_blocks);
-        }
     }
 
     /// Sums partial gradients, and adds the penalty on weights.

@@ -12,7 +12,7 @@ mod settings;
 mod table;
 mod text;
 
-pub use objective::{CdStart, ChainInit, Objective, ScoreObjective};
+pub use objective::{CdStart, ChainInit, NoiseObjective, Objective, ScoreObjective};
 pub use presets::PRESETS;
 pub use sections::*;
 pub use settings::{Setting, Settings};

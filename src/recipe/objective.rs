@@ -21,6 +21,10 @@ choices! {
         SlicedScoreMatching = "sliced-score-matching",
         /// Denoising at one or many noise levels, without chains.
         DenoisingScoreMatching = "denoising-score-matching",
+        /// Energies of data against those of noised data, without chains (Schroeder et al. 2023).
+        EnergyDiscrepancy = "energy-discrepancy",
+        /// Noise-contrastive estimation: tells data from a Gaussian, for normalized energies (Gutmann and Hyvarinen 2010).
+        Nce = "nce",
     }
 
     /// Start of the chains of [`Objective::Cd`].
@@ -90,8 +94,43 @@ pub enum ScoreObjective {
     },
 }
 
+/// An objective that tells data images from noise of a known law: see [`crate::kernels::discrepancy_loss`] and
+/// [`crate::kernels::nce_loss`] for the formulas and their sources.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NoiseObjective {
+    /// Energy discrepancy.
+    Discrepancy {
+        /// Negatives of each image.
+        negatives: u32,
+        /// Standard deviation of each of the two noises of a negative.
+        noise: f32,
+        /// Weight of the stabilising constant.
+        weight: f32,
+    },
+    /// Noise-contrastive estimation.
+    Contrastive {
+        /// Negatives for each image, draws of a Gaussian fitted to the data.
+        negatives: u32,
+        /// Factor of that Gaussian's standard deviations.
+        scale: f32,
+    },
+}
+
+impl NoiseObjective {
+    /// Negatives of each image.
+    pub fn negatives(&self) -> u32 {
+        let (Self::Discrepancy { negatives, .. } | Self::Contrastive { negatives, .. }) = *self;
+        negatives
+    }
+
+    /// Whether the loss depends on the level of the energies, and so trains the bias of the last layer.
+    pub fn sees_levels(&self) -> bool {
+        matches!(self, Self::Contrastive { .. })
+    }
+}
+
 impl Objective {
-    /// Whether training runs chains. The other objectives fit the score.
+    /// Whether training runs chains. The other objectives fit the score, or tell data from noise.
     pub fn has_chains(self) -> bool {
         matches!(self, Self::Replay | Self::Cd | Self::Pcd | Self::AnnealedCd)
     }
@@ -155,7 +194,13 @@ impl Recipe {
     pub fn score_objective(&self) -> Option<ScoreObjective> {
         let s = &self.score;
         Some(match self.objective {
-            Objective::Replay | Objective::Cd | Objective::Pcd => return None,
+            Objective::Replay
+            | Objective::Cd
+            | Objective::Pcd
+            | Objective::EnergyDiscrepancy
+            | Objective::Nce => {
+                return None;
+            }
             Objective::AnnealedCd if !self.denoises() => return None,
             Objective::ScoreMatching => ScoreObjective::Matching { probes: s.probes },
             Objective::SlicedScoreMatching => {
@@ -173,6 +218,22 @@ impl Recipe {
                     1.0
                 },
             },
+        })
+    }
+
+    /// The noise that data images are told from, with its settings; `None` for other objectives.
+    pub fn noise_objective(&self) -> Option<NoiseObjective> {
+        let (discrepancy, nce) = (&self.discrepancy, &self.nce);
+        Some(match self.objective {
+            Objective::EnergyDiscrepancy => NoiseObjective::Discrepancy {
+                negatives: discrepancy.negatives as u32,
+                noise: discrepancy.noise as f32,
+                weight: discrepancy.weight as f32,
+            },
+            Objective::Nce => {
+                NoiseObjective::Contrastive { negatives: nce.negatives as u32, scale: nce.scale as f32 }
+            }
+            _ => return None,
         })
     }
 

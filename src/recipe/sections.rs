@@ -56,6 +56,8 @@ mod usage {
         when(|c| c.objective == Objective::SlicedScoreMatching, "objective=sliced-score-matching", OBJECTIVE);
     pub const DENOISING: Usage =
         when(|c| c.denoises(), "objective=denoising-score-matching, or annealed-cd with loss.denoising above 0", OBJECTIVE);
+    pub const DISCREPANCY: Usage = when(|c| c.objective == Objective::EnergyDiscrepancy, "objective=energy-discrepancy", OBJECTIVE);
+    pub const NCE: Usage = when(|c| c.objective == Objective::Nce, "objective=nce", OBJECTIVE);
     pub const CONTRASTIVE: Usage = when(|c| c.has_chains(), "objective=replay, cd, pcd or annealed-cd", OBJECTIVE);
     pub const SMOOTH: Usage = when(|c| c.has_chains() && c.objective != Objective::AnnealedCd, "objective=replay, cd or pcd", OBJECTIVE);
     pub const GUARDED: Usage = when(|c| c.is_guarded(), "guard.on_divergence=rollback or stop", GUARD);
@@ -236,6 +238,24 @@ settings! {
             "objective=denoising-score-matching or annealed-cd with score.target=velocity and several score.levels",
             &["objective", "score.target", "score.levels"],
         );
+    }
+
+    /// Energy discrepancy.
+    discrepancy: Discrepancy {
+        /// Number of negatives per data image.
+        negatives: usize = 16, in Whole(1, 1024), used by DISCREPANCY;
+        /// Standard deviation t of each of the two noises of a negative, x + t n + t n'.
+        noise: f64 = 0.5, in Real(1e-4, 1e3), used by DISCREPANCY;
+        /// Weight w of the constant that keeps the loss from falling without end; 0 for none.
+        weight: f64 = 1.0, in OPTIONAL, used by DISCREPANCY;
+    }
+
+    /// Noise-contrastive estimation.
+    nce: Nce {
+        /// Number of draws of the Gaussian per data image.
+        negatives: usize = 4, in Whole(1, 1024), used by NCE;
+        /// Factor of the standard deviations of the Gaussian that is fitted to the data.
+        scale: f64 = 1.0, in Real(0.1, 100.0), used by NCE;
     }
 
     /// Penalties of the loss.

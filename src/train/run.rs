@@ -531,12 +531,13 @@ impl Run {
         let (contrast, _) = self.trainer.config().contrast_begins(self.trainer.total_steps());
         let contrast = if self.chains.is_some() { contrast } else { 0 };
         let has_chains = self.has_chains();
+        let tells_noise = self.trainer.config().noise_objective().is_some();
         let accepts = has_chains && self.trainer.config().chain.form == Form::Mala;
         for (step, mut metrics) in (first..).zip(metrics) {
             if !accepts {
                 metrics.acceptance = f32::NAN; // a column without numbers has no curve
             }
-            if !has_chains {
+            if !has_chains && !tells_noise {
                 metrics.energy_fake = f32::NAN;
             } else if step < contrast {
                 (metrics.divergence, metrics.energy_fake) = (f32::NAN, f32::NAN); // it denoises so far

@@ -4,6 +4,7 @@ use super::guard::{Halt, Rollback, retry_seed};
 use super::log::{ChainMetrics, StepMetrics};
 use crate::checkpoint::{Checkpoint, FORMAT, Header, Model, Tensors};
 use crate::checkpoint::{Parts, RunState, SNAPSHOT, arrived, header_network, newest_images};
+use crate::data::gaussian::Gaussian;
 use crate::data::standard::Standard;
 use crate::data::{Dataset, Examples, Images};
 use crate::device::compare::{Report, compare};
@@ -17,7 +18,7 @@ use crate::kernels::guard::{MEMORY, Memory, Reason};
 use crate::network::Network;
 use crate::plan::{BufferId, Cause, METRIC_ROWS, ProgramId, TrainingData, TrainingPlan, training_plan};
 use crate::random::{Distribution, MAX_FEATURES, Philox, Stream, normal_of};
-use crate::recipe::{Guard, Objective, OnDivergence, Recipe, Standardize};
+use crate::recipe::{Guard, NoiseObjective, Objective, OnDivergence, Recipe, Standardize};
 use crate::{Error, Result};
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub struct Trainer {
     n_images: u32,
     executor: Executor,
     plan: TrainingPlan,
+    noise: Option<Gaussian>, // that data are told from
     step: u64,
 }
 
@@ -130,6 +132,10 @@ impl Trainer {
         let (seed, plan) = (trainer.config.seed, &trainer.plan);
         let (capacity, initial) = trainer.config.replay_slots();
         let mut parameters = trainer.network.initial_parameters(seed);
+        if let (Some(noise), Some(last)) = (&trainer.noise, trainer.network.layers.last()) {
+            // Energies begin where -log q is, on average over q, and not so far from there that it takes Adam a while.
+            parameters[last.bias_offset()..][..last.bias_len].fill(noise.entropy() as f32);
+        }
         trainer.executor.write_floats(plan.pass.parameters, &parameters);
         if let Some(spectral) = &plan.spectral {
             let length = plan.plan.len_of(spectral.vectors);
@@ -324,6 +330,12 @@ impl Trainer {
             };
             return Err(excess.error(&device.name(), advice));
         }
+        let noise = match config.noise_objective() {
+            Some(NoiseObjective::Contrastive { scale, .. }) => {
+                Some(fit_noise(config, &network, examples, scale)?)
+            }
+            _ => None,
+        };
         let mut trainer = Self {
             device: device.clone(),
             config: config.clone(),
@@ -333,8 +345,13 @@ impl Trainer {
             executor: Executor::new(device, plan.plan.clone()).await?,
             plan,
             network,
+            noise,
             step: 0,
         };
+        let buffers = trainer.plan.noise.as_ref().and_then(|noise| noise.gaussian);
+        if let (Some(buffers), Some(noise)) = (buffers, &trainer.noise) {
+            trainer.executor.write_floats(buffers.gaussian, &noise.floats());
+        }
         for part in &trainer.plan.data {
             let values = part.images.start as usize * shape.len()..part.images.end as usize * shape.len();
             match examples {
@@ -629,6 +646,15 @@ impl Trainer {
         };
         Ok(Checkpoint { header, tensors })
     }
+}
+
+/// The Gaussian that noise-contrastive estimation tells data from, of the training data as the network takes them.
+fn fit_noise(config: &Recipe, network: &Network, examples: &Examples, scale: f32) -> Result<Gaussian> {
+    let mut images = examples.to_images().padded_to(network.input)?;
+    if let Some(standard) = &network.standard {
+        standard.to_network(&mut images);
+    }
+    Ok(Gaussian::fit(&images, config.data.noise, scale.into()))
 }
 
 /// What the ring begins with: `n` values.

@@ -138,6 +138,14 @@ pub fn all_plans() -> Vec<(String, Plan)> {
         all.push((network.name.clone(), energy_plan(&network, 128, Target::gpu(128)).plan));
     }
     all.push(("peak".to_owned(), peak_plan().plan));
+    for network in [common::point_network(2), preset("mnist-small").unwrap()] {
+        for objective in ["energy-discrepancy", "nce"] {
+            let recipe = common::recipe(&[&format!("objective={objective}")]);
+            let data = TrainingData::new(ExampleStorage::Floats, 1000, network.input);
+            let plan = training_plan(&network, &recipe, &data, Target::gpu(128)).plan;
+            all.push((format!("{}, {objective}", network.name), plan));
+        }
+    }
     all
 }
 

@@ -252,6 +252,49 @@ def contrastive(s, forward, p, data, ring):
     return loss, torch.stack([loss, divergence, penalty, e_real.mean(), e_fake.mean(), torch.tensor(accepted)]), ends
 
 
+# ---- a training step that tells data from noise
+
+# Name: weight of the constant for energy discrepancy, and how many negatives an image has.
+AROUND_NOISE, CONTRAST_NOISE, AROUND = 25, 26, 0.4
+NOISE = {"discrepancy": (1.0, 3), "discrepancy-bare": (0.0, 2), "nce": (None, 3)}
+
+
+def gaussian(d):
+    """Mean, factor of the covariance, its inverse, and the logarithm of the density's norm, as single precision has them."""
+    factor = exact(torch.randn(d, d).tril(-1) * 0.3 / d**0.5 + torch.diag(torch.rand(d) + 0.5))
+    norm = 0.5 * d * math.log(2 * math.pi) + factor.diagonal().log().sum()
+    return exact(torch.randn(d) * 0.3), factor, exact(torch.inverse(factor)), exact(norm)
+
+
+def flat(x):
+    """Images in the engine's order of values: channels of a pixel side by side."""
+    return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def noise_step(weight, n_negatives, net, data, base):
+    """Returns the loss, and the mean energies of data and of negatives."""
+    shape, n = data.shape[1:], N_REAL
+    ixs = [permute(PERMUTATION, POSITION + i, N_IMAGES, EPOCH) for i in range(n)]
+    real = torch.stack([data[ix] + 0.05 * normals(DATA_NOISE, i, shape) for i, ix in enumerate(ixs)])
+    e = net(real)
+    if weight is None:
+        mean, factor, inverse, norm = base
+        log_noise = lambda x: -0.5 * (((flat(x) - mean) @ inverse.T) ** 2).sum(1) - norm
+        draw = lambda i, j: mean + factor @ normals(CONTRAST_NOISE, i, shape, j).permute(1, 2, 0).flatten()
+        c, h, w = shape
+        negatives = torch.stack([draw(i, j) for i in range(n) for j in range(n_negatives)])
+        negatives = negatives.reshape(-1, h, w, c).permute(0, 3, 1, 2)
+        logit = lambda x: -net(x) - log_noise(x) - math.log(n_negatives)
+        loss = F.softplus(-logit(real)).mean() + F.softplus(logit(negatives)).sum() / n
+        return loss, e.mean(), net(negatives).mean()
+    step = AROUND
+    around = lambda i, j: real[i] + step * (normals(AROUND_NOISE, i, shape) + normals(AROUND_NOISE, i, shape, 1 + j))
+    negatives = torch.stack([torch.stack([around(i, j) for j in range(n_negatives)]) for i in range(n)])
+    e_negative = net(negatives.flatten(0, 1)).reshape(n, n_negatives)
+    terms = (e[:, None] - e_negative).exp()
+    return ((weight + terms.sum(1)) / n_negatives).log().mean(), e.mean(), e_negative.mean()
+
+
 # ---- training steps with a pool of annealed chains
 
 # Three steps, of 3, 5 and 3 data images. Chains 0 and 1 of the pool never restart; one of the batch is such a chain.
@@ -384,6 +427,17 @@ def main():
         tensors[f"{name}.pool"] = pool
         exactly = {k: exact(torch.tensor(v)).item() if type(v) is float else v for k, v in ANNEALED.items()}
         tensors |= annealed_steps(exactly, forward, p, tensors[f"{name}.data"], pool, f"{name}.annealed")
+    for name, (forward, shape, shapes) in NETWORKS.items():
+        p, base = {k: tensors[f"{name}.{k}"] for k in shapes}, gaussian(torch.Size(shape).numel())
+        tensors[f"{name}.gaussian"] = torch.cat([part.flatten() for part in base])
+        for objective, (weight, n_negatives) in NOISE.items():
+            loss, real, fake = noise_step(weight, n_negatives, lambda y: forward(p, y), tensors[f"{name}.data"], base)
+            gradients = torch.autograd.grad(loss, list(p.values()), allow_unused=True)
+            key = f"{name}.{objective}"
+            tensors[f"{key}.loss"] = torch.stack([loss, loss, torch.zeros(()), real, fake])
+            for (k, v), g in zip(p.items(), gradients):
+                is_level = weight is not None and k == list(p)[-1]  # whose sum of gradients is 0 but for rounding
+                tensors[f"{key}.grad.{k}"] = torch.zeros_like(v) if g is None or is_level else g
     header, data = {}, b""
     for k, v in tensors.items():
         part = v.detach().float().contiguous().numpy().tobytes()
