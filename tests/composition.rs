@@ -111,7 +111,7 @@ fn the_density_is_the_product_of_powers() {
     let config = chain_config(Form::Mala, 0.5);
     for [of_five, of_eight] in [[0.15, 0.1], [0.25, -0.1]] {
         let sum = composition(&[(Analytic::FiveGaussians, of_five), (Analytic::EightGaussians, of_eight)]);
-        let [points, energies] = ends(&Device::cpu(), &sum, 50_000, &config, &[200]);
+        let [points, energies] = ends(&Device::cpu(), &sum, 50_000, &config, &[1000]);
         let [of_five, of_eight] = [of_five, of_eight].map(f64::from);
         let distance = total_variation(&points, |x| of_five * five(x) + of_eight * eight(x));
         println!("{of_five} and {of_eight}: {distance:.4}");

@@ -42,13 +42,8 @@ fn main(@builtin(global_invocation_id) id_here: vec3u) {
     let noise = sigma * alpha * normal_of(philox(counter, vec2u(state.seed_low, state.seed_high)));
     let base = (params.first_block + id.z) * FEATURES + quad * 4u;
     for (var i = 0u; i < min(4u, FEATURES - quad * 4u); i++) {
-        if (mask[quad * 4u + i] != 0.0) {
-            let at = (base + i) * LANES + lane;
-            if (params.is_gradient != 0u) {
-                x[at] = 0.0;
-            } else {
-                x[at] = alpha * known[at] + noise[i];
-            }
-        }
+        let at = (base + i) * LANES + lane;
+        let held = select(alpha * known[at] + noise[i], 0.0, params.is_gradient != 0u);
+        x[at] = select(x[at], held, mask[quad * 4u + i] != 0.0);
     }
 }

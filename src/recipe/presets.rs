@@ -355,8 +355,6 @@ fn digits(base: Recipe) -> Recipe {
             course: Interpolation::Geometric,
             ..base.chain
         },
-        // Chains end at 0.5: lower levels would only take training from those that they pass.
-        score: Score { sigma: 0.45, ..base.score },
         loss: Loss { contrastive_from: 0.7, contrastive_below: 3.2, ..base.loss },
         adam: Adam { beta1: 0.0, ..base.adam },
         sample: Sample { steps: 150, step_size: 0.05, stay: 150, stay_step_size: 0.1, ..base.sample },
