@@ -167,21 +167,26 @@ pub fn preset_plans() -> Vec<(String, Plan)> {
     all
 }
 
-/// What a first run takes on a GPU: `train`, `sample` and `energy` of the default preset and of `mnist-small`, by each path of
-/// their chains. `tile` is empty, or lanes, channels and pixels of another tile than [`Target::gpu`]'s.
+/// What a first run takes on a GPU: `train` (which learns `digits` by denoising), `sample` and `energy`, and the same with
+/// chains (`mnist-small`), by each path of theirs. `tile` is empty, or lanes, channels and pixels of another tile than
+/// [`Target::gpu`]'s.
 pub fn first_plans(tile: &[usize]) -> Vec<(String, Plan)> {
+    let denoising = common::denoising([0.1, 5.0], 64, ScoreTarget::Velocity, 0.0);
     let mut all = Vec::new();
-    for name in ["digits", "mnist-small"] {
+    for (name, score) in [("digits", Some(denoising)), ("mnist-small", None)] {
         let network = preset(name).unwrap();
-        let recipe = Recipe::preset(name).unwrap();
-        let sampling = recipe.sampling_chain();
         for (path, mut target) in gpu_paths(128) {
             if let [lanes, tile_channels, tile_pixels] = *tile {
                 let tile_area = tile_channels * tile_pixels;
                 target = Target { lanes: lanes as u32, tile_channels, tile_pixels, tile_area, ..target };
             }
+            let mut recipe = common::recipe(&["ema.decay=0.999", "guard.on_divergence=rollback"]);
+            if let Some(objective) = score {
+                recipe = common::with_objective(recipe, objective);
+            }
             let shape = Shape { channels: 1, height: 28, width: 28 };
             let data = TrainingData::new(ExampleStorage::Bytes, 60_000, shape);
+            let sampling = ChainConfig { form: Form::NoiseLast, ..ChainConfig::default() };
             all.extend([
                 (format!("train {name}, {path}"), training_plan(&network, &recipe, &data, target).plan),
                 (
