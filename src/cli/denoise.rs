@@ -9,6 +9,7 @@ use thalweg::{Error, Result, Sampler};
 
 /// Options of `thalweg denoise`.
 #[derive(clap::Args)]
+#[command(override_usage = "thalweg denoise [OPTIONS] --input IN --noise-level S")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     draw: DrawOptions,

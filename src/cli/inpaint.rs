@@ -9,7 +9,7 @@ use thalweg::{Error, Images, Result, Sampler};
 
 /// Options of `thalweg inpaint`.
 #[derive(clap::Args)]
-#[command(override_usage = "thalweg inpaint [OPTIONS] --input INPUT --mask FILE")]
+#[command(override_usage = "thalweg inpaint [OPTIONS] --input IN --mask FILE")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     draw: DrawOptions,

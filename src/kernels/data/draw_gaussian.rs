@@ -21,7 +21,7 @@ impl KernelSpec for DrawGaussian {
     block_params!();
     const PER_BLOCK: bool = true;
     /// State; Gaussian; x.
-    const ACCESS: &'static [Access] = &[Read, Read, Write];
+    const ACCESS: &'static [Access] = &[Read, Read, ReadWrite];
     /// Sums of as many products as an image has values.
     const TOLERANCE: Tolerance = Tolerance::of_largest(1e-5);
 
