@@ -29,6 +29,11 @@ impl KernelSpec for DrawGaussian {
         vec![Need::STATE, Need::Flat(gaussian_len(self.features, self.full)), Need::PerBlock(self.features)]
     }
 
+    /// What it reads of x it has written.
+    fn reads(&self, binding: usize) -> bool {
+        binding != 2
+    }
+
     fn overrides(&self) -> Overrides {
         overrides![
             WORKGROUP_SIZE, LANES: self.lanes, FEATURES: self.features, BATCH: self.batch, FULL: self.full,
