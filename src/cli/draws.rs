@@ -81,7 +81,7 @@ pub(crate) struct Drawn<'a> {
     pub lines: Vec<String>,
 }
 
-/// Values that all draws may have together, at most.
+/// Draws of all images together, at most.
 const MOST: u32 = 65_536;
 /// Rows of the picture.
 const ROWS: usize = 16;

@@ -100,9 +100,10 @@ impl Sampler {
 pub fn denoising_chain(chain_config: &ChainConfig, level: f32, steps: Option<u32>) -> Result<ChainConfig> {
     check_annealed(chain_config)?;
     if !(level > 0.0 && level.is_finite()) || steps == Some(0) {
-        let text =
-            format!("denoising from the noise level {level}, in {steps:?} steps: both have to be above 0");
-        return Err(Error::Usage(text));
+        return Err(Error::Usage(format!(
+            "denoising starts at a noise level above 0 and takes 1 step or more: the level is {level}{}",
+            steps.map_or(String::new(), |steps| format!(", the steps are {steps}"))
+        )));
     }
     let [start, end] = [chain_config.noise, chain_config.at_end().noise].map(f64::from);
     let way = (f64::from(level) / end).ln();
